@@ -11,7 +11,8 @@
     ├── Unavailable             503  loading, draining or full
     ├── EngineDead              503
     ├── EmptyAnswer             500  the model gave nothing that can be shown, several times over
-    └── UnusableModel                refused at start, before anything is served
+    ├── UnusableModel                refused at start, before anything is served
+    └── UnusableOption               the same, of an option of the command line or its file
 
 The dialects turn these into their own bodies; nothing else crosses the HTTP boundary.
 """
@@ -81,3 +82,7 @@ class EmptyAnswer(AnytimeError):
 
 class UnusableModel(AnytimeError):
     code = "unusable_model"
+
+
+class UnusableOption(AnytimeError):
+    code = "unusable_option"

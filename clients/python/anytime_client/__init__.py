@@ -1,0 +1,1 @@
+"""The client: talks to a server over HTTP and imports nothing of it."""

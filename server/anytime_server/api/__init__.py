@@ -1,0 +1,1 @@
+"""HTTP: dialects over the same sessions. `app` puts them together."""

@@ -58,7 +58,8 @@ def resolve_budget(
     if room < 0:
         raise InvalidRequest(
             f"the prompt has {prompt_tokens} tokens; with the answer's {answer_tokens} and "
-            f"{reasoning.max_inserted_tokens} inserted it is {-room} over the model's window of {window_tokens}",
+            f"{reasoning.max_inserted_tokens} inserted it is {-room} over the model's "
+            f"window of {window_tokens}",
             field="messages",
         )
     if tokens is None or tokens > room:

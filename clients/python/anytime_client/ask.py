@@ -1,0 +1,121 @@
+"""`anytime ask`: a question from the terminal, thinking dimmed and the answer bright."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+from typing import Any
+
+from anytime_client.errors import ClientError
+
+INTERRUPTED = 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="anytime ask",
+        description="Ask a running server. Ctrl-C while it thinks means: answer now; again: give up.",
+    )
+    parser.add_argument("prompt", help="the question; - reads it from standard input")
+    parser.add_argument("--budget", type=_tokens, help="the most thinking tokens")
+    parser.add_argument("--deadline-ms", type=_tokens, help="milliseconds by which the whole answer is due")
+    parser.add_argument("--seed", type=int, help="makes the request repeatable")
+    parser.add_argument("--url", default="http://127.0.0.1:8000", help="the server (default: %(default)s)")
+    parser.add_argument("--json", action="store_true", help="print the events as lines of JSON instead")
+    return parser
+
+
+def _tokens(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError("must not be negative")
+    return number
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the command. Returns the exit status: 0, 1 after an error, 130 if given up."""
+    arguments = _parser().parse_args(argv)
+    prompt = sys.stdin.read() if arguments.prompt == "-" else arguments.prompt
+    budget = {"tokens": arguments.budget, "deadline_ms": arguments.deadline_ms}
+    fields: dict[str, Any] = {} if arguments.seed is None else {"thinking": {"seed": arguments.seed}}
+
+    from anytime_client.client import Client
+
+    try:
+        with Client(arguments.url) as client:
+            show = _JsonView() if arguments.json else _TerminalView()
+            answer_on_interrupt = _AnswerOnInterrupt(client)
+            given = {name: value for name, value in budget.items() if value is not None}
+            for event in client.think(prompt, budget=given or None, **fields):
+                answer_on_interrupt.saw(event)
+                show.event(event)
+    except ClientError as error:
+        print(f"anytime ask: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(file=sys.stderr)
+        return INTERRUPTED
+    return 0
+
+
+class _AnswerOnInterrupt:
+    """Turns the first Ctrl-C of the thinking into "answer now"; any other ends the program."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self._session_id: str | None = None
+        signal.signal(signal.SIGINT, self._interrupted)
+
+    def saw(self, event: dict[str, Any]) -> None:
+        if event["type"] == "started":
+            self._session_id = event["id"]
+        elif event["type"] == "answer.started":
+            self._session_id = None
+
+    def _interrupted(self, signal_number: int, frame: FrameType | None) -> None:
+        session_id, self._session_id = self._session_id, None
+        if session_id is None or not self._client.answer_now(session_id):
+            raise KeyboardInterrupt
+
+
+class _JsonView:
+    def event(self, event: dict[str, Any]) -> None:
+        print(json.dumps(event, ensure_ascii=False), flush=True)
+
+
+class _TerminalView:
+    """Thinking and answer as they stream, then a line on how it went."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+
+        self._console = Console(highlight=False, soft_wrap=True)
+
+    def event(self, event: dict[str, Any]) -> None:
+        match event["type"]:
+            case "thinking":
+                self._print(event["text"], style="dim")
+            case "answer.started":
+                self._print("\n" if event["at_tokens"] else "", style="none")
+            case "answer.delta":
+                self._print(event["text"], style="bold")
+            case "done":
+                self._print(_summary(event), style="dim")
+            case _:
+                pass
+
+    def _print(self, text: str, *, style: str) -> None:
+        self._console.print(text, style=style, end="", markup=False)
+        self._console.file.flush()
+
+
+def _summary(done: dict[str, Any]) -> str:
+    stop, seconds = done["stop"], done["timing"]["total_s"]
+    return (
+        f"\n[{stop['thinking_tokens']} of {stop['budget_tokens']} thinking tokens, "
+        f"stopped by {stop['cause']}, {seconds:.2f} s]\n"
+    )

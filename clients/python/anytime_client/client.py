@@ -1,0 +1,97 @@
+"""A session with a server: its events as they come, and the button to press."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from types import TracebackType
+from typing import Any
+
+import httpx2
+
+from anytime_client import sse
+from anytime_client.errors import RequestRefused, ServerUnreachable, SessionFailed, StreamInterrupted
+
+CONNECT_TIMEOUT_S = 5.0
+SILENCE_TIMEOUT_S = 60.0
+"""The server sends a comment every few seconds; longer silence means that it is gone."""
+
+
+class Client:
+    """Talks to one server.
+
+    >>> with Client("http://127.0.0.1:8000") as client:  # doctest: +SKIP
+    ...     for event in client.think("What is 7 - 3 x 2 + 5?", budget=64):
+    ...         print(event["type"])
+    """
+
+    def __init__(self, url: str = "http://127.0.0.1:8000") -> None:
+        self.url = url.rstrip("/")
+        self._http = httpx2.Client(
+            base_url=self.url, timeout=httpx2.Timeout(SILENCE_TIMEOUT_S, connect=CONNECT_TIMEOUT_S)
+        )
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections; a session that is still streaming is cancelled by that."""
+        self._http.close()
+
+    def think(
+        self, prompt: str, *, budget: int | Mapping[str, int] | None = None, **fields: Any
+    ) -> Iterator[dict[str, Any]]:
+        """Ask, and yield the session's events until `done`.
+
+        Args:
+            prompt: the user's message.
+            budget: thinking tokens, or an object with `tokens` and `deadline_ms`.
+            fields: further fields of the request body.
+
+        Raises:
+            ServerUnreachable, RequestRefused, SessionFailed, StreamInterrupted.
+        """
+        body = {"messages": [{"role": "user", "content": prompt}], "budget": budget, "stream": True, **fields}
+        try:
+            with self._http.stream("POST", "/v1/anytime", json=body) as response:
+                if response.is_error:
+                    response.read()
+                    raise RequestRefused(_error_message(response))
+                for raw in sse.decode(response.iter_lines()):
+                    event = json.loads(raw.data)
+                    if raw.event == "error":
+                        raise SessionFailed(event["error"]["message"])
+                    yield event
+                    if raw.event == "done":
+                        return
+        except httpx2.ConnectError as error:
+            raise ServerUnreachable(
+                f"no server answers at {self.url}; start one with: anytime serve"
+            ) from error
+        except httpx2.TransportError as error:
+            raise StreamInterrupted(f"the connection to {self.url} broke: {error}") from error
+        raise StreamInterrupted("the stream ended before the answer was done")
+
+    def answer_now(self, session_id: str) -> bool:
+        """Stop the thinking of a session; False if it was answering already or had ended."""
+        response = self._http.post(f"/v1/anytime/{session_id}/answer")
+        if response.status_code in (404, 409):
+            return False
+        if response.is_error:
+            raise RequestRefused(_error_message(response))
+        return True
+
+
+def _error_message(response: httpx2.Response) -> str:
+    try:
+        return response.json()["error"]["message"]
+    except (ValueError, KeyError, TypeError):
+        return f"HTTP {response.status_code}"

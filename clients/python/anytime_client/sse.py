@@ -1,0 +1,31 @@
+"""Server-sent events from lines of text (WHATWG HTML, section 9.2.6)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerSentEvent:
+    """One event."""
+
+    event: str
+    data: str
+
+
+def decode(lines: Iterable[str]) -> Iterator[ServerSentEvent]:
+    """Events of a stream, given line by line without line ends; comments are dropped."""
+    event, data = "message", list[str]()
+    for line in lines:
+        if not line:
+            if data:
+                yield ServerSentEvent(event=event, data="\n".join(data))
+            event, data = "message", []
+            continue
+        field, _, value = line.partition(":")
+        value = value.removeprefix(" ")
+        if field == "event":
+            event = value
+        elif field == "data":
+            data.append(value)

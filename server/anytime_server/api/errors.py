@@ -1,0 +1,79 @@
+"""From any error to a dialect's body. The one place where errors become HTTP."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from anytime_server.errors import AnytimeError, BodyTooLarge, InvalidRequest
+
+logger = logging.getLogger(__name__)
+
+ErrorResponse = Callable[[AnytimeError], JSONResponse]
+SHOWN_FAULTS = 5
+
+
+def install(app: FastAPI, dialects: Mapping[str, ErrorResponse], default: ErrorResponse) -> None:
+    """Answer every error in the dialect of its path.
+
+    Args:
+        dialects: by path prefix.
+        default: for all other paths.
+    """
+
+    def respond(request: Request, error: AnytimeError) -> JSONResponse:
+        for prefix, error_response in dialects.items():
+            if request.url.path.startswith(prefix):
+                return error_response(error)
+        return default(error)
+
+    @app.exception_handler(AnytimeError)
+    async def _known(request: Request, error: AnytimeError) -> JSONResponse:
+        return respond(request, error)
+
+    @app.exception_handler(RequestValidationError)
+    async def _invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+        return respond(request, invalid_request(error.errors()))
+
+    @app.exception_handler(HTTPException)
+    async def _http(request: Request, error: HTTPException) -> JSONResponse:
+        if error.status_code == 413:
+            return respond(request, BodyTooLarge(error.detail, field="body"))
+        failure = AnytimeError(f"{request.method} {request.url.path}: {error.detail}")
+        failure.code, failure.status = error.detail.lower().replace(" ", "_"), error.status_code
+        response = respond(request, failure)
+        response.headers.update(error.headers or {})
+        return response
+
+    @app.exception_handler(Exception)
+    async def _unexpected(request: Request, error: Exception) -> JSONResponse:
+        logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
+        return respond(request, AnytimeError("an unexpected error; the server's log has it"))
+
+
+def invalid_request(faults: Sequence[Mapping[str, Any]]) -> InvalidRequest:
+    """One error out of pydantic's list: names the first field, tells of the others."""
+    told = [_tell(fault) for fault in faults[:SHOWN_FAULTS]]
+    field, _ = told[0]
+    return InvalidRequest("; ".join(f"{name}: {message}" for name, message in told), field=field)
+
+
+def _tell(fault: Mapping[str, Any]) -> tuple[str, str]:
+    location = [str(part) for part in fault["loc"]]
+    if location and location[0] == "body":
+        location = location[1:]
+    match fault["type"]:
+        case "json_invalid":
+            return "body", f"not valid JSON: {fault['ctx']['error']} at character {fault['loc'][-1]}"
+        case "extra_forbidden":
+            return ".".join(location), "unknown field"
+        case "missing" if not location:
+            return "body", "a JSON object is required"
+    message = str(fault["msg"]).removeprefix("Value error, ")
+    return ".".join(location) or "body", message[:1].lower() + message[1:]

@@ -1,0 +1,59 @@
+"""The command line, `anytime`: finds the command and hands over. Imports nothing before it must."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+
+from anytime_server import __version__
+
+COMMANDS = {
+    "serve": ("anytime_server.serve:main", "serve a model over HTTP", "vllm"),
+    "ask": ("anytime_client.ask:main", "ask a running server, from the terminal", "server"),
+    "train": ("anytime_training.cli:train", "train a model from a recipe", "train"),
+    "evaluate": ("anytime_training.cli:evaluate", "measure a checkpoint's accuracy at each budget", "train"),
+}
+"""Name: where it lives, what it does, the extra that brings what it needs."""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run `anytime COMMAND ...` and exit with its status."""
+    name, *rest = list(sys.argv[1:] if argv is None else argv) or ["--help"]
+    if name in ("-h", "--help"):
+        print(_usage())
+        sys.exit(0)
+    if name in ("-V", "--version"):
+        print(f"anytime {__version__}")
+        sys.exit(0)
+    if name not in COMMANDS:
+        print(f"anytime: no command {name!r}; there are {', '.join(COMMANDS)}", file=sys.stderr)
+        sys.exit(2)
+    target, _, extra = COMMANDS[name]
+    module, _, function = target.partition(":")
+    try:
+        command: Callable[[Sequence[str]], int] = getattr(import_module(module), function)
+        status = command(rest)
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("anytime_"):
+            raise
+        print(
+            f"anytime {name} needs {error.name}, which is not installed: "
+            f"pip install 'anytime-reasoner[{extra}]'",
+            file=sys.stderr,
+        )
+        status = 1
+    except KeyboardInterrupt:
+        status = 130
+    sys.exit(status)
+
+
+def _usage() -> str:
+    width = max(map(len, COMMANDS))
+    commands = "\n".join(f"  {name:{width}}  {what}" for name, (_, what, _) in COMMANDS.items())
+    return (
+        "usage: anytime COMMAND ...\n\n"
+        "Serve reasoning models that answer at any moment, and train models for it.\n\n"
+        f"{commands}\n\n"
+        "anytime COMMAND --help tells the options of a command; anytime --version the version."
+    )

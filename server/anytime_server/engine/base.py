@@ -1,0 +1,116 @@
+"""The interface of an engine. It knows tokens and requests, nothing of thinking or of text."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from typing import Literal
+
+FinishReason = Literal["stop", "length", "abort"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampling:
+    """How the next tokens are drawn."""
+
+    max_tokens: int
+    """The most tokens to sample, at least 1; exact."""
+    temperature: float = 1.0
+    """0 is greedy."""
+    top_p: float = 1.0
+    """Nucleus; 1 keeps every token."""
+    seed: int | None = None
+    """Makes the draw repeatable; None leaves it to the engine."""
+    stop_ids: frozenset[int] = frozenset()
+    """Sampling any of these ends the request; the token itself is delivered."""
+    min_tokens: int = 0
+    """Tokens before which no stop id is sampled."""
+    banned_ids: frozenset[int] = frozenset()
+    """Never sampled."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerationRequest:
+    """One continuation of one prompt."""
+
+    id: str
+    """Unique among the requests under way."""
+    prompt_ids: list[int]
+    """At least one token; with `sampling.max_tokens` within the window."""
+    sampling: Sampling
+    priority: int = 0
+    """Lower is served first where there is not room for all."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delta:
+    """Tokens sampled since the last delta."""
+
+    token_ids: tuple[int, ...]
+    """A stop token included. May be empty in the last delta."""
+    logprobs: tuple[float, ...]
+    """Log-probability of each of `token_ids` under the model, before temperature."""
+    cached_tokens: int
+    """Tokens of the prompt that were found in the prefix cache."""
+    finish_reason: FinishReason | None
+    """Set in the last delta, and only there."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineLoad:
+    """How busy the engine is."""
+
+    num_requests: int
+    """Requests under way or queued."""
+    max_num_seqs: int
+    """Requests that it computes at the same time."""
+
+
+class Engine(ABC):
+    """Samples continuations of prompts, many at a time.
+
+    Life: `start()`, any number of `generate()`, `stop()`. Not reusable after `stop()`.
+    """
+
+    @property
+    @abstractmethod
+    def window_tokens(self) -> int:
+        """The most tokens of prompt and continuation together; known once started."""
+
+    @property
+    @abstractmethod
+    def alive(self) -> bool:
+        """Whether it takes requests: started, not stopped, not dead."""
+
+    @abstractmethod
+    async def start(self) -> None:
+        """Load the model and get ready.
+
+        Raises:
+            UnusableModel: it cannot be loaded.
+        """
+
+    @abstractmethod
+    async def stop(self) -> None:
+        """End every request and free everything. May be called more than once."""
+
+    @abstractmethod
+    def generate(self, request: GenerationRequest) -> AsyncGenerator[Delta, None]:
+        """Sample a continuation.
+
+        Closing the generator, or cancelling the task that waits on it, aborts the request;
+        tokens not delivered by then are dropped.
+
+        Raises:
+            EngineDead: the engine is not alive, or died meanwhile.
+        """
+
+    @abstractmethod
+    async def abort(self, request_id: str) -> None:
+        """End a request early: its generator delivers what was sampled, then finishes with
+        `abort`. Unknown or finished ids are ignored."""
+
+    @abstractmethod
+    def load(self) -> EngineLoad:
+        """How busy it is now."""

@@ -1,0 +1,161 @@
+"""An engine without a model: deterministic, seeded, and able to misbehave on demand.
+
+It plays a reasoning model for tests, demonstrations and fault drills. A request that stops
+at the think-end is thinking, any other is an answer. What it samples depends on the prompt
+and the seed alone, so the same request gives the same tokens, and a longer budget extends
+a shorter one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncGenerator, Iterator
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from anytime_server.engine.base import Delta, Engine, EngineLoad, FinishReason, GenerationRequest
+from anytime_server.errors import EngineDead
+from anytime_server.reasoning import ReasoningFormat, Tokenizer
+
+Fault = Literal["none", "think_end_twice", "eos_in_thinking", "blank_answer", "reopened_thinking"]
+
+
+class Script(BaseModel):
+    """What the engine plays."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, frozen=True)
+
+    seconds_per_token: float = Field(default=0.0, ge=0)
+    """Time that each token takes."""
+    first_token_s: float = Field(default=0.0, ge=0)
+    """Time before the first token of a request."""
+    thinking_tokens: Annotated[int, Field(ge=1)] | None = None
+    """Length of the thinking, its think-end included; None draws one of 4 to 400 for each prompt."""
+    never_end: bool = False
+    """Never end the thinking."""
+    answer: str = Field(default="42", min_length=1)
+    """Text of every answer."""
+    fault: Fault = "none"
+    """`think_end_twice`: the answer begins with another think-end. `eos_in_thinking`: the
+    thinking ends with the end of the turn. `blank_answer`: answers are white space until
+    that is banned. `reopened_thinking`: the answer begins with a think-start."""
+    die_after_tokens: Annotated[int, Field(ge=1)] | None = None
+    """Die, once, after so many tokens over all requests."""
+
+
+class ScriptedEngine(Engine):
+    """Plays a `Script`."""
+
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        reasoning: ReasoningFormat,
+        *,
+        script: Script | None = None,
+        window_tokens: int = 1024,
+        max_num_seqs: int = 256,
+    ) -> None:
+        self._reasoning = reasoning
+        self._script = script or Script()
+        self._window_tokens = window_tokens
+        self._max_num_seqs = max_num_seqs
+        self._thinking_alphabet = tokenizer.encode("0123456789+-=;, ")
+        self._answer_ids = tokenizer.encode(self._script.answer)
+        self._blank_ids = tokenizer.encode(" ")
+        self._requests: dict[str, asyncio.Event] = {}
+        self._num_sampled_tokens = 0
+        self._alive = False
+
+    @property
+    def window_tokens(self) -> int:
+        return self._window_tokens
+
+    @property
+    def alive(self) -> bool:
+        return self._alive
+
+    async def start(self) -> None:
+        self._alive = True
+
+    async def stop(self) -> None:
+        self._alive = False
+        for aborted in self._requests.values():
+            aborted.set()
+
+    async def abort(self, request_id: str) -> None:
+        if (aborted := self._requests.get(request_id)) is not None:
+            aborted.set()
+
+    def load(self) -> EngineLoad:
+        return EngineLoad(num_requests=len(self._requests), max_num_seqs=self._max_num_seqs)
+
+    async def generate(self, request: GenerationRequest) -> AsyncGenerator[Delta, None]:
+        self._require_alive()
+        sampling = request.sampling
+        assert request.prompt_ids
+        assert 1 <= sampling.max_tokens <= self._window_tokens - len(request.prompt_ids)
+        aborted = self._requests[request.id] = asyncio.Event()
+        try:
+            await asyncio.sleep(self._script.first_token_s)
+            draw = random.Random(repr((request.prompt_ids, sampling.seed or 0)))
+            for position, token_id in enumerate(self._tokens(request, draw), start=1):
+                await asyncio.sleep(self._script.seconds_per_token)
+                if aborted.is_set():
+                    self._require_alive()
+                    yield Delta(token_ids=(), logprobs=(), cached_tokens=0, finish_reason="abort")
+                    return
+                self._sampled_one()
+                finish_reason: FinishReason | None = None
+                if token_id in sampling.stop_ids:
+                    finish_reason = "stop"
+                elif position == sampling.max_tokens:
+                    finish_reason = "length"
+                yield Delta(
+                    token_ids=(token_id,),
+                    logprobs=(-draw.random(),),
+                    cached_tokens=0,
+                    finish_reason=finish_reason,
+                )
+                if finish_reason is not None:
+                    return
+        finally:
+            self._requests.pop(request.id, None)
+
+    def _tokens(self, request: GenerationRequest, draw: random.Random) -> Iterator[int]:
+        """An endless continuation, before it is cut at a stop token or the length."""
+        reasoning, script = self._reasoning, self._script
+        stop_ids, banned_ids = request.sampling.stop_ids, request.sampling.banned_ids
+        if reasoning.think_end_id in stop_ids:
+            num_tokens = script.thinking_tokens or draw.randint(4, 400)
+            end_id = reasoning.think_end_id
+            if script.fault == "eos_in_thinking":
+                end_id = min(reasoning.eos_ids)
+            while script.never_end or num_tokens > 1:
+                yield draw.choice(self._thinking_alphabet)
+                num_tokens -= 1
+            yield end_id
+            return
+        if script.fault == "think_end_twice" and reasoning.think_end_id not in banned_ids:
+            yield reasoning.think_end_id
+        if script.fault == "reopened_thinking" and reasoning.think_start_id not in banned_ids:
+            yield reasoning.think_start_id
+        if script.fault == "blank_answer" and not banned_ids.issuperset(self._blank_ids):
+            yield from self._blank_ids
+        else:
+            yield from self._answer_ids
+        while True:
+            yield min(reasoning.eos_ids)
+
+    def _sampled_one(self) -> None:
+        self._num_sampled_tokens += 1
+        if self._num_sampled_tokens == self._script.die_after_tokens:
+            self._alive = False
+            for aborted in self._requests.values():
+                aborted.set()
+            self._require_alive()
+
+    def _require_alive(self) -> None:
+        if not self._alive:
+            raise EngineDead("the engine is not running")

@@ -1,0 +1,214 @@
+"""vLLM in this process's service: `AsyncLLM`, its engine core in a process beside ours.
+
+The only module that knows vLLM; its errors become ours here. vLLM is imported by `start()`,
+so that choosing another engine, or asking for help, does not pay for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import warnings
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from anytime_server.engine.base import Delta, Engine, EngineLoad, FinishReason, GenerationRequest, Sampling
+from anytime_server.errors import EngineDead, UnusableModel
+
+if TYPE_CHECKING:
+    from vllm import SamplingParams
+    from vllm.v1.engine.async_llm import AsyncLLM
+
+QUIET = {
+    "VLLM_LOGGING_LEVEL": "ERROR",
+    "VLLM_NO_USAGE_STATS": "1",
+    "TORCH_CPP_LOG_LEVEL": "ERROR",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+ON_CPU = {
+    # The core loop runs in one thread; two processes with two OpenMP threads each, on two
+    # cores, slow each other down several-fold.
+    "OMP_NUM_THREADS": "1",
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+}
+
+
+def gpu_is_there() -> bool:
+    """Whether this machine has an NVIDIA driver; asked without importing torch."""
+    return Path("/dev/nvidiactl").exists()
+
+
+def prepare_environment() -> None:
+    """Set what vLLM and torch read from the environment, where the user has not.
+
+    Called again by `VllmEngine.start()`; worth calling before anything imports torch, which
+    reads some of it at its import.
+    """
+    for name, value in (QUIET if gpu_is_there() else QUIET | ON_CPU).items():
+        os.environ.setdefault(name, value)
+
+
+class VllmOptions(BaseModel):
+    """Options of the vLLM engine; None leaves the choice to vLLM."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, frozen=True)
+
+    window_tokens: int | None = Field(default=None, ge=16)
+    """Context length; the model's own by default."""
+    max_num_seqs: int = Field(default=64, ge=1)
+    """Requests computed at the same time; further ones wait."""
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
+    """Type of the weights in memory."""
+    tensor_parallel_size: int = Field(default=1, ge=1)
+    """GPUs that one copy of the model is spread over."""
+    gpu_memory_utilization: float = Field(default=0.9, gt=0, le=1)
+    """Share of each GPU's memory to use (GPU only)."""
+    kv_cache_mib: int = Field(default=256, ge=1)
+    """Memory for the KV cache in MiB (CPU only)."""
+
+
+class VllmEngine(Engine):
+    """One model on vLLM."""
+
+    def __init__(self, model: str | Path, *, options: VllmOptions | None = None) -> None:
+        self._model = str(model)
+        self._options = options or VllmOptions()
+        self._llm: AsyncLLM | None = None
+        self._sampling_params: type[SamplingParams] | None = None
+        self._window_tokens = 0
+        self._requests: set[str] = set()
+
+    @property
+    def window_tokens(self) -> int:
+        return self._window_tokens
+
+    @property
+    def alive(self) -> bool:
+        return self._llm is not None and not self._llm.errored
+
+    async def start(self) -> None:
+        try:
+            self._llm = await asyncio.to_thread(self._build)
+        except Exception as error:
+            raise UnusableModel(f"vLLM cannot load {self._model}: {_first_line(error)}") from error
+        self._window_tokens = self._llm.model_config.max_model_len
+
+    def _build(self) -> AsyncLLM:
+        prepare_environment()
+        on_cpu = not gpu_is_there()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            from vllm import SamplingParams
+            from vllm.engine.arg_utils import AsyncEngineArgs
+            from vllm.usage.usage_lib import UsageContext
+            from vllm.v1.engine.async_llm import AsyncLLM
+        for name in ("vllm", "torch._library.triton"):
+            logging.getLogger(name).setLevel(logging.ERROR)
+        self._sampling_params = SamplingParams
+        options = self._options
+        arguments: dict[str, Any] = {
+            "model": self._model,
+            "dtype": options.dtype,
+            "max_model_len": options.window_tokens,
+            "max_num_seqs": options.max_num_seqs,
+            "tensor_parallel_size": options.tensor_parallel_size,
+            "enable_prefix_caching": True,
+            "scheduling_policy": "priority",
+            "disable_log_stats": True,
+            "use_tqdm_on_load": False,
+        }
+        if on_cpu:
+            # Compiling takes half a minute and gains nothing once several requests share a step.
+            arguments |= {
+                "enforce_eager": True,
+                "block_size": 32,
+                "kv_cache_memory_bytes": options.kv_cache_mib << 20,
+            }
+        else:
+            arguments["gpu_memory_utilization"] = options.gpu_memory_utilization
+        config = AsyncEngineArgs(**arguments).create_engine_config(UsageContext.ENGINE_CONTEXT)
+        if on_cpu:
+            # A forked engine core is up in 4 s instead of 20; the configuration above resets this.
+            os.environ["VLLM_WORKER_MULTIPROC_METHOD"] = "fork"
+        return AsyncLLM.from_vllm_config(config, disable_log_stats=True)
+
+    async def stop(self) -> None:
+        llm, self._llm = self._llm, None
+        if llm is not None:
+            await asyncio.to_thread(llm.shutdown, timeout=1)
+            del llm
+            gc.collect()  # its finaliser fails if left to the interpreter's exit
+
+    async def abort(self, request_id: str) -> None:
+        if self._llm is not None and request_id in self._requests:
+            await self._llm.abort(request_id)
+
+    def load(self) -> EngineLoad:
+        return EngineLoad(num_requests=len(self._requests), max_num_seqs=self._options.max_num_seqs)
+
+    async def generate(self, request: GenerationRequest) -> AsyncGenerator[Delta, None]:
+        if self._llm is None or self._sampling_params is None:
+            raise EngineDead("the engine is not running")
+        from vllm.inputs.engine import tokens_input
+        from vllm.v1.engine.exceptions import EngineDeadError
+
+        outputs = self._llm.generate(
+            tokens_input(request.prompt_ids),
+            self._params(request.sampling),
+            request.id,
+            priority=request.priority,
+        )
+        self._requests.add(request.id)
+        cached_tokens = 0
+        try:
+            async for output in outputs:
+                completion = output.outputs[0]
+                cached_tokens = output.num_cached_tokens or cached_tokens
+                token_ids = tuple(completion.token_ids)
+                entries = completion.logprobs
+                assert entries is not None
+                yield Delta(
+                    token_ids=token_ids,
+                    logprobs=tuple(entry[i].logprob for i, entry in zip(token_ids, entries, strict=True)),
+                    cached_tokens=cached_tokens,
+                    finish_reason=_finish_reason(completion.finish_reason) if output.finished else None,
+                )
+        except EngineDeadError as error:
+            raise EngineDead("the engine died") from error
+        finally:
+            self._requests.discard(request.id)
+            await outputs.aclose()
+
+    def _params(self, sampling: Sampling) -> SamplingParams:
+        from vllm.sampling_params import RequestOutputKind
+
+        assert self._sampling_params is not None
+        return self._sampling_params(
+            max_tokens=sampling.max_tokens,
+            min_tokens=sampling.min_tokens,
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            seed=sampling.seed,
+            stop_token_ids=sorted(sampling.stop_ids),
+            logit_bias=dict.fromkeys(sampling.banned_ids, -100.0) or None,
+            ignore_eos=True,  # the stop ids say all
+            logprobs=0,  # of the sampled token alone
+            detokenize=False,
+            output_kind=RequestOutputKind.DELTA,
+        )
+
+
+def _finish_reason(reason: str | None) -> FinishReason:
+    if reason in ("stop", "length", "abort"):
+        return reason
+    raise EngineDead(f"the engine ended a request with {reason!r}")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

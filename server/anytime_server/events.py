@@ -1,0 +1,157 @@
+"""What a session says, in order. The native dialect sends these as they are.
+
+`started`, any number of `thinking`, one answer (`answer.started`, `answer.delta`...,
+`answer.done`), then exactly one of `done` and `error`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from anytime_server.errors import AnytimeError
+from anytime_server.reasoning import Cause
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class ResolvedBudget(_Record):
+    """The budget that applies."""
+
+    tokens: int
+    """The most thinking tokens that may be sampled."""
+    deadline_ms: int | None
+    """Milliseconds from arrival by which the last answer token is due."""
+
+
+class Stop(_Record):
+    """Why the thinking stopped."""
+
+    cause: Cause
+    budget_tokens: int
+    """Budget that applied, in tokens."""
+    thinking_tokens: int
+    """Tokens sampled as thinking, a sampled think-end included."""
+
+
+class Usage(_Record):
+    """Tokens, counted exactly."""
+
+    prompt_tokens: int
+    """Prompt, with thinking opened."""
+    thinking_tokens: int
+    """Sampled as thinking."""
+    inserted_tokens: int
+    """Put in at the cut."""
+    answer_tokens: int
+    """Sampled as the answer, an end-of-turn token included."""
+    provisional_tokens: int
+    """Sampled as provisional answers."""
+    cached_tokens: int
+    """Of the answer's prompt (prompt, thinking, inserted), found in the prefix cache."""
+
+
+class Timing(_Record):
+    """Seconds; all but `cut_to_answer_s` from the request's arrival."""
+
+    time_to_first_token_s: float
+    """To the first token sampled, of thinking or answer."""
+    cut_to_answer_s: float
+    """From the end of the thinking to the first token of the answer."""
+    time_to_answer_s: float
+    """To the first token of the answer."""
+    total_s: float
+    """To the last token of the answer."""
+
+
+class Started(_Record):
+    type: Literal["started"] = "started"
+    id: str
+    """Names the session for `/answer`, `/extend` and `DELETE`."""
+    model: str
+    budget: ResolvedBudget
+    prompt_tokens: int
+
+
+class ThinkingDelta(_Record):
+    type: Literal["thinking"] = "thinking"
+    text: str
+    total_tokens: int
+    """Thinking tokens sampled so far."""
+
+
+class AnswerStarted(_Record):
+    type: Literal["answer.started"] = "answer.started"
+    index: int
+    at_tokens: int
+    """Thinking tokens that the answer is based on."""
+    provisional: bool
+    cause: Cause | None
+    """Why the thinking stopped; null for a provisional answer."""
+
+
+class AnswerDelta(_Record):
+    type: Literal["answer.delta"] = "answer.delta"
+    index: int
+    text: str
+
+
+class Answer(_Record):
+    """A whole answer."""
+
+    index: int
+    at_tokens: int
+    provisional: bool
+    text: str
+    answer_tokens: int
+    confidence: float
+    """Mean probability of its tokens, 0 to 1."""
+    finish_reason: Literal["stop", "length"]
+    """`length`: cut at the most tokens that an answer may have."""
+
+
+class AnswerDone(Answer):
+    type: Literal["answer.done"] = "answer.done"
+
+
+class Outcome(_Record):
+    """How a session ended."""
+
+    id: str
+    stop: Stop
+    answer: str
+    usage: Usage
+    timing: Timing
+    continuation: str | None = None
+    """Reserved for thinking on; null in this version."""
+
+
+class Done(Outcome):
+    type: Literal["done"] = "done"
+
+
+class ErrorDetail(_Record):
+    code: str
+    """Stable, for programs."""
+    message: str
+    """For people."""
+    field: str | None = None
+    """The request field at fault."""
+
+    @classmethod
+    def of(cls, error: AnytimeError) -> ErrorDetail:
+        return cls(code=error.code, message=str(error), field=error.field)
+
+
+class ErrorEvent(_Record):
+    type: Literal["error"] = "error"
+    error: ErrorDetail
+
+
+Event = Annotated[
+    Started | ThinkingDelta | AnswerStarted | AnswerDelta | AnswerDone | Done | ErrorEvent,
+    Field(discriminator="type"),
+]

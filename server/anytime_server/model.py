@@ -1,0 +1,187 @@
+"""The model that is served, as text sees it: tokenizer, chat template, reasoning format, manifest.
+
+Knows no engine: weights are the engine's.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from anytime_server.errors import InvalidRequest, UnusableModel
+from anytime_server.reasoning import PRESETS, Manifest, ReasoningFormat, detect_preset, open_thinking
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+BUNDLED_MODEL = Path(__file__).parent / "checkpoints" / "demo"
+
+
+class ModelTokenizer:
+    """A Hugging Face tokenizer behind what this project needs of one."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast, *, eos_ids: frozenset[int]) -> None:
+        self._tokenizer = tokenizer
+        self._vocabulary = tokenizer.get_vocab()
+        self.eos_ids = eos_ids
+
+    @classmethod
+    def load(cls, folder: Path) -> ModelTokenizer:
+        """Read the tokenizer of a checkpoint, and every end-of-turn token it declares.
+
+        Raises:
+            UnusableModel: there is none, or it has no chat template.
+        """
+        logging.getLogger("transformers").setLevel(logging.ERROR)
+        from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        except Exception as error:
+            first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise UnusableModel(f"no tokenizer can be loaded from {folder}: {first_line}") from error
+        if not isinstance(tokenizer, PreTrainedTokenizerFast):
+            raise UnusableModel(
+                f"the tokenizer in {folder} has no tokenizer.json, which streaming text needs"
+            )
+        if not tokenizer.chat_template:
+            raise UnusableModel(f"the tokenizer in {folder} has no chat template")
+        declared = [tokenizer.eos_token_id]
+        generation_config = folder / "generation_config.json"
+        if generation_config.exists():
+            eos = json.loads(generation_config.read_text(encoding="utf-8")).get("eos_token_id")
+            declared += eos if isinstance(eos, list) else [eos]
+        return cls(tokenizer, eos_ids=frozenset(i for i in declared if isinstance(i, int)))
+
+    def encode(self, text: str) -> list[int]:
+        return self._tokenizer.encode(text, add_special_tokens=False)
+
+    def token_id(self, token: str) -> int | None:
+        return self._vocabulary.get(token)
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        return self._tokenizer.backend_tokenizer.decode(list(token_ids), skip_special_tokens=True)
+
+    def render(self, messages: Sequence[dict[str, Any]]) -> list[int]:
+        """Ids of a conversation, ready for the assistant's turn.
+
+        Raises:
+            InvalidRequest: the chat template refuses these messages.
+        """
+        from jinja2 import TemplateError
+
+        try:
+            text = self._tokenizer.apply_chat_template(
+                list(messages), add_generation_prompt=True, tokenize=False
+            )
+        except TemplateError as error:
+            raise InvalidRequest(
+                f"the model's chat template refuses these messages: {error}", field="messages"
+            ) from error
+        assert isinstance(text, str)
+        return self.encode(text)
+
+    @cached_property
+    def blank_ids(self) -> frozenset[int]:
+        """Ids of white space that is text, not a special token."""
+        special_ids = set(self._tokenizer.all_special_ids)
+        decode = self._tokenizer.backend_tokenizer.decode
+        return frozenset(
+            token_id
+            for token_id in self._vocabulary.values()
+            if token_id not in special_ids
+            and (text := decode([token_id], skip_special_tokens=False))
+            and text.isspace()
+        )
+
+    def text_stream(self) -> TextStream:
+        return TextStream(self)
+
+
+class TextStream:
+    """Ids in, text out, holding back characters that are not complete.
+
+    Decodes a short tail of the ids each time: what a token reads as can depend on the one
+    before it. Bytes that never become a character are let go as replacement characters.
+    """
+
+    LONGEST_CHARACTER = 4
+    """Tokens that one character can take: the bytes of UTF-8."""
+
+    def __init__(self, tokenizer: ModelTokenizer) -> None:
+        self._decode = tokenizer.decode
+        self._ids: list[int] = []
+        self._context_start = 0
+        self._shown_end = 0
+
+    def push(self, token_ids: Sequence[int]) -> str:
+        """Text that these ids complete; may be empty."""
+        self._ids.extend(token_ids)
+        text = self._unshown()
+        if text.endswith("\ufffd") and len(self._ids) - self._shown_end < self.LONGEST_CHARACTER:
+            return ""
+        return self._show(text)
+
+    def flush(self) -> str:
+        """What was held back, complete or not."""
+        return self._show(self._unshown())
+
+    def _unshown(self) -> str:
+        shown = self._decode(self._ids[self._context_start : self._shown_end])
+        return self._decode(self._ids[self._context_start :])[len(shown) :]
+
+    def _show(self, text: str) -> str:
+        if text:
+            self._context_start, self._shown_end = self._shown_end, len(self._ids)
+        return text
+
+
+class Model:
+    """What is served under one name."""
+
+    def __init__(self, *, name: str, folder: Path, tokenizer: ModelTokenizer, manifest: Manifest) -> None:
+        self.name = name
+        self.folder = folder
+        self.tokenizer = tokenizer
+        self.manifest = manifest
+        self.reasoning = ReasoningFormat.from_texts(manifest.texts, tokenizer)
+
+    @classmethod
+    def load(cls, folder: Path, *, name: str | None = None, preset: str | None = None) -> Model:
+        """Read a checkpoint, all but its weights.
+
+        Args:
+            name: what clients call it; else the manifest's name, else the folder's.
+            preset: family to take the reasoning texts from, over the manifest and detection.
+
+        Raises:
+            UnusableModel: it cannot be served, and why.
+        """
+        if not (folder / "config.json").is_file():
+            raise UnusableModel(f"{folder} is not a checkpoint folder: it has no config.json", field="model")
+        tokenizer = ModelTokenizer.load(folder)
+        manifest = Manifest.load(folder)
+        if manifest is None or preset is not None:
+            family = preset or detect_preset(tokenizer)
+            if family is None:
+                raise UnusableModel(
+                    f"{folder} has no anytime.json and is of no known family; say how it thinks "
+                    f"with --reasoning-preset ({', '.join(PRESETS)}) or write its anytime.json",
+                    field="reasoning_preset",
+                )
+            texts = PRESETS[family].texts.model_dump()
+            known = manifest.model_dump() if manifest is not None else {}
+            manifest = Manifest.model_validate(known | texts)
+        return cls(
+            name=name or manifest.name or folder.name, folder=folder, tokenizer=tokenizer, manifest=manifest
+        )
+
+    def prompt_ids(self, messages: Sequence[dict[str, Any]]) -> list[int]:
+        """The conversation with thinking open at its end."""
+        return open_thinking(
+            self.tokenizer.render(messages), self.reasoning, blank_ids=self.tokenizer.blank_ids
+        )

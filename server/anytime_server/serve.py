@@ -1,0 +1,131 @@
+"""`anytime serve`: a model, an engine and the application, on a port."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from anytime_server import __version__
+from anytime_server.engine.vllm import gpu_is_there, prepare_environment
+from anytime_server.errors import AnytimeError, UnusableModel, UnusableOption
+from anytime_server.settings import ServeSettings, load_settings
+
+if TYPE_CHECKING:
+    from anytime_server.engine import Engine
+    from anytime_server.model import Model
+
+DRAIN_S = 30
+"""Seconds that sessions under way are given to end when the server is told to stop."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Serve until told to stop. Returns the exit status."""
+    try:
+        settings = load_settings(argv)
+        return _serve(settings)
+    except AnytimeError as error:
+        print(f"anytime serve: {error}", file=sys.stderr)
+        return 2 if isinstance(error, UnusableOption) else 1
+
+
+def _serve(settings: ServeSettings) -> int:
+    if settings.engine == "vllm":
+        prepare_environment()
+        preload_allocator()
+    listener = _listen(settings.host, settings.port)
+    host, port = listener.getsockname()[:2]
+
+    import logging
+
+    import uvicorn
+
+    from anytime_server.api.app import create_app
+    from anytime_server.model import BUNDLED_MODEL, Model
+    from anytime_server.service import Service
+
+    logging.basicConfig(
+        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    folder = BUNDLED_MODEL if settings.model is None else _find_model(settings.model)
+    model = Model.load(folder, name=settings.name, preset=settings.reasoning_preset)
+    failures: list[BaseException] = []
+
+    def on_started(error: BaseException | None) -> None:
+        if error is not None:
+            failures.append(error)
+            server.should_exit = True
+            return
+        print(_greeting(model, f"http://{host}:{port}", settings.engine), flush=True)
+
+    print(f"Loading {model.name} ...", flush=True)
+    service = Service(model, _engine(settings, model))
+    app = create_app(service, max_body_bytes=settings.max_body_bytes, on_started=on_started)
+    config = uvicorn.Config(
+        app, log_level="warning", access_log=False, timeout_graceful_shutdown=DRAIN_S, server_header=False
+    )
+    server = uvicorn.Server(config)
+    server.run(sockets=[listener])
+    if failures:
+        raise failures[0]
+    return 0
+
+
+def preload_allocator() -> None:
+    """Start this process again with tcmalloc, where it is installed and there is no GPU.
+
+    PyTorch on a CPU spends a good part of its time in page faults under glibc's allocator.
+    """
+    library = next(iter(sorted(Path("/usr/lib").glob("*/libtcmalloc_minimal.so.4"))), None)
+    if library is None or "LD_PRELOAD" in os.environ or gpu_is_there():
+        return
+    os.environ["LD_PRELOAD"] = str(library)
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        listener = socket.create_server((host, port), backlog=2048)
+    except OSError as error:
+        raise UnusableOption(f"--port: cannot listen on {host}:{port}: {error.strerror}") from error
+    # A forked engine must not hold the port when the server is gone.
+    os.register_at_fork(after_in_child=listener.close)
+    return listener
+
+
+def _find_model(name: str) -> Path:
+    if (folder := Path(name).expanduser()).is_dir():
+        return folder
+    if name.startswith(("/", ".", "~")):
+        raise UnusableModel(f"there is no folder {name}")
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(name))
+    except Exception as error:
+        raise UnusableModel(
+            f"{name!r} is neither a folder nor a model that the Hugging Face hub gives: "
+            f"{(str(error).strip() or type(error).__name__).splitlines()[0]}"
+        ) from error
+
+
+def _engine(settings: ServeSettings, model: Model) -> Engine:
+    if settings.engine == "scripted":
+        from anytime_server.engine.scripted import ScriptedEngine
+
+        return ScriptedEngine(model.tokenizer, model.reasoning, script=settings.scripted)
+    from anytime_server.engine.vllm import VllmEngine
+
+    return VllmEngine(model.folder, options=settings.vllm)
+
+
+def _greeting(model: Model, url: str, engine: str) -> str:
+    question = (model.manifest.examples or ["What is 2 + 2?"])[0]
+    return (
+        f"Anytime {__version__} serves {model.name} on {url} ({engine}). Try:\n\n"
+        f"  curl -N {url}/v1/anytime -H 'Content-Type: application/json' \\\n"
+        f'    -d \'{{"messages": [{{"role": "user", "content": "{question}"}}], "budget": 32}}\'\n'
+    )

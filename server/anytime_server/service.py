@@ -1,0 +1,195 @@
+"""One model on one engine, taking requests: admission, the sessions under way, readiness.
+
+The dialects talk to this; so do training and evaluation, without any HTTP between.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+from uuid import uuid4
+
+from anytime_server.engine import Engine
+from anytime_server.errors import InvalidRequest, Unavailable, UnknownModel, UnknownSession
+from anytime_server.metrics import Metrics
+from anytime_server.model import Model
+from anytime_server.reasoning import resolve_budget
+from anytime_server.session import Session, SessionRequest
+from anytime_server.speed import SpeedMeter
+
+logger = logging.getLogger(__name__)
+
+WARM_UP_SESSIONS, MEASURED_SESSIONS = 3, 6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """A request in no dialect: what to ask, and how long to think about it."""
+
+    messages: Sequence[dict[str, Any]]
+    """Turns with `role` and `content`, as the chat template takes them."""
+    model: str | None = None
+    """Name that the client used; None for whatever is served."""
+    budget_tokens: int | None = None
+    """The most thinking tokens; None for all that fits."""
+    deadline_s: float | None = None
+    """Seconds from `arrived_at` by which the last answer token is due."""
+    answer_tokens: int | None = None
+    """The most tokens of the answer; None for the manifest's."""
+    thinking_temperature: float = 0.6
+    thinking_top_p: float = 0.95
+    answer_temperature: float = 0.0
+    answer_top_p: float = 1.0
+    seed: int | None = None
+    id_prefix: str = "any"
+    """What the session's id begins with."""
+    arrived_at: float = field(default_factory=time.monotonic)
+    """`time.monotonic()` of the request's arrival."""
+
+
+class Service:
+    """Opens sessions on one engine, as many at a time as it computes; further ones wait in line."""
+
+    def __init__(self, model: Model, engine: Engine, *, measure_speed: bool = True) -> None:
+        """
+        Args:
+            measure_speed: run a few sessions when starting, so that deadlines can be kept
+                from the first request on.
+        """
+        self.model = model
+        self.engine = engine
+        self.speed = SpeedMeter()
+        self.metrics = Metrics()
+        self.state: Literal["loading", "ready", "draining", "stopped"] = "loading"
+        self._measure_speed = measure_speed
+        self._sessions: dict[str, Session] = {}
+        self._slots = asyncio.Semaphore(engine.load().max_num_seqs)
+        self.metrics.gauge("sessions_running", "Sessions that think or answer.", self._num_running)
+        self.metrics.gauge("sessions_waiting", "Sessions that wait for room.", self._num_waiting)
+        self.metrics.gauge(
+            "engine_requests", "Requests under way in the engine.", lambda: engine.load().num_requests
+        )
+
+    async def start(self) -> None:
+        """Load the model, warm up, measure.
+
+        Raises:
+            UnusableModel: the engine cannot load it.
+            AnytimeError: the engine loads it but cannot answer with it.
+        """
+        await self.engine.start()
+        if self._measure_speed:
+            await self._run_own_sessions(WARM_UP_SESSIONS, speed=SpeedMeter())
+            await self._run_own_sessions(MEASURED_SESSIONS, speed=self.speed)
+        self.state = "ready"
+
+    async def stop(self) -> None:
+        """Cancel what is still under way and free the engine."""
+        self.state = "stopped"
+        sessions = list(self._sessions.values())
+        for session in sessions:
+            session.cancel()
+        await asyncio.gather(*(session.ended() for session in sessions))
+        await self.engine.stop()
+
+    @property
+    def not_ready_because(self) -> str | None:
+        """Why it takes no requests, or None if it does."""
+        if self.state != "ready":
+            return {"loading": "the model is loading", "draining": "the server is draining"}.get(
+                self.state, "the server has stopped"
+            )
+        return None if self.engine.alive else "the engine is down"
+
+    @property
+    def default_answer_tokens(self) -> int:
+        """Room for an answer where the client names none: the manifest's, within a quarter of the window."""
+        return min(self.model.manifest.answer_tokens, max(1, self.engine.window_tokens // 4))
+
+    def open(self, question: Question) -> Session:
+        """Admit a question, or refuse it before anything is sampled. The session has started.
+
+        Raises:
+            Unavailable: not ready.
+            UnknownModel: another model's name.
+            InvalidRequest: it cannot be served; names the field.
+        """
+        if (reason := self.not_ready_because) is not None:
+            raise Unavailable(reason)
+        if question.model not in (None, self.model.name):
+            raise UnknownModel(
+                f"no model {question.model!r} is served here, only {self.model.name!r}", field="model"
+            )
+        session = self._session(question, self.speed)
+        self._sessions[session.request.id] = session
+        session.start(on_end=self._ended)
+        return session
+
+    def find(self, session_id: str) -> Session:
+        """The session of that id that is under way.
+
+        Raises:
+            UnknownSession: there is none; perhaps it has ended.
+        """
+        try:
+            return self._sessions[session_id]
+        except KeyError:
+            raise UnknownSession(f"no session {session_id!r} is under way") from None
+
+    def _session(self, question: Question, speed: SpeedMeter) -> Session:
+        if not question.messages:
+            raise InvalidRequest("messages must not be empty", field="messages")
+        prompt_ids = self.model.prompt_ids(question.messages)
+        answer_tokens = question.answer_tokens or self.default_answer_tokens
+        budget = resolve_budget(
+            tokens=question.budget_tokens,
+            deadline_s=question.deadline_s,
+            window_tokens=self.engine.window_tokens,
+            prompt_tokens=len(prompt_ids),
+            answer_tokens=answer_tokens,
+            reasoning=self.model.reasoning,
+        )
+        request = SessionRequest(
+            id=f"{question.id_prefix}-{uuid4().hex}",
+            prompt_ids=prompt_ids,
+            budget=budget,
+            answer_tokens=answer_tokens,
+            thinking_temperature=question.thinking_temperature,
+            thinking_top_p=question.thinking_top_p,
+            answer_temperature=question.answer_temperature,
+            answer_top_p=question.answer_top_p,
+            seed=question.seed,
+            arrived_at=question.arrived_at,
+        )
+        return Session(request, engine=self.engine, model=self.model, speed=speed, slot=self._slots)
+
+    def _ended(self, session: Session) -> None:
+        del self._sessions[session.request.id]
+        self.metrics.observe(session)
+
+    async def _run_own_sessions(self, num_sessions: int, *, speed: SpeedMeter) -> None:
+        content = (self.model.manifest.examples or ["What is 2 + 2?"])[0]
+        for seed in range(num_sessions):
+            session = self._session(
+                Question(
+                    messages=[{"role": "user", "content": content}],
+                    budget_tokens=min(32, self.engine.window_tokens // 4),
+                    answer_temperature=0.6 * (seed % 2),
+                    seed=seed,
+                ),
+                speed,
+            )
+            session.start()
+            await session.ended()
+            if session.error is not None:
+                raise session.error
+
+    def _num_running(self) -> int:
+        return len(self._sessions) - self._num_waiting()
+
+    def _num_waiting(self) -> int:
+        return sum(session.phase == "waiting" for session in self._sessions.values())

@@ -1,0 +1,10 @@
+"""One request, from its prompt to its answer: think, cut, answer.
+
+`session` runs the whole; `thinking` and `answering` are its two phases, each one request to
+the engine. Knows nothing of HTTP or of dialects.
+"""
+
+from anytime_server.session.request import SessionRequest
+from anytime_server.session.session import Session
+
+__all__ = ["Session", "SessionRequest"]

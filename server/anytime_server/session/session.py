@@ -1,0 +1,196 @@
+"""The session: both phases, the controls, and the events for whoever listens."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
+from typing import Literal
+
+from anytime_server import events
+from anytime_server.engine import Engine
+from anytime_server.errors import AlreadyAnswering, AnytimeError, SessionCancelled
+from anytime_server.model import Model
+from anytime_server.reasoning import cut_thinking
+from anytime_server.session.answering import Answering
+from anytime_server.session.request import SessionRequest
+from anytime_server.session.thinking import Thinking
+from anytime_server.speed import SpeedMeter
+
+logger = logging.getLogger(__name__)
+
+
+class Session:
+    """Runs one request as a task of its own, which writes events for `read()`.
+
+    Whoever reads may go at any time; then everything the session owns in the engine is
+    aborted. That the task is its own keeps this clean-up out of the reach of whatever
+    cancelled the reader.
+    """
+
+    def __init__(
+        self,
+        request: SessionRequest,
+        *,
+        engine: Engine,
+        model: Model,
+        speed: SpeedMeter,
+        slot: AbstractAsyncContextManager[object] | None = None,
+    ) -> None:
+        """
+        Args:
+            slot: held while the session uses the engine; entering it may wait for room.
+        """
+        self.request = request
+        self.phase: Literal["waiting", "thinking", "answering", "ended"] = "waiting"
+        self.done: events.Done | None = None
+        """The last event, if all went well."""
+        self.error: AnytimeError | None = None
+        """What went wrong, if not; neither is set where nobody was left to hear it."""
+        self._engine = engine
+        self._model = model
+        self._speed = speed
+        self._slot = slot or nullcontext()
+        self._thinking = Thinking(request, engine=engine, model=model, speed=speed, say=self._say)
+        self._task: asyncio.Task[None] | None = None
+        self._cancelled = False
+        self._unread: list[events.Event] = []
+        self._news = asyncio.Event()
+
+    def start(self, *, on_end: Callable[[Session], None] | None = None) -> None:
+        """Begin. `on_end` is called once all is over and the engine is rid of it."""
+        self._task = asyncio.create_task(self._run(), name=self.request.id)
+        if on_end is not None:
+            self._task.add_done_callback(lambda _: on_end(self))
+
+    def answer_now(self) -> int:
+        """Stop the thinking and answer.
+
+        Returns:
+            Thinking tokens that the answer is based on.
+
+        Raises:
+            AlreadyAnswering: the thinking has stopped already.
+        """
+        if self._thinking.is_cut or self.phase in ("answering", "ended"):
+            raise AlreadyAnswering(f"session {self.request.id} is answering already")
+        self._thinking.cut()
+        return len(self._thinking.token_ids)
+
+    def cancel(self) -> None:
+        """End with an error event, which tells readers; nothing happens if it has ended."""
+        self._cancelled = True
+        self.abandon()
+
+    def abandon(self) -> None:
+        """Nobody listens any more: end without a word."""
+        if self._task is not None:
+            self._task.cancel()
+
+    async def ended(self) -> None:
+        """Wait until all is over, however it ends."""
+        if self._task is not None:
+            await asyncio.wait([self._task])
+
+    async def read(self, *, idle_s: float | None = None) -> AsyncGenerator[list[events.Event], None]:
+        """Events as they come, in batches of those that are there. Closing it abandons the session.
+
+        Args:
+            idle_s: after so many seconds without an event comes an empty batch.
+        """
+        try:
+            last_said = False
+            while not last_said:
+                if not self._unread:
+                    try:
+                        async with asyncio.timeout(idle_s):
+                            await self._news.wait()
+                    except TimeoutError:
+                        yield []
+                        continue
+                batch, self._unread = self._unread, []
+                self._news.clear()
+                last_said = isinstance(batch[-1], events.Done | events.ErrorEvent)
+                yield batch
+        finally:
+            if self.phase != "ended":
+                self.abandon()
+
+    def _say(self, event: events.Event) -> None:
+        self._unread.append(event)
+        self._news.set()
+
+    async def _run(self) -> None:
+        """Ends in exactly one of `done` and `error`, unless nobody listens."""
+        self._say(self._started())
+        try:
+            async with self._slot:
+                self.done = await self._think_and_answer()
+        except asyncio.CancelledError:
+            if not self._cancelled:
+                raise
+            self._fail(SessionCancelled("the session was cancelled"))
+        except AnytimeError as error:
+            self._fail(error)
+        except Exception:
+            logger.exception("session %s failed", self.request.id)
+            self._fail(AnytimeError("an unexpected error ended the session"))
+        else:
+            self._say(self.done)
+        finally:
+            self.phase = "ended"
+
+    def _fail(self, error: AnytimeError) -> None:
+        self.error = error
+        self._say(events.ErrorEvent(error=events.ErrorDetail.of(error)))
+
+    async def _think_and_answer(self) -> events.Done:
+        request, thinking = self.request, self._thinking
+        self.phase = "thinking"
+        cause = await thinking.run()
+        self.phase = "answering"
+        cut_at = time.monotonic()
+        cut = cut_thinking(thinking.token_ids, self._model.reasoning, cause=cause)
+        result = await Answering(
+            request, cut, engine=self._engine, model=self._model, speed=self._speed, say=self._say
+        ).run()
+        cut_to_answer_s = result.first_token_at - cut_at
+        self._speed.record_answer(cut_to_answer_s=cut_to_answer_s, answer_tokens=result.answer.answer_tokens)
+        return events.Done(
+            id=request.id,
+            stop=events.Stop(
+                cause=cut.cause,
+                budget_tokens=request.budget.tokens,
+                thinking_tokens=cut.num_thinking_tokens,
+            ),
+            answer=result.answer.text,
+            usage=events.Usage(
+                prompt_tokens=len(request.prompt_ids),
+                thinking_tokens=cut.num_thinking_tokens,
+                inserted_tokens=len(cut.inserted_ids),
+                answer_tokens=result.answer.answer_tokens,
+                provisional_tokens=0,
+                cached_tokens=result.cached_tokens,
+            ),
+            timing=events.Timing(
+                time_to_first_token_s=(thinking.pace.first_token_at or result.first_token_at)
+                - request.arrived_at,
+                cut_to_answer_s=cut_to_answer_s,
+                time_to_answer_s=result.first_token_at - request.arrived_at,
+                total_s=result.last_token_at - request.arrived_at,
+            ),
+        )
+
+    def _started(self) -> events.Started:
+        budget = self.request.budget
+        return events.Started(
+            id=self.request.id,
+            model=self._model.name,
+            budget=events.ResolvedBudget(
+                tokens=budget.tokens,
+                deadline_ms=None if budget.deadline_s is None else round(budget.deadline_s * 1000),
+            ),
+            prompt_tokens=len(self.request.prompt_ids),
+        )
