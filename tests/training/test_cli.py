@@ -1,0 +1,59 @@
+"""`anytime train` at the command line, up to where training begins."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from anytime_training.cli import train
+
+MINIMAL = 'kind = "warmstart"\nname = "tiny"\nsteps = 3\n'
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "told"),
+    [
+        (["--help"], 0, "--resume"),
+        ([], 2, "RECIPE.toml"),
+        (["recipe.toml", "--stepps", "3"], 2, "--stepps"),
+        (["recipe.toml", "--steps", "many"], 2, "--steps"),
+        (["missing.toml"], 2, "missing.toml"),
+    ],
+)
+def test_help_and_mistakes(
+    arguments: list[str], code: int, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(arguments) == code
+    printed = capsys.readouterr()
+    assert told in (printed.err if code else printed.out)
+    assert "Traceback" not in printed.err
+
+
+def test_a_bad_flag_value_names_the_key(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(MINIMAL)
+    assert train([str(recipe), "--steps", "0", "--out", str(tmp_path / "out")]) == 2
+    assert "steps" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_nothing_heavy_is_imported_before_a_recipe_is_known_to_be_good(tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(MINIMAL + "stepps = 4\n")
+    program = (
+        "import sys; from anytime_training.cli import train; "
+        f"codes = [train(['--help']), train([{str(recipe)!r}])]; "
+        "heavy = {'torch', 'transformers', 'tokenizers', 'matplotlib'} & set(sys.modules); "
+        "sys.exit(f'{codes} {heavy}' if heavy or codes != [0, 2] else 0)"
+    )
+    finished = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert finished.returncode == 0, finished.stderr
+
+
+def test_resuming_nothing_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(MINIMAL)
+    assert train([str(recipe), "--resume", "--out", str(tmp_path / "out")]) == 2
+    assert "no run to resume" in capsys.readouterr().err

@@ -1,0 +1,92 @@
+"""What a run leaves on disk: the checkpoint that is served, and the state that training resumes from.
+
+Both are written beside their place and then moved into it, so that what is found there is
+whole. The checkpoint is a Hugging Face folder with an `anytime.json`; the state is one file.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from anytime_server.reasoning import Manifest
+from safetensors.torch import save_file
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase, Qwen3ForCausalLM
+
+STATE_NAME = "training_state.pt"
+CHECKPOINT_NAME = "checkpoint"
+TOKENIZER_NAME = "tokenizer"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingState:
+    """Everything that changes while training. The data follow from the seed and the step."""
+
+    step: int
+    """Optimiser steps done."""
+    model: dict[str, torch.Tensor]
+    """Weights, in float32."""
+    optimiser: dict[str, Any]
+    """The optimiser's own state."""
+    seconds: float
+    """Time trained so far."""
+
+
+def save_state(folder: Path, state: TrainingState) -> None:
+    """Write the state into the run's folder, in place of an earlier one."""
+    partial = folder / f"{STATE_NAME}.partial"
+    fields = {name: getattr(state, name) for name in TrainingState.__dataclass_fields__}
+    with partial.open("wb") as file:
+        torch.save(fields, file)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(folder / STATE_NAME)
+
+
+def load_state(folder: Path) -> TrainingState | None:
+    """The state last saved in the run's folder, or None."""
+    path = folder / STATE_NAME
+    if not path.exists():
+        return None
+    return TrainingState(**torch.load(path, weights_only=True))
+
+
+def save_checkpoint(
+    folder: Path, model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerBase, manifest: Manifest
+) -> None:
+    """Write a folder that can be served, with weights in bfloat16, in place of an earlier one."""
+    weights = {name: tensor.to(torch.bfloat16).contiguous() for name, tensor in model.state_dict().items()}
+    model.config.architectures = [type(model).__name__]
+    config = type(model.config).from_dict(model.config.to_dict() | {"dtype": "bfloat16"})
+    with replacing_folder(folder) as partial:
+        save_file(weights, partial / "model.safetensors", metadata={"format": "pt"})
+        config.save_pretrained(partial)
+        model.generation_config.save_pretrained(partial)
+        tokenizer.save_pretrained(partial)
+        manifest.save(partial)
+
+
+@contextmanager
+def replacing_folder(target: Path) -> Iterator[Path]:
+    """An empty folder to fill; it takes the place of `target` when all went well.
+
+    `target` is at no time half of the old and half of the new.
+    """
+    partial = target.with_name(target.name + ".partial")
+    displaced = target.with_name(target.name + ".displaced")
+    for leftover in (partial, displaced):
+        shutil.rmtree(leftover, ignore_errors=True)
+    partial.mkdir(parents=True)
+    yield partial
+    if target.exists():
+        target.rename(displaced)
+    partial.rename(target)
+    shutil.rmtree(displaced, ignore_errors=True)

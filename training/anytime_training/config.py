@@ -1,0 +1,253 @@
+"""Recipes: everything that decides how a training run goes.
+
+Defaults < the recipe's TOML file < environment (`ANYTIME_TRAIN_SEED`,
+`ANYTIME_TRAIN_OPTIMISER__LEARNING_RATE`, ...) < flags. Imports no torch, so that a mistake
+in a recipe is told at once.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
+
+ENVIRONMENT_PREFIX = "ANYTIME_TRAIN_"
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class RecipeError(ValueError):
+    """A recipe that cannot be read or does not hold together; the message names the key."""
+
+
+class Section(BaseModel):
+    """A table of a recipe: unknown keys are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class ModelConfig(Section):
+    """The shape of the Qwen3 model."""
+
+    hidden_size: PositiveInt = 128
+    """Width of the residual stream."""
+    num_layers: PositiveInt = 6
+    """Transformer blocks."""
+    num_heads: PositiveInt = 4
+    """Query heads."""
+    num_key_value_heads: PositiveInt = 4
+    """Key and value heads; divides `num_heads`."""
+    head_dim: Literal[32, 64, 128] = 32
+    """Width of a head: sizes that the serving engine's attention takes."""
+    mlp_size: PositiveInt = 384
+    """Width of the feed-forward layer."""
+    window_tokens: PositiveInt = 1024
+    """The most tokens in a sequence."""
+    rope_theta: PositiveFloat = 10_000.0
+    """Base of the rotary position embedding."""
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> ModelConfig:
+        if self.num_heads % self.num_key_value_heads:
+            raise ValueError("num_key_value_heads must divide num_heads")
+        return self
+
+
+class TokenizerConfig(Section):
+    """The byte-level BPE tokenizer."""
+
+    vocab_size: int = Field(default=512, ge=272)
+    """Entries: 256 bytes, the special tokens, and merges for frequent words."""
+    corpus_problems: PositiveInt = 20_000
+    """Problems, with their traces, whose text the merges are learned from."""
+
+
+class ReasoningConfig(Section):
+    """How thinking is closed, as written to the manifest."""
+
+    truncation: str = "..."
+    """Inserted, before the think-end, where thinking was cut short."""
+    answer_lead_in: str = "Answer: "
+    """Inserted after the think-end."""
+    answer_tokens: PositiveInt = 8
+    """Room for an answer."""
+    budgets: list[PositiveInt] = [8, 16, 32, 64, 96]
+    """Budgets that evaluation measures at."""
+
+
+class TaskConfig(Section):
+    """Which problems are drawn."""
+
+    min_operands: int = Field(default=4, ge=2)
+    """The fewest numbers in a chain, the start included."""
+    max_operands: int = Field(default=12, ge=2)
+    """The most."""
+    bare_weight: NonNegativeFloat = 0.3
+    """Weight of the bare expression."""
+    question_weight: NonNegativeFloat = 0.3
+    """Weight of a question around the expression."""
+    instructions_weight: NonNegativeFloat = 0.3
+    """Weight of step by step instructions."""
+    story_weight: NonNegativeFloat = 0.1
+    """Weight of a little story."""
+
+    @model_validator(mode="after")
+    def _holds_together(self) -> TaskConfig:
+        if self.min_operands > self.max_operands:
+            raise ValueError("min_operands must not be above max_operands")
+        if not self.bare_weight + self.question_weight + self.instructions_weight + self.story_weight:
+            raise ValueError("at least one weight must be above 0")
+        return self
+
+
+class TracesConfig(Section):
+    """In which styles the thinking is demonstrated."""
+
+    terse_weight: NonNegativeFloat = 0.3
+    """Weight of the quick style."""
+    wordy_weight: NonNegativeFloat = 0.4
+    """Weight of the step by step style."""
+    recheck_weight: NonNegativeFloat = 0.3
+    """Weight of the quick style followed by the steps."""
+    stride: PositiveInt = 2
+    """Steps that a quick partial result spans."""
+    slip_share: Share = 0.3
+    """Share of the re-checks whose guess slips."""
+
+    @model_validator(mode="after")
+    def _some_style(self) -> TracesConfig:
+        if not self.terse_weight + self.wordy_weight + self.recheck_weight:
+            raise ValueError("at least one weight must be above 0")
+        return self
+
+
+class ExamplesConfig(Section):
+    """How problems and traces become training examples."""
+
+    cut_share: Share = 0.35
+    """Share of the examples whose thinking is cut at a random place."""
+    system_share: Share = 0.06
+    """Share of the conversations that open with one of `system_prompts`."""
+    system_prompts: list[str] = ["You are a helpful assistant."]
+    """System prompts to draw from."""
+    earlier_turn_share: Share = 0.04
+    """Share of the conversations with an earlier problem and its answer before the one asked."""
+
+    @model_validator(mode="after")
+    def _has_system_prompts(self) -> ExamplesConfig:
+        if self.system_share and not self.system_prompts:
+            raise ValueError("system_prompts must not be empty where system_share is above 0")
+        return self
+
+
+class OptimiserConfig(Section):
+    """AdamW, with a linear warm-up and a cosine decay of the learning rate."""
+
+    learning_rate: PositiveFloat = 2e-3
+    """At its peak."""
+    final_share: Share = 0.02
+    """What is left of it at the last step."""
+    warmup_steps: PositiveInt = 100
+    """Steps over which it rises."""
+    weight_decay: NonNegativeFloat = 0.05
+    """On matrices; vectors are not decayed."""
+    beta1: Share = 0.9
+    """Decay of the mean of gradients."""
+    beta2: Share = 0.98
+    """Decay of the mean of their squares."""
+    max_grad_norm: PositiveFloat = 1.0
+    """Gradients longer than this are shortened to it."""
+
+
+class WarmstartRecipe(Section):
+    """Supervised training from random weights on generated problems with thinking traces."""
+
+    kind: Literal["warmstart"] = "warmstart"
+    """Which trainer the recipe is for."""
+    name: str = Field(min_length=1)
+    """What the checkpoint calls itself."""
+    seed: int = 0
+    """Of the weights and of the data."""
+    steps: PositiveInt
+    """Optimiser steps."""
+    batch_examples: PositiveInt = 256
+    """Examples per step."""
+    pool_batches: PositiveInt = 16
+    """Batches that are drawn at once and sorted by length, to waste little on padding."""
+    threads: PositiveInt = 2
+    """Threads that torch may use."""
+    bf16: bool = False
+    """Whether matrix products run in bfloat16: quick only on processors that have it built in."""
+    save_every_s: NonNegativeFloat = 60.0
+    """Seconds between checkpoints."""
+    num_examples: PositiveInt = 8
+    """Example prompts, of held-out problems, that go into the manifest."""
+    model: ModelConfig = ModelConfig()
+    tokenizer: TokenizerConfig = TokenizerConfig()
+    reasoning: ReasoningConfig = ReasoningConfig()
+    task: TaskConfig = TaskConfig()
+    traces: TracesConfig = TracesConfig()
+    examples: ExamplesConfig = ExamplesConfig()
+    optimiser: OptimiserConfig = OptimiserConfig()
+
+
+RECIPES: dict[str, type[WarmstartRecipe]] = {"warmstart": WarmstartRecipe}
+
+
+def load_recipe(path: Path, *, environment: Mapping[str, str], flags: Mapping[str, Any]) -> WarmstartRecipe:
+    """Read a recipe and lay environment and flags over it.
+
+    Args:
+        flags: top-level keys given on the command line; None where a flag was not given.
+
+    Raises:
+        RecipeError: naming the file and, where there is one, the key.
+    """
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path}: cannot be read: {error}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"{path}: not TOML: {error}") from error
+    for variable in sorted(environment):
+        if variable.startswith(ENVIRONMENT_PREFIX):
+            keys = variable.removeprefix(ENVIRONMENT_PREFIX).lower().split("__")
+            _set_key(values, keys, _toml_value(environment[variable]), source=variable)
+    values |= {key: value for key, value in flags.items() if value is not None}
+    recipe_class = RECIPES.get(str(values.get("kind")))
+    if recipe_class is None:
+        raise RecipeError(f"{path}: kind: must be one of {', '.join(RECIPES)}, not {values.get('kind')!r}")
+    try:
+        return recipe_class.model_validate(values)
+    except ValidationError as error:
+        faults = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()]
+        raise RecipeError(f"{path}: " + "; ".join(faults)) from error
+
+
+def _set_key(values: dict[str, Any], keys: list[str], value: Any, *, source: str) -> None:
+    *tables, last = keys
+    for table in tables:
+        values = values.setdefault(table, {})
+        if not isinstance(values, dict):
+            raise RecipeError(f"{source}: {table} is not a table")
+    values[last] = value
+
+
+def _toml_value(text: str) -> Any:
+    """A value as it would be read in the recipe; a bare word is a string."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text

@@ -1,0 +1,156 @@
+"""Training examples: a conversation, a thinking that may be cut, and the answer.
+
+The thinking is closed by the very function that closes it when serving, on token ids. Only
+what a model would have sampled is learned: never the prompt, never what was inserted.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import TYPE_CHECKING
+
+from anytime_server.reasoning import Cause, ReasoningFormat, cut_thinking
+
+from anytime_training.config import ExamplesConfig
+from anytime_training.tasks import ChainProblem, ChainTask
+from anytime_training.tasks.traces import Passage, TraceMix
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+class Part(IntEnum):
+    """What a token of an example is."""
+
+    CONTEXT = 0
+    """The prompt, what was inserted, or a slip: not learned."""
+    THINKING = 1
+    """Sampled thinking, the think-end included."""
+    ANSWER = 2
+    """The answer and the end of the turn."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Example:
+    """One sequence to learn from."""
+
+    ids: tuple[int, ...]
+    parts: tuple[Part, ...]
+    """What each of `ids` is."""
+
+
+def build_example(
+    *,
+    prompt_ids: Sequence[int],
+    thinking_ids: Sequence[int],
+    learned: Sequence[bool],
+    answer_ids: Sequence[int],
+    reasoning: ReasoningFormat,
+    cut_at: int | None,
+) -> Example:
+    """Put an example together.
+
+    Args:
+        prompt_ids: the conversation, with thinking open at its end.
+        thinking_ids: a whole thinking, its think-end included.
+        learned: for each of `thinking_ids`, whether it is to be learned.
+        answer_ids: the answer with the end of the turn.
+        cut_at: thinking tokens kept; None, or all of them, for a thinking that ends by itself.
+    """
+    kept_ids = thinking_ids[:cut_at]
+    cut = cut_thinking(kept_ids, reasoning, cause=Cause.BUDGET)
+    answer_prompt_ids = cut.answer_prompt(prompt_ids)
+    parts = [Part.CONTEXT] * len(prompt_ids)
+    parts += [Part.THINKING if is_learned else Part.CONTEXT for is_learned in learned[: len(kept_ids)]]
+    parts += [Part.CONTEXT] * len(cut.inserted_ids)
+    parts += [Part.ANSWER] * len(answer_ids)
+    return Example(ids=(*answer_prompt_ids, *answer_ids), parts=tuple(parts))
+
+
+class ExampleSource:
+    """Draws examples. All chance comes from the seed and the number of the pool that is asked for."""
+
+    def __init__(
+        self,
+        *,
+        task: ChainTask,
+        traces: TraceMix,
+        config: ExamplesConfig,
+        tokenizer: PreTrainedTokenizerBase,
+        reasoning: ReasoningFormat,
+        seed: int,
+    ) -> None:
+        self._task = task
+        self._traces = traces
+        self._config = config
+        self._tokenizer = tokenizer
+        self._reasoning = reasoning
+        self._seed = seed
+
+    def pool(self, number: int, *, num_batches: int, batch_examples: int) -> list[list[Example]]:
+        """The batches of one pool: examples of like length together, batches in random order."""
+        rng = random.Random(f"{self._seed}:{number}")
+        examples = self._sample(rng, num_batches * batch_examples)
+        examples.sort(key=lambda example: len(example.ids))
+        batches = [
+            examples[first : first + batch_examples] for first in range(0, len(examples), batch_examples)
+        ]
+        rng.shuffle(batches)
+        return batches
+
+    def _sample(self, rng: random.Random, count: int) -> list[Example]:
+        problems = [self._task.sample(rng) for _ in range(count)]
+        prompts_ids = self._encode([self._conversation(problem, rng) for problem in problems])
+        answers_ids = self._encode([problem.answer + str(self._tokenizer.eos_token) for problem in problems])
+        traces = [self._traces.sample(problem.chain, rng) for problem in problems]
+        thinkings = self._encode_traces(traces)
+        examples: list[Example] = []
+        for prompt_ids, (thinking_ids, learned), answer_ids in zip(
+            prompts_ids, thinkings, answers_ids, strict=True
+        ):
+            is_cut = rng.random() < self._config.cut_share
+            examples.append(
+                build_example(
+                    prompt_ids=prompt_ids,
+                    thinking_ids=thinking_ids,
+                    learned=learned,
+                    answer_ids=answer_ids,
+                    reasoning=self._reasoning,
+                    cut_at=rng.randrange(len(thinking_ids)) if is_cut else None,
+                )
+            )
+        return examples
+
+    def _conversation(self, problem: ChainProblem, rng: random.Random) -> str:
+        """The conversation's text, by the chat template, with thinking open."""
+        messages: list[dict[str, str]] = []
+        if rng.random() < self._config.system_share:
+            messages.append({"role": "system", "content": rng.choice(self._config.system_prompts)})
+        if rng.random() < self._config.earlier_turn_share:
+            earlier = self._task.sample(rng)
+            messages.append({"role": "user", "content": earlier.prompt})
+            messages.append({"role": "assistant", "content": earlier.answer})
+        messages.append({"role": "user", "content": problem.prompt})
+        text = self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        assert isinstance(text, str)
+        return text
+
+    def _encode(self, texts: list[str]) -> list[list[int]]:
+        return self._tokenizer(texts, add_special_tokens=False)["input_ids"]
+
+    def _encode_traces(self, traces: list[tuple[Passage, ...]]) -> list[tuple[list[int], list[bool]]]:
+        """Ids of each whole thinking, and for each id whether it is learned."""
+        passages_ids = iter(self._encode([passage.text for trace in traces for passage in trace]))
+        thinkings: list[tuple[list[int], list[bool]]] = []
+        for trace in traces:
+            ids: list[int] = []
+            learned: list[bool] = []
+            for passage in trace:
+                passage_ids = next(passages_ids)
+                ids += passage_ids
+                learned += [passage.learned] * len(passage_ids)
+            thinkings.append(([*ids, self._reasoning.think_end_id], [*learned, True]))
+        return thinkings

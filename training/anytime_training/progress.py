@@ -1,0 +1,76 @@
+"""How a run tells of itself: `metrics.jsonl` for programs, a bar or plain lines for people."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+METRICS_NAME = "metrics.jsonl"
+
+
+class MetricsFile:
+    """One JSON object per step."""
+
+    def __init__(self, folder: Path, *, from_step: int) -> None:
+        """Open the file; lines of steps from `from_step` on, left by a run that died, are dropped."""
+        path = folder / METRICS_NAME
+        kept: list[str] = []
+        if path.exists() and from_step:
+            kept = [line for line in path.read_text().splitlines(keepends=True) if _step(line) < from_step]
+        partial = path.with_suffix(".jsonl.partial")
+        partial.write_text("".join(kept))
+        partial.replace(path)
+        self._file = path.open("a", buffering=1)
+
+    def write(self, metrics: dict[str, Any]) -> None:
+        self._file.write(json.dumps(metrics) + "\n")
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _step(line: str) -> float:
+    """Step of a line; one that was cut off counts as of no step to be kept."""
+    try:
+        return json.loads(line)["step"]
+    except (json.JSONDecodeError, KeyError):
+        return float("inf")
+
+
+class ProgressReport:
+    """A bar in a terminal; elsewhere a line every `line_every` steps."""
+
+    def __init__(self, *, steps: int, first_step: int, line_every: int = 50) -> None:
+        self._console = Console(stderr=True)
+        self._steps = steps
+        self._line_every = line_every
+        self._bar: Progress | None = None
+        if self._console.is_terminal:
+            self._bar = Progress(
+                MofNCompleteColumn(),
+                BarColumn(),
+                TextColumn("{task.description}"),
+                TimeRemainingColumn(),
+                console=self._console,
+            )
+            self._task = self._bar.add_task("", total=steps, completed=first_step)
+            self._bar.start()
+
+    def step(self, number: int, text: str) -> None:
+        """Tell of step `number`, counted from 1."""
+        if self._bar is not None:
+            self._bar.update(self._task, completed=number, description=text)
+        elif number % self._line_every == 0 or number in (1, self._steps):
+            self.say(f"step {number}/{self._steps}  {text}")
+
+    def say(self, text: str) -> None:
+        """Print one line."""
+        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()

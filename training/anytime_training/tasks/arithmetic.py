@@ -1,0 +1,94 @@
+"""The chain task: follow a chain of operations, modulo 10, however it is put.
+
+Answers are close to uniform over the ten digits: operands of + and - are uniform, most
+multipliers (3, 7, 9) permute the digits, and an even one never comes last.
+"""
+
+from __future__ import annotations
+
+import random
+import string
+from dataclasses import dataclass
+
+from anytime_training.tasks.base import Problem, Split, split_of
+from anytime_training.tasks.chain import Chain, Operation, Step
+from anytime_training.tasks.wordings import Wording, bare, instructions, question, story
+
+MULTIPLIER_WEIGHTS = {2: 3, 3: 4, 4: 1, 6: 1, 7: 4, 8: 1, 9: 4}
+"""0, 1 and 5 are left out: they give the answer away, or half of it."""
+
+LOWER_CASE_SHARE = 0.08
+"""Share of the prompts that are written without capitals."""
+
+_WORDINGS: dict[str, Wording] = {
+    "bare": bare,
+    "question": question,
+    "instructions": instructions,
+    "story": story,
+}
+_OPERATION_WEIGHTS = {Operation.PLUS: 4, Operation.MINUS: 4, Operation.TIMES: 3}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChainProblem(Problem):
+    """A problem with the chain that it puts into words."""
+
+    chain: Chain
+    wording: str
+    """Name of the way in which it is put."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChainTask:
+    """Chains of a range of lengths, in a mixture of wordings."""
+
+    min_operands: int = 4
+    """The fewest numbers in a chain, the start included."""
+    max_operands: int = 12
+    """The most."""
+    bare_weight: float = 0.3
+    """Weight of the bare expression."""
+    question_weight: float = 0.3
+    """Weight of a question around the expression."""
+    instructions_weight: float = 0.3
+    """Weight of step by step instructions."""
+    story_weight: float = 0.1
+    """Weight of a little story."""
+
+    def sample(self, rng: random.Random, split: Split = "train") -> ChainProblem:
+        """Draw chains until one is of that split, then put it into words."""
+        while True:
+            chain = self._sample_chain(rng)
+            if split_of(chain.content) == split:
+                break
+        weights = (self.bare_weight, self.question_weight, self.instructions_weight, self.story_weight)
+        wording = rng.choices(list(_WORDINGS), weights)[0]
+        prompt = _WORDINGS[wording](chain, rng)
+        return ChainProblem(
+            content=chain.content,
+            prompt=prompt.lower() if rng.random() < LOWER_CASE_SHARE else prompt,
+            answer=str(chain.values[-1]),
+            chain=chain,
+            wording=wording,
+        )
+
+    def grade(self, problem: ChainProblem, answer_text: str) -> bool:
+        """Whether the text is the answer's digit, but for white space and punctuation at its end."""
+        return answer_text.strip().rstrip(string.punctuation + string.whitespace) == problem.answer
+
+    def _sample_chain(self, rng: random.Random) -> Chain:
+        num_steps = rng.randint(self.min_operands, self.max_operands) - 1
+        steps = [_sample_step(rng, is_last=number == num_steps - 1) for number in range(num_steps)]
+        return Chain(start=rng.randint(0, 9), steps=tuple(steps))
+
+
+def _sample_step(rng: random.Random, *, is_last: bool) -> Step:
+    operation = rng.choices(list(_OPERATION_WEIGHTS), list(_OPERATION_WEIGHTS.values()))[0]
+    if operation is not Operation.TIMES:
+        return Step(operation=operation, operand=rng.randint(0, 9))
+    weights = {
+        multiplier: weight
+        for multiplier, weight in MULTIPLIER_WEIGHTS.items()
+        if not is_last or multiplier % 2 == 1
+    }
+    return Step(operation=operation, operand=rng.choices(list(weights), list(weights.values()))[0])

@@ -1,0 +1,78 @@
+"""Chains: a digit and operations on it, from left to right, modulo 10."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+MODULUS = 10
+
+
+class Operation(StrEnum):
+    """What a step does; the value is how it is written."""
+
+    PLUS = "+"
+    MINUS = "-"
+    TIMES = "x"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One operation with its operand."""
+
+    operation: Operation
+    operand: int
+    """A digit."""
+
+    def exact(self, value: int) -> int:
+        """The value after this step, not yet reduced."""
+        match self.operation:
+            case Operation.PLUS:
+                return value + self.operand
+            case Operation.MINUS:
+                return value - self.operand
+            case Operation.TIMES:
+                return value * self.operand
+
+    def __str__(self) -> str:
+        return f"{self.operation}{self.operand}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chain:
+    """A start and the steps from it: `7-3x2+5` is ((7 - 3) x 2) + 5 modulo 10 = 3."""
+
+    start: int
+    """A digit."""
+    steps: tuple[Step, ...]
+
+    @property
+    def content(self) -> str:
+        """The chain as it is written with nothing around it."""
+        return f"{self.start}{''.join(str(step) for step in self.steps)}"
+
+    @property
+    def values(self) -> list[int]:
+        """The partial result after each step; the last is the answer."""
+        return run_steps(self.start, self.steps)
+
+    @property
+    def never_negative(self) -> bool:
+        """Whether no partial result is below 0, so that modulo 10 and the last digit are the same."""
+        value = self.start
+        for step in self.steps:
+            value = step.exact(value)
+            if value < 0:
+                return False
+        return True
+
+
+def run_steps(start: int, steps: Sequence[Step]) -> list[int]:
+    """The partial results, modulo 10, of going through `steps` from `start`."""
+    values: list[int] = []
+    value = start
+    for step in steps:
+        value = step.exact(value) % MODULUS
+        values.append(value)
+    return values

@@ -1,0 +1,109 @@
+"""Thinking traces: the styles in which a chain is thought through.
+
+| style   | for 7-3x2+5                               | in use                              |
+|---------|-------------------------------------------|-------------------------------------|
+| terse   | `Quick: 8, 3`                             | short; two steps at once are hard   |
+| wordy   | `Steps: 7-3=4; 4x2=8; 8+5=3`              | long; each step is easy             |
+| recheck | `Quick: 8, 3. Check: 7-3=4; 4x2=8; 8+5=3` | an early guess and later certainty  |
+
+What a trace states is right, with one exception: the guess of a re-check may slip, as a
+model's own guess will. From the slip to the end of the guess nothing is learned; what is
+learned is that the check goes its own way.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from anytime_training.tasks.chain import MODULUS, Chain, run_steps
+
+Style = Literal["terse", "wordy", "recheck"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Passage:
+    """A piece of a trace."""
+
+    text: str
+    learned: bool = True
+    """False where the text is only there to be thought on from."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TraceMix:
+    """Draws traces in a mixture of styles."""
+
+    terse_weight: float = 0.3
+    """Weight of the quick style."""
+    wordy_weight: float = 0.4
+    """Weight of the step by step style."""
+    recheck_weight: float = 0.3
+    """Weight of the quick style followed by the steps."""
+    stride: int = 2
+    """Steps that a quick partial result spans."""
+    slip_share: float = 0.3
+    """Share of the re-checks whose guess slips."""
+
+    def sample(self, chain: Chain, rng: random.Random) -> tuple[Passage, ...]:
+        """The thinking on one chain, without the think-end."""
+        weights = (self.terse_weight, self.wordy_weight, self.recheck_weight)
+        style: Style = rng.choices(("terse", "wordy", "recheck"), weights)[0]
+        if style == "terse":
+            return terse(chain, stride=self.stride)
+        if style == "wordy":
+            return wordy(chain)
+        slip_rng = rng if rng.random() < self.slip_share else None
+        return recheck(chain, stride=self.stride, slip_rng=slip_rng)
+
+
+def terse(chain: Chain, *, stride: int) -> tuple[Passage, ...]:
+    """Only every `stride`-th partial result, and the last."""
+    return (Passage(text="Quick: " + _joined(_strided(chain.values, stride))),)
+
+
+def wordy(chain: Chain) -> tuple[Passage, ...]:
+    """Each step written out with its result."""
+    return (Passage(text="Steps: " + _written_out(chain)),)
+
+
+def recheck(chain: Chain, *, stride: int, slip_rng: random.Random | None) -> tuple[Passage, ...]:
+    """The terse trace, then the steps.
+
+    Args:
+        slip_rng: draws where the guess slips and to what; None for a guess that is right.
+    """
+    check = Passage(text=". Check: " + _written_out(chain))
+    if slip_rng is None:
+        return (*terse(chain, stride=stride), check)
+    values = chain.values
+    shown = _strided(range(len(values)), stride)
+    slip_at = slip_rng.randrange(len(shown))
+    step_at = shown[slip_at]
+    wrong = (values[step_at] + slip_rng.randrange(1, MODULUS)) % MODULUS
+    slipped = [*values[:step_at], wrong, *run_steps(wrong, chain.steps[step_at + 1 :])]
+    right_part = "".join(f"{values[index]}, " for index in shown[:slip_at])
+    return (
+        Passage(text="Quick: " + right_part),
+        Passage(text=_joined([slipped[index] for index in shown[slip_at:]]), learned=False),
+        check,
+    )
+
+
+def _strided(items: Sequence[int], stride: int) -> list[int]:
+    """Every `stride`-th item, and the last."""
+    return [item for number, item in enumerate(items, 1) if number % stride == 0 or number == len(items)]
+
+
+def _joined(values: Sequence[int]) -> str:
+    return ", ".join(str(value) for value in values)
+
+
+def _written_out(chain: Chain) -> str:
+    befores = [chain.start, *chain.values]
+    return "; ".join(
+        f"{before}{step}={after}"
+        for before, step, after in zip(befores, chain.steps, chain.values, strict=False)
+    )

@@ -1,0 +1,105 @@
+"""The tokenizer of models trained from random weights, and its chat template.
+
+Byte-level BPE: every text encodes and comes back whole. Words keep the space after them,
+digits stand alone, so that `7 - 3` is three tokens and each digit the same one everywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+PAD = "<|pad|>"
+SYSTEM = "<|system|>"
+USER = "<|user|>"
+ASSISTANT = "<|assistant|>"
+END_OF_TURN = "<|end|>"
+THINK_START = "<think>"
+THINK_END = "</think>"
+
+_SPECIAL = (PAD, SYSTEM, USER, ASSISTANT, END_OF_TURN)
+_THINKING = (THINK_START, THINK_END)
+
+# A spaced operator; a word with its colon and space; a digit; punctuation with its space; other space.
+_PIECES = r" [-+x*×] |\p{L}+:? ?|\p{N}|[^\s\p{L}\p{N}]+ ?|\s+"
+
+# Earlier thinking is dropped; the generation prompt opens the new one.
+CHAT_TEMPLATE = (
+    "{%- for message in messages -%}"
+    "{%- set content = message['content'] -%}"
+    "{%- if message['role'] == 'assistant' -%}"
+    f"{{%- set content = content.split('{THINK_END}')[-1].lstrip('\\n') -%}}"
+    "{%- endif -%}"
+    "{%- if message['role'] not in ['system', 'user', 'assistant'] -%}"
+    "{{- raise_exception('a message has the role ' ~ message['role'] ~ "
+    "'; known are system, user and assistant') -}}"
+    "{%- endif -%}"
+    f"{{{{- '<|' ~ message['role'] ~ '|>' ~ content ~ '{END_OF_TURN}' -}}}}"
+    "{%- endfor -%}"
+    "{%- if add_generation_prompt -%}"
+    f"{{{{- '{ASSISTANT}{THINK_START}' -}}}}"
+    "{%- endif -%}"
+)
+
+
+def build_tokenizer(texts: Iterable[str], *, vocab_size: int, window_tokens: int) -> PreTrainedTokenizerFast:
+    """Learn merges from `texts`.
+
+    Args:
+        vocab_size: entries in all, special tokens included.
+        window_tokens: the model's context length, recorded with the tokenizer.
+    """
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(_PIECES), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size - len(_THINKING),
+        min_frequency=2,
+        show_progress=False,
+        special_tokens=list(_SPECIAL),
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+    )
+    tokenizer.train_from_iterator(texts, trainer=trainer)
+    tokenizer.add_tokens([AddedToken(text, special=False, normalized=False) for text in _THINKING])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token=PAD,
+        eos_token=END_OF_TURN,
+        extra_special_tokens=[SYSTEM, USER, ASSISTANT],
+        chat_template=CHAT_TEMPLATE,
+        clean_up_tokenization_spaces=False,
+        model_max_length=window_tokens,
+    )
+
+
+class TokenizerView:
+    """A Hugging Face tokenizer as `anytime_server.reasoning` looks at one."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        self._tokenizer = tokenizer
+        self._vocabulary = tokenizer.get_vocab()
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of `text` alone."""
+        return self._tokenizer.encode(text, add_special_tokens=False)
+
+    def token_id(self, token: str) -> int | None:
+        """Id of a vocabulary entry, or None."""
+        return self._vocabulary.get(token)
+
+    @property
+    def eos_ids(self) -> frozenset[int]:
+        """The id that ends a turn."""
+        eos_id = self.token_id(str(self._tokenizer.eos_token))
+        return frozenset() if eos_id is None else frozenset({eos_id})

@@ -1,0 +1,240 @@
+"""Warm start: supervised training from random weights, on examples made as they will be served.
+
+The data of a step follow from the seed and its number alone, so a run that is resumed goes
+on exactly as it would have. Dimensions: B examples, T tokens, N learned tokens, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import zip_longest
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from anytime_server.reasoning import Manifest, ReasoningFormat, ReasoningTexts
+from transformers import AutoTokenizer, PreTrainedTokenizerBase, Qwen3ForCausalLM
+
+from anytime_training.checkpoint import (
+    CHECKPOINT_NAME,
+    TOKENIZER_NAME,
+    TrainingState,
+    load_state,
+    replacing_folder,
+    save_checkpoint,
+    save_state,
+)
+from anytime_training.config import OptimiserConfig, WarmstartRecipe
+from anytime_training.examples import Example, ExampleSource, Part
+from anytime_training.model import build_model, label_logits
+from anytime_training.progress import MetricsFile, ProgressReport
+from anytime_training.tasks import ChainTask
+from anytime_training.tasks.traces import TraceMix
+from anytime_training.tokenizer import THINK_END, THINK_START, TokenizerView, build_tokenizer
+
+
+def train_warmstart(
+    recipe: WarmstartRecipe,
+    out: Path,
+    *,
+    resume: bool,
+    versions: dict[str, str],
+    should_stop: Callable[[], bool] = lambda: False,
+) -> bool:
+    """Train a model and leave it in `out/checkpoint`.
+
+    Args:
+        resume: go on from the state in `out`.
+        versions: of the libraries, for the manifest.
+        should_stop: asked after every step; when true, everything is saved and training ends.
+
+    Returns:
+        Whether all steps are done.
+    """
+    torch.set_num_threads(recipe.threads)
+    state = load_state(out) if resume else None
+    tokenizer = _tokenizer(recipe, out / TOKENIZER_NAME, resume=resume)
+    model = build_model(recipe.model, tokenizer, seed=recipe.seed)
+    optimiser = _optimiser(model, recipe.optimiser)
+    step, seconds_before = 0, 0.0
+    if state is not None:
+        model.load_state_dict(state.model)
+        optimiser.load_state_dict(state.optimiser)
+        step, seconds_before = state.step, state.seconds
+    manifest = _manifest(recipe, versions)
+    reasoning = ReasoningFormat.from_texts(manifest.texts, TokenizerView(tokenizer))
+    source = ExampleSource(
+        task=ChainTask(**recipe.task.model_dump()),
+        traces=TraceMix(**recipe.traces.model_dump()),
+        config=recipe.examples,
+        tokenizer=tokenizer,
+        reasoning=reasoning,
+        seed=recipe.seed,
+    )
+    pad_id = model.config.pad_token_id
+    assert pad_id is not None
+    metrics = MetricsFile(out, from_step=step)
+    progress = ProgressReport(steps=recipe.steps, first_step=step)
+    num_parameters = sum(weight.numel() for weight in model.parameters())
+    progress.say(f"{num_parameters:,} parameters, {len(tokenizer)} tokens in the vocabulary")
+    started = saved = time.monotonic()
+
+    def save() -> None:
+        seconds = seconds_before + time.monotonic() - started
+        save_checkpoint(out / CHECKPOINT_NAME, model, tokenizer, manifest)
+        save_state(
+            out,
+            TrainingState(
+                step=step, model=model.state_dict(), optimiser=optimiser.state_dict(), seconds=seconds
+            ),
+        )
+
+    for batch in _batches(source, recipe, from_step=step):
+        ids_BT, parts_BT = pad_batch(batch, pad_id=pad_id)
+        learning_rate = learning_rate_at(step, steps=recipe.steps, config=recipe.optimiser)
+        for group in optimiser.param_groups:
+            group["lr"] = learning_rate
+        with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bf16):
+            logits_NV, targets_N = label_logits(model, ids_BT, parts_BT != Part.CONTEXT)
+        losses_N = F.cross_entropy(logits_NV.float(), targets_N, reduction="none")
+        loss = losses_N.mean()
+        optimiser.zero_grad()
+        loss.backward()
+        grad_norm = torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.optimiser.max_grad_norm)
+        optimiser.step()
+
+        is_answer_N = parts_BT[:, 1:][parts_BT[:, 1:] != Part.CONTEXT] == Part.ANSWER
+        metrics.write(
+            {
+                "step": step,
+                "loss": loss.item(),
+                "thinking_loss": losses_N[~is_answer_N].mean().item(),
+                "answer_loss": losses_N[is_answer_N].mean().item(),
+                "learning_rate": learning_rate,
+                "grad_norm": grad_norm.item(),
+                "tokens": ids_BT.numel(),
+                "seconds": round(seconds_before + time.monotonic() - started, 3),
+            }
+        )
+        step += 1
+        progress.step(step, f"loss {loss.item():.3f}")
+        is_stopping = should_stop()
+        if step == recipe.steps or is_stopping or time.monotonic() - saved >= recipe.save_every_s:
+            save()
+            saved = time.monotonic()
+        if is_stopping:
+            break
+    metrics.close()
+    progress.close()
+    return step >= recipe.steps
+
+
+def pad_batch(batch: list[Example], *, pad_id: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """ids_BT and parts_BT of examples, padded at the right with context."""
+    length = max(len(example.ids) for example in batch)
+    ids_BT = torch.full((len(batch), length), pad_id)
+    parts_BT = torch.full((len(batch), length), int(Part.CONTEXT))
+    for row, example in enumerate(batch):
+        ids_BT[row, : len(example.ids)] = torch.tensor(example.ids)
+        parts_BT[row, : len(example.parts)] = torch.tensor(example.parts)
+    return ids_BT, parts_BT
+
+
+def learning_rate_at(step: int, *, steps: int, config: OptimiserConfig) -> float:
+    """Linear warm-up to the peak, then half a cosine down to `final_share` of it at the last step."""
+    if step < config.warmup_steps:
+        return config.learning_rate * (step + 1) / config.warmup_steps
+    done = (step - config.warmup_steps) / max(1, steps - 1 - config.warmup_steps)
+    cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+    return config.learning_rate * (config.final_share + (1 - config.final_share) * cosine)
+
+
+def _batches(source: ExampleSource, recipe: WarmstartRecipe, *, from_step: int) -> Iterator[list[Example]]:
+    """The batches of steps `from_step` to the last; the next pool is drawn while one is trained on."""
+
+    def draw(pool: int) -> list[list[Example]]:
+        return source.pool(pool, num_batches=recipe.pool_batches, batch_examples=recipe.batch_examples)
+
+    with ThreadPoolExecutor(max_workers=1) as executor:
+        first_pool = from_step // recipe.pool_batches
+        last_pool = (recipe.steps - 1) // recipe.pool_batches
+        upcoming = executor.submit(draw, first_pool)
+        for pool in range(first_pool, last_pool + 1):
+            batches = upcoming.result()
+            if pool < last_pool:
+                upcoming = executor.submit(draw, pool + 1)
+            for number, batch in enumerate(batches, pool * recipe.pool_batches):
+                if from_step <= number < recipe.steps:
+                    yield batch
+
+
+def _optimiser(model: Qwen3ForCausalLM, config: OptimiserConfig) -> torch.optim.AdamW:
+    matrices = [weight for weight in model.parameters() if weight.ndim > 1]
+    vectors = [weight for weight in model.parameters() if weight.ndim <= 1]
+    return torch.optim.AdamW(
+        [
+            {"params": matrices, "weight_decay": config.weight_decay},
+            {"params": vectors, "weight_decay": 0.0},
+        ],
+        lr=config.learning_rate,
+        betas=(config.beta1, config.beta2),
+        fused=True,
+    )
+
+
+def _tokenizer(recipe: WarmstartRecipe, folder: Path, *, resume: bool) -> PreTrainedTokenizerBase:
+    """A new tokenizer, also written to `folder`; a run that is resumed reads its own from there."""
+    if resume and folder.exists():
+        return AutoTokenizer.from_pretrained(folder)
+    task = ChainTask(**recipe.task.model_dump())
+    traces = TraceMix(**recipe.traces.model_dump())
+    rng = random.Random(f"{recipe.seed}:corpus")
+    corpus: list[str] = []
+    for _ in range(recipe.tokenizer.corpus_problems):
+        problem = task.sample(rng)
+        corpus.append(problem.prompt)
+        corpus += [passage.text for passage in traces.sample(problem.chain, rng)]
+        corpus += [recipe.reasoning.truncation, recipe.reasoning.answer_lead_in]
+    tokenizer = build_tokenizer(
+        corpus, vocab_size=recipe.tokenizer.vocab_size, window_tokens=recipe.model.window_tokens
+    )
+    with replacing_folder(folder) as partial:
+        tokenizer.save_pretrained(partial)
+    return tokenizer
+
+
+def _manifest(recipe: WarmstartRecipe, versions: dict[str, str]) -> Manifest:
+    """What the checkpoint says of itself; its accuracy is for evaluation to fill in."""
+    texts = ReasoningTexts(
+        think_start=THINK_START,
+        think_end=THINK_END,
+        truncation=recipe.reasoning.truncation,
+        answer_lead_in=recipe.reasoning.answer_lead_in,
+    )
+    return Manifest(
+        **texts.model_dump(),
+        name=recipe.name,
+        answer_tokens=recipe.reasoning.answer_tokens,
+        budgets=recipe.reasoning.budgets,
+        examples=_example_prompts(recipe),
+        trained="warmstart",
+        recipe=recipe.name,
+        seed=recipe.seed,
+        versions=versions,
+    )
+
+
+def _example_prompts(recipe: WarmstartRecipe) -> list[str]:
+    """Held-out prompts, the wordings taking turns."""
+    task = ChainTask(**recipe.task.model_dump())
+    rng = random.Random(f"{recipe.seed}:examples")
+    prompts: dict[str, list[str]] = {}
+    for _ in range(100 * recipe.num_examples):
+        problem = task.sample(rng, split="test")
+        prompts.setdefault(problem.wording, []).append(problem.prompt)
+    turns = zip_longest(*prompts.values())
+    return [prompt for turn in turns for prompt in turn if prompt is not None][: recipe.num_examples]
