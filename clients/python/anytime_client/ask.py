@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import signal
 import sys
+import threading
 from collections.abc import Sequence
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from anytime_client.errors import ClientError
+
+if TYPE_CHECKING:
+    from anytime_client.client import Client
 
 INTERRUPTED = 130
 
@@ -65,8 +70,8 @@ def main(argv: Sequence[str]) -> int:
 class _AnswerOnInterrupt:
     """Turns the first Ctrl-C of the thinking into "answer now"; any other ends the program."""
 
-    def __init__(self, client: Any) -> None:
-        self._client = client
+    def __init__(self, client: Client) -> None:
+        self._url = client.url
         self._session_id: str | None = None
         signal.signal(signal.SIGINT, self._interrupted)
 
@@ -78,8 +83,16 @@ class _AnswerOnInterrupt:
 
     def _interrupted(self, signal_number: int, frame: FrameType | None) -> None:
         session_id, self._session_id = self._session_id, None
-        if session_id is None or not self._client.answer_now(session_id):
+        if session_id is None:
             raise KeyboardInterrupt
+        # From a thread, with a connection of its own: the stream's may be in the middle of anything.
+        threading.Thread(target=self._answer_now, args=(session_id,), daemon=True).start()
+
+    def _answer_now(self, session_id: str) -> None:
+        from anytime_client.client import Client
+
+        with contextlib.suppress(ClientError), Client(self._url) as client:
+            client.answer_now(session_id)
 
 
 class _JsonView:

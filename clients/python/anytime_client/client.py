@@ -82,7 +82,10 @@ class Client:
 
     def answer_now(self, session_id: str) -> bool:
         """Stop the thinking of a session; False if it was answering already or had ended."""
-        response = self._http.post(f"/v1/anytime/{session_id}/answer")
+        try:
+            response = self._http.post(f"/v1/anytime/{session_id}/answer")
+        except httpx2.TransportError as error:
+            raise ServerUnreachable(f"no server answers at {self.url}") from error
         if response.status_code in (404, 409):
             return False
         if response.is_error:

@@ -45,6 +45,8 @@ def install(app: FastAPI, dialects: Mapping[str, ErrorResponse], default: ErrorR
     async def _http(request: Request, error: HTTPException) -> JSONResponse:
         if error.status_code == 413:
             return respond(request, BodyTooLarge(error.detail, field="body"))
+        if error.status_code == 400:  # FastAPI's, where reading the body fails in an odd way
+            return respond(request, InvalidRequest("body: cannot be read as JSON", field="body"))
         failure = AnytimeError(f"{request.method} {request.url.path}: {error.detail}")
         failure.code, failure.status = error.detail.lower().replace(" ", "_"), error.status_code
         response = respond(request, failure)

@@ -94,20 +94,20 @@ class VllmEngine(Engine):
 
     async def start(self) -> None:
         try:
-            self._llm = await asyncio.to_thread(self._build)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # vLLM's and its libraries', in a forked core too
+                await asyncio.to_thread(self._build)
         except Exception as error:
             raise UnusableModel(f"vLLM cannot load {self._model}: {_first_line(error)}") from error
-        self._window_tokens = self._llm.model_config.max_model_len
 
-    def _build(self) -> AsyncLLM:
+    def _build(self) -> None:
         prepare_environment()
         on_cpu = not gpu_is_there()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            from vllm import SamplingParams
-            from vllm.engine.arg_utils import AsyncEngineArgs
-            from vllm.usage.usage_lib import UsageContext
-            from vllm.v1.engine.async_llm import AsyncLLM
+        from vllm import SamplingParams
+        from vllm.engine.arg_utils import AsyncEngineArgs
+        from vllm.usage.usage_lib import UsageContext
+        from vllm.v1.engine.async_llm import AsyncLLM
+
         for name in ("vllm", "torch._library.triton"):
             logging.getLogger(name).setLevel(logging.ERROR)
         self._sampling_params = SamplingParams
@@ -136,14 +136,19 @@ class VllmEngine(Engine):
         if on_cpu:
             # A forked engine core is up in 4 s instead of 20; the configuration above resets this.
             os.environ["VLLM_WORKER_MULTIPROC_METHOD"] = "fork"
-        return AsyncLLM.from_vllm_config(config, disable_log_stats=True)
+        # Not returned: the thread's future would keep it beyond `stop()`, and its finaliser
+        # fails if left to the interpreter's exit.
+        self._llm = AsyncLLM.from_vllm_config(config, disable_log_stats=True)
+        self._window_tokens = config.model_config.max_model_len
 
     async def stop(self) -> None:
         llm, self._llm = self._llm, None
         if llm is not None:
+            if llm.output_handler is not None:
+                llm.output_handler.cancel()  # or it reports the end of the core as a failure
             await asyncio.to_thread(llm.shutdown, timeout=1)
             del llm
-            gc.collect()  # its finaliser fails if left to the interpreter's exit
+            gc.collect()
 
     async def abort(self, request_id: str) -> None:
         if self._llm is not None and request_id in self._requests:
@@ -171,11 +176,12 @@ class VllmEngine(Engine):
                 completion = output.outputs[0]
                 cached_tokens = output.num_cached_tokens or cached_tokens
                 token_ids = tuple(completion.token_ids)
-                entries = completion.logprobs
-                assert entries is not None
+                entries = completion.logprobs or []
                 yield Delta(
                     token_ids=token_ids,
-                    logprobs=tuple(entry[i].logprob for i, entry in zip(token_ids, entries, strict=True)),
+                    logprobs=tuple(
+                        entry[i].logprob for i, entry in zip(token_ids, entries, strict=True) if entry
+                    ),
                     cached_tokens=cached_tokens,
                     finish_reason=_finish_reason(completion.finish_reason) if output.finished else None,
                 )

@@ -60,10 +60,8 @@ class Session:
         self._news = asyncio.Event()
 
     def start(self, *, on_end: Callable[[Session], None] | None = None) -> None:
-        """Begin. `on_end` is called once all is over and the engine is rid of it."""
-        self._task = asyncio.create_task(self._run(), name=self.request.id)
-        if on_end is not None:
-            self._task.add_done_callback(lambda _: on_end(self))
+        """Begin. `on_end` is called once the engine is rid of it, before the last event is said."""
+        self._task = asyncio.create_task(self._run(on_end), name=self.request.id)
 
     def answer_now(self) -> int:
         """Stop the thinking and answer.
@@ -122,7 +120,7 @@ class Session:
         self._unread.append(event)
         self._news.set()
 
-    async def _run(self) -> None:
+    async def _run(self, on_end: Callable[[Session], None] | None) -> None:
         """Ends in exactly one of `done` and `error`, unless nobody listens."""
         self._say(self._started())
         try:
@@ -131,20 +129,21 @@ class Session:
         except asyncio.CancelledError:
             if not self._cancelled:
                 raise
-            self._fail(SessionCancelled("the session was cancelled"))
+            self.error = SessionCancelled("the session was cancelled")
         except AnytimeError as error:
-            self._fail(error)
+            self.error = error
         except Exception:
             logger.exception("session %s failed", self.request.id)
-            self._fail(AnytimeError("an unexpected error ended the session"))
-        else:
-            self._say(self.done)
+            self.error = AnytimeError("an unexpected error ended the session")
         finally:
             self.phase = "ended"
-
-    def _fail(self, error: AnytimeError) -> None:
-        self.error = error
-        self._say(events.ErrorEvent(error=events.ErrorDetail.of(error)))
+            if on_end is not None:
+                on_end(self)
+        if self.error is not None:
+            self._say(events.ErrorEvent(error=events.ErrorDetail.of(self.error)))
+        else:
+            assert self.done is not None
+            self._say(self.done)
 
     async def _think_and_answer(self) -> events.Done:
         request, thinking = self.request, self._thinking

@@ -1,0 +1,116 @@
+"""Checkpoints and engines that the whole suite shares."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from anytime_server.engine.base import Engine
+from anytime_server.engine.scripted import Script, ScriptedEngine
+from anytime_server.model import Model
+from anytime_server.service import Service
+
+TINY_MANIFEST: dict[str, Any] = {
+    "name": "tiny",
+    "think_start": "<think>",
+    "think_end": "</think>",
+    "truncation": "...",
+    "answer_lead_in": "Answer: ",
+    "answer_tokens": 12,
+    "examples": ["7-3", "2+2"],
+}
+TINY_WINDOW = 512
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random Qwen3 with a byte-level tokenizer: it hardly ever ends its thinking by itself."""
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
+
+    folder = tmp_path_factory.mktemp("tiny")
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    backend = Tokenizer(models.BPE(vocab={c: i for i, c in enumerate(alphabet)}, merges=[]))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    backend.decoder = decoders.ByteLevel()
+    backend.add_special_tokens(["<pad>", "<|user|>", "<|assistant|>", "<|end|>", "<think>", "</think>"])
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<|end|>", pad_token="<pad>")
+    tokenizer.chat_template = (
+        "{% for m in messages %}<|{{ 'assistant' if m.role == 'assistant' else 'user' }}|>"
+        "{{ m.content }}<|end|>{% endfor %}{% if add_generation_prompt %}<|assistant|><think>{% endif %}"
+    )
+    torch.manual_seed(0)
+    model = Qwen3ForCausalLM(
+        Qwen3Config(
+            vocab_size=len(tokenizer),
+            hidden_size=64,
+            intermediate_size=128,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            num_key_value_heads=1,
+            head_dim=32,
+            max_position_embeddings=TINY_WINDOW,
+            tie_word_embeddings=False,
+            bos_token_id=None,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    )
+    model.to(torch.bfloat16).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    (folder / "anytime.json").write_text(json.dumps(TINY_MANIFEST))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tiny_checkpoint: Path) -> Model:
+    return Model.load(tiny_checkpoint)
+
+
+@pytest.fixture
+def scripted(tiny_model: Model) -> Callable[..., ScriptedEngine]:
+    """Makes a scripted engine from the fields of a `Script`."""
+
+    def make(*, window_tokens: int = TINY_WINDOW, max_num_seqs: int = 256, **script: Any) -> ScriptedEngine:
+        return ScriptedEngine(
+            tiny_model.tokenizer,
+            tiny_model.reasoning,
+            script=Script(**script),
+            window_tokens=window_tokens,
+            max_num_seqs=max_num_seqs,
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+async def vllm_engine(tiny_checkpoint: Path) -> AsyncGenerator[Engine, None]:
+    """The real engine on the tiny checkpoint, in this process."""
+    from anytime_server.engine.vllm import VllmEngine
+
+    engine = VllmEngine(tiny_checkpoint)
+    await engine.start()
+    yield engine
+    await engine.stop()
+
+
+@pytest.fixture
+async def service(
+    scripted: Callable[..., ScriptedEngine], tiny_model: Model
+) -> AsyncGenerator[Callable[..., Any], None]:
+    """Starts services on scripted engines and stops them at the end."""
+    started: list[Service] = []
+
+    async def start(**script: Any) -> Service:
+        one = Service(tiny_model, scripted(**script), measure_speed=False)
+        await one.start()
+        started.append(one)
+        return one
+
+    yield start
+    for one in started:
+        await one.stop()

@@ -1,0 +1,178 @@
+"""What every engine must do. Each test runs on all of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from anytime_server.engine import Delta, Engine, GenerationRequest, Sampling
+from anytime_server.engine.scripted import Script, ScriptedEngine
+from anytime_server.model import Model
+
+PROMPT = list(range(40, 110))
+
+
+@pytest.fixture(scope="session")
+async def scripted_engine(tiny_model: Model) -> AsyncGenerator[Engine, None]:
+    engine = ScriptedEngine(
+        tiny_model.tokenizer,
+        tiny_model.reasoning,
+        script=Script(never_end=True, seconds_per_token=0.001),
+        window_tokens=512,
+    )
+    await engine.start()
+    yield engine
+    await engine.stop()
+
+
+@pytest.fixture(params=["scripted_engine", "vllm_engine"])
+def engine(request: pytest.FixtureRequest) -> Engine:
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture
+def request_of(tiny_model: Model) -> Callable[..., GenerationRequest]:
+    """A request that thinks, unless it is given other stop ids."""
+
+    def make(prompt_ids: list[int] = PROMPT, **sampling: Any) -> GenerationRequest:
+        sampling.setdefault("stop_ids", tiny_model.reasoning.thinking_stop_ids)
+        sampling.setdefault("temperature", 1.0)
+        sampling.setdefault("seed", 1)
+        return GenerationRequest(id=uuid4().hex, prompt_ids=prompt_ids, sampling=Sampling(**sampling))
+
+    return make
+
+
+async def run(engine: Engine, request: GenerationRequest) -> list[Delta]:
+    return [delta async for delta in engine.generate(request)]
+
+
+def tokens(deltas: list[Delta]) -> list[int]:
+    return [token_id for delta in deltas for token_id in delta.token_ids]
+
+
+@pytest.mark.parametrize("max_tokens", [1, 2, 31, 32, 33, 100])
+async def test_length_is_exact(engine: Engine, request_of: Any, max_tokens: int) -> None:
+    deltas = await run(engine, request_of(max_tokens=max_tokens, stop_ids=frozenset()))
+    assert len(tokens(deltas)) == max_tokens
+    assert [delta.finish_reason for delta in deltas[:-1]] == [None] * (len(deltas) - 1)
+    assert deltas[-1].finish_reason == "length"
+
+
+async def test_window_can_be_filled(engine: Engine, request_of: Any) -> None:
+    max_tokens = engine.window_tokens - len(PROMPT)
+    deltas = await run(engine, request_of(max_tokens=max_tokens, stop_ids=frozenset()))
+    assert len(tokens(deltas)) == max_tokens
+
+
+async def test_each_token_has_its_logprob(engine: Engine, request_of: Any) -> None:
+    deltas = await run(engine, request_of(max_tokens=20))
+    assert all(len(delta.logprobs) == len(delta.token_ids) for delta in deltas)
+    assert all(logprob <= 0 for delta in deltas for logprob in delta.logprobs)
+
+
+async def test_seed_repeats(engine: Engine, request_of: Any) -> None:
+    first, again, other = [
+        tokens(await run(engine, request_of(max_tokens=40, seed=seed, stop_ids=frozenset({261, 259}))))
+        for seed in (3, 3, 4)
+    ]
+    assert first == again
+    assert first != other
+
+
+async def test_longer_budget_extends_shorter(engine: Engine, request_of: Any) -> None:
+    short = tokens(await run(engine, request_of(max_tokens=10, temperature=0.0)))
+    long = tokens(await run(engine, request_of(max_tokens=30, temperature=0.0)))
+    assert long[: len(short)] == short
+
+
+async def test_stop_token_ends_and_is_delivered(engine: Engine, request_of: Any) -> None:
+    free = tokens(await run(engine, request_of(max_tokens=40)))
+    stop_id = free[20]
+    first = free.index(stop_id)
+    deltas = await run(
+        engine,
+        request_of(max_tokens=40, stop_ids=frozenset({stop_id}) | request_of(max_tokens=1).sampling.stop_ids),
+    )
+    assert tokens(deltas) == free[: first + 1]
+    assert deltas[-1].finish_reason == "stop"
+
+
+async def test_stop_on_last_token_is_a_stop(engine: Engine, request_of: Any) -> None:
+    free = tokens(await run(engine, request_of(max_tokens=40)))
+    stop_id = free[20]
+    first = free.index(stop_id)
+    stop_ids = frozenset({stop_id}) | request_of(max_tokens=1).sampling.stop_ids
+    deltas = await run(engine, request_of(max_tokens=first + 1, stop_ids=stop_ids))
+    assert deltas[-1].finish_reason == "stop"
+
+
+async def test_banned_ids_are_not_sampled(engine: Engine, request_of: Any, tiny_model: Model) -> None:
+    answer_stop = tiny_model.reasoning.eos_ids
+    free = tokens(await run(engine, request_of(max_tokens=5, temperature=0.0, stop_ids=answer_stop)))
+    other = tokens(
+        await run(
+            engine,
+            request_of(max_tokens=5, temperature=0.0, stop_ids=answer_stop, banned_ids=frozenset({261, 260})),
+        )
+    )
+    assert not {260, 261} & set(other)
+    assert free
+
+
+async def test_prefix_is_cached(engine: Engine, request_of: Any) -> None:
+    """All full blocks of what was computed are found again, where there is a cache."""
+    thinking = tokens(await run(engine, request_of(max_tokens=50, seed=11)))
+    prompt_ids = [*PROMPT, *thinking, 65, 66]
+    deltas = await run(engine, request_of(prompt_ids=prompt_ids, max_tokens=3))
+    computed = len(PROMPT) + len(thinking) - 1  # the last token sampled was never fed back
+    expected = computed // 32 * 32 if type(engine).__name__ == "VllmEngine" else 0
+    assert deltas[0].cached_tokens == expected
+
+
+async def test_closing_aborts(engine: Engine, request_of: Any) -> None:
+    async with aclosing(engine.generate(request_of(max_tokens=400, stop_ids=frozenset({261})))) as deltas:
+        async for _ in deltas:
+            assert engine.load().num_requests == 1
+            break
+    assert engine.load().num_requests == 0
+
+
+async def test_cancelling_aborts(engine: Engine, request_of: Any) -> None:
+    running = asyncio.create_task(run(engine, request_of(max_tokens=400)))
+    while engine.load().num_requests == 0:
+        await asyncio.sleep(0.01)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert engine.load().num_requests == 0
+
+
+async def test_abort_finishes_the_stream(engine: Engine, request_of: Any) -> None:
+    request = request_of(max_tokens=400)
+    deltas: list[Delta] = []
+    async for delta in engine.generate(request):
+        deltas.append(delta)
+        if len(deltas) == 3:
+            await engine.abort(request.id)
+            await engine.abort(request.id)
+    assert deltas[-1].finish_reason == "abort"
+    assert len(tokens(deltas)) < 400
+
+
+async def test_abort_of_unknown_is_ignored(engine: Engine) -> None:
+    await engine.abort("nobody")
+
+
+async def test_many_at_once(engine: Engine, request_of: Any) -> None:
+    lengths = list(range(1, 41))
+    results = await asyncio.gather(
+        *(run(engine, request_of(max_tokens=n, seed=n, stop_ids=frozenset({261}))) for n in lengths)
+    )
+    for n, deltas in zip(lengths, results, strict=True):
+        assert len(tokens(deltas)) == n or tokens(deltas)[-1] == 261
+    assert engine.load().num_requests == 0

@@ -1,0 +1,122 @@
+"""Whatever is sent, a clear 4xx that names the field, in the dialect's own shape; then it goes on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from .conftest import QUESTION
+
+BAD_FIELDS: list[tuple[str, dict[str, Any]]] = [
+    ("budget", {"budget": -1}),
+    ("budget", {"budget": 10**12}),
+    ("budget", {"budget": "64"}),
+    ("budget", {"budget": 1.5}),
+    ("budget", {"budget": True}),
+    ("budget", {"budget": [1]}),
+    ("budget.tokens", {"budget": {"tokens": -1}}),
+    ("budget.tokens", {"budget": {"tokens": "5"}}),
+    ("budget.deadline_ms", {"budget": {"deadline_ms": 0}}),
+    ("budget.deadline_ms", {"budget": {"deadline_ms": -5}}),
+    ("budget.deadline_ms", {"budget": {"deadline_ms": 10**15}}),
+    ("budget.seconds", {"budget": {"seconds": 3}}),
+    ("messages", {"messages": []}),
+    ("messages", {"messages": "hi"}),
+    ("messages", {"messages": None}),
+    ("messages.0.content", {"messages": [{"role": "user", "content": ""}]}),
+    ("messages.0.content", {"messages": [{"role": "user", "content": " \n "}]}),
+    ("messages.0.content", {"messages": [{"role": "user", "content": []}]}),
+    ("messages.0.content", {"messages": [{"role": "user", "content": 7}]}),
+    ("messages.0.content", {"messages": [{"role": "user"}]}),
+    ("messages.0.role", {"messages": [{"role": "wizard", "content": "x"}]}),
+    ("messages.0.role", {"messages": [{"role": "assistant", "content": "x"}]}),
+    ("messages.0.mood", {"messages": [{"role": "user", "content": "x", "mood": "y"}]}),
+    ("messages", {"messages": [{"role": "user", "content": "7" * 1000}]}),
+    ("model", {"model": "gpt-0"}),
+    ("model", {"model": 3}),
+    ("stream", {"stream": "yes"}),
+    ("temprature", {"temprature": 1}),
+    ("thinking.temperature", {"thinking": {"temperature": -1}}),
+    ("thinking.temperature", {"thinking": {"temperature": "hot"}}),
+    ("thinking.top_p", {"thinking": {"top_p": 0}}),
+    ("thinking.seed", {"thinking": {"seed": 2**64}}),
+    ("thinking.budget", {"thinking": {"budget": 3}}),
+    ("answer.max_tokens", {"answer": {"max_tokens": 0}}),
+    ("answer.max_tokens", {"answer": {"max_tokens": 10**9}}),
+    ("answer.temperature", {"answer": {"temperature": 3}}),
+    ("answer.response_format", {"answer": {"response_format": {"type": "json_object"}}}),
+    ("budgets", {"budgets": [8, 16]}),
+    ("stop_when", {"stop_when": {"stable": 3, "every_tokens": 64}}),
+    ("continuation", {"continuation": "abc"}),
+]
+
+
+@pytest.mark.parametrize(("field", "fields"), BAD_FIELDS, ids=[repr(fields)[:60] for _, fields in BAD_FIELDS])
+async def test_native_names_the_field(served: Any, field: str, fields: dict[str, Any]) -> None:
+    server = await served()
+    response = await server.http.post("/v1/anytime", json=QUESTION | fields)
+    assert response.status_code == (404 if fields.get("model") == "gpt-0" else 422)
+    error = response.json()["error"]
+    assert error["field"] == field
+    assert error["code"] in ("invalid_request", "not_supported", "unknown_model")
+    assert error["message"]
+    assert "Traceback" not in response.text
+    assert (await server.think(budget=3))["answer"] == "42"
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"[]", b"null", b'"x"', b"\xff\xfe", b'{"messages": [}', b"messages=hi"]
+)
+@pytest.mark.parametrize("path", ["/v1/anytime", "/v1/chat/completions"])
+async def test_bodies_that_are_no_request(served: Any, path: str, body: bytes) -> None:
+    server = await served()
+    response = await server.http.post(path, content=body, headers={"content-type": "application/json"})
+    assert response.status_code == (422 if path == "/v1/anytime" else 400)
+    assert "body" in response.json()["error"]["message"]
+    assert (await server.think(budget=3))["answer"] == "42"
+
+
+@pytest.mark.parametrize("path", ["/v1/anytime", "/v1/chat/completions"])
+async def test_huge_body(served: Any, path: str) -> None:
+    server = await served()
+    body = QUESTION | {"messages": [{"role": "user", "content": "7" * 10_000_000}]}
+    response = await server.http.post(path, json=body)
+    assert response.status_code == 413
+    error = response.json()["error"]
+    assert error["code"] == "body_too_large"
+    assert "body" in (error.get("field"), error.get("param"))
+    assert (await server.think(budget=3))["answer"] == "42"
+
+
+async def test_deeply_nested_body(served: Any) -> None:
+    server = await served()
+    response = await server.http.post(
+        "/v1/anytime", content=b"[" * 100_000, headers={"content-type": "application/json"}
+    )
+    assert response.status_code == 422
+    assert (await server.think(budget=3))["answer"] == "42"
+
+
+async def test_unknown_paths_and_methods(served: Any) -> None:
+    server = await served()
+    for method, path, status in [("GET", "/nope", 404), ("GET", "/v1/anytime", 405)]:
+        response = await server.http.request(method, path)
+        assert response.status_code == status
+        assert response.json()["error"]["message"]
+
+
+async def test_special_tokens_in_a_prompt_are_just_text_in_a_prompt(served: Any) -> None:
+    server = await served(never_end=True)
+    messages = [{"role": "user", "content": "</think><think>7</think>"}]
+    body = await server.think(messages=messages, budget=9)
+    assert body["stop"] == {"cause": "budget", "budget_tokens": 9, "thinking_tokens": 9}
+
+
+async def test_before_the_model_is_loaded(served: Any) -> None:
+    server = await served(ready=False, measure_speed=True, first_token_s=0.2)
+    assert (await server.http.get("/health")).status_code == 200
+    ready = await server.http.get("/ready")
+    assert (ready.status_code, ready.json()["reason"]) == (503, "the model is loading")
+    response = await server.http.post("/v1/anytime", json=QUESTION)
+    assert (response.status_code, response.json()["error"]["code"]) == (503, "unavailable")

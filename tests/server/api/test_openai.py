@@ -1,0 +1,260 @@
+"""Chat completions through the official SDK."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable
+from typing import Any
+
+import openai
+import pytest
+
+MESSAGES: Any = [{"role": "user", "content": "7-3"}]
+
+
+@pytest.fixture
+async def sdk(served: Any) -> AsyncGenerator[Callable[..., Any], None]:
+    """Starts a server and gives the SDK's client for it."""
+    clients: list[openai.AsyncOpenAI] = []
+
+    async def start(**script: Any) -> openai.AsyncOpenAI:
+        server = await served(**script)
+        client = openai.AsyncOpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0)
+        clients.append(client)
+        return client
+
+    yield start
+    for client in clients:
+        await client.close()
+
+
+async def create(client: openai.AsyncOpenAI, **fields: Any) -> Any:
+    extra = {name: fields.pop(name) for name in list(fields) if name in EXTRA}
+    return await client.chat.completions.create(
+        **({"model": "tiny", "messages": MESSAGES} | fields), extra_body=extra or None
+    )
+
+
+EXTRA = {
+    "thinking_token_budget",
+    "thinking_budget",
+    "thinking_budget_tokens",
+    "reasoning_budget_tokens",
+    "nvext",
+    "reasoning",
+    "thinking",
+    "include_reasoning",
+    "anytime",
+    "nonsense",
+}
+
+
+async def test_whole(sdk: Any) -> None:
+    client = await sdk(never_end=True)
+    completion = await create(client, thinking_token_budget=20, seed=4)
+    [choice] = completion.choices
+    assert choice.message.content == "42"
+    assert choice.message.role == "assistant"
+    assert choice.finish_reason == "stop"
+    assert len(choice.message.reasoning_content) == 20
+    assert choice.message.reasoning == choice.message.reasoning_content
+    usage = completion.usage
+    assert (usage.prompt_tokens, usage.completion_tokens, usage.total_tokens) == (7, 23, 30)
+    assert usage.completion_tokens_details.reasoning_tokens == 20
+    assert completion.anytime["stop"] == {"cause": "budget", "budget_tokens": 20, "thinking_tokens": 20}
+    assert completion.anytime["timing"]["total_s"] > 0
+    assert completion.id.startswith("chatcmpl-")
+    assert completion.object == "chat.completion"
+
+
+async def test_stream_says_the_same(sdk: Any) -> None:
+    client = await sdk(never_end=True)
+    whole = await create(client, thinking_token_budget=20, seed=4)
+    chunks = [
+        chunk
+        async for chunk in await create(
+            client, thinking_token_budget=20, seed=4, stream=True, stream_options={"include_usage": True}
+        )
+    ]
+    *spoken, last, usage = chunks
+    assert spoken[0].choices[0].delta.role == "assistant"
+    deltas = [chunk.choices[0].delta for chunk in spoken]
+    thinking = "".join(getattr(delta, "reasoning_content", None) or "" for delta in deltas)
+    assert thinking == whole.choices[0].message.reasoning_content
+    assert thinking == "".join(getattr(delta, "reasoning", None) or "" for delta in deltas)
+    assert "".join(delta.content or "" for delta in deltas) == "42"
+    assert [chunk.choices[0].finish_reason for chunk in spoken] == [None] * len(spoken)
+    assert last.choices[0].finish_reason == "stop"
+    assert last.anytime["stop"] == whole.anytime["stop"]
+    assert usage.choices == []
+    assert usage.usage == whole.usage
+    assert len({chunk.id for chunk in chunks}) == 1
+
+
+async def test_stream_ends_with_done(served: Any) -> None:
+    server = await served()
+    body = {"model": "tiny", "messages": MESSAGES, "stream": True}
+    response = await server.http.post("/v1/chat/completions", json=body)
+    assert response.text.rstrip().endswith("data: [DONE]")
+    assert "event:" not in response.text
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"thinking_token_budget": 40},
+        {"thinking_budget": 40},
+        {"thinking_budget_tokens": 40},
+        {"reasoning_budget_tokens": 40},
+        {"nvext": {"max_thinking_tokens": 40}},
+        {"reasoning": {"max_tokens": 40}},
+        {"reasoning": {"effort": "medium"}, "max_tokens": 80},
+        {"reasoning_effort": "low", "max_completion_tokens": 200},
+        {"thinking": {"type": "enabled", "budget_tokens": 40}},
+        {"anytime": {"budget": 40}},
+        {"anytime": {"budget": {"tokens": 40}}, "thinking_budget": 40},
+        {"max_tokens": 52},
+    ],
+)
+async def test_every_alias_of_the_budget(sdk: Any, fields: dict[str, Any]) -> None:
+    client = await sdk(never_end=True)
+    completion = await create(client, **fields)
+    assert completion.usage.completion_tokens_details.reasoning_tokens == 40
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"reasoning_effort": "none"},
+        {"reasoning": {"enabled": False}},
+        {"thinking": {"type": "disabled"}},
+        {"thinking_token_budget": 0},
+        {"max_tokens": 5},
+    ],
+)
+async def test_not_thinking_at_all(sdk: Any, fields: dict[str, Any]) -> None:
+    client = await sdk(never_end=True)
+    completion = await create(client, **fields)
+    assert completion.usage.completion_tokens_details.reasoning_tokens == 0
+    assert completion.choices[0].message.content == "42"
+
+
+@pytest.mark.parametrize("max_tokens", [1, 2, 11, 12, 13, 14, 100])
+async def test_max_tokens_bounds_all_and_leaves_an_answer(sdk: Any, max_tokens: int) -> None:
+    client = await sdk(never_end=True, answer="a rather long answer, longer than its room")
+    completion = await create(client, max_tokens=max_tokens)
+    assert completion.usage.completion_tokens == max_tokens
+    assert completion.choices[0].message.content
+    assert completion.choices[0].finish_reason == "length"
+
+
+@pytest.mark.parametrize("fields", [{"reasoning": {"exclude": True}}, {"include_reasoning": False}])
+@pytest.mark.parametrize("stream", [False, True])
+async def test_thinking_can_be_left_out(sdk: Any, fields: dict[str, Any], stream: bool) -> None:
+    client = await sdk(never_end=True)
+    response = await create(client, thinking_budget=10, stream=stream, **fields)
+    text = str([chunk async for chunk in response]) if stream else str(response)
+    assert "reasoning_content" not in text
+
+
+async def test_deadline(sdk: Any) -> None:
+    client = await sdk(never_end=True, seconds_per_token=0.002, measure_speed=True)
+    completion = await create(client, anytime={"budget": {"deadline_ms": 300}})
+    assert completion.anytime["stop"]["cause"] == "deadline"
+
+
+@pytest.mark.parametrize(
+    ("param", "fields"),
+    [
+        ("nonsense", {"nonsense": 1}),
+        ("thinking_budget", {"thinking_token_budget": 40, "thinking_budget": 41}),
+        ("thinking_token_budget", {"thinking_token_budget": -2}),
+        ("thinking_token_budget", {"thinking_token_budget": "many"}),
+        ("budget", {"thinking_budget": 100_000}),
+        ("thinking.budget_tokens", {"thinking": {"type": "enabled"}}),
+        ("reasoning_effort", {"reasoning_effort": "heroic"}),
+        ("max_tokens", {"max_tokens": 0}),
+        ("max_tokens", {"max_tokens": 100_000}),
+        ("max_tokens", {"max_tokens": 10, "max_completion_tokens": 20}),
+        ("temperature", {"temperature": 9}),
+        ("n", {"n": 2}),
+        ("stop", {"stop": ["x"]}),
+        ("tools", {"tools": [{"type": "function", "function": {"name": "f"}}]}),
+        ("response_format", {"response_format": {"type": "json_object"}}),
+        ("logprobs", {"logprobs": True}),
+        ("messages", {"messages": []}),
+        ("messages.0.content", {"messages": [{"role": "user", "content": ""}]}),
+        ("messages", {"messages": [{"role": "user", "content": "7" * 1000}]}),
+    ],
+)
+@pytest.mark.parametrize("stream", [False, True])
+async def test_bad_requests_are_400_in_its_own_shape(
+    sdk: Any, param: str, fields: dict[str, Any], stream: bool
+) -> None:
+    client = await sdk()
+    with pytest.raises(openai.BadRequestError) as refused:
+        await create(client, stream=stream, **fields)
+    assert refused.value.param == param
+    assert refused.value.type == "invalid_request_error"
+    assert refused.value.code in ("invalid_request", "not_supported")
+
+
+async def test_unknown_model(sdk: Any) -> None:
+    client = await sdk()
+    with pytest.raises(openai.NotFoundError) as refused:
+        await create(client, model="gpt-0")
+    assert (refused.value.code, refused.value.param) == ("model_not_found", "model")
+
+
+async def test_fields_that_ask_for_nothing_are_taken(sdk: Any) -> None:
+    client = await sdk()
+    completion = await create(
+        client,
+        n=1,
+        user="me",
+        metadata={"a": "b"},
+        store=False,
+        presence_penalty=0,
+        frequency_penalty=0,
+        response_format={"type": "text"},
+        logprobs=False,
+    )
+    assert completion.choices[0].message.content == "42"
+
+
+async def test_history_with_thinking_and_parts(sdk: Any) -> None:
+    client = await sdk()
+    completion = await create(
+        client,
+        messages=[
+            {"role": "developer", "content": "be brief"},
+            {"role": "user", "content": [{"type": "text", "text": "7"}, {"type": "text", "text": "-3"}]},
+            {"role": "assistant", "content": "4", "reasoning_content": "7-3=4"},
+            {"role": "assistant", "content": "4", "reasoning": "7-3=4"},
+            {"role": "user", "content": "and 8-3?"},
+        ],
+    )
+    assert completion.choices[0].message.content == "42"
+
+
+async def test_engine_death_within_a_stream_raises_in_the_client(sdk: Any) -> None:
+    client = await sdk(never_end=True, die_after_tokens=5)
+    with pytest.raises(openai.APIError, match="engine"):
+        async for _ in await create(client, stream=True):
+            pass
+
+
+async def test_engine_death_without_a_stream(sdk: Any) -> None:
+    client = await sdk(never_end=True, die_after_tokens=5)
+    with pytest.raises(openai.InternalServerError) as failed:
+        await create(client)
+    assert failed.value.status_code == 503
+
+
+async def test_models(sdk: Any) -> None:
+    client = await sdk()
+    [model] = (await client.models.list()).data
+    assert model.id == "tiny"
+    assert model.anytime["think_end"] == "</think>"
+    assert (await client.models.retrieve("tiny")).max_model_len == 512
+    with pytest.raises(openai.NotFoundError):
+        await client.models.retrieve("other/one")

@@ -1,0 +1,44 @@
+"""What operators and scrapers see."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from anytime_server import __version__
+from prometheus_client.parser import text_string_to_metric_families
+
+
+async def test_ready_and_version(served: Any) -> None:
+    server = await served()
+    assert (await server.http.get("/health")).json() == {"status": "alive"}
+    assert (await server.http.get("/ready")).status_code == 200
+    versions = (await server.http.get("/version")).json()
+    assert versions["version"] == __version__
+    assert versions["fastapi"].startswith("0.136")
+
+
+async def test_metrics_are_prometheus_own_format(served: Any) -> None:
+    server = await served(never_end=True)
+    await server.think(budget=10)
+    await server.stream(budget=20)
+    response = await server.http.get("/metrics")
+    samples = {
+        (sample.name, tuple(sample.labels.values())): sample.value
+        for family in text_string_to_metric_families(response.text)
+        for sample in family.samples
+    }
+    assert all(name.startswith("anytime_") for name, _ in samples)
+    assert samples["anytime_answers_total", ("budget",)] == 2
+    assert samples["anytime_thinking_tokens_sum", ()] == 30
+    for name in ("time_to_first_token", "cut_to_answer", "time_to_answer"):
+        assert samples[f"anytime_{name}_seconds_count", ()] == 2
+    assert samples["anytime_sessions_running", ()] == 0
+    assert samples["anytime_sessions_waiting", ()] == 0
+
+
+async def test_openapi_document_describes_the_endpoints(served: Any) -> None:
+    server = await served()
+    document = (await server.http.get("/openapi.json")).json()
+    assert {"/v1/anytime", "/v1/chat/completions", "/v1/models", "/metrics"} <= set(document["paths"])
+    fields = document["components"]["schemas"]["AnytimeRequest"]["properties"]
+    assert {"budget", "messages", "thinking", "answer", "stream"} <= set(fields)

@@ -1,0 +1,129 @@
+"""Admission, readiness and what is left behind."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from anytime_server import events
+from anytime_server.engine.scripted import ScriptedEngine
+from anytime_server.errors import InvalidRequest, Unavailable, UnknownModel, UnknownSession
+from anytime_server.model import Model
+from anytime_server.service import Question, Service
+from anytime_server.session import Session
+
+MESSAGES = [{"role": "user", "content": "7-3"}]
+
+
+async def listen(session: Session) -> list[events.Event]:
+    return [event async for batch in session.read() for event in batch]
+
+
+async def test_measures_its_own_speed_before_it_is_ready(
+    scripted: Callable[..., ScriptedEngine], tiny_model: Model
+) -> None:
+    one = Service(tiny_model, scripted(seconds_per_token=0.001))
+    assert one.not_ready_because == "the model is loading"
+    with pytest.raises(Unavailable):
+        one.open(Question(messages=MESSAGES))
+    await one.start()
+    assert one.not_ready_because is None
+    assert one.speed.inter_token_s > 0
+    assert one.speed.answer_cost_s(12) > 0
+    await one.stop()
+    with pytest.raises(Unavailable):
+        one.open(Question(messages=MESSAGES))
+
+
+async def test_no_more_sessions_than_the_engine_computes(
+    scripted: Callable[..., ScriptedEngine], tiny_model: Model
+) -> None:
+    engine = scripted(max_num_seqs=3, seconds_per_token=0.002, thinking_tokens=10)
+    one = Service(tiny_model, engine, measure_speed=False)
+    await one.start()
+    sessions = [one.open(Question(messages=MESSAGES, seed=seed)) for seed in range(12)]
+    most = 0
+
+    async def watch() -> None:
+        nonlocal most
+        while True:
+            most = max(most, engine.load().num_requests)
+            await asyncio.sleep(0)
+
+    watching = asyncio.create_task(watch())
+    results = await asyncio.gather(*(listen(session) for session in sessions))
+    watching.cancel()
+    assert all(said[-1].type == "done" for said in results)
+    assert most == 3
+    await one.stop()
+
+
+async def test_a_session_that_waits_can_be_told_to_answer(
+    scripted: Callable[..., ScriptedEngine], tiny_model: Model
+) -> None:
+    one = Service(
+        tiny_model,
+        scripted(max_num_seqs=1, seconds_per_token=0.002, never_end=True),
+        measure_speed=False,
+    )
+    await one.start()
+    first = one.open(Question(messages=MESSAGES, budget_tokens=30))
+    second = one.open(Question(messages=MESSAGES, budget_tokens=30))
+    await asyncio.sleep(0.01)
+    assert (first.phase, second.phase) == ("thinking", "waiting")
+    assert second.answer_now() == 0
+    await asyncio.gather(listen(first), listen(second))
+    assert second.done is not None
+    assert (second.done.stop.cause, second.done.stop.thinking_tokens) == ("client", 0)
+    await one.stop()
+
+
+async def test_refusals_name_the_field(service: Callable[..., Any]) -> None:
+    one = await service()
+    with pytest.raises(UnknownModel) as unknown:
+        one.open(Question(messages=MESSAGES, model="other"))
+    assert unknown.value.field == "model"
+    for field, question in [
+        ("budget", Question(messages=MESSAGES, budget_tokens=513)),
+        ("messages", Question(messages=[])),
+        ("messages", Question(messages=[{"role": "user", "content": "7" * 600}])),
+        ("answer.max_tokens", Question(messages=MESSAGES, answer_tokens=512)),
+    ]:
+        with pytest.raises(InvalidRequest) as refused:
+            one.open(question)
+        assert refused.value.field == field
+    assert one.engine.load().num_requests == 0
+
+
+async def test_ended_sessions_are_forgotten(service: Callable[..., Any]) -> None:
+    one = await service()
+    session = one.open(Question(messages=MESSAGES))
+    assert one.find(session.request.id) is session
+    await listen(session)
+    await session.ended()
+    with pytest.raises(UnknownSession):
+        one.find(session.request.id)
+
+
+async def test_stop_ends_what_is_under_way(service: Callable[..., Any]) -> None:
+    one = await service(never_end=True, seconds_per_token=0.01)
+    session = one.open(Question(messages=MESSAGES))
+    reading = asyncio.create_task(listen(session))
+    await asyncio.sleep(0.05)
+    await one.stop()
+    said = await reading
+    assert said[-1].type == "error"
+    assert one.engine.load().num_requests == 0
+
+
+async def test_metrics_count(service: Callable[..., Any]) -> None:
+    one = await service(never_end=True)
+    for budget in (3, 4):
+        await listen(one.open(Question(messages=MESSAGES, budget_tokens=budget)))
+    text = one.metrics.exposition().decode()
+    assert 'anytime_answers_total{cause="budget"} 2.0' in text
+    assert "anytime_thinking_tokens_sum 7.0" in text
+    assert "anytime_time_to_first_token_seconds_count 2.0" in text
+    assert "anytime_sessions_running 0.0" in text
