@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import sys
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from anytime_server import __version__
-from anytime_server.engine.vllm import gpu_is_there, prepare_environment
+from anytime_server.engine.environment import preload_allocator, prepare_environment
 from anytime_server.errors import AnytimeError, UnusableModel, UnusableOption
 from anytime_server.settings import ServeSettings, load_settings
 
@@ -68,22 +69,12 @@ def _serve(settings: ServeSettings) -> int:
         app, log_level="warning", access_log=False, timeout_graceful_shutdown=DRAIN_S, server_header=False
     )
     server = uvicorn.Server(config)
+    # Once it has shut down, uvicorn raises the signal that told it to: being told is no failure.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     server.run(sockets=[listener])
     if failures:
         raise failures[0]
     return 0
-
-
-def preload_allocator() -> None:
-    """Start this process again with tcmalloc, where it is installed and there is no GPU.
-
-    PyTorch on a CPU spends a good part of its time in page faults under glibc's allocator.
-    """
-    library = next(iter(sorted(Path("/usr/lib").glob("*/libtcmalloc_minimal.so.4"))), None)
-    if library is None or "LD_PRELOAD" in os.environ or gpu_is_there():
-        return
-    os.environ["LD_PRELOAD"] = str(library)
-    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
 def _listen(host: str, port: int) -> socket.socket:

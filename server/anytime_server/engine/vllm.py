@@ -18,40 +18,12 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from anytime_server.engine.base import Delta, Engine, EngineLoad, FinishReason, GenerationRequest, Sampling
+from anytime_server.engine.environment import gpu_is_there, prepare_environment
 from anytime_server.errors import EngineDead, UnusableModel
 
 if TYPE_CHECKING:
     from vllm import SamplingParams
     from vllm.v1.engine.async_llm import AsyncLLM
-
-QUIET = {
-    "VLLM_LOGGING_LEVEL": "ERROR",
-    "VLLM_NO_USAGE_STATS": "1",
-    "TORCH_CPP_LOG_LEVEL": "ERROR",
-    "TOKENIZERS_PARALLELISM": "false",
-}
-ON_CPU = {
-    # The core loop runs in one thread; two processes with two OpenMP threads each, on two
-    # cores, slow each other down several-fold.
-    "OMP_NUM_THREADS": "1",
-    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
-}
-
-
-def gpu_is_there() -> bool:
-    """Whether this machine has an NVIDIA driver; asked without importing torch."""
-    return Path("/dev/nvidiactl").exists()
-
-
-def prepare_environment() -> None:
-    """Set what vLLM and torch read from the environment, where the user has not.
-
-    Called again by `VllmEngine.start()`; worth calling before anything imports torch, which
-    reads some of it at its import.
-    """
-    for name, value in (QUIET if gpu_is_there() else QUIET | ON_CPU).items():
-        os.environ.setdefault(name, value)
 
 
 class VllmOptions(BaseModel):

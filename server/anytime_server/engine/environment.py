@@ -1,0 +1,47 @@
+"""The process that an engine runs in: what it reads from its environment, and its allocator."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+QUIET = {
+    "VLLM_LOGGING_LEVEL": "ERROR",
+    "VLLM_NO_USAGE_STATS": "1",
+    "TORCH_CPP_LOG_LEVEL": "ERROR",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+ON_CPU = {
+    # The core loop runs in one thread; two processes with two OpenMP threads each, on two
+    # cores, slow each other down several-fold.
+    "OMP_NUM_THREADS": "1",
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+}
+
+
+def gpu_is_there() -> bool:
+    """Whether this machine has an NVIDIA driver; asked without importing torch."""
+    return Path("/dev/nvidiactl").exists()
+
+
+def prepare_environment() -> None:
+    """Set what vLLM and torch read from the environment, where the user has not.
+
+    To be called before anything imports torch, which reads some of it at its import.
+    """
+    for name, value in (QUIET if gpu_is_there() else QUIET | ON_CPU).items():
+        os.environ.setdefault(name, value)
+
+
+def preload_allocator() -> None:
+    """Start this process again with tcmalloc, where it is installed and there is no GPU.
+
+    PyTorch on a CPU spends a good part of its time in page faults under glibc's allocator.
+    """
+    library = next(iter(sorted(Path("/usr/lib").glob("*/libtcmalloc_minimal.so.4"))), None)
+    if library is None or "LD_PRELOAD" in os.environ or gpu_is_there():
+        return
+    os.environ["LD_PRELOAD"] = str(library)
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])

@@ -1,0 +1,199 @@
+"""The promises, over HTTP, on real vLLM."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import openai
+import psutil
+import pytest
+
+from .conftest import RealServer
+
+QUESTION: dict[str, Any] = {"messages": [{"role": "user", "content": "7-3"}]}
+BLOCK_TOKENS = 32
+
+
+async def think(client: httpx2.AsyncClient, **fields: Any) -> dict[str, Any]:
+    response = await client.post("/v1/anytime", json=QUESTION | fields | {"stream": False})
+    assert response.status_code == 200, response.text
+    return response.json()
+
+
+async def stream(client: httpx2.AsyncClient, **fields: Any) -> list[dict[str, Any]]:
+    async with client.stream("POST", "/v1/anytime", json=QUESTION | fields) as response:
+        lines = [line async for line in response.aiter_lines()]
+    return [json.loads(line[6:]) for line in lines if line.startswith("data: ")]
+
+
+async def engine_is_idle(client: httpx2.AsyncClient) -> None:
+    async with asyncio.timeout(5):
+        while "anytime_engine_requests 0.0" not in (await client.get("/metrics")).text:
+            await asyncio.sleep(0.05)
+
+
+async def test_every_budget_is_exact_and_answered(real_server: RealServer) -> None:
+    room = asyncio.Semaphore(16)
+    async with real_server.client() as client:
+
+        async def one(budget: int) -> dict[str, Any]:
+            async with room:
+                return await think(client, budget=budget, thinking={"seed": budget})
+
+        bodies = await asyncio.gather(*(one(budget) for budget in range(301)))
+    causes = set()
+    for budget, body in enumerate(bodies):
+        stop = body["stop"]
+        causes.add(stop["cause"])
+        assert stop["thinking_tokens"] <= budget
+        if stop["cause"] == "budget":
+            assert stop["thinking_tokens"] == budget
+        else:
+            assert stop["cause"] == "natural"
+        assert body["answer"].strip()
+        assert body["usage"]["thinking_tokens"] == stop["thinking_tokens"]
+        assert 1 <= body["usage"]["answer_tokens"] <= 12
+    assert causes == {"budget", "natural"}
+
+
+async def test_seed_repeats(real_server: RealServer) -> None:
+    async with real_server.client() as client:
+        first, again, other = [await think(client, budget=40, thinking={"seed": seed}) for seed in (1, 1, 2)]
+    assert (first["thinking"], first["answer"]) == (again["thinking"], again["answer"])
+    assert first["thinking"] != other["thinking"]
+
+
+@pytest.mark.parametrize("budget", [1, 20, 57, 58, 100, 250])
+async def test_answer_finds_prompt_and_thinking_in_the_cache(real_server: RealServer, budget: int) -> None:
+    async with real_server.client() as client:
+        body = await think(client, budget=budget, thinking={"seed": 7 + budget})
+    # The last thinking token was sampled but never computed on, so it is in no block yet.
+    computed = body["usage"]["prompt_tokens"] + body["usage"]["thinking_tokens"] - 1
+    assert body["usage"]["cached_tokens"] >= computed // BLOCK_TOKENS * BLOCK_TOKENS
+
+
+async def test_many_streams_with_random_budgets_each_end_in_one_done(real_server: RealServer) -> None:
+    draw = random.Random(0)
+    budgets = [draw.randint(0, 300) for _ in range(64)]
+    async with real_server.client() as client:
+        results = await asyncio.gather(*(stream(client, budget=budget) for budget in budgets))
+        await engine_is_idle(client)
+    for budget, said in zip(budgets, results, strict=True):
+        assert [event["type"] for event in said if event["type"] in ("done", "error")] == ["done"]
+        assert said[-1]["stop"]["thinking_tokens"] <= budget
+        assert said[-1]["answer"].strip()
+
+
+async def test_deadline_cuts_the_thinking(real_server: RealServer) -> None:
+    async with real_server.client() as client:
+        body = await think(client, budget={"deadline_ms": 600})
+    assert body["stop"]["cause"] in ("deadline", "natural")
+    assert body["answer"].strip()
+
+
+@pytest.mark.parametrize("num_events", [1, 5, 42])
+async def test_stream_left_early_leaves_nothing_running(real_server: RealServer, num_events: int) -> None:
+    """In the prefill, in the thinking, around the answer."""
+    async with real_server.client() as client:
+        seen = 0
+        async with client.stream("POST", "/v1/anytime", json=QUESTION | {"budget": 40}) as response:
+            async for line in response.aiter_lines():
+                seen += line.startswith("data: ")
+                if seen == num_events:
+                    break
+        await engine_is_idle(client)
+
+
+async def test_answer_now(real_server: RealServer) -> None:
+    said: list[dict[str, Any]] = []
+    accepted: httpx2.Response | None = None
+    async with (
+        real_server.client() as client,
+        client.stream("POST", "/v1/anytime", json=QUESTION | {"thinking": {"seed": 5}}) as response,
+    ):
+        async for line in response.aiter_lines():
+            if line.startswith("data: "):
+                said.append(json.loads(line[6:]))
+                if len(said) == 4:
+                    accepted = await client.post(f"/v1/anytime/{said[0]['id']}/answer")
+    assert accepted is not None
+    assert accepted.status_code == 202
+    assert said[-1]["stop"]["cause"] == "client"
+    assert said[-1]["stop"]["thinking_tokens"] == accepted.json()["at_tokens"]
+    assert said[-1]["answer"].strip()
+
+
+async def test_openai_sdk(real_server: RealServer) -> None:
+    def ask() -> tuple[Any, list[Any]]:
+        with openai.OpenAI(base_url=f"{real_server.url}/v1", api_key="none", max_retries=0) as client:
+            messages: Any = [{"role": "user", "content": "7-3"}]
+            extra = {"thinking_token_budget": 30}
+            whole = client.chat.completions.create(model="tiny", messages=messages, seed=3, extra_body=extra)
+            chunks = client.chat.completions.create(
+                model="tiny", messages=messages, seed=3, extra_body=extra, stream=True
+            )
+            return whole, list(chunks)
+
+    whole, chunks = await asyncio.to_thread(ask)
+    stop = whole.anytime["stop"]
+    assert stop["budget_tokens"] == 30
+    assert whole.usage.completion_tokens_details.reasoning_tokens == stop["thinking_tokens"] <= 30
+    content = "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
+    assert content == whole.choices[0].message.content
+    assert content.strip()
+    assert chunks[-1].anytime["stop"] == stop
+
+
+async def test_bad_requests_do_no_harm(real_server: RealServer) -> None:
+    async with real_server.client() as client:
+        for fields in ({"budget": -1}, {"budget": 10**9}, {"messages": []}, {"seed": 1}):
+            response = await client.post("/v1/anytime", json=QUESTION | fields)
+            assert response.status_code == 422
+        long = {"messages": [{"role": "user", "content": "7" * 600}]}
+        assert (await client.post("/v1/anytime", json=long)).status_code == 422
+        assert (await think(client, budget=3, thinking={"seed": -(2**63)}))["answer"].strip()
+        assert (await think(client, budget=3, thinking={"seed": 2**63 - 1}))["answer"].strip()
+        assert (await client.get("/ready")).status_code == 200
+
+
+async def test_engine_death_is_reported_once_to_everyone(
+    start_server: Callable[..., RealServer], tiny_checkpoint: Path
+) -> None:
+    server = start_server("--model", str(tiny_checkpoint))
+    async with server.client() as client:
+        streams = [asyncio.create_task(stream(client)) for _ in range(4)]
+        async with asyncio.timeout(30):
+            while "anytime_engine_requests 4.0" not in (await client.get("/metrics")).text:
+                await asyncio.sleep(0.02)
+        engine = [process for process in server.engine_processes() if process.is_running()]
+        assert engine
+        for process in engine:
+            process.kill()
+        for said in await asyncio.gather(*streams):
+            assert [event["type"] for event in said].count("error") == 1
+            assert said[-1]["error"]["code"] == "engine_dead"
+        ready = await client.get("/ready")
+        assert (ready.status_code, ready.json()["reason"]) == (503, "the engine is down")
+        assert (await client.get("/health")).status_code == 200
+    assert server.stop() == 0
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+async def test_stops_cleanly(
+    start_server: Callable[..., RealServer], tiny_checkpoint: Path, number: signal.Signals, status: int
+) -> None:
+    server = start_server("--model", str(tiny_checkpoint))
+    engine = server.engine_processes()
+    server.process.send_signal(number)
+    said, _ = await asyncio.to_thread(server.process.communicate, timeout=30)
+    assert server.process.returncode == status
+    assert "Traceback" not in said
+    _, alive = psutil.wait_procs(engine, timeout=10)
+    assert alive == []

@@ -1,0 +1,114 @@
+"""The anytime curve, on engines whose answers are known."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from anytime_server.errors import AnytimeError
+from anytime_server.reasoning import AccuracyPoint
+from anytime_training.evaluate import Curve, main, measure, wilson_interval
+from anytime_training.tasks.base import Problem, Split
+
+
+class FixedTask:
+    """Every other problem has the answer that the scripted engine gives."""
+
+    def __init__(self) -> None:
+        self.splits: list[str] = []
+        self.count = 0
+
+    def sample(self, rng: random.Random, split: Split = "train") -> Problem:
+        self.splits.append(split)
+        self.count += 1
+        return Problem(
+            content=str(self.count), prompt=f"{rng.random()}", answer="42" if self.count % 2 else "7"
+        )
+
+    def grade(self, problem: Problem, answer_text: str) -> bool:
+        return problem.answer == answer_text
+
+
+@pytest.mark.parametrize(
+    ("num_right", "num_tried", "low", "high"),
+    [
+        (5, 10, 0.2366, 0.7634),
+        (0, 10, 0.0, 0.2775),
+        (10, 10, 0.7225, 1.0),
+        (81, 263, 0.2553, 0.3662),  # Newcombe 1998, table I, method 3
+        (15, 148, 0.0624, 0.1605),  # the same
+    ],
+)
+def test_wilson_interval(num_right: int, num_tried: int, low: float, high: float) -> None:
+    assert wilson_interval(num_right, num_tried) == pytest.approx((low, high), abs=5e-5)
+
+
+async def test_measures_every_problem_at_every_budget(service: Callable[..., Any]) -> None:
+    one = await service(never_end=True)
+    task = FixedTask()
+    answers = 0
+
+    def count() -> None:
+        nonlocal answers
+        answers += 1
+
+    curve = await measure(one, task, budgets=[2, 5, 9], num_problems=10, seed=3, on_answer=count)
+    assert answers == 30
+    assert set(task.splits) == {"test"}
+    assert task.count == 10
+    assert [point.budget for point in curve.points] == [2, 5, 9]
+    assert [point.accuracy for point in curve.points] == [0.5] * 3
+    assert (curve.points[0].low, curve.points[0].high) == wilson_interval(5, 10)
+    assert curve.points[0].n == 10
+    assert curve.mean_thinking_tokens == (2.0, 5.0, 9.0)
+
+
+async def test_a_failed_session_is_no_wrong_answer(service: Callable[..., Any]) -> None:
+    one = await service(never_end=True, die_after_tokens=30)
+    with pytest.raises(AnytimeError):
+        await measure(one, FixedTask(), budgets=[4], num_problems=20, seed=0)
+
+
+def test_anytime_is_the_mean_and_final_the_last() -> None:
+    points = tuple(
+        AccuracyPoint(budget=budget, accuracy=accuracy, low=0, high=1, n=1)
+        for budget, accuracy in [(1, 0.2), (2, 0.4), (3, 0.9)]
+    )
+    curve = Curve(points=points, mean_thinking_tokens=(0.0, 0.0, 0.0))
+    assert curve.anytime == pytest.approx(0.5)
+    assert curve.final == 0.9
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [["/nowhere"], ["--problems", "0"], ["--budgets", "x"], ["--budgets", "-3"], ["--nope"]],
+)
+def test_bad_options_end_at_once(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    try:
+        status: Any = main(argv)
+    except SystemExit as stop:
+        status = stop.code
+    assert status == 2
+    assert capsys.readouterr().err
+
+
+def test_json_line_has_the_promised_keys() -> None:
+    from anytime_training.evaluate import _json
+
+    point = AccuracyPoint(budget=8, accuracy=0.5, low=0.3, high=0.7, n=20)
+    line = _json(Curve(points=(point,), mean_thinking_tokens=(8.0,)), "warmstart")
+    assert "\n" not in line
+    assert json.loads(line) == {
+        "budgets": [8],
+        "accuracy": [0.5],
+        "low": [0.3],
+        "high": [0.7],
+        "anytime": 0.5,
+        "final": 0.5,
+        "n": 20,
+        "trained": "warmstart",
+        "mean_thinking_tokens": [8.0],
+    }

@@ -1,0 +1,245 @@
+"""`anytime evaluate`: accuracy at each budget, measured through the sessions that serve.
+
+Every held-out problem is asked once at every budget. What is measured is therefore exactly
+what a client would get: the same cut, the same inserted text, the same engine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import math
+import random
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from anytime_server.errors import AnytimeError
+from anytime_server.reasoning import AccuracyPoint
+
+if TYPE_CHECKING:
+    from anytime_server.service import Service
+
+    from anytime_training.tasks.base import Problem, Task
+
+USAGE_ERROR = 2
+Z_95 = 1.959963984540054
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Curve:
+    """The anytime curve of a model."""
+
+    points: tuple[AccuracyPoint, ...]
+    """One for each budget, ascending."""
+    mean_thinking_tokens: tuple[float, ...]
+    """Thinking tokens used on average, for each budget."""
+
+    @property
+    def anytime(self) -> float:
+        """Mean accuracy over the budgets."""
+        return sum(point.accuracy for point in self.points) / len(self.points)
+
+    @property
+    def final(self) -> float:
+        """Accuracy at the largest budget."""
+        return self.points[-1].accuracy
+
+
+def wilson_interval(num_right: int, num_tried: int) -> tuple[float, float]:
+    """95% score interval of a share (Wilson 1927, equation 4), within [0, 1]."""
+    share, z2 = num_right / num_tried, Z_95**2
+    centre = (share + z2 / (2 * num_tried)) / (1 + z2 / num_tried)
+    half = Z_95 * math.sqrt(share * (1 - share) / num_tried + z2 / (4 * num_tried**2)) / (1 + z2 / num_tried)
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+async def measure(
+    service: Service,
+    task: Task[Any],
+    *,
+    budgets: Sequence[int],
+    num_problems: int,
+    seed: int,
+    on_answer: Callable[[], None] = lambda: None,
+) -> Curve:
+    """Ask `num_problems` held-out problems at each budget, as many at a time as the engine takes.
+
+    Args:
+        seed: draws the problems, and seeds the thinking on each.
+        on_answer: called after every answer.
+
+    Raises:
+        AnytimeError: a session failed.
+    """
+    rng = random.Random(f"{seed}:evaluate")
+    problems = [task.sample(rng, split="test") for _ in range(num_problems)]
+    # A few more than the engine computes at once keeps it busy without a crowd of waiting tasks.
+    room = asyncio.Semaphore(service.engine.load().max_num_seqs + 8)
+
+    async def ask(number: int, problem: Problem, budget: int) -> tuple[bool, int]:
+        from anytime_server.service import Question
+
+        async with room:
+            session = service.open(
+                Question(
+                    messages=[{"role": "user", "content": problem.prompt}],
+                    budget_tokens=budget,
+                    seed=seed * 1_000_003 + number,
+                )
+            )
+            await session.ended()
+        if session.done is None:
+            raise session.error or AnytimeError("a session ended without an answer")
+        on_answer()
+        return task.grade(problem, session.done.answer), session.done.stop.thinking_tokens
+
+    points: list[AccuracyPoint] = []
+    mean_thinking_tokens: list[float] = []
+    for budget in budgets:
+        results = await asyncio.gather(
+            *(ask(number, problem, budget) for number, problem in enumerate(problems))
+        )
+        num_right = sum(is_right for is_right, _ in results)
+        low, high = wilson_interval(num_right, num_problems)
+        points.append(
+            AccuracyPoint(
+                budget=budget, accuracy=num_right / num_problems, low=low, high=high, n=num_problems
+            )
+        )
+        mean_thinking_tokens.append(sum(tokens for _, tokens in results) / num_problems)
+    return Curve(points=tuple(points), mean_thinking_tokens=tuple(mean_thinking_tokens))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="anytime evaluate",
+        allow_abbrev=False,
+        description="Measure a checkpoint's accuracy at each of its budgets on held-out problems. "
+        "A checkpoint that is named gets the curve written into its anytime.json, and a plot beside "
+        "it; the bundled one is left as it is.",
+    )
+    parser.add_argument(
+        "checkpoint", nargs="?", type=Path, metavar="CHECKPOINT", help="folder (default: the bundled one)"
+    )
+    parser.add_argument("--problems", type=_positive, default=500, metavar="N", help="default: %(default)s")
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="default: %(default)s")
+    parser.add_argument(
+        "--budgets", type=_budgets, metavar="N,N,...", help="instead of those in the manifest"
+    )
+    parser.add_argument("--json", action="store_true", help="print one line of JSON instead of a table")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="also draw the curve there (.svg, .png)")
+    parser.add_argument("--no-write", action="store_true", help="leave the checkpoint as it is")
+    return parser
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return number
+
+
+def _budgets(text: str) -> list[int]:
+    budgets = sorted({int(part) for part in text.split(",")})
+    if budgets[0] < 0:
+        raise argparse.ArgumentTypeError("budgets must not be negative")
+    return budgets
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the command. Returns the exit status."""
+    arguments = _parser().parse_args(argv)
+    if arguments.checkpoint is not None and not arguments.checkpoint.is_dir():
+        print(f"anytime evaluate: there is no folder {arguments.checkpoint}", file=sys.stderr)
+        return USAGE_ERROR
+
+    from anytime_server.engine.environment import preload_allocator, prepare_environment
+
+    prepare_environment()
+    preload_allocator()
+    try:
+        asyncio.run(_evaluate(arguments))
+    except AnytimeError as error:
+        print(f"anytime evaluate: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+async def _evaluate(arguments: argparse.Namespace) -> None:
+    from anytime_server.engine.vllm import VllmEngine
+    from anytime_server.model import BUNDLED_MODEL, Model
+    from anytime_server.service import Service
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from anytime_training.tasks import ChainTask
+
+    folder: Path = arguments.checkpoint or BUNDLED_MODEL
+    model = Model.load(folder)
+    budgets: list[int] = arguments.budgets or model.manifest.budgets
+    if not budgets:
+        raise AnytimeError(f"{folder} names no budgets; give --budgets")
+    service = Service(model, VllmEngine(folder), measure_speed=False)
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        bar = progress.add_task("asking", total=arguments.problems * len(budgets))
+        try:
+            await service.start()
+            curve = await measure(
+                service,
+                ChainTask(),
+                budgets=budgets,
+                num_problems=arguments.problems,
+                seed=arguments.seed,
+                on_answer=lambda: progress.advance(bar),
+            )
+        finally:
+            await service.stop()
+    print(_json(curve, model.manifest.trained) if arguments.json else _table(curve))
+    writes = arguments.checkpoint is not None and not arguments.no_write
+    plots = [folder / "accuracy.svg"] if writes else []
+    if arguments.plot is not None:
+        plots.append(arguments.plot)
+    if plots:
+        from anytime_training.plot import plot_curves
+
+        for path in plots:
+            plot_curves({model.name: curve.points}, path)
+    if writes:
+        model.manifest.model_copy(
+            update={"budgets": [b for b in budgets if b], "accuracy_curve": list(curve.points)}
+        ).save(folder)
+
+
+def _json(curve: Curve, trained: str | None) -> str:
+    points = curve.points
+    return json.dumps(
+        {
+            "budgets": [point.budget for point in points],
+            "accuracy": [point.accuracy for point in points],
+            "low": [point.low for point in points],
+            "high": [point.high for point in points],
+            "anytime": curve.anytime,
+            "final": curve.final,
+            "n": points[0].n,
+            "trained": trained,
+            "mean_thinking_tokens": list(curve.mean_thinking_tokens),
+        }
+    )
+
+
+def _table(curve: Curve) -> str:
+    rows = [
+        f"{point.budget:6}  {point.accuracy:8.3f}  [{point.low:.3f}, {point.high:.3f}]  {used:15.1f}"
+        for point, used in zip(curve.points, curve.mean_thinking_tokens, strict=True)
+    ]
+    return "\n".join(
+        [
+            "budget  accuracy  95% interval    thinking tokens",
+            *rows,
+            f"anytime (mean) {curve.anytime:.3f}, final {curve.final:.3f}, {curve.points[0].n} problems",
+        ]
+    )
