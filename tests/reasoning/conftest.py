@@ -1,0 +1,44 @@
+"""A tokenizer small enough to know by heart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import pytest
+from anytime_server.reasoning import Tokenizer
+
+FIRST_ENTRY_ID = 1000
+"""Entries are numbered from here, so that they never look like a character."""
+
+
+class CharacterTokenizer:
+    """Entries are one token each, all other text is one token a character, of its code point."""
+
+    def __init__(self, entries: Iterable[str], *, eos: str | None) -> None:
+        self._ids = {entry: FIRST_ENTRY_ID + i for i, entry in enumerate(entries)}
+        self._eos = eos
+
+    def encode(self, text: str) -> list[int]:
+        ids: list[int] = []
+        while text:
+            entry = next((entry for entry in self._ids if text.startswith(entry)), text[0])
+            ids.append(self._ids.get(entry, ord(entry[0])))
+            text = text[len(entry) :]
+        return ids
+
+    def token_id(self, token: str) -> int | None:
+        return self._ids.get(token)
+
+    @property
+    def eos_ids(self) -> frozenset[int]:
+        return frozenset() if self._eos is None else frozenset({self._ids[self._eos]})
+
+
+@pytest.fixture
+def tokenizer_of() -> Callable[..., Tokenizer]:
+    """Makes a tokenizer from its vocabulary entries; the last of them ends a turn."""
+
+    def make(*entries: str, eos: bool = True) -> Tokenizer:
+        return CharacterTokenizer(entries, eos=entries[-1] if eos else None)
+
+    return make

@@ -1,0 +1,122 @@
+"""Budgets against the window: boundaries by hand, and that everything fits, always."""
+
+from __future__ import annotations
+
+import pytest
+from anytime_server.errors import InvalidRequest
+from anytime_server.reasoning import Budget, Cause, ReasoningFormat, cut_thinking, resolve_budget
+from hypothesis import given
+from hypothesis import strategies as st
+
+# Inserts at most 3 + 1 + 2 = 6 tokens.
+FORMAT = ReasoningFormat(
+    think_start_id=1,
+    think_end_id=2,
+    truncation_ids=(90, 91, 92),
+    answer_lead_in_ids=(95, 96),
+    eos_ids=frozenset({3}),
+)
+WINDOW = 100
+
+sizes = st.integers(0, 150)
+
+
+def resolve(*, tokens: int | None, prompt_tokens: int = 20, answer_tokens: int = 10) -> Budget:
+    return resolve_budget(
+        tokens=tokens,
+        deadline_s=None,
+        window_tokens=WINDOW,
+        prompt_tokens=prompt_tokens,
+        answer_tokens=answer_tokens,
+        reasoning=FORMAT,
+    )
+
+
+@pytest.mark.parametrize(
+    ("tokens", "prompt_tokens", "applies", "cause"),
+    [
+        # 100 - 20 prompt - 6 inserted - 10 answer = 64 to think.
+        (0, 20, 0, Cause.BUDGET),
+        (63, 20, 63, Cause.BUDGET),
+        (64, 20, 64, Cause.BUDGET),
+        (65, 20, 64, Cause.CONTEXT),
+        (None, 20, 64, Cause.CONTEXT),
+        # 84 + 6 + 10 = 100: the prompt fits, with no room to think.
+        (0, 84, 0, Cause.BUDGET),
+        (1, 84, 0, Cause.CONTEXT),
+        (None, 84, 0, Cause.CONTEXT),
+    ],
+)
+def test_what_fits_applies(tokens: int | None, prompt_tokens: int, applies: int, cause: Cause) -> None:
+    budget = resolve(tokens=tokens, prompt_tokens=prompt_tokens)
+    assert (budget.tokens, budget.cause) == (applies, cause)
+
+
+def test_the_deadline_is_carried_along() -> None:
+    budget = resolve_budget(
+        tokens=5, deadline_s=1.5, window_tokens=100, prompt_tokens=1, answer_tokens=1, reasoning=FORMAT
+    )
+    assert budget == Budget(tokens=5, deadline_s=1.5, cause=Cause.BUDGET)
+
+
+def test_a_budget_beyond_the_window_is_refused() -> None:
+    with pytest.raises(InvalidRequest, match=r"101 tokens .* window of 100") as refused:
+        resolve(tokens=101)
+    assert refused.value.field == "budget"
+
+
+def test_a_prompt_that_leaves_no_room_for_the_answer_is_refused() -> None:
+    with pytest.raises(InvalidRequest, match=r"prompt has 85 tokens.* 1 over") as refused:
+        resolve(tokens=0, prompt_tokens=85)
+    assert refused.value.field == "messages"
+
+
+def test_an_answer_that_leaves_no_room_for_any_prompt_is_refused() -> None:
+    # 93 + 6 inserted + 1 prompt = 100.
+    assert resolve(tokens=None, prompt_tokens=1, answer_tokens=93).tokens == 0
+    with pytest.raises(InvalidRequest, match="answer of 94 tokens") as refused:
+        resolve(tokens=None, prompt_tokens=1, answer_tokens=94)
+    assert refused.value.field == "answer.max_tokens"
+
+
+@given(tokens=st.none() | sizes, prompt_tokens=st.integers(1, 150), answer_tokens=st.integers(1, 150))
+def test_refused_with_a_reason_or_all_of_it_fits(
+    tokens: int | None, prompt_tokens: int, answer_tokens: int
+) -> None:
+    room = WINDOW - prompt_tokens - 6 - answer_tokens
+    try:
+        budget = resolve(tokens=tokens, prompt_tokens=prompt_tokens, answer_tokens=answer_tokens)
+    except InvalidRequest as error:
+        refused = error
+    else:
+        refused = None
+        assert room >= 0
+        assert 0 <= budget.tokens <= room
+        if tokens is not None and tokens <= room:
+            assert (budget.tokens, budget.cause) == (tokens, Cause.BUDGET)
+        else:
+            assert (budget.tokens, budget.cause) == (room, Cause.CONTEXT)
+    if refused is not None:
+        assert refused.field in {
+            field
+            for field, is_too_much in (
+                ("budget", tokens is not None and tokens + 1 + 6 + answer_tokens > WINDOW),
+                ("answer.max_tokens", answer_tokens + 1 + 6 > WINDOW),
+                ("messages", room < 0),
+            )
+            if is_too_much
+        }
+
+
+@given(tokens=st.none() | sizes, prompt_tokens=st.integers(1, 80), data=st.data())
+def test_no_cut_outgrows_the_window(tokens: int | None, prompt_tokens: int, data: st.DataObject) -> None:
+    """Whatever is sampled within the budget, the answer's prompt and the answer fit."""
+    try:
+        budget = resolve(tokens=tokens, prompt_tokens=prompt_tokens)
+    except InvalidRequest:
+        return
+    num_sampled = data.draw(st.integers(0, budget.tokens))
+    last = data.draw(st.sampled_from([50, 2, 3]))
+    thinking = [50] * (num_sampled - 1) + [last] * min(num_sampled, 1)
+    answer_prompt = cut_thinking(thinking, FORMAT, cause=budget.cause).answer_prompt([10] * prompt_tokens)
+    assert len(answer_prompt) + 10 <= WINDOW

@@ -1,0 +1,70 @@
+"""Reasoning texts in ids, and the texts that a tokenizer cannot serve."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from anytime_server.errors import UnusableModel
+from anytime_server.reasoning import ReasoningFormat, ReasoningTexts, Tokenizer
+
+TEXTS: dict[str, Any] = {
+    "think_start": "<think>",
+    "think_end": "</think>",
+    "truncation": "..",
+    "answer_lead_in": "A:\n",
+}
+
+
+def test_ids_come_from_the_tokenizer(tokenizer_of: Callable[..., Tokenizer]) -> None:
+    reasoning = ReasoningFormat.from_texts(
+        ReasoningTexts(**TEXTS), tokenizer_of("</think>", "<think>", "<|end|>")
+    )
+    assert reasoning == ReasoningFormat(
+        think_start_id=1001,
+        think_end_id=1000,
+        truncation_ids=(ord("."), ord(".")),
+        answer_lead_in_ids=(ord("A"), ord(":"), ord("\n")),
+        eos_ids=frozenset({1002}),
+    )
+    assert reasoning.thinking_stop_ids == {1000, 1002}
+    assert reasoning.max_inserted_tokens == 2 + 1 + 3
+
+
+def test_texts_to_insert_may_be_empty(tokenizer_of: Callable[..., Tokenizer]) -> None:
+    texts = ReasoningTexts(**TEXTS | {"truncation": "", "answer_lead_in": ""})
+    reasoning = ReasoningFormat.from_texts(texts, tokenizer_of("<think>", "</think>", "<|end|>"))
+    assert reasoning.truncation_ids == ()
+    assert reasoning.answer_lead_in_ids == ()
+    assert reasoning.max_inserted_tokens == 1
+
+
+@pytest.mark.parametrize(
+    ("entries", "field", "text"),
+    [
+        (("</think>", "<|end|>"), "think_start", "<think>"),
+        (("<think>", "<|end|>"), "think_end", "</think>"),
+    ],
+)
+def test_a_text_that_is_not_one_token_is_refused(
+    tokenizer_of: Callable[..., Tokenizer], entries: tuple[str, ...], field: str, text: str
+) -> None:
+    with pytest.raises(UnusableModel, match=rf"{field} '{text}' is not one token") as refused:
+        ReasoningFormat.from_texts(ReasoningTexts(**TEXTS), tokenizer_of(*entries))
+    assert refused.value.field == field
+    assert "--reasoning-preset" in str(refused.value)
+
+
+@pytest.mark.parametrize("field", ["truncation", "answer_lead_in"])
+def test_the_think_end_cannot_be_inserted_twice(tokenizer_of: Callable[..., Tokenizer], field: str) -> None:
+    texts = ReasoningTexts(**TEXTS | {field: "so\n</think>\n"})
+    with pytest.raises(UnusableModel, match=f"{field} must not contain the think-end") as refused:
+        ReasoningFormat.from_texts(texts, tokenizer_of("<think>", "</think>", "<|end|>"))
+    assert refused.value.field == field
+
+
+def test_a_model_that_cannot_end_a_turn_is_refused(tokenizer_of: Callable[..., Tokenizer]) -> None:
+    with pytest.raises(UnusableModel, match="eos_token") as refused:
+        ReasoningFormat.from_texts(ReasoningTexts(**TEXTS), tokenizer_of("<think>", "</think>", eos=False))
+    assert refused.value.field == "eos_token"

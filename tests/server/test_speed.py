@@ -1,0 +1,126 @@
+"""Estimates of speed, by hand. Times are sums of powers of two, so that they are exact."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+from anytime_server import speed
+from anytime_server.speed import RECENT, SpeedMeter
+
+
+class Clock:
+    """A clock that stands still until it is moved."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(speed, "time", SimpleNamespace(monotonic=clock.monotonic))
+    return clock
+
+
+def test_nothing_is_assumed_before_anything_was_measured() -> None:
+    meter = SpeedMeter()
+    assert meter.inter_token_s == 0
+    assert meter.answer_cost_s(256) == 0
+
+
+def test_an_answer_costs_the_switch_and_its_tokens() -> None:
+    meter = SpeedMeter()
+    meter.record_decoding(num_tokens=8, seconds=2.0)
+    meter.record_answer(cut_to_answer_s=0.5, answer_tokens=12)
+    # 0.25 s a token; recent answers had 12 tokens at most.
+    assert meter.inter_token_s == 0.25
+    assert meter.answer_cost_s(4) == 0.5 + 4 * 0.25
+    assert meter.answer_cost_s(12) == 0.5 + 12 * 0.25
+    assert meter.answer_cost_s(256) == 0.5 + 12 * 0.25
+
+
+def test_without_answers_so_far_all_tokens_are_expected() -> None:
+    meter = SpeedMeter()
+    meter.record_decoding(num_tokens=4, seconds=1.0)
+    assert meter.answer_cost_s(10) == 10 * 0.25
+
+
+def test_estimates_follow_what_is_measured() -> None:
+    meter = SpeedMeter()
+    meter.record_decoding(num_tokens=4, seconds=1.0)
+    assert meter.answer_cost_s(10) == 2.5
+    meter.record_answer(cut_to_answer_s=0.5, answer_tokens=2)
+    assert meter.answer_cost_s(10) == 0.5 + 2 * 0.25
+    meter.record_answer(cut_to_answer_s=0.5, answer_tokens=6)
+    assert meter.answer_cost_s(10) == 0.5 + 6 * 0.25
+    meter.record_decoding(num_tokens=1, seconds=1.0)
+    assert meter.answer_cost_s(10) == 0.5 + 6 * 1.0
+
+
+def test_the_middle_for_the_pace_and_the_slow_end_for_the_cost() -> None:
+    meter = SpeedMeter()
+    # 50 at 0.25 s a token and 14 at 0.5: the middle is the former, the slowest twentieth the latter.
+    for seconds in [0.25] * 50 + [0.5] * 14:
+        meter.record_decoding(num_tokens=1, seconds=seconds)
+    # 60 switches of 1 s and 4 of 2: the slowest fiftieth takes 2.
+    for seconds in [1.0] * 60 + [2.0] * 4:
+        meter.record_answer(cut_to_answer_s=seconds, answer_tokens=100)
+    assert meter.inter_token_s == 0.25
+    assert meter.answer_cost_s(10) == 2.0 + 10 * 0.5
+
+
+def test_one_mishap_does_not_set_the_estimate() -> None:
+    meter = SpeedMeter()
+    for seconds in [0.25] * 63 + [60.0]:
+        meter.record_decoding(num_tokens=1, seconds=seconds)
+        meter.record_answer(cut_to_answer_s=seconds, answer_tokens=8)
+    assert meter.answer_cost_s(8) == 0.25 + 8 * 0.25
+
+
+def test_the_distant_past_is_forgotten() -> None:
+    meter = SpeedMeter()
+    for _ in range(RECENT):
+        meter.record_decoding(num_tokens=1, seconds=8.0)
+        meter.record_answer(cut_to_answer_s=8.0, answer_tokens=500)
+    for _ in range(RECENT):
+        meter.record_decoding(num_tokens=1, seconds=0.5)
+        meter.record_answer(cut_to_answer_s=0.5, answer_tokens=4)
+    assert meter.answer_cost_s(500) == 0.5 + 4 * 0.5
+
+
+def test_no_tokens_are_no_pace() -> None:
+    meter = SpeedMeter()
+    meter.record_decoding(num_tokens=0, seconds=3.0)
+    assert meter.inter_token_s == 0
+
+
+def test_a_pace_counts_from_the_first_token_to_the_last(clock: Clock) -> None:
+    meter = SpeedMeter()
+    pace = meter.pace()
+    clock.now = 1010.0  # waiting for the first token is no pace
+    pace.tick(1)
+    clock.now = 1010.5
+    pace.tick(2)
+    clock.now = 1011.0
+    pace.tick(0)  # nothing arrived
+    clock.now = 1012.0
+    pace.tick(6)
+    clock.now = 1100.0
+    pace.report()
+    assert (pace.first_token_at, pace.last_token_at) == (1010.0, 1012.0)
+    # 2 + 6 tokens after the first, within 2 s.
+    assert meter.inter_token_s == 0.25
+
+
+def test_a_pace_without_a_second_token_says_nothing(clock: Clock) -> None:
+    meter = SpeedMeter()
+    meter.pace().report()
+    alone = meter.pace()
+    alone.tick(1)
+    alone.report()
+    assert meter.inter_token_s == 0
+    assert alone.first_token_at == alone.last_token_at == 1000.0

@@ -1,0 +1,167 @@
+"""The wheel as users get it: what is in it, what it says of itself, what it needs and what it does not."""
+
+from __future__ import annotations
+
+import email.message
+import email.parser
+import json
+import os
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+from anytime_server import __version__
+from anytime_server.cli import COMMANDS
+from trove_classifiers import classifiers
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = {
+    "anytime_server": ROOT / "server" / "anytime_server",
+    "anytime_training": ROOT / "training" / "anytime_training",
+    "anytime_client": ROOT / "clients" / "python" / "anytime_client",
+}
+FROM_EXTRAS = {
+    "torch",
+    "vllm",
+    "transformers",
+    "tokenizers",
+    "safetensors",
+    "fastapi",
+    "uvicorn",
+    "matplotlib",
+}
+
+
+def run(*command: str | Path, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """Run a command outside the checkout, so that nothing is imported from there."""
+    outside = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV")}
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env=outside, cwd="/", timeout=240
+    )
+    assert not check or done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, ROOT)
+    [wheel] = folder.glob("*.whl")
+    return wheel
+
+
+@pytest.fixture(scope="module")
+def names(wheel: Path) -> set[str]:
+    with zipfile.ZipFile(wheel) as archive:
+        return {name for name in archive.namelist() if ".dist-info/" not in name}
+
+
+@pytest.fixture(scope="module")
+def metadata(wheel: Path) -> email.message.Message:
+    with zipfile.ZipFile(wheel) as archive:
+        [name] = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
+        return email.parser.Parser().parsestr(archive.read(name).decode())
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The programs of an environment with the wheel and what it requires, without any extra."""
+    environment = tmp_path_factory.mktemp("installed")
+    run(sys.executable, "-m", "venv", environment)
+    programs = environment / "bin"
+    run(programs / "python", "-m", "pip", "install", "--disable-pip-version-check", "--quiet", wheel)
+    return programs
+
+
+def test_the_wheel_is_named_after_the_version(wheel: Path) -> None:
+    assert wheel.name == f"anytime_reasoner-{__version__}-py3-none-any.whl"
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_file_of_the_packages_is_in_it(names: set[str], package: str) -> None:
+    folder = PACKAGES[package]
+    files = {
+        f"{package}/{path.relative_to(folder).as_posix()}"
+        for path in folder.rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    assert {f"{package}/__init__.py", f"{package}/py.typed"} <= files
+    assert {name for name in names if name.startswith(f"{package}/")} == files
+
+
+def test_nothing_else_is_in_it(names: set[str]) -> None:
+    assert {name.split("/")[0] for name in names} == set(PACKAGES)
+
+
+def test_the_bundled_checkpoint_is_whole(names: set[str]) -> None:
+    demo = PACKAGES["anytime_server"] / "checkpoints" / "demo"
+    if not demo.is_dir():
+        pytest.skip("this checkout bundles no checkpoint")
+    for name in ("config.json", "model.safetensors", "tokenizer.json", "anytime.json"):
+        assert f"anytime_server/checkpoints/demo/{name}" in names
+
+
+def test_the_metadata_is_complete(metadata: email.message.Message) -> None:
+    assert metadata["Name"] == "anytime-reasoner"
+    assert metadata["Version"] == __version__
+    assert metadata["Summary"]
+    assert metadata["License-Expression"] == "Apache-2.0"
+    assert metadata.get_all("License-File") == ["LICENSE"]
+    assert metadata["Requires-Python"] == ">=3.11"
+    assert metadata["Description-Content-Type"] == "text/markdown"
+    assert set(metadata.get_all("Provides-Extra", [])) == {"server", "vllm", "train"}
+
+
+def test_the_classifiers_exist_and_match_the_python_required(metadata: email.message.Message) -> None:
+    given = metadata.get_all("Classifier", [])
+    assert given
+    assert set(given) <= set(classifiers)
+    assert "Programming Language :: Python :: 3.11" in given
+    assert "Programming Language :: Python :: 3.10" not in given
+    assert "Typing :: Typed" in given
+
+
+def test_every_extra_of_a_command_exists(metadata: email.message.Message) -> None:
+    assert {extra for _, _, extra in COMMANDS.values()} <= set(metadata.get_all("Provides-Extra", []))
+
+
+def test_the_license_comes_along(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        [name] = [name for name in archive.namelist() if name.endswith("licenses/LICENSE")]
+        assert archive.read(name) == (ROOT / "LICENSE").read_bytes()
+
+
+def test_the_version_is_told_the_same_everywhere() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["version"] == __version__
+
+
+def test_the_base_install_is_light_and_sound(installed: Path) -> None:
+    listed = json.loads(run(installed / "python", "-m", "pip", "list", "--format", "json").stdout)
+    packages = {package["name"].lower() for package in listed}
+    assert {"anytime-reasoner", "httpx2", "pydantic", "rich"} <= packages
+    assert packages.isdisjoint(FROM_EXTRAS)
+    run(installed / "python", "-m", "pip", "check")
+
+
+def test_every_command_of_the_base_install_has_help(installed: Path) -> None:
+    told = run(installed / "anytime", "--help").stdout
+    for name in COMMANDS:
+        assert f"  {name} " in told
+        assert f"usage: anytime {name}" in run(installed / "anytime", name, "--help").stdout
+
+
+def test_the_base_install_can_ask(installed: Path) -> None:
+    done = run(installed / "anytime", "ask", "hello", "--url", "http://127.0.0.1:9", check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("anytime ask: no server answers at http://127.0.0.1:9")
+
+
+def test_the_base_install_says_what_serving_needs(installed: Path) -> None:
+    done = run(installed / "anytime", "serve", "--port", "0", check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("anytime serve needs ")
+    assert done.stderr.endswith("which is not installed: pip install 'anytime-reasoner[vllm]'\n")
