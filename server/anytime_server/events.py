@@ -113,8 +113,12 @@ class Answer(_Record):
     """`length`: cut at the most tokens that an answer may have."""
 
 
-class AnswerDone(Answer):
+class _AnswerDoneType(_Record):
     type: Literal["answer.done"] = "answer.done"
+
+
+class AnswerDone(Answer, _AnswerDoneType):
+    """The last of an answer. (The type is inherited last so that it is written first.)"""
 
 
 class Outcome(_Record):
@@ -129,8 +133,12 @@ class Outcome(_Record):
     """Reserved for thinking on; null in this version."""
 
 
-class Done(Outcome):
+class _DoneType(_Record):
     type: Literal["done"] = "done"
+
+
+class Done(Outcome, _DoneType):
+    """The end of a session that went well."""
 
 
 class ErrorDetail(_Record):

@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import shutil
 import signal
+import socket
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +18,7 @@ import openai
 import psutil
 import pytest
 
-from .conftest import RealServer
+from .conftest import ANYTIME, RealServer
 
 QUESTION: dict[str, Any] = {"messages": [{"role": "user", "content": "7-3"}]}
 BLOCK_TOKENS = 32
@@ -197,3 +200,50 @@ async def test_stops_cleanly(
     assert "Traceback" not in said
     _, alive = psutil.wait_procs(engine, timeout=10)
     assert alive == []
+
+
+async def test_told_to_stop_while_loading(tiny_checkpoint: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    process = await asyncio.create_subprocess_exec(
+        str(ANYTIME),
+        *("serve", "--model", str(tiny_checkpoint), "--port", str(port)),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    url = f"http://127.0.0.1:{port}"
+    async with httpx2.AsyncClient(base_url=url, timeout=60) as client, asyncio.timeout(60):
+        while True:
+            try:
+                assert (await client.get("/health")).status_code == 200
+                break
+            except httpx2.ConnectError:
+                await asyncio.sleep(0.05)
+        ready = await client.get("/ready")
+    assert (ready.status_code, ready.json()["reason"]) == (503, "the model is loading")
+    children = psutil.Process(process.pid).children(recursive=True)
+    process.terminate()
+    said, _ = await asyncio.wait_for(process.communicate(), timeout=60)
+    assert process.returncode == 0, said
+    assert b"Traceback" not in said
+    _, alive = psutil.wait_procs(children, timeout=10)
+    assert alive == []
+
+
+async def test_weights_that_cannot_be_loaded_end_the_server(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "broken"
+    shutil.copytree(tiny_checkpoint, folder)
+    (folder / "model.safetensors").write_bytes(b"not weights")
+    process = await asyncio.create_subprocess_exec(
+        str(ANYTIME),
+        "serve",
+        "--model",
+        str(folder),
+        "--port",
+        "0",
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    _, complaint = await asyncio.wait_for(process.communicate(), timeout=120)
+    assert process.returncode == 1
+    assert "anytime serve: vLLM cannot load" in complaint.decode()

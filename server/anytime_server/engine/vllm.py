@@ -52,6 +52,7 @@ class VllmEngine(Engine):
         self._model = str(model)
         self._options = options or VllmOptions()
         self._llm: AsyncLLM | None = None
+        self._building: asyncio.Future[None] | None = None
         self._sampling_params: type[SamplingParams] | None = None
         self._window_tokens = 0
         self._requests: set[str] = set()
@@ -68,7 +69,8 @@ class VllmEngine(Engine):
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # vLLM's and its libraries', in a forked core too
-                await asyncio.to_thread(self._build)
+                self._building = asyncio.get_running_loop().run_in_executor(None, self._build)
+                await asyncio.shield(self._building)
         except Exception as error:
             raise UnusableModel(f"vLLM cannot load {self._model}: {_first_line(error)}") from error
 
@@ -114,6 +116,8 @@ class VllmEngine(Engine):
         self._window_tokens = config.model_config.max_model_len
 
     async def stop(self) -> None:
+        if self._building is not None:
+            await asyncio.wait([self._building])  # a thread cannot be interrupted, only outlived
         llm, self._llm = self._llm, None
         if llm is not None:
             if llm.output_handler is not None:
