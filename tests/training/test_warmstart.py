@@ -18,7 +18,7 @@ from anytime_training.cli import train
 from anytime_training.config import OptimiserConfig
 from anytime_training.tasks import split_of
 from anytime_training.tokenizer import TokenizerView
-from anytime_training.warmstart import learning_rate_at
+from anytime_training.warmstart import learning_rate_at, weighted_loss
 from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen3ForCausalLM
 
 STEPS = 7
@@ -168,6 +168,13 @@ def test_examples_in_the_manifest_are_held_out(finished: Path) -> None:
     for prompt in bare:
         content = prompt.rstrip("=? ").replace(" ", "").replace("*", "x").replace("×", "x")
         assert split_of(content) == "test"
+
+
+def test_answers_weigh_as_much_as_they_are_given() -> None:
+    losses_N = torch.tensor([1.0, 2.0, 6.0])
+    is_answer_N = torch.tensor([False, False, True])
+    assert weighted_loss(losses_N, is_answer_N, answer_weight=1).item() == pytest.approx(3.0)
+    assert weighted_loss(losses_N, is_answer_N, answer_weight=4).item() == pytest.approx(27 / 6)
 
 
 def test_learning_rate_by_hand() -> None:

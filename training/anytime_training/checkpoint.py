@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase, Qwen3ForCausalLM
 
 STATE_NAME = "training_state.pt"
+WEIGHTS_NAME = "model.safetensors"
 CHECKPOINT_NAME = "checkpoint"
 TOKENIZER_NAME = "tokenizer"
 
@@ -67,7 +68,8 @@ def save_checkpoint(
     model.config.architectures = [type(model).__name__]
     config = type(model.config).from_dict(model.config.to_dict() | {"dtype": "bfloat16"})
     with replacing_folder(folder) as partial:
-        save_file(weights, partial / "model.safetensors", metadata={"format": "pt"})
+        save_file(weights, partial / WEIGHTS_NAME, metadata={"format": "pt"})
+        (partial / WEIGHTS_NAME).chmod(0o644)  # safetensors leaves it readable to its owner alone
         config.save_pretrained(partial)
         model.generation_config.save_pretrained(partial)
         tokenizer.save_pretrained(partial)

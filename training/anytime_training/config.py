@@ -121,7 +121,7 @@ class TracesConfig(Section):
     """Weight of the step by step style."""
     recheck_weight: NonNegativeFloat = 0.3
     """Weight of the quick style followed by the steps."""
-    stride: PositiveInt = 2
+    stride: PositiveInt = 1
     """Steps that a quick partial result spans."""
     slip_share: Share = 0.3
     """Share of the re-checks whose guess slips."""
@@ -142,6 +142,8 @@ class ExamplesConfig(Section):
     """Share of the conversations that open with one of `system_prompts`."""
     system_prompts: list[str] = ["You are a helpful assistant."]
     """System prompts to draw from."""
+    answer_weight: PositiveFloat = 4.0
+    """Weight in the loss of a token of the answer, against one of the thinking: answers are so short."""
     earlier_turn_share: Share = 0.04
     """Share of the conversations with an earlier problem and its answer before the one asked."""
 

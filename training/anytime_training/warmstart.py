@@ -101,13 +101,13 @@ def train_warmstart(
         with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bf16):
             logits_NV, targets_N = label_logits(model, ids_BT, parts_BT != Part.CONTEXT)
         losses_N = F.cross_entropy(logits_NV.float(), targets_N, reduction="none")
-        loss = losses_N.mean()
+        is_answer_N = parts_BT[:, 1:][parts_BT[:, 1:] != Part.CONTEXT] == Part.ANSWER
+        loss = weighted_loss(losses_N, is_answer_N, answer_weight=recipe.examples.answer_weight)
         optimiser.zero_grad()
         loss.backward()
         grad_norm = torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.optimiser.max_grad_norm)
         optimiser.step()
 
-        is_answer_N = parts_BT[:, 1:][parts_BT[:, 1:] != Part.CONTEXT] == Part.ANSWER
         metrics.write(
             {
                 "step": step,
@@ -142,6 +142,12 @@ def pad_batch(batch: list[Example], *, pad_id: int) -> tuple[torch.Tensor, torch
         ids_BT[row, : len(example.ids)] = torch.tensor(example.ids)
         parts_BT[row, : len(example.parts)] = torch.tensor(example.parts)
     return ids_BT, parts_BT
+
+
+def weighted_loss(losses_N: torch.Tensor, is_answer_N: torch.Tensor, *, answer_weight: float) -> torch.Tensor:
+    """Mean of the losses, where a token of an answer counts `answer_weight` times."""
+    weights_N = torch.where(is_answer_N, answer_weight, 1.0)
+    return (weights_N * losses_N).sum() / weights_N.sum()
 
 
 def learning_rate_at(step: int, *, steps: int, config: OptimiserConfig) -> float:

@@ -4,6 +4,7 @@ import operator
 import random
 import re
 
+import pytest
 from anytime_training.tasks import ChainProblem, ChainTask
 from anytime_training.tasks.chain import Chain, Operation, Step
 from anytime_training.tasks.traces import Passage, TraceMix, recheck, terse, wordy
@@ -55,9 +56,10 @@ def test_wider_strides_keep_the_last_result() -> None:
     assert text_of(terse(CHAIN, stride=4)) == "Quick: 3"
 
 
-def test_everything_that_is_learned_is_right() -> None:
+@pytest.mark.parametrize("stride", [1, 2, 3])
+def test_everything_that_is_learned_is_right(stride: int) -> None:
     rng = random.Random(0)
-    task, mix = ChainTask(), TraceMix()
+    task, mix = ChainTask(), TraceMix(stride=stride)
     seen = {"Quick": 0, "Steps": 0, "Check": 0, "slip": 0}
     for _ in range(1000):
         problem = task.sample(rng)
@@ -70,8 +72,8 @@ def test_everything_that_is_learned_is_right() -> None:
             continue
         seen["Check" if check else "Quick"] += 1
         results = partial_results(problem.content)
-        strided = [result for number, result in enumerate(results, 1) if number % 2 == 0]
-        right = strided + ([results[-1]] if len(results) % 2 else [])
+        strided = [result for number, result in enumerate(results, 1) if number % stride == 0]
+        right = strided + ([results[-1]] if len(results) % stride else [])
         stated = [int(value) for value in quick.removeprefix("Quick: ").split(", ")]
         if check:
             check_steps(check, problem)
@@ -98,5 +100,5 @@ def test_a_slip_goes_on_from_the_wrong_result() -> None:
 
 
 def test_mixture_follows_its_weights() -> None:
-    mix = TraceMix(terse_weight=1, wordy_weight=0, recheck_weight=0)
+    mix = TraceMix(terse_weight=1, wordy_weight=0, recheck_weight=0, stride=2)
     assert {text_of(mix.sample(CHAIN, random.Random(seed))) for seed in range(50)} == {"Quick: 8, 3"}

@@ -1,10 +1,13 @@
 """Thinking traces: the styles in which a chain is thought through.
 
-| style   | for 7-3x2+5                               | in use                              |
-|---------|-------------------------------------------|-------------------------------------|
-| terse   | `Quick: 8, 3`                             | short; two steps at once are hard   |
-| wordy   | `Steps: 7-3=4; 4x2=8; 8+5=3`              | long; each step is easy             |
-| recheck | `Quick: 8, 3. Check: 7-3=4; 4x2=8; 8+5=3` | an early guess and later certainty  |
+| style   | for 7-3x2+5                                  | in use                             |
+|---------|----------------------------------------------|------------------------------------|
+| terse   | `Quick: 4, 8, 3`                             | short; the place is kept in mind   |
+| wordy   | `Steps: 7-3=4; 4x2=8; 8+5=3`                 | long; each step is easy            |
+| recheck | `Quick: 4, 8, 3. Check: 7-3=4; 4x2=8; 8+5=3` | an early guess and later certainty |
+
+With a stride of 2 the terse style leaves out every second result (`Quick: 8, 3`), which is
+harder still.
 
 What a trace states is right, with one exception: the guess of a re-check may slip, as a
 model's own guess will. From the slip to the end of the guess nothing is learned; what is
@@ -42,7 +45,7 @@ class TraceMix:
     """Weight of the step by step style."""
     recheck_weight: float = 0.3
     """Weight of the quick style followed by the steps."""
-    stride: int = 2
+    stride: int = 1
     """Steps that a quick partial result spans."""
     slip_share: float = 0.3
     """Share of the re-checks whose guess slips."""
