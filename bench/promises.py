@@ -142,7 +142,7 @@ def _ask(client: httpx2.Client, prompt: str, budget: Any, *, seed: int) -> dict[
     started = time.perf_counter()
     with client.stream("POST", "/v1/anytime", json=body) as response:
         response.raise_for_status()
-        for raw in sse.decode(response.iter_lines()):
+        for raw in sse.decode(sse.lines(response.iter_text())):
             arrived = time.perf_counter() - started
             if raw.event == "thinking":
                 thinking_s.append(arrived)

@@ -60,7 +60,7 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
             pad_token_id=tokenizer.pad_token_id,
         )
     )
-    model.to(torch.bfloat16).save_pretrained(folder)
+    model.bfloat16().save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     (folder / "anytime.json").write_text(json.dumps(TINY_MANIFEST))
     return folder

@@ -53,7 +53,10 @@ class ModelTokenizer:
         declared = [tokenizer.eos_token_id]
         generation_config = folder / "generation_config.json"
         if generation_config.exists():
-            eos = json.loads(generation_config.read_text(encoding="utf-8")).get("eos_token_id")
+            try:
+                eos = json.loads(generation_config.read_text(encoding="utf-8")).get("eos_token_id")
+            except (OSError, ValueError, AttributeError) as error:
+                raise UnusableModel(f"{generation_config} cannot be read: {error}") from error
             declared += eos if isinstance(eos, list) else [eos]
         return cls(tokenizer, eos_ids=frozenset(i for i in declared if isinstance(i, int)))
 
@@ -103,41 +106,39 @@ class ModelTokenizer:
 
 
 class TextStream:
-    """Ids in, text out, holding back characters that are not complete.
+    """Ids in, text out, holding back a character that is not complete.
 
-    Decodes a short tail of the ids each time: what a token reads as can depend on the one
-    before it. Bytes that never become a character are let go as replacement characters.
+    Decodes the latest ids each time: what a token reads as can depend on the one before it.
+    Bytes that never become a character are let go as replacement characters.
     """
 
-    LONGEST_CHARACTER = 4
-    """Tokens that one character can take: the bytes of UTF-8."""
+    LONGEST_TAIL = 3
+    """Replacement characters that an incomplete character can read as: one for each of its bytes."""
 
     def __init__(self, tokenizer: ModelTokenizer) -> None:
         self._decode = tokenizer.decode
         self._ids: list[int] = []
-        self._context_start = 0
-        self._shown_end = 0
+        self._num_context_ids = 0
+        self._num_shown = 0
 
     def push(self, token_ids: Sequence[int]) -> str:
         """Text that these ids complete; may be empty."""
         self._ids.extend(token_ids)
-        text = self._unshown()
-        if text.endswith("\ufffd") and len(self._ids) - self._shown_end < self.LONGEST_CHARACTER:
-            return ""
-        return self._show(text)
+        text = self._decode(self._ids)
+        return self._show(text, max(len(text.rstrip("\ufffd")), len(text) - self.LONGEST_TAIL))
 
     def flush(self) -> str:
         """What was held back, complete or not."""
-        return self._show(self._unshown())
+        text = self._decode(self._ids)
+        return self._show(text, len(text))
 
-    def _unshown(self) -> str:
-        shown = self._decode(self._ids[self._context_start : self._shown_end])
-        return self._decode(self._ids[self._context_start :])[len(shown) :]
-
-    def _show(self, text: str) -> str:
-        if text:
-            self._context_start, self._shown_end = self._shown_end, len(self._ids)
-        return text
+    def _show(self, text: str, end: int) -> str:
+        shown, self._num_shown = text[self._num_shown : end], max(self._num_shown, end)
+        if shown and end == len(text):
+            # The latest ids stay, as context of the next; what came before them is settled.
+            del self._ids[: self._num_context_ids]
+            self._num_context_ids, self._num_shown = len(self._ids), len(self._decode(self._ids))
+        return shown
 
 
 class Model:
@@ -177,7 +178,10 @@ class Model:
             known = manifest.model_dump() if manifest is not None else {}
             manifest = Manifest.model_validate(known | texts)
         return cls(
-            name=name or manifest.name or folder.name, folder=folder, tokenizer=tokenizer, manifest=manifest
+            name=name or manifest.name or folder.absolute().name,
+            folder=folder,
+            tokenizer=tokenizer,
+            manifest=manifest,
         )
 
     def prompt_ids(self, messages: Sequence[dict[str, Any]]) -> list[int]:

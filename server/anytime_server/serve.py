@@ -51,8 +51,12 @@ def _serve(settings: ServeSettings) -> int:
     logging.basicConfig(
         level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
-    folder = BUNDLED_MODEL if settings.model is None else _find_model(settings.model)
-    model = Model.load(folder, name=settings.name, preset=settings.reasoning_preset)
+    folder, name = BUNDLED_MODEL, settings.name
+    if settings.model is not None:
+        folder = _find_model(settings.model)
+        if folder != Path(settings.model).expanduser():
+            name = name or settings.model  # of the hub; its folder is named by a hash
+    model = Model.load(folder, name=name, preset=settings.reasoning_preset)
     failures: list[BaseException] = []
 
     def on_started(error: BaseException | None) -> None:

@@ -15,6 +15,7 @@ from pydantic_settings import (
     CliApp,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
     TomlConfigSettingsSource,
 )
 
@@ -97,8 +98,10 @@ def load_settings(argv: Sequence[str]) -> ServeSettings:
         return CliApp.run(Settings, cli_args=list(argv))
     except OSError as error:
         raise UnusableOption(f"--config: {path}: {error.strerror}") from error
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UnusableOption(f"--config: {path}: {error}") from error
+    except SettingsError as error:
+        raise UnusableOption(str(error)) from error
     except ValidationError as error:
         fault = error.errors()[0]
         option = ".".join(str(part) for part in fault["loc"]).replace("_", "-")

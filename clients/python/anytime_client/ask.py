@@ -106,7 +106,7 @@ class _TerminalView:
     def __init__(self) -> None:
         from rich.console import Console
 
-        self._console = Console(highlight=False, soft_wrap=True)
+        self._console = Console(emoji=False, highlight=False, soft_wrap=True)
 
     def event(self, event: dict[str, Any]) -> None:
         match event["type"]:

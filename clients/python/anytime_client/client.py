@@ -65,14 +65,18 @@ class Client:
                 if response.is_error:
                     response.read()
                     raise RequestRefused(_error_message(response))
-                for raw in sse.decode(response.iter_lines()):
-                    event = json.loads(raw.data)
-                    if raw.event == "error":
-                        raise SessionFailed(event["error"]["message"])
+                for raw in sse.decode(sse.lines(response.iter_text())):
+                    try:
+                        event = json.loads(raw.data)
+                        failure = event["error"]["message"] if raw.event == "error" else None
+                    except (ValueError, KeyError, TypeError) as error:
+                        raise StreamInterrupted(f"{self.url} sent what is no event: {raw.data!r}") from error
+                    if failure is not None:
+                        raise SessionFailed(failure)
                     yield event
                     if raw.event == "done":
                         return
-        except httpx2.ConnectError as error:
+        except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.UnsupportedProtocol) as error:
             raise ServerUnreachable(
                 f"no server answers at {self.url}; start one with: anytime serve"
             ) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -20,7 +21,7 @@ def decode(lines: Iterable[str]) -> Iterator[ServerSentEvent]:
     for line in lines:
         if not line:
             if data:
-                yield ServerSentEvent(event=event, data="\n".join(data))
+                yield ServerSentEvent(event=event or "message", data="\n".join(data))
             event, data = "message", []
             continue
         field, _, value = line.partition(":")
@@ -29,3 +30,14 @@ def decode(lines: Iterable[str]) -> Iterator[ServerSentEvent]:
             event = value
         elif field == "data":
             data.append(value)
+
+
+def lines(pieces: Iterable[str]) -> Iterator[str]:
+    """Lines of a text that comes in pieces. CR LF, LF and CR end one, and nothing else does."""
+    rest = ""
+    for piece in pieces:
+        # A CR at the end of a piece may be the first half of a CR LF.
+        *whole, rest = re.split(r"\r\n|\n|\r(?!\Z)", rest + piece)
+        yield from whole
+    if rest:
+        yield rest.removesuffix("\r")

@@ -71,6 +71,8 @@ class VllmEngine(Engine):
                 warnings.simplefilter("ignore")  # vLLM's and its libraries', in a forked core too
                 self._building = asyncio.get_running_loop().run_in_executor(None, self._build)
                 await asyncio.shield(self._building)
+        except ModuleNotFoundError:
+            raise  # the command line tells what to install
         except Exception as error:
             raise UnusableModel(f"vLLM cannot load {self._model}: {_first_line(error)}") from error
 

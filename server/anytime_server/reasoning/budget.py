@@ -33,7 +33,7 @@ def resolve_budget(
     """Hold a request against the window, with the answer's room kept from the start.
 
     A budget that does not fit beside this prompt is lowered to what does (and the cut is
-    then by `context`); one that could not fit beside any prompt is refused.
+    then by `context`); one over the whole window is refused.
 
     Args:
         tokens: budget asked for; None for all that fits.

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
 
 from anytime_server.errors import UnusableModel
 from anytime_server.reasoning.format import ReasoningTexts
+
+Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 MANIFEST_NAME = "anytime.json"
 
@@ -40,7 +42,7 @@ class Manifest(ReasoningTexts):
     """Room for an answer, unless the request says otherwise."""
     budgets: list[PositiveInt] = Field(default_factory=list)
     """Budgets that it was trained or measured at, ascending."""
-    prior: Literal["base", "uniform", "linear"] | list[float] | None = None
+    prior: Literal["base", "uniform", "linear"] | list[Weight] | None = None
     """Distribution over `budgets` that training drew from; None where it drew none."""
     accuracy_curve: list[AccuracyPoint] = Field(default_factory=list)
     """Accuracy at each of `budgets`, on held-out problems."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx2
 import pytest
+from anytime_client import sse
 from anytime_client.sse import ServerSentEvent, decode
 from anytime_server.events import Event
 from hypothesis import given
@@ -20,7 +21,7 @@ def events(*lines: str) -> list[tuple[str, str]]:
 
 def over_http(*pieces: bytes) -> list[ServerSentEvent]:
     """Events of a response whose body arrives in these pieces."""
-    return list(decode(httpx2.Response(200, content=iter(pieces)).iter_lines()))
+    return list(decode(sse.lines(httpx2.Response(200, content=iter(pieces)).iter_text())))
 
 
 @pytest.mark.parametrize(

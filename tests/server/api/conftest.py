@@ -33,7 +33,7 @@ class Served:
         async with self.http.stream("POST", "/v1/anytime", json=QUESTION | fields) as response:
             assert response.status_code == 200, await response.aread()
             assert response.headers["content-type"].startswith("text/event-stream")
-            lines = [line async for line in response.aiter_lines()]
+            lines = (await response.aread()).decode().split("\n")
         found = [json.loads(line.removeprefix("data: ")) for line in lines if line.startswith("data: ")]
         named = [line.removeprefix("event: ") for line in lines if line.startswith("event: ")]
         assert named == [event["type"] for event in found]

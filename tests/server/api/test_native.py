@@ -90,6 +90,7 @@ async def test_without_a_budget_the_window_is_used_but_for_the_answer(served: An
 async def test_answer_now(served: Any) -> None:
     server = await served(never_end=True, seconds_per_token=0.005)
     control: list[Any] = []
+    path = ""
     said: list[dict[str, Any]] = []
     async with server.http.stream("POST", "/v1/anytime", json=QUESTION) as response:
         async for line in response.aiter_lines():
@@ -113,6 +114,7 @@ async def test_answer_now(served: Any) -> None:
 
 async def test_cancel(served: Any) -> None:
     server = await served(never_end=True, seconds_per_token=0.005)
+    path = ""
     said: list[dict[str, Any]] = []
     async with server.http.stream("POST", "/v1/anytime", json=QUESTION) as response:
         async for line in response.aiter_lines():
@@ -189,6 +191,12 @@ async def test_engine_death_without_a_stream(served: Any) -> None:
     assert (response.status_code, response.json()["error"]["code"]) == (503, "engine_dead")
 
 
+async def test_text_with_line_separators_stays_in_one_event(served: Any) -> None:
+    server = await served(thinking_tokens=3, answer="a\u2028\u0085b")
+    said = await server.stream()
+    assert said[-1]["answer"] == "a\u2028\u0085b"
+
+
 async def test_many_streams_with_random_budgets_each_end_in_one_done(served: Any) -> None:
     server = await served(seconds_per_token=0.0005)
     draw = random.Random(0)
@@ -220,6 +228,7 @@ async def test_controls_of_unknown_sessions(served: Any) -> None:
 
 async def test_extend_is_refused_for_now(served: Any) -> None:
     server = await served(never_end=True, seconds_per_token=0.01)
+    refused: Any = None
     async with server.http.stream("POST", "/v1/anytime", json=QUESTION | {"budget": 20}) as response:
         async for line in response.aiter_lines():
             if line.startswith("data: "):
