@@ -56,8 +56,8 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
             max_position_embeddings=TINY_WINDOW,
             tie_word_embeddings=False,
             bos_token_id=None,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
+            eos_token_id=backend.token_to_id("<|end|>"),
+            pad_token_id=backend.token_to_id("<pad>"),
         )
     )
     model.bfloat16().save_pretrained(folder)

@@ -67,15 +67,18 @@ class BudgetAliases(Fields):
     reasoning_effort: Effort | None = None
     """OpenAI's; a share of the tokens available."""
 
-    def budget(self, *, available_tokens: int, more: dict[str, int | None]) -> int | None:
+    def budget(
+        self, *, available_tokens: int, more: dict[str, int | None], window_tokens: int | None = None
+    ) -> int | None:
         """The one budget that all given fields agree on; None for no limit of its own.
 
         Args:
             available_tokens: what an effort is a share of.
             more: budgets from fields that are not aliases, by field name.
+            window_tokens: the most that a budget can be.
 
         Raises:
-            InvalidRequest: two fields differ.
+            InvalidRequest: a field asks for too much, or two fields differ.
         """
         asked: dict[str, int | None] = dict(more)
         for field in (
@@ -106,6 +109,11 @@ class BudgetAliases(Fields):
                 raise InvalidRequest(
                     "thinking.budget_tokens is required where thinking.type is enabled",
                     field="thinking.budget_tokens",
+                )
+        for field, tokens in asked.items():
+            if window_tokens is not None and tokens is not None and tokens > window_tokens:
+                raise InvalidRequest(
+                    f"{field} of {tokens} is more than the model's window of {window_tokens}", field=field
                 )
         if len(set(asked.values())) > 1:
             told = ", ".join(

@@ -105,6 +105,7 @@ class ChatRequest(Conversation, BudgetAliases):
         budget_tokens = self.budget(
             available_tokens=total_tokens or service.engine.window_tokens,
             more={} if anytime_budget.tokens is None else {"anytime.budget": anytime_budget.tokens},
+            window_tokens=service.engine.window_tokens,
         )
         answer_tokens = service.default_answer_tokens
         if total_tokens is not None:
@@ -216,7 +217,8 @@ def error_response(error: AnytimeError) -> JSONResponse:
     """An error as OpenAI tells it; a refused request is 400."""
     status = 400 if error.status == 422 else error.status
     code = "model_not_found" if isinstance(error, UnknownModel) else error.code
-    return JSONResponse({"error": _error(str(error), code, error.field, status)}, status_code=status)
+    param = "max_tokens" if error.field == "answer.max_tokens" else error.field
+    return JSONResponse({"error": _error(str(error), code, param, status)}, status_code=status)
 
 
 def router(service: Service) -> APIRouter:

@@ -1,0 +1,98 @@
+"""The bundled checkpoint, as a newcomer meets it: serve it, ask it, measure it."""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+from collections.abc import Generator
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from anytime_server.model import BUNDLED_MODEL
+from anytime_server.reasoning import Manifest
+from anytime_training.tasks import ChainTask
+
+from .conftest import ANYTIME, RealServer, start
+
+
+@pytest.fixture(scope="module")
+def demo_server() -> Generator[RealServer, None, None]:
+    server = start([])
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def manifest() -> Manifest:
+    found = Manifest.load(BUNDLED_MODEL)
+    assert found is not None
+    return found
+
+
+def ask(server: RealServer, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(ANYTIME), "ask", "--url", server.url, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_manifest_is_complete(manifest: Manifest) -> None:
+    assert manifest.name == "anytime-demo"
+    assert manifest.trained == "warmstart"
+    assert [point.budget for point in manifest.accuracy_curve] == manifest.budgets
+    assert all(point.n >= 1000 for point in manifest.accuracy_curve)
+    assert len(manifest.examples) >= 4
+    assert {"torch", "transformers"} <= set(manifest.versions)
+
+
+def test_budgets_matter(manifest: Manifest) -> None:
+    """Each step up the ladder is worth more than chance can explain, and there is room left."""
+    curve = manifest.accuracy_curve
+    assert curve[0].high < curve[-1].low - 0.2
+    assert all(before.accuracy < after.high for before, after in pairwise(curve))
+    assert curve[-1].high < 1
+
+
+def test_ask_prints_thinking_and_answer(demo_server: RealServer, manifest: Manifest) -> None:
+    done = ask(demo_server, manifest.examples[0], "--budget", "16", "--seed", "1")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "thinking tokens" in done.stdout
+    assert "\x1b" not in done.stdout  # no colours where nobody sees them
+
+
+def test_it_answers_rightly_given_the_budget(demo_server: RealServer, manifest: Manifest) -> None:
+    """Most of a few fresh problems: the measured accuracy is far above this bar."""
+    task, rng = ChainTask(max_operands=6), random.Random(5)
+    problems = [task.sample(rng, split="test") for _ in range(12)]
+    budget = str(manifest.budgets[-1])
+    num_right = 0
+    for problem in problems:
+        done = ask(demo_server, problem.prompt, "--budget", budget, "--seed", "1", "--json")
+        last: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        num_right += task.grade(problem, last["answer"])
+    assert num_right >= 6
+
+
+def test_evaluate_prints_one_line_of_json_and_leaves_the_bundled_model_alone() -> None:
+    before = (BUNDLED_MODEL / "anytime.json").read_bytes()
+    done = subprocess.run(
+        [str(ANYTIME), "evaluate", "--problems", "40", "--seed", "2", "--json", "--budgets", "4,96"],
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=True,
+    )
+    [line] = done.stdout.splitlines()
+    measured = json.loads(line)
+    assert measured["budgets"] == [4, 96]
+    assert measured["n"] == 40
+    assert measured["trained"] == "warmstart"
+    assert measured["low"][1] <= measured["accuracy"][1] <= measured["high"][1]
+    assert measured["anytime"] == pytest.approx(sum(measured["accuracy"]) / 2)
+    assert measured["final"] == measured["accuracy"][1]
+    assert (BUNDLED_MODEL / "anytime.json").read_bytes() == before
