@@ -132,6 +132,8 @@ def test_interrupt_saves_and_resume_goes_on_exactly(
     assert metrics_of(out) == metrics_of(finished)[:3]
     assert train([str(recipe), "--out", str(out), "--resume"]) == 0
     assert metrics_of(out) == metrics_of(finished)
+    for path in (finished / "checkpoint").iterdir():
+        assert (out / "checkpoint" / path.name).read_bytes() == path.read_bytes(), path.name
 
 
 def test_killed_and_resumed_it_goes_on_exactly(recipe: Path, finished: Path, tmp_path: Path) -> None:

@@ -195,7 +195,10 @@ def _optimiser(model: Qwen3ForCausalLM, config: OptimiserConfig) -> torch.optim.
 def _tokenizer(recipe: WarmstartRecipe, folder: Path, *, resume: bool) -> PreTrainedTokenizerBase:
     """A new tokenizer, also written to `folder`; a run that is resumed reads its own from there."""
     if resume and folder.exists():
-        return AutoTokenizer.from_pretrained(folder)
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        for trace_of_loading in ("is_local", "local_files_only"):
+            tokenizer.init_kwargs.pop(trace_of_loading, None)
+        return tokenizer
     task = ChainTask(**recipe.task.model_dump())
     traces = TraceMix(**recipe.traces.model_dump())
     rng = random.Random(f"{recipe.seed}:corpus")
