@@ -26,6 +26,15 @@ def gpu_is_there() -> bool:
     return Path("/dev/nvidiactl").exists()
 
 
+def cpu_multiplies_bf16() -> bool:
+    """Whether the processor has bfloat16 products built in; without, they are slower than float32."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return False
+    return any(f" {name} " in flags for name in ("avx512_bf16", "amx_bf16", "bf16"))
+
+
 def prepare_environment() -> None:
     """Set what vLLM and torch read from the environment, where the user has not.
 

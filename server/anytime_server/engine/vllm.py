@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from anytime_server.engine.base import Delta, Engine, EngineLoad, FinishReason, GenerationRequest, Sampling
-from anytime_server.engine.environment import gpu_is_there, prepare_environment
+from anytime_server.engine.environment import cpu_multiplies_bf16, gpu_is_there, prepare_environment
 from anytime_server.errors import EngineDead, UnusableModel
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class VllmOptions(BaseModel):
     max_num_seqs: int = Field(default=64, ge=1)
     """Requests computed at the same time; further ones wait."""
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
-    """Type of the weights in memory."""
+    """Type of the weights in memory; `auto` is the checkpoint's, or float32 on a CPU without bfloat16."""
     tensor_parallel_size: int = Field(default=1, ge=1)
     """GPUs that one copy of the model is spread over."""
     gpu_memory_utilization: float = Field(default=0.9, gt=0, le=1)
@@ -101,11 +101,16 @@ class VllmEngine(Engine):
         }
         if on_cpu:
             # Compiling takes half a minute and gains nothing once several requests share a step.
+            # A prompt prefilled in parts, with a seed, kills vLLM 0.32's CPU runner ("CPU Generator
+            # does not use offset").
             arguments |= {
                 "enforce_eager": True,
+                "enable_chunked_prefill": False,
                 "block_size": 32,
                 "kv_cache_memory_bytes": options.kv_cache_mib << 20,
             }
+            if options.dtype == "auto" and not cpu_multiplies_bf16():
+                arguments["dtype"] = "float32"
         else:
             arguments["gpu_memory_utilization"] = options.gpu_memory_utilization
         config = AsyncEngineArgs(**arguments).create_engine_config(UsageContext.ENGINE_CONTEXT)

@@ -168,6 +168,18 @@ async def test_abort_of_unknown_is_ignored(engine: Engine) -> None:
     await engine.abort("nobody")
 
 
+async def test_many_long_seeded_prompts_at_once(engine: Engine, request_of: Any) -> None:
+    """More than one step can prefill. vLLM's CPU runner dies of a seeded prompt done in parts."""
+    results = await asyncio.gather(
+        *(
+            run(engine, request_of(prompt_ids=[number, *range(256), *range(140)], max_tokens=2, seed=number))
+            for number in range(40)
+        )
+    )
+    assert all(1 <= len(tokens(deltas)) <= 2 for deltas in results)
+    assert engine.alive
+
+
 async def test_many_at_once(engine: Engine, request_of: Any) -> None:
     lengths = list(range(1, 41))
     results = await asyncio.gather(
