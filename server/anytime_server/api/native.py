@@ -164,4 +164,4 @@ def _whole(said: Sequence[events.Event]) -> JSONResponse:
             if isinstance(event, events.AnswerDone)
         ],
     )
-    return JSONResponse(body.model_dump(mode="json"))
+    return JSONResponse(body.model_dump(mode="json"), headers={"X-Request-Id": done.id})

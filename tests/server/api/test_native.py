@@ -72,6 +72,14 @@ async def test_every_budget_is_kept(served: Any) -> None:
         ] == "natural"
 
 
+@pytest.mark.parametrize("stream", [True, False])
+async def test_id_is_in_a_header(served: Any, stream: bool) -> None:
+    server = await served()
+    response = await server.http.post("/v1/anytime", json=QUESTION | {"budget": 3, "stream": stream})
+    done = json.loads(response.text.strip().split("\n")[-1].removeprefix("data: "))
+    assert response.headers["x-request-id"] == done["id"]
+
+
 @pytest.mark.parametrize("budget", [40, {"tokens": 40}, {"tokens": 40, "deadline_ms": 60_000}])
 async def test_forms_of_a_budget(served: Any, budget: Any) -> None:
     server = await served(never_end=True)
