@@ -8,8 +8,9 @@
     ├── UnknownSession          404
     ├── AlreadyAnswering        409
     ├── SessionCancelled        409  the session was cancelled by its owner
-    ├── Unavailable             503  loading, draining or full
+    ├── Unavailable             503  loading, draining or stopped
     ├── EngineDead              503
+    ├── EngineFailed            500  the engine goes on, but not with this request
     ├── EmptyAnswer             500  the model gave nothing that can be shown, several times over
     ├── UnusableModel                refused at start, before anything is served
     └── UnusableOption               the same, of an option of the command line or its file
@@ -26,10 +27,18 @@ class AnytimeError(Exception):
     code = "internal_error"
     status = 500
 
-    def __init__(self, message: str, *, field: str | None = None) -> None:
+    def __init__(
+        self, message: str, *, field: str | None = None, code: str | None = None, status: int | None = None
+    ) -> None:
+        """
+        Args:
+            field: dotted path of the request field at fault, where there is one.
+            code, status: where those of the class are too general.
+        """
         super().__init__(message)
         self.field = field
-        """Dotted path of the request field at fault, where there is one."""
+        self.code = code or self.code
+        self.status = status or self.status
 
 
 class InvalidRequest(AnytimeError):
@@ -74,6 +83,10 @@ class Unavailable(AnytimeError):
 class EngineDead(AnytimeError):
     code = "engine_dead"
     status = 503
+
+
+class EngineFailed(AnytimeError):
+    code = "engine_failed"
 
 
 class EmptyAnswer(AnytimeError):

@@ -47,7 +47,7 @@ class Usage(_Record):
     inserted_tokens: int
     """Put in at the cut."""
     answer_tokens: int
-    """Sampled as the answer, an end-of-turn token included."""
+    """Sampled for the answer, an end-of-turn token and any blank tries before it included."""
     provisional_tokens: int
     """Sampled as provisional answers."""
     cached_tokens: int

@@ -61,7 +61,8 @@ class ModelTokenizer:
         return cls(tokenizer, eos_ids=frozenset(i for i in declared if isinstance(i, int)))
 
     def encode(self, text: str) -> list[int]:
-        return self._tokenizer.encode(text, add_special_tokens=False)
+        # The backend's own: it has no state, so that threads may share it.
+        return self._tokenizer.backend_tokenizer.encode(text, add_special_tokens=False).ids
 
     def token_id(self, token: str) -> int | None:
         return self._vocabulary.get(token)
@@ -108,8 +109,8 @@ class ModelTokenizer:
 class TextStream:
     """Ids in, text out, holding back a character that is not complete.
 
-    Decodes the latest ids each time: what a token reads as can depend on the one before it.
-    Bytes that never become a character are let go as replacement characters.
+    What an id reads as can depend on those before it, so the latest that were shown stay as
+    context. Bytes that never become a character are let go as replacement characters.
     """
 
     LONGEST_TAIL = 3
@@ -117,27 +118,39 @@ class TextStream:
 
     def __init__(self, tokenizer: ModelTokenizer) -> None:
         self._decode = tokenizer.decode
+        self._context_ids: list[int] = []
+        self._context = ""
         self._ids: list[int] = []
-        self._num_context_ids = 0
         self._num_shown = 0
+        """Characters of what `_ids` read as that have been shown."""
 
     def push(self, token_ids: Sequence[int]) -> str:
         """Text that these ids complete; may be empty."""
-        self._ids.extend(token_ids)
-        text = self._decode(self._ids)
-        return self._show(text, max(len(text.rstrip("\ufffd")), len(text) - self.LONGEST_TAIL))
+        return "".join(self._push(token_id) for token_id in token_ids)
 
     def flush(self) -> str:
         """What was held back, complete or not."""
-        text = self._decode(self._ids)
+        text = self._text()
         return self._show(text, len(text))
+
+    def _push(self, token_id: int) -> str:
+        self._ids.append(token_id)
+        text = self._text()
+        return self._show(text, max(len(text.rstrip("\ufffd")), len(text) - self.LONGEST_TAIL))
+
+    def _text(self) -> str:
+        """What `_ids` read as, after the context."""
+        text = self._decode(self._context_ids + self._ids)
+        if text.startswith(self._context):
+            return text.removeprefix(self._context)
+        # Where a tokenizer falls back on bytes, an incomplete character spoils those right before it.
+        return self._decode(self._ids)
 
     def _show(self, text: str, end: int) -> str:
         shown, self._num_shown = text[self._num_shown : end], max(self._num_shown, end)
         if shown and end == len(text):
-            # The latest ids stay, as context of the next; what came before them is settled.
-            del self._ids[: self._num_context_ids]
-            self._num_context_ids, self._num_shown = len(self._ids), len(self._decode(self._ids))
+            self._context_ids, self._ids, self._num_shown = self._ids, [], 0
+            self._context = self._decode(self._context_ids)
         return shown
 
 

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+import math
 import os
+import shlex
 import signal
 import socket
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING
 
 from anytime_server import __version__
@@ -19,8 +25,8 @@ if TYPE_CHECKING:
     from anytime_server.engine import Engine
     from anytime_server.model import Model
 
-DRAIN_S = 30
-"""Seconds that sessions under way are given to end when the server is told to stop."""
+LAST_WORDS_S = 5
+"""Seconds, after the drain, in which cancelled sessions get to tell their clients."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -70,9 +76,20 @@ def _serve(settings: ServeSettings) -> int:
     service = Service(model, _engine(settings, model))
     app = create_app(service, max_body_bytes=settings.max_body_bytes, on_started=on_started)
     config = uvicorn.Config(
-        app, log_level="warning", access_log=False, timeout_graceful_shutdown=DRAIN_S, server_header=False
+        app,
+        log_level="warning",
+        access_log=False,
+        timeout_graceful_shutdown=math.ceil(settings.drain_s) + LAST_WORDS_S,
+        server_header=False,
     )
-    server = uvicorn.Server(config)
+
+    class DrainingServer(uvicorn.Server):
+        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+            drain = partial(service.drain, grace_s=settings.drain_s)
+            asyncio.get_running_loop().call_soon_threadsafe(drain)
+            super().handle_exit(sig, frame)
+
+    server = DrainingServer(config)
     # Once it has shut down, uvicorn raises the signal that told it to: being told is no failure.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     server.run(sockets=[listener])
@@ -119,8 +136,9 @@ def _engine(settings: ServeSettings, model: Model) -> Engine:
 
 def _greeting(model: Model, url: str, engine: str) -> str:
     question = (model.manifest.examples or ["What is 2 + 2?"])[0]
+    body = json.dumps({"messages": [{"role": "user", "content": question}], "budget": 32})
     return (
         f"Anytime {__version__} serves {model.name} on {url} ({engine}). Try:\n\n"
         f"  curl -N {url}/v1/anytime -H 'Content-Type: application/json' \\\n"
-        f'    -d \'{{"messages": [{{"role": "user", "content": "{question}"}}], "budget": 32}}\'\n'
+        f"    -d {shlex.quote(body)}\n"
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 from uuid import uuid4
@@ -24,6 +24,8 @@ from anytime_server.speed import SpeedMeter
 logger = logging.getLogger(__name__)
 
 WARM_UP_SESSIONS, MEASURED_SESSIONS = 3, 6
+THINKING_TEMPERATURE, THINKING_TOP_P = 0.6, 0.95
+ANSWER_TEMPERATURE, ANSWER_TOP_P = 0.0, 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,10 +42,12 @@ class Question:
     """Seconds from `arrived_at` by which the last answer token is due."""
     answer_tokens: int | None = None
     """The most tokens of the answer; None for the manifest's."""
-    thinking_temperature: float = 0.6
-    thinking_top_p: float = 0.95
-    answer_temperature: float = 0.0
-    answer_top_p: float = 1.0
+    total_tokens: int | None = None
+    """The most tokens of thinking and answer together, `answer_tokens` of them kept for the answer."""
+    thinking_temperature: float = THINKING_TEMPERATURE
+    thinking_top_p: float = THINKING_TOP_P
+    answer_temperature: float = ANSWER_TEMPERATURE
+    answer_top_p: float = ANSWER_TOP_P
     seed: int | None = None
     id_prefix: str = "any"
     """What the session's id begins with."""
@@ -85,16 +89,26 @@ class Service:
         if self._measure_speed:
             await self._run_own_sessions(WARM_UP_SESSIONS, speed=SpeedMeter())
             await self._run_own_sessions(MEASURED_SESSIONS, speed=self.speed)
-        self.state = "ready"
+        if self.state == "loading":
+            self.state = "ready"
+
+    def drain(self, *, grace_s: float) -> None:
+        """Take no more requests; those under way get `grace_s` seconds to end by themselves."""
+        if self.state not in ("draining", "stopped"):
+            self.state = "draining"
+            asyncio.get_running_loop().call_later(grace_s, self._cancel_all)
 
     async def stop(self) -> None:
         """Cancel what is still under way and free the engine."""
         self.state = "stopped"
+        await asyncio.gather(*(session.ended() for session in self._cancel_all()))
+        await self.engine.stop()
+
+    def _cancel_all(self) -> list[Session]:
         sessions = list(self._sessions.values())
         for session in sessions:
-            session.cancel()
-        await asyncio.gather(*(session.ended() for session in sessions))
-        await self.engine.stop()
+            session.cancel("the server stops")
+        return sessions
 
     @property
     def not_ready_because(self) -> str | None:
@@ -105,12 +119,21 @@ class Service:
             )
         return None if self.engine.alive else "the engine is down"
 
+    def require_ready(self) -> None:
+        """Pass if requests are taken.
+
+        Raises:
+            Unavailable: they are not, and why.
+        """
+        if (reason := self.not_ready_because) is not None:
+            raise Unavailable(reason)
+
     @property
     def default_answer_tokens(self) -> int:
         """Room for an answer where the client names none: the manifest's, within a quarter of the window."""
         return min(self.model.manifest.answer_tokens, max(1, self.engine.window_tokens // 4))
 
-    def open(self, question: Question) -> Session:
+    async def open(self, question: Question) -> Session:
         """Admit a question, or refuse it before anything is sampled. The session has started.
 
         Raises:
@@ -118,15 +141,14 @@ class Service:
             UnknownModel: another model's name.
             InvalidRequest: it cannot be served; names the field.
         """
-        if (reason := self.not_ready_because) is not None:
-            raise Unavailable(reason)
+        self.require_ready()
         if question.model not in (None, self.model.name):
             raise UnknownModel(
                 f"no model {question.model!r} is served here, only {self.model.name!r}", field="model"
             )
-        session = self._session(question, self.speed)
-        self._sessions[session.request.id] = session
-        session.start(on_end=self._ended)
+        session = await self._session(question, self.speed)
+        self.require_ready()  # it may have changed meanwhile
+        self._start(session, on_end=self.metrics.observe)
         return session
 
     def find(self, session_id: str) -> Session:
@@ -140,24 +162,24 @@ class Service:
         except KeyError:
             raise UnknownSession(f"no session {session_id!r} is under way") from None
 
-    def _session(self, question: Question, speed: SpeedMeter) -> Session:
+    async def _session(self, question: Question, speed: SpeedMeter) -> Session:
         if not question.messages:
             raise InvalidRequest("messages must not be empty", field="messages")
-        prompt_ids = self.model.prompt_ids(question.messages)
-        answer_tokens = question.answer_tokens or self.default_answer_tokens
+        # In a thread: a megabyte takes most of a second, and others are to go on meanwhile.
+        prompt_ids = await asyncio.to_thread(self.model.prompt_ids, question.messages)
         budget = resolve_budget(
             tokens=question.budget_tokens,
+            total_tokens=question.total_tokens,
             deadline_s=question.deadline_s,
             window_tokens=self.engine.window_tokens,
             prompt_tokens=len(prompt_ids),
-            answer_tokens=answer_tokens,
+            answer_tokens=question.answer_tokens or self.default_answer_tokens,
             reasoning=self.model.reasoning,
         )
         request = SessionRequest(
             id=f"{question.id_prefix}-{uuid4().hex}",
             prompt_ids=prompt_ids,
             budget=budget,
-            answer_tokens=answer_tokens,
             thinking_temperature=question.thinking_temperature,
             thinking_top_p=question.thinking_top_p,
             answer_temperature=question.answer_temperature,
@@ -167,14 +189,18 @@ class Service:
         )
         return Session(request, engine=self.engine, model=self.model, speed=speed, slot=self._slots)
 
-    def _ended(self, session: Session) -> None:
-        del self._sessions[session.request.id]
-        self.metrics.observe(session)
+    def _start(self, session: Session, *, on_end: Callable[[Session], None] = lambda session: None) -> None:
+        def ended(session: Session) -> None:
+            del self._sessions[session.request.id]
+            on_end(session)
+
+        self._sessions[session.request.id] = session
+        session.start(on_end=ended)
 
     async def _run_own_sessions(self, num_sessions: int, *, speed: SpeedMeter) -> None:
         content = (self.model.manifest.examples or ["What is 2 + 2?"])[0]
         for seed in range(num_sessions):
-            session = self._session(
+            session = await self._session(
                 Question(
                     messages=[{"role": "user", "content": content}],
                     budget_tokens=min(32, self.engine.window_tokens // 4),
@@ -183,7 +209,7 @@ class Service:
                 ),
                 speed,
             )
-            session.start()
+            self._start(session)
             await session.ended()
             if session.error is not None:
                 raise session.error

@@ -33,9 +33,13 @@ class SpeedMeter:
             self._inter_token_s.append(seconds / num_tokens)
             self._estimates.clear()
 
-    def record_answer(self, *, cut_to_answer_s: float, answer_tokens: int) -> None:
-        """An answer's first token came `cut_to_answer_s` after the cut; it had `answer_tokens`."""
-        self._switch_s.append(cut_to_answer_s)
+    def record_switch(self, *, seconds: float) -> None:
+        """An answer's first token came `seconds` after the thinking before it was cut."""
+        self._switch_s.append(seconds)
+        self._estimates.clear()
+
+    def record_answer(self, *, answer_tokens: int) -> None:
+        """An answer had `answer_tokens`."""
         self._answer_tokens.append(answer_tokens)
         self._estimates.clear()
 
@@ -51,11 +55,10 @@ class SpeedMeter:
             max_tokens: the most tokens that this answer may have; shorter ones are expected
                 only as far as recent answers were.
         """
-        if (estimate := self._estimates.get(max_tokens)) is None:
-            longest = max(self._answer_tokens, default=max_tokens)
-            num_tokens = min(max_tokens, longest)
+        num_tokens = min(max_tokens, max(self._answer_tokens, default=max_tokens))
+        if (estimate := self._estimates.get(num_tokens)) is None:
             estimate = _quantile(self._switch_s, 0.98) + num_tokens * _quantile(self._inter_token_s, 0.95)
-            self._estimates[max_tokens] = estimate
+            self._estimates[num_tokens] = estimate
         return estimate
 
 

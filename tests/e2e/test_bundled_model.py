@@ -53,8 +53,7 @@ def test_manifest_is_complete(manifest: Manifest) -> None:
 def test_budgets_matter(manifest: Manifest) -> None:
     """Each step up the ladder is worth more than chance can explain, and there is room left."""
     curve = manifest.accuracy_curve
-    assert curve[0].high < curve[-1].low - 0.2
-    assert all(before.accuracy < after.high for before, after in pairwise(curve))
+    assert all(before.high < after.low for before, after in pairwise(curve))
     assert curve[-1].high < 1
 
 

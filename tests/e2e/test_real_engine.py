@@ -96,8 +96,9 @@ async def test_many_streams_with_random_budgets_each_end_in_one_done(real_server
 
 async def test_deadline_cuts_the_thinking(real_server: RealServer) -> None:
     async with real_server.client() as client:
-        body = await think(client, budget={"deadline_ms": 600})
-    assert body["stop"]["cause"] in ("deadline", "natural")
+        body = await think(client, budget={"deadline_ms": 600}, thinking={"seed": 5})
+    assert body["stop"]["cause"] == "deadline"
+    assert 0 < body["stop"]["thinking_tokens"] < 400
     assert body["answer"].strip()
 
 
@@ -200,6 +201,27 @@ async def test_stops_cleanly(
     assert "Traceback" not in said
     _, alive = psutil.wait_procs(engine, timeout=10)
     assert alive == []
+
+
+async def test_told_to_stop_it_lets_streams_end_or_says_why(
+    start_server: Callable[..., RealServer], tiny_checkpoint: Path
+) -> None:
+    server = start_server("--model", str(tiny_checkpoint), "--drain-s", "1")
+    async with server.client() as client:
+        short = asyncio.create_task(stream(client, budget=20))
+        # Many, so that they are not done within the second.
+        long = [asyncio.create_task(stream(client, thinking={"seed": seed})) for seed in range(64)]
+        async with asyncio.timeout(30):
+            while "anytime_engine_requests 0.0" in (await client.get("/metrics")).text:
+                await asyncio.sleep(0.02)
+        server.process.send_signal(signal.SIGTERM)
+        results = [await short, *await asyncio.gather(*long)]
+    for said in results:
+        assert [event["type"] for event in said if event["type"] in ("done", "error")] == [said[-1]["type"]]
+    errors = [said[-1]["error"] for said in results if said[-1]["type"] == "error"]
+    assert errors
+    assert all(error["message"] == "the server stops" for error in errors)
+    assert await asyncio.to_thread(server.stop) == 0
 
 
 async def test_told_to_stop_while_loading(tiny_checkpoint: Path) -> None:

@@ -15,7 +15,7 @@ from anytime_server.model import Model, ModelTokenizer
 from anytime_server.reasoning import PRESETS, Manifest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 SPECIAL = ("<|im_start|>", "<|im_end|>", "<|endoftext|>")
@@ -138,6 +138,37 @@ def test_no_ids_make_it_fail(tokenizer: ModelTokenizer, ids: list[int], sizes: l
     """Special tokens and ids that the vocabulary does not have are part of what models sample."""
     valid = tokenizer.encode("ok€")
     assert stream(tokenizer, ids + valid, sizes).endswith("ok€")
+
+
+@pytest.fixture(scope="module")
+def byte_fallback() -> ModelTokenizer:
+    """As of SentencePiece: words, and bytes for all that is in no word."""
+    entries = ["<unk>", *(f"<0x{byte:02X}>" for byte in range(256)), "▁", "a", "▁a", "é"]
+    backend = Tokenizer(
+        models.BPE(
+            vocab={entry: i for i, entry in enumerate(entries)},
+            merges=[("▁", "a")],
+            byte_fallback=True,
+            unk_token="<unk>",
+        )
+    )
+    backend.normalizer = normalizers.Replace(" ", "▁")
+    backend.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="<unk>")
+    return ModelTokenizer(tokenizer, eos_ids=frozenset())
+
+
+@given(text=dense_text.filter(lambda text: "\ufffd" not in text), sizes=chunk_sizes)
+@example(text="a😀😀", sizes=[1])
+@example(text="a한국어 a", sizes=[1])
+@example(text="é😀 a€", sizes=[2, 1])
+def test_text_streams_whole_where_bytes_are_a_fallback(
+    byte_fallback: ModelTokenizer, text: str, sizes: list[int]
+) -> None:
+    ids = byte_fallback.encode(text)
+    assert stream(byte_fallback, ids, sizes) == byte_fallback.decode(ids)
 
 
 def test_a_tail_that_is_held_back_is_released_at_the_end(tokenizer: ModelTokenizer) -> None:

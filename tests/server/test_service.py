@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -27,14 +28,14 @@ async def test_measures_its_own_speed_before_it_is_ready(
     one = Service(tiny_model, scripted(seconds_per_token=0.001))
     assert one.not_ready_because == "the model is loading"
     with pytest.raises(Unavailable):
-        one.open(Question(messages=MESSAGES))
+        await one.open(Question(messages=MESSAGES))
     await one.start()
     assert one.not_ready_because is None
     assert one.speed.inter_token_s > 0
     assert one.speed.answer_cost_s(12) > 0
     await one.stop()
     with pytest.raises(Unavailable):
-        one.open(Question(messages=MESSAGES))
+        await one.open(Question(messages=MESSAGES))
 
 
 async def test_no_more_sessions_than_the_engine_computes(
@@ -43,7 +44,7 @@ async def test_no_more_sessions_than_the_engine_computes(
     engine = scripted(max_num_seqs=3, seconds_per_token=0.002, thinking_tokens=10)
     one = Service(tiny_model, engine, measure_speed=False)
     await one.start()
-    sessions = [one.open(Question(messages=MESSAGES, seed=seed)) for seed in range(12)]
+    sessions = [await one.open(Question(messages=MESSAGES, seed=seed)) for seed in range(12)]
     most = 0
 
     async def watch() -> None:
@@ -69,8 +70,8 @@ async def test_a_session_that_waits_can_be_told_to_answer(
         measure_speed=False,
     )
     await one.start()
-    first = one.open(Question(messages=MESSAGES, budget_tokens=30))
-    second = one.open(Question(messages=MESSAGES, budget_tokens=30))
+    first = await one.open(Question(messages=MESSAGES, budget_tokens=30))
+    second = await one.open(Question(messages=MESSAGES, budget_tokens=30))
     await asyncio.sleep(0.01)
     assert (first.phase, second.phase) == ("thinking", "waiting")
     assert second.answer_now() == 0
@@ -83,7 +84,7 @@ async def test_a_session_that_waits_can_be_told_to_answer(
 async def test_refusals_name_the_field(service: Callable[..., Any]) -> None:
     one = await service()
     with pytest.raises(UnknownModel) as unknown:
-        one.open(Question(messages=MESSAGES, model="other"))
+        await one.open(Question(messages=MESSAGES, model="other"))
     assert unknown.value.field == "model"
     for field, question in [
         ("budget", Question(messages=MESSAGES, budget_tokens=513)),
@@ -92,14 +93,14 @@ async def test_refusals_name_the_field(service: Callable[..., Any]) -> None:
         ("answer.max_tokens", Question(messages=MESSAGES, answer_tokens=512)),
     ]:
         with pytest.raises(InvalidRequest) as refused:
-            one.open(question)
+            await one.open(question)
         assert refused.value.field == field
     assert one.engine.load().num_requests == 0
 
 
 async def test_ended_sessions_are_forgotten(service: Callable[..., Any]) -> None:
     one = await service()
-    session = one.open(Question(messages=MESSAGES))
+    session = await one.open(Question(messages=MESSAGES))
     assert one.find(session.request.id) is session
     await listen(session)
     await session.ended()
@@ -109,7 +110,7 @@ async def test_ended_sessions_are_forgotten(service: Callable[..., Any]) -> None
 
 async def test_stop_ends_what_is_under_way(service: Callable[..., Any]) -> None:
     one = await service(never_end=True, seconds_per_token=0.01)
-    session = one.open(Question(messages=MESSAGES))
+    session = await one.open(Question(messages=MESSAGES))
     reading = asyncio.create_task(listen(session))
     await asyncio.sleep(0.05)
     await one.stop()
@@ -118,10 +119,65 @@ async def test_stop_ends_what_is_under_way(service: Callable[..., Any]) -> None:
     assert one.engine.load().num_requests == 0
 
 
+async def test_drain_lets_those_under_way_end(service: Callable[..., Any]) -> None:
+    one = await service(never_end=True, seconds_per_token=0.005)
+    session = await one.open(Question(messages=MESSAGES, budget_tokens=10))
+    one.drain(grace_s=30)
+    with pytest.raises(Unavailable, match="draining"):
+        await one.open(Question(messages=MESSAGES))
+    assert (await listen(session))[-1].type == "done"
+
+
+async def test_drain_ends_in_an_error_for_those_that_take_too_long(service: Callable[..., Any]) -> None:
+    one = await service(never_end=True, seconds_per_token=0.01)
+    session = await one.open(Question(messages=MESSAGES))
+    reading = asyncio.create_task(listen(session))
+    await asyncio.sleep(0.02)
+    one.drain(grace_s=0.05)
+    one.drain(grace_s=30)  # told again: the first holds
+    assert (await reading)[-1].type == "error"
+    assert str(session.error) == "the server stops"
+
+
+async def test_stop_while_measuring_leaves_nothing(
+    scripted: Callable[..., ScriptedEngine], tiny_model: Model
+) -> None:
+    engine = scripted(never_end=True, seconds_per_token=0.01)
+    one = Service(tiny_model, engine)
+    starting = asyncio.create_task(one.start())
+    while engine.load().num_requests == 0:
+        await asyncio.sleep(0.001)
+    starting.cancel()
+    await one.stop()
+    assert engine.load().num_requests == 0
+    assert not [task for task in asyncio.all_tasks() if task.get_name().startswith("any-")]
+
+
+async def test_a_long_prompt_does_not_hold_up_others(
+    service: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = await service()
+    begun, go_on = threading.Event(), threading.Event()
+    prompt_ids = one.model.prompt_ids
+
+    def slow(messages: Any) -> list[int]:
+        begun.set()
+        assert go_on.wait(10)
+        return prompt_ids(messages)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(one.model, "prompt_ids", slow)
+        opening = asyncio.create_task(one.open(Question(messages=MESSAGES)))
+        await asyncio.to_thread(begun.wait)
+    assert (await listen(await one.open(Question(messages=MESSAGES))))[-1].type == "done"
+    go_on.set()
+    assert (await listen(await opening))[-1].type == "done"
+
+
 async def test_metrics_count(service: Callable[..., Any]) -> None:
     one = await service(never_end=True)
     for budget in (3, 4):
-        await listen(one.open(Question(messages=MESSAGES, budget_tokens=budget)))
+        await listen(await one.open(Question(messages=MESSAGES, budget_tokens=budget)))
     text = one.metrics.exposition().decode()
     assert 'anytime_answers_total{cause="budget"} 2.0' in text
     assert "anytime_thinking_tokens_sum 7.0" in text

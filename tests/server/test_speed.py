@@ -35,7 +35,8 @@ def test_nothing_is_assumed_before_anything_was_measured() -> None:
 def test_an_answer_costs_the_switch_and_its_tokens() -> None:
     meter = SpeedMeter()
     meter.record_decoding(num_tokens=8, seconds=2.0)
-    meter.record_answer(cut_to_answer_s=0.5, answer_tokens=12)
+    meter.record_switch(seconds=0.5)
+    meter.record_answer(answer_tokens=12)
     # 0.25 s a token; recent answers had 12 tokens at most.
     assert meter.inter_token_s == 0.25
     assert meter.answer_cost_s(4) == 0.5 + 4 * 0.25
@@ -53,9 +54,10 @@ def test_estimates_follow_what_is_measured() -> None:
     meter = SpeedMeter()
     meter.record_decoding(num_tokens=4, seconds=1.0)
     assert meter.answer_cost_s(10) == 2.5
-    meter.record_answer(cut_to_answer_s=0.5, answer_tokens=2)
+    meter.record_switch(seconds=0.5)
+    meter.record_answer(answer_tokens=2)
     assert meter.answer_cost_s(10) == 0.5 + 2 * 0.25
-    meter.record_answer(cut_to_answer_s=0.5, answer_tokens=6)
+    meter.record_answer(answer_tokens=6)
     assert meter.answer_cost_s(10) == 0.5 + 6 * 0.25
     meter.record_decoding(num_tokens=1, seconds=1.0)
     assert meter.answer_cost_s(10) == 0.5 + 6 * 1.0
@@ -68,7 +70,7 @@ def test_the_middle_for_the_pace_and_the_slow_end_for_the_cost() -> None:
         meter.record_decoding(num_tokens=1, seconds=seconds)
     # 60 switches of 1 s and 4 of 2: the slowest fiftieth takes 2.
     for seconds in [1.0] * 60 + [2.0] * 4:
-        meter.record_answer(cut_to_answer_s=seconds, answer_tokens=100)
+        meter.record_switch(seconds=seconds)
     assert meter.inter_token_s == 0.25
     assert meter.answer_cost_s(10) == 2.0 + 10 * 0.5
 
@@ -77,7 +79,7 @@ def test_one_mishap_does_not_set_the_estimate() -> None:
     meter = SpeedMeter()
     for seconds in [0.25] * 63 + [60.0]:
         meter.record_decoding(num_tokens=1, seconds=seconds)
-        meter.record_answer(cut_to_answer_s=seconds, answer_tokens=8)
+        meter.record_switch(seconds=seconds)
     assert meter.answer_cost_s(8) == 0.25 + 8 * 0.25
 
 
@@ -85,10 +87,12 @@ def test_the_distant_past_is_forgotten() -> None:
     meter = SpeedMeter()
     for _ in range(RECENT):
         meter.record_decoding(num_tokens=1, seconds=8.0)
-        meter.record_answer(cut_to_answer_s=8.0, answer_tokens=500)
+        meter.record_switch(seconds=8.0)
+        meter.record_answer(answer_tokens=500)
     for _ in range(RECENT):
         meter.record_decoding(num_tokens=1, seconds=0.5)
-        meter.record_answer(cut_to_answer_s=0.5, answer_tokens=4)
+        meter.record_switch(seconds=0.5)
+        meter.record_answer(answer_tokens=4)
     assert meter.answer_cost_s(500) == 0.5 + 4 * 0.5
 
 

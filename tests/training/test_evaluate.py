@@ -5,13 +5,21 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from anytime_server.errors import AnytimeError
-from anytime_server.reasoning import AccuracyPoint
-from anytime_training.evaluate import Curve, main, measure, wilson_interval
+from anytime_server.reasoning import AccuracyPoint, Manifest
+from anytime_training.evaluate import Curve, main, measure, wilson_interval, write_curve
 from anytime_training.tasks.base import Problem, Split
+
+TEXTS: dict[str, Any] = {
+    "think_start": "<think>",
+    "think_end": "</think>",
+    "truncation": "",
+    "answer_lead_in": "",
+}
 
 
 class FixedTask:
@@ -82,9 +90,35 @@ def test_anytime_is_the_mean_and_final_the_last() -> None:
     assert curve.final == 0.9
 
 
+def test_the_curve_goes_into_the_manifest_and_changes_nothing_else(tmp_path: Path) -> None:
+    """Also where it was measured at other budgets than those with a weight in the prior."""
+    manifest = Manifest(**TEXTS, budgets=[4, 8], prior=[0.5, 0.5], name="one")
+    points = tuple(AccuracyPoint(budget=b, accuracy=0.5, low=0, high=1, n=9) for b in (0, 4, 16))
+    write_curve(tmp_path, manifest, Curve(points=points, mean_thinking_tokens=(0.0, 4.0, 9.0)))
+    assert Manifest.load(tmp_path) == manifest.model_copy(update={"accuracy_curve": list(points)})
+
+
+def test_a_manifest_without_budgets_gets_those_measured(tmp_path: Path) -> None:
+    points = tuple(AccuracyPoint(budget=b, accuracy=0.5, low=0, high=1, n=9) for b in (0, 4, 16))
+    write_curve(tmp_path, Manifest(**TEXTS), Curve(points=points, mean_thinking_tokens=(0.0, 4.0, 9.0)))
+    found = Manifest.load(tmp_path)
+    assert found is not None
+    assert found.budgets == [4, 16]
+
+
 @pytest.mark.parametrize(
     "argv",
-    [["/nowhere"], ["--problems", "0"], ["--budgets", "x"], ["--budgets", "-3"], ["--nope"]],
+    [
+        ["/nowhere"],
+        ["--problems", "0"],
+        ["--problems", "many"],
+        ["--budgets", "x"],
+        ["--budgets", "-3"],
+        ["--budgets", ""],
+        ["--plot", "curve.txt"],
+        ["--plot", "/nowhere/curve.svg"],
+        ["--nope"],
+    ],
 )
 def test_bad_options_end_at_once(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     try:
@@ -92,7 +126,9 @@ def test_bad_options_end_at_once(argv: list[str], capsys: pytest.CaptureFixture[
     except SystemExit as stop:
         status = stop.code
     assert status == 2
-    assert capsys.readouterr().err
+    complaint = capsys.readouterr().err
+    assert argv[0] in complaint
+    assert "invalid _" not in complaint
 
 
 def test_json_line_has_the_promised_keys() -> None:

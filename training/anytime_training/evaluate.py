@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from anytime_server.errors import AnytimeError
-from anytime_server.reasoning import AccuracyPoint
+from anytime_server.reasoning import AccuracyPoint, Manifest
 
 if TYPE_CHECKING:
     from anytime_server.service import Service
@@ -84,7 +84,7 @@ async def measure(
         from anytime_server.service import Question
 
         async with room:
-            session = service.open(
+            session = await service.open(
                 Question(
                     messages=[{"role": "user", "content": problem.prompt}],
                     budget_tokens=budget,
@@ -131,23 +131,33 @@ def _parser() -> argparse.ArgumentParser:
         "--budgets", type=_budgets, metavar="N,N,...", help="instead of those in the manifest"
     )
     parser.add_argument("--json", action="store_true", help="print one line of JSON instead of a table")
-    parser.add_argument("--plot", type=Path, metavar="FILE", help="also draw the curve there (.svg, .png)")
+    parser.add_argument(
+        "--plot", type=_plot_file, metavar="FILE", help="also draw the curve there (.svg, .png or .pdf)"
+    )
     parser.add_argument("--no-write", action="store_true", help="leave the checkpoint as it is")
     return parser
 
 
 def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return number
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, not {text!r}")
+    return int(text)
+
+
+def _plot_file(text: str) -> Path:
+    path = Path(text)
+    if path.suffix not in (".svg", ".png", ".pdf"):
+        raise argparse.ArgumentTypeError("must end in .svg, .png or .pdf")
+    if not path.parent.is_dir():
+        raise argparse.ArgumentTypeError(f"there is no folder {path.parent}")
+    return path
 
 
 def _budgets(text: str) -> list[int]:
-    budgets = sorted({int(part) for part in text.split(",")})
-    if budgets[0] < 0:
-        raise argparse.ArgumentTypeError("budgets must not be negative")
-    return budgets
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() for part in parts):
+        raise argparse.ArgumentTypeError(f"must be whole numbers with commas between them, not {text!r}")
+    return sorted({int(part) for part in parts})
 
 
 def main(argv: Sequence[str]) -> int:
@@ -176,6 +186,7 @@ async def _evaluate(arguments: argparse.Namespace) -> None:
     from rich.console import Console
     from rich.progress import Progress
 
+    from anytime_training.plot import plot_curves
     from anytime_training.tasks import ChainTask
 
     folder: Path = arguments.checkpoint or BUNDLED_MODEL
@@ -188,6 +199,10 @@ async def _evaluate(arguments: argparse.Namespace) -> None:
         bar = progress.add_task("asking", total=arguments.problems * len(budgets))
         try:
             await service.start()
+            if budgets[-1] > (window_tokens := service.engine.window_tokens):
+                raise AnytimeError(
+                    f"--budgets: {budgets[-1]} is more than the model's window of {window_tokens}"
+                )
             curve = await measure(
                 service,
                 ChainTask(),
@@ -199,19 +214,18 @@ async def _evaluate(arguments: argparse.Namespace) -> None:
         finally:
             await service.stop()
     print(_json(curve, model.manifest.trained) if arguments.json else _table(curve))
-    writes = arguments.checkpoint is not None and not arguments.no_write
-    plots = [folder / "accuracy.svg"] if writes else []
+    if arguments.checkpoint is not None and not arguments.no_write:
+        write_curve(folder, model.manifest, curve)
+        plot_curves({model.name: curve.points}, folder / "accuracy.svg")
     if arguments.plot is not None:
-        plots.append(arguments.plot)
-    if plots:
-        from anytime_training.plot import plot_curves
+        plot_curves({model.name: curve.points}, arguments.plot)
 
-        for path in plots:
-            plot_curves({model.name: curve.points}, path)
-    if writes:
-        model.manifest.model_copy(
-            update={"budgets": [b for b in budgets if b], "accuracy_curve": list(curve.points)}
-        ).save(folder)
+
+def write_curve(folder: Path, manifest: Manifest, curve: Curve) -> None:
+    """Put the curve into the checkpoint's manifest; the budgets it was trained for stay, if it has any."""
+    budgets = manifest.budgets or [point.budget for point in curve.points if point.budget]
+    update = {"budgets": budgets, "accuracy_curve": list(curve.points)}
+    manifest.model_copy(update=update).save(folder)
 
 
 def _json(curve: Curve, trained: str | None) -> str:

@@ -47,6 +47,13 @@ class ThinkingFields(Fields):
     budget_tokens: Tokens | None = None
 
 
+class TemplateFields(Fields):
+    enable_thinking: StrictBool | None = None
+    """Qwen3's switch. False: do not think."""
+    thinking: StrictBool | None = None
+    """The same of DeepSeek's newer templates."""
+
+
 class BudgetAliases(Fields):
     """Every field that can carry a budget."""
 
@@ -64,6 +71,8 @@ class BudgetAliases(Fields):
     """OpenRouter's."""
     thinking: ThinkingFields | None = None
     """Anthropic's."""
+    chat_template_kwargs: TemplateFields | None = None
+    """vLLM's and SGLang's; what it tells the template in their place is a budget here."""
     reasoning_effort: Effort | None = None
     """OpenAI's; a share of the tokens available."""
 
@@ -110,6 +119,10 @@ class BudgetAliases(Fields):
                     "thinking.budget_tokens is required where thinking.type is enabled",
                     field="thinking.budget_tokens",
                 )
+        if (template := self.chat_template_kwargs) is not None:
+            for field in ("enable_thinking", "thinking"):
+                if getattr(template, field) is False:
+                    asked[f"chat_template_kwargs.{field}"] = 0
         for field, tokens in asked.items():
             if window_tokens is not None and tokens is not None and tokens > window_tokens:
                 raise InvalidRequest(

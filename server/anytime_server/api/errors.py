@@ -47,8 +47,11 @@ def install(app: FastAPI, dialects: Mapping[str, ErrorResponse], default: ErrorR
             return respond(request, BodyTooLarge(error.detail, field="body"))
         if error.status_code == 400:  # FastAPI's, where reading the body fails in an odd way
             return respond(request, InvalidRequest("body: cannot be read as JSON", field="body"))
-        failure = AnytimeError(f"{request.method} {request.url.path}: {error.detail}")
-        failure.code, failure.status = error.detail.lower().replace(" ", "_"), error.status_code
+        failure = AnytimeError(
+            f"{request.method} {request.url.path}: {error.detail}",
+            code=error.detail.lower().replace(" ", "_"),
+            status=error.status_code,
+        )
         response = respond(request, failure)
         response.headers.update(error.headers or {})
         return response
@@ -67,7 +70,7 @@ def invalid_request(faults: Sequence[Mapping[str, Any]]) -> InvalidRequest:
 
 
 def _tell(fault: Mapping[str, Any]) -> tuple[str, str]:
-    location = [str(part) for part in fault["loc"]]
+    location = [_printable(str(part)) for part in fault["loc"]]
     if location and location[0] == "body":
         location = location[1:]
     match fault["type"]:
@@ -77,5 +80,10 @@ def _tell(fault: Mapping[str, Any]) -> tuple[str, str]:
             return ".".join(location), "unknown field"
         case "missing" if not location:
             return "body", "a JSON object is required"
-    message = str(fault["msg"]).removeprefix("Value error, ")
+    message = _printable(str(fault["msg"])).removeprefix("Value error, ")
     return ".".join(location) or "body", message[:1].lower() + message[1:]
+
+
+def _printable(text: str) -> str:
+    """The same, with what cannot be encoded written as an escape."""
+    return text.encode(errors="backslashreplace").decode()

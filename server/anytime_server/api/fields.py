@@ -4,10 +4,19 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, StrictInt
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, Strict, StrictInt
 
 DAY_MS = 24 * 60 * 60 * 1000
 
+
+def whole_characters(text: str) -> str:
+    """The same text, if it can be encoded: JSON can say half of a surrogate pair."""
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise ValueError("must be text, but has half of a surrogate pair")
+    return text
+
+
+Text = Annotated[str, AfterValidator(whole_characters)]
 Temperature = Annotated[float, Strict(), Field(ge=0, le=2)]
 TopP = Annotated[float, Strict(), Field(gt=0, le=1)]
 Seed = Annotated[StrictInt, Field(ge=-(2**63), lt=2**63)]

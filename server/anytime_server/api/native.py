@@ -12,16 +12,22 @@ from pydantic import BaseModel, Field, StrictBool, StrictInt, StrictStr
 from anytime_server import events
 from anytime_server.api.fields import AtLeastOne, Budget, BudgetFields, Fields, Seed, Temperature, TopP
 from anytime_server.api.messages import Conversation
-from anytime_server.api.respond import collect, stream
+from anytime_server.api.respond import Transcript, collect, stream
 from anytime_server.errors import AnytimeError, NotSupported
-from anytime_server.service import Question, Service
+from anytime_server.service import (
+    ANSWER_TEMPERATURE,
+    THINKING_TEMPERATURE,
+    THINKING_TOP_P,
+    Question,
+    Service,
+)
 
 
 class ThinkingFields(Fields):
     """How the thinking is sampled."""
 
-    temperature: Temperature = 0.6
-    top_p: TopP = 0.95
+    temperature: Temperature = THINKING_TEMPERATURE
+    top_p: TopP = THINKING_TOP_P
     seed: Seed | None = None
     """Makes the whole request repeatable."""
 
@@ -31,7 +37,7 @@ class AnswerFields(Fields):
 
     max_tokens: AtLeastOne | None = None
     """The most tokens of the answer; room for them is kept in the window. Default: the model's."""
-    temperature: Temperature = 0.0
+    temperature: Temperature = ANSWER_TEMPERATURE
     response_format: dict[str, Any] | None = None
     """Not served yet."""
 
@@ -124,7 +130,7 @@ def router(service: Service) -> APIRouter:
     @routes.post("", response_model=AnytimeResponse, response_model_exclude_none=False)
     async def think(body: AnytimeRequest, request: Request) -> Response:
         """Think to a budget, then answer. Streams server-sent events unless `stream` is false."""
-        session = service.open(body.question(arrived_at=request.state.arrived_at))
+        session = await service.open(body.question(arrived_at=request.state.arrived_at))
         if body.stream:
             return stream(session, encode)
         return _whole(await collect(session, request))
@@ -138,9 +144,7 @@ def router(service: Service) -> APIRouter:
     async def extend(session_id: str, body: ExtendRequest) -> None:
         """Not served yet: move the budget while it thinks."""
         service.find(session_id)
-        failure = NotSupported("extend is not served by this version")
-        failure.status = 501
-        raise failure
+        raise NotSupported("extend is not served by this version", status=501)
 
     @routes.delete("/{session_id}", status_code=204)
     async def cancel(session_id: str) -> None:
@@ -150,18 +154,11 @@ def router(service: Service) -> APIRouter:
     return routes
 
 
-def _whole(said: Sequence[events.Event]) -> JSONResponse:
-    started, done = said[0], said[-1]
-    assert isinstance(started, events.Started)
-    assert isinstance(done, events.Done)
+def _whole(transcript: Transcript) -> JSONResponse:
     body = AnytimeResponse(
-        **done.model_dump(exclude={"type"}),
-        model=started.model,
-        thinking="".join(event.text for event in said if isinstance(event, events.ThinkingDelta)),
-        answers=[
-            events.Answer(**event.model_dump(exclude={"type"}))
-            for event in said
-            if isinstance(event, events.AnswerDone)
-        ],
+        **transcript.done.model_dump(exclude={"type"}),
+        model=transcript.model,
+        thinking=transcript.thinking,
+        answers=[events.Answer(**answer.model_dump(exclude={"type"})) for answer in transcript.answers],
     )
-    return JSONResponse(body.model_dump(mode="json"), headers={"X-Request-Id": done.id})
+    return JSONResponse(body.model_dump(mode="json"), headers={"X-Request-Id": transcript.done.id})

@@ -15,9 +15,16 @@ from anytime_server import events
 from anytime_server.api.effort import BudgetAliases
 from anytime_server.api.fields import AtLeastOne, Budget, BudgetFields, Fields, Seed, Temperature, TopP
 from anytime_server.api.messages import Conversation
-from anytime_server.api.respond import collect, stream
+from anytime_server.api.respond import Transcript, collect, stream
 from anytime_server.errors import AnytimeError, InvalidRequest, NotSupported, UnknownModel
-from anytime_server.service import Question, Service
+from anytime_server.service import (
+    ANSWER_TEMPERATURE,
+    ANSWER_TOP_P,
+    THINKING_TEMPERATURE,
+    THINKING_TOP_P,
+    Question,
+    Service,
+)
 
 NOT_SERVED = {
     "n": (None, 1),
@@ -30,6 +37,10 @@ NOT_SERVED = {
     "logit_bias": (None, {}),
     "presence_penalty": (None, 0),
     "frequency_penalty": (None, 0),
+    "repetition_penalty": (None, 1),
+    "top_k": (None, -1, 0),
+    "min_p": (None, 0),
+    "verbosity": (None, "medium"),
 }
 """Fields of OpenAI's that this version cannot honour, with the values that ask for nothing."""
 
@@ -53,11 +64,11 @@ class ChatRequest(Conversation, BudgetAliases):
 
     model: StrictStr
     max_tokens: AtLeastOne | None = None
-    """The most tokens of thinking and answer together; the answer's share is kept for it."""
+    """The most tokens of thinking and answer together; enough of them for an answer are kept for it."""
     max_completion_tokens: AtLeastOne | None = None
     """The newer name of `max_tokens`."""
     temperature: Temperature | None = None
-    """Of thinking and answer; default 0.6 for thinking and 0 for the answer."""
+    """Of thinking and answer; each has a default of its own."""
     top_p: TopP | None = None
     seed: Seed | None = None
     stream: StrictBool = False
@@ -86,6 +97,10 @@ class ChatRequest(Conversation, BudgetAliases):
     logit_bias: Any = None
     presence_penalty: Any = None
     frequency_penalty: Any = None
+    repetition_penalty: Any = None
+    top_k: Any = None
+    min_p: Any = None
+    verbosity: Any = None
 
     @property
     def shows_thinking(self) -> bool:
@@ -100,30 +115,23 @@ class ChatRequest(Conversation, BudgetAliases):
         for field, harmless in NOT_SERVED.items():
             if getattr(self, field) not in harmless:
                 raise NotSupported(f"{field} is not served by this version", field=field)
-        total_tokens = self._total_tokens(service.engine.window_tokens)
+        window_tokens = service.engine.window_tokens
+        total_tokens = self._total_tokens(window_tokens)
         anytime_budget = (self.anytime and self.anytime.budget) or BudgetFields()
-        budget_tokens = self.budget(
-            available_tokens=total_tokens or service.engine.window_tokens,
-            more={} if anytime_budget.tokens is None else {"anytime.budget": anytime_budget.tokens},
-            window_tokens=service.engine.window_tokens,
-        )
-        answer_tokens = service.default_answer_tokens
-        if total_tokens is not None:
-            most_thinking = total_tokens - min(answer_tokens, total_tokens)
-            if budget_tokens is None or budget_tokens >= most_thinking:
-                answer_tokens, budget_tokens = total_tokens - most_thinking, most_thinking
-            else:
-                answer_tokens = total_tokens - budget_tokens
         return Question(
             messages=self.turns(),
             model=self.model,
-            budget_tokens=budget_tokens,
+            budget_tokens=self.budget(
+                available_tokens=total_tokens or window_tokens,
+                more={} if anytime_budget.tokens is None else {"anytime.budget": anytime_budget.tokens},
+                window_tokens=window_tokens,
+            ),
+            total_tokens=total_tokens,
             deadline_s=anytime_budget.deadline_s,
-            answer_tokens=answer_tokens,
-            thinking_temperature=0.6 if self.temperature is None else self.temperature,
-            thinking_top_p=0.95 if self.top_p is None else self.top_p,
-            answer_temperature=self.temperature or 0.0,
-            answer_top_p=1.0 if self.top_p is None else self.top_p,
+            thinking_temperature=_first(self.temperature, THINKING_TEMPERATURE),
+            thinking_top_p=_first(self.top_p, THINKING_TOP_P),
+            answer_temperature=_first(self.temperature, ANSWER_TEMPERATURE),
+            answer_top_p=_first(self.top_p, ANSWER_TOP_P),
             seed=self.seed,
             id_prefix="chatcmpl",
             arrived_at=arrived_at,
@@ -192,21 +200,17 @@ class ChatChunks:
         return _json({**self._head, "choices": [choice], **more})
 
 
-def completion(said: Sequence[events.Event], *, shows_thinking: bool) -> dict[str, Any]:
-    """A session's events as one `chat.completion`."""
-    started, done = said[0], said[-1]
-    assert isinstance(started, events.Started)
-    assert isinstance(done, events.Done)
+def completion(transcript: Transcript, *, shows_thinking: bool) -> dict[str, Any]:
+    """A session as one `chat.completion`."""
+    done, finish_reason = transcript.done, transcript.answers[-1].finish_reason
     message: dict[str, Any] = {"role": "assistant", "content": done.answer, "refusal": None}
     if shows_thinking:
-        thinking = "".join(event.text for event in said if isinstance(event, events.ThinkingDelta))
-        message |= {"reasoning_content": thinking, "reasoning": thinking}
-    finish_reason = next(event.finish_reason for event in said if isinstance(event, events.AnswerDone))
+        message |= {"reasoning_content": transcript.thinking, "reasoning": transcript.thinking}
     return {
         "id": done.id,
         "object": "chat.completion",
         "created": int(time.time()),
-        "model": started.model,
+        "model": transcript.model,
         "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": finish_reason}],
         "usage": _usage(done.usage),
         "anytime": _anytime(done),
@@ -228,18 +232,23 @@ def router(service: Service) -> APIRouter:
     @routes.post("/chat/completions")
     async def chat_completions(body: ChatRequest, request: Request) -> Response:
         """A chat completion whose thinking keeps to a budget."""
-        session = service.open(body.question(service, arrived_at=request.state.arrived_at))
+        service.require_ready()  # before the window is looked at, which is not known until then
+        session = await service.open(body.question(service, arrived_at=request.state.arrived_at))
         if body.stream:
             options = body.stream_options or StreamOptions()
             chunks = ChatChunks(shows_thinking=body.shows_thinking, shows_usage=options.include_usage)
             return stream(session, chunks.encode)
-        said = await collect(session, request)
+        transcript = await collect(session, request)
         return JSONResponse(
-            completion(said, shows_thinking=body.shows_thinking),
+            completion(transcript, shows_thinking=body.shows_thinking),
             headers={"X-Request-Id": session.request.id},
         )
 
     return routes
+
+
+def _first(given: float | None, default: float) -> float:
+    return default if given is None else given
 
 
 def _usage(usage: events.Usage) -> dict[str, Any]:

@@ -29,7 +29,7 @@ def router(service: Service) -> APIRouter:
             "object": "model",
             "created": created,
             "owned_by": "anytime",
-            "max_model_len": service.engine.window_tokens,
+            "max_model_len": service.engine.window_tokens or None,  # not known until loaded
             "anytime": model.manifest.model_dump(mode="json"),
         }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
+from dataclasses import dataclass
 
 from fastapi import Request
 from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse
@@ -37,8 +38,31 @@ def stream(session: Session, encode: Callable[[Sequence[events.Event]], bytes]) 
     return EventSourceResponse(chunks(), headers={**STREAM_HEADERS, "X-Request-Id": session.request.id})
 
 
-async def collect(session: Session, request: Request) -> list[events.Event]:
-    """All events of a session that went well, once it has ended.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transcript:
+    """All that a session said, once it has ended well."""
+
+    model: str
+    thinking: str
+    answers: list[events.AnswerDone]
+    """The final one is the last."""
+    done: events.Done
+
+    @classmethod
+    def of(cls, said: Sequence[events.Event]) -> Transcript:
+        started, done = said[0], said[-1]
+        assert isinstance(started, events.Started)
+        assert isinstance(done, events.Done)
+        return cls(
+            model=started.model,
+            thinking="".join(event.text for event in said if isinstance(event, events.ThinkingDelta)),
+            answers=[event for event in said if isinstance(event, events.AnswerDone)],
+            done=done,
+        )
+
+
+async def collect(session: Session, request: Request) -> Transcript:
+    """Wait for a session to end, and for what it said.
 
     Raises:
         AnytimeError: what ended it otherwise; `SessionCancelled` if the client went away.
@@ -48,7 +72,7 @@ async def collect(session: Session, request: Request) -> list[events.Event]:
     try:
         await asyncio.wait({ending, watching}, return_when=asyncio.FIRST_COMPLETED)
         if session.done is not None:
-            return [event async for batch in session.read() for event in batch]
+            return Transcript.of([event async for batch in session.read() for event in batch])
         raise session.error or SessionCancelled("the client went away")
     finally:
         watching.cancel()

@@ -104,6 +104,7 @@ class Engine(ABC):
 
         Raises:
             EngineDead: the engine is not alive, or died meanwhile.
+            EngineFailed: it cannot go on with this request.
         """
 
     @abstractmethod

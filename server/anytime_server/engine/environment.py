@@ -23,7 +23,7 @@ ON_CPU = {
 
 def gpu_is_there() -> bool:
     """Whether this machine has an NVIDIA driver; asked without importing torch."""
-    return Path("/dev/nvidiactl").exists()
+    return Path("/dev/nvidiactl").exists() or Path("/dev/dxg").exists()  # the latter under WSL
 
 
 def cpu_multiplies_bf16() -> bool:

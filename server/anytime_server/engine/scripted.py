@@ -59,7 +59,8 @@ class ScriptedEngine(Engine):
     ) -> None:
         self._reasoning = reasoning
         self._script = script or Script()
-        self._window_tokens = window_tokens
+        self._window_tokens = 0
+        self._window_when_started = window_tokens
         self._max_num_seqs = max_num_seqs
         self._thinking_alphabet = tokenizer.encode("0123456789+-=;, ")
         self._answer_ids = tokenizer.encode(self._script.answer)
@@ -77,6 +78,7 @@ class ScriptedEngine(Engine):
         return self._alive
 
     async def start(self) -> None:
+        self._window_tokens = self._window_when_started
         self._alive = True
 
     async def stop(self) -> None:
@@ -100,7 +102,8 @@ class ScriptedEngine(Engine):
         try:
             await asyncio.sleep(self._script.first_token_s)
             draw = random.Random(repr((request.prompt_ids, sampling.seed or 0)))
-            for position, token_id in enumerate(self._tokens(request, draw), start=1):
+            allowed = (i for i in self._tokens(request, draw) if i not in sampling.banned_ids)
+            for position, token_id in enumerate(allowed, start=1):
                 await asyncio.sleep(self._script.seconds_per_token)
                 if aborted.is_set():
                     self._require_alive()
@@ -126,8 +129,7 @@ class ScriptedEngine(Engine):
     def _tokens(self, request: GenerationRequest, draw: random.Random) -> Iterator[int]:
         """An endless continuation, before it is cut at a stop token or the length."""
         reasoning, script = self._reasoning, self._script
-        stop_ids, banned_ids = request.sampling.stop_ids, request.sampling.banned_ids
-        if reasoning.think_end_id in stop_ids:
+        if reasoning.think_end_id in request.sampling.stop_ids:
             num_tokens = script.thinking_tokens or draw.randint(4, 400)
             end_id = reasoning.think_end_id
             if script.fault == "eos_in_thinking":
@@ -137,11 +139,11 @@ class ScriptedEngine(Engine):
                 num_tokens -= 1
             yield end_id
             return
-        if script.fault == "think_end_twice" and reasoning.think_end_id not in banned_ids:
+        if script.fault == "think_end_twice":
             yield reasoning.think_end_id
-        if script.fault == "reopened_thinking" and reasoning.think_start_id not in banned_ids:
+        if script.fault == "reopened_thinking":
             yield reasoning.think_start_id
-        if script.fault == "blank_answer" and not banned_ids.issuperset(self._blank_ids):
+        if script.fault == "blank_answer" and not request.sampling.banned_ids.issuperset(self._blank_ids):
             yield from self._blank_ids
         else:
             yield from self._answer_ids

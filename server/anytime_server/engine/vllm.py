@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from anytime_server.engine.base import Delta, Engine, EngineLoad, FinishReason, GenerationRequest, Sampling
 from anytime_server.engine.environment import cpu_multiplies_bf16, gpu_is_there, prepare_environment
-from anytime_server.errors import EngineDead, UnusableModel
+from anytime_server.errors import EngineDead, EngineFailed, UnusableModel
 
 if TYPE_CHECKING:
     from vllm import SamplingParams
@@ -144,7 +144,7 @@ class VllmEngine(Engine):
         if self._llm is None or self._sampling_params is None:
             raise EngineDead("the engine is not running")
         from vllm.inputs.engine import tokens_input
-        from vllm.v1.engine.exceptions import EngineDeadError
+        from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
         outputs = self._llm.generate(
             tokens_input(request.prompt_ids),
@@ -170,6 +170,8 @@ class VllmEngine(Engine):
                 )
         except EngineDeadError as error:
             raise EngineDead("the engine died") from error
+        except EngineGenerateError as error:
+            raise EngineFailed("the engine failed on this request") from error
         finally:
             self._requests.discard(request.id)
             await outputs.aclose()
@@ -183,7 +185,7 @@ class VllmEngine(Engine):
             min_tokens=sampling.min_tokens,
             temperature=sampling.temperature,
             top_p=sampling.top_p,
-            seed=sampling.seed,
+            seed=2**63 - 1 if sampling.seed == -1 else sampling.seed,  # vLLM takes -1 for none
             stop_token_ids=sorted(sampling.stop_ids),
             logit_bias=dict.fromkeys(sampling.banned_ids, -100.0) or None,
             ignore_eos=True,  # the stop ids say all
@@ -196,7 +198,7 @@ class VllmEngine(Engine):
 def _finish_reason(reason: str | None) -> FinishReason:
     if reason in ("stop", "length", "abort"):
         return reason
-    raise EngineDead(f"the engine ended a request with {reason!r}")
+    raise EngineFailed(f"the engine ended a request with {reason!r}")
 
 
 def _first_line(error: Exception) -> str:

@@ -15,15 +15,24 @@ class Budget:
 
     tokens: int
     """The most thinking tokens that may be sampled; 0 is allowed."""
+    answer_tokens: int
+    """Tokens that are kept for the answer; without `total_tokens`, the most that it may have."""
+    total_tokens: int | None = None
+    """The most tokens of thinking and answer together; None where each has its own limit."""
     deadline_s: float | None
     """Seconds from the request's arrival by which the last answer token is due."""
     cause: Cause
     """What using up `tokens` means: `budget`, or `context` where the window set the number."""
 
+    def answer_limit(self, thinking_tokens: int) -> int:
+        """The most tokens of an answer after `thinking_tokens` of thinking; at least `answer_tokens`."""
+        return self.answer_tokens if self.total_tokens is None else self.total_tokens - thinking_tokens
+
 
 def resolve_budget(
     *,
     tokens: int | None,
+    total_tokens: int | None = None,
     deadline_s: float | None,
     window_tokens: int,
     prompt_tokens: int,
@@ -33,13 +42,16 @@ def resolve_budget(
     """Hold a request against the window, with the answer's room kept from the start.
 
     A budget that does not fit beside this prompt is lowered to what does (and the cut is
-    then by `context`); one over the whole window is refused.
+    then by `context`); one over the whole window is refused. One that does not fit into
+    `total_tokens` is lowered, too, and the cut is still by `budget`: the client set both.
 
     Args:
         tokens: budget asked for; None for all that fits.
+        total_tokens: the most tokens of thinking and answer together; None for no such limit.
         window_tokens: the model's context length.
         prompt_tokens: length of the prompt with thinking open.
-        answer_tokens: the most tokens the answer may have.
+        answer_tokens: the most tokens the answer may have; with `total_tokens`, what of them is
+            kept for it.
 
     Raises:
         InvalidRequest: naming `budget`, `answer.max_tokens` or `messages`.
@@ -54,6 +66,10 @@ def resolve_budget(
             f"in the model's window of {window_tokens}",
             field="answer.max_tokens",
         )
+    if total_tokens is not None:
+        answer_tokens = min(answer_tokens, total_tokens)
+        most_thinking = total_tokens - answer_tokens
+        tokens = most_thinking if tokens is None else min(tokens, most_thinking)
     room = window_tokens - prompt_tokens - reasoning.max_inserted_tokens - answer_tokens
     if room < 0:
         raise InvalidRequest(
@@ -63,5 +79,13 @@ def resolve_budget(
             field="messages",
         )
     if tokens is None or tokens > room:
-        return Budget(tokens=room, deadline_s=deadline_s, cause=Cause.CONTEXT)
-    return Budget(tokens=tokens, deadline_s=deadline_s, cause=Cause.BUDGET)
+        tokens, cause = room, Cause.CONTEXT
+    else:
+        cause = Cause.BUDGET
+    return Budget(
+        tokens=tokens,
+        answer_tokens=answer_tokens,
+        total_tokens=None if total_tokens is None else min(total_tokens, room + answer_tokens),
+        deadline_s=deadline_s,
+        cause=cause,
+    )

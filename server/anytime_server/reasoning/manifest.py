@@ -45,7 +45,7 @@ class Manifest(ReasoningTexts):
     prior: Literal["base", "uniform", "linear"] | list[Weight] | None = None
     """Distribution over `budgets` that training drew from; None where it drew none."""
     accuracy_curve: list[AccuracyPoint] = Field(default_factory=list)
-    """Accuracy at each of `budgets`, on held-out problems."""
+    """Accuracy as measured on held-out problems, budgets ascending; may be at others than `budgets`."""
     examples: list[str] = Field(default_factory=list)
     """A handful of prompts that it is good at."""
     trained: Literal["warmstart", "grpo", "brpo"] | None = None

@@ -10,7 +10,7 @@ from typing import Literal
 
 from anytime_server import events
 from anytime_server.engine import Delta, Engine, GenerationRequest, Sampling
-from anytime_server.errors import EmptyAnswer
+from anytime_server.errors import EmptyAnswer, EngineFailed
 from anytime_server.model import Model
 from anytime_server.reasoning import Cut
 from anytime_server.session.request import SessionRequest
@@ -27,6 +27,8 @@ class AnswerResult:
     """An answer and what it took."""
 
     answer: events.AnswerDone
+    sampled_tokens: int
+    """Tokens that it took: its own, and those of blank ones before it."""
     cached_tokens: int
     """Of its prompt, found in the prefix cache."""
     first_token_at: float
@@ -67,21 +69,24 @@ class Answering:
         cut, eos_ids = self._cut, self._model.reasoning.eos_ids
         at_tokens = cut.num_thinking_tokens
         self._say(events.AnswerStarted(index=0, at_tokens=at_tokens, provisional=False, cause=cut.cause))
-        pace = self._speed.pace()
         banned_ids: frozenset[int] = frozenset()
+        sampled_tokens = 0
         for number in range(ATTEMPTS):
-            attempt = _Attempt(self._model, hidden_ids=self._think_ids)
+            attempt, pace = _Attempt(self._model, hidden_ids=self._think_ids), self._speed.pace()
             async with aclosing(self._engine.generate(self._generation(number, banned_ids))) as deltas:
                 async for delta in deltas:
+                    if delta.finish_reason == "abort":
+                        raise EngineFailed("the engine gave up on the answer")
                     pace.tick(len(delta.token_ids))
                     if shown := attempt.push(delta):
                         self._say(events.AnswerDelta(index=0, text=shown))
+            pace.report()
+            sampled_tokens += len(attempt.token_ids)
             if attempt.text:
                 break
             banned_ids |= ({*attempt.token_ids} | self._think_ids) - eos_ids
         else:
             raise EmptyAnswer(f"the model gave a blank answer {ATTEMPTS} times")
-        pace.report()
         assert pace.first_token_at is not None
         assert pace.last_token_at is not None
         answer = events.AnswerDone(
@@ -96,6 +101,7 @@ class Answering:
         self._say(answer)
         return AnswerResult(
             answer=answer,
+            sampled_tokens=sampled_tokens,
             cached_tokens=attempt.cached_tokens,
             first_token_at=pace.first_token_at,
             last_token_at=pace.last_token_at,
@@ -107,7 +113,7 @@ class Answering:
             id=f"{request.id}-answer-{number}",
             prompt_ids=self._cut.answer_prompt(request.prompt_ids),
             sampling=Sampling(
-                max_tokens=request.answer_tokens,
+                max_tokens=request.budget.answer_limit(self._cut.num_thinking_tokens),
                 min_tokens=1,
                 temperature=request.answer_temperature,
                 top_p=request.answer_top_p,

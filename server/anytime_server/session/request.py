@@ -15,13 +15,11 @@ class SessionRequest:
     prompt_ids: list[int]
     """Conversation with thinking open at its end."""
     budget: Budget
-    answer_tokens: int
-    """The most tokens of the answer."""
-    thinking_temperature: float = 0.6
-    thinking_top_p: float = 0.95
-    answer_temperature: float = 0.0
-    answer_top_p: float = 1.0
-    seed: int | None = None
+    thinking_temperature: float
+    thinking_top_p: float
+    answer_temperature: float
+    answer_top_p: float
+    seed: int | None
     """Makes thinking and answer repeatable."""
     arrived_at: float
     """`time.monotonic()` when the request came in; deadlines count from here."""

@@ -27,7 +27,7 @@ class Session:
 
     Whoever reads may go at any time; then everything the session owns in the engine is
     aborted. That the task is its own keeps this clean-up out of the reach of whatever
-    cancelled the reader.
+    cancelled the reader; and it is told to end only once.
     """
 
     def __init__(
@@ -54,14 +54,21 @@ class Session:
         self._speed = speed
         self._slot = slot or nullcontext()
         self._thinking = Thinking(request, engine=engine, model=model, speed=speed, say=self._say)
-        self._task: asyncio.Task[None] | None = None
-        self._cancelled = False
+        self._task: asyncio.Task[events.Done] | None = None
+        self._told_to_end = False
+        self._cancelled_because: str | None = None
+        self._on_end: Callable[[Session], None] = lambda session: None
+        self._over = asyncio.Event()
         self._unread: list[events.Event] = []
         self._news = asyncio.Event()
 
     def start(self, *, on_end: Callable[[Session], None] | None = None) -> None:
         """Begin. `on_end` is called once the engine is rid of it, before the last event is said."""
-        self._task = asyncio.create_task(self._run(on_end), name=self.request.id)
+        self._on_end = on_end or self._on_end
+        self._say(self._started())
+        self._task = asyncio.create_task(self._run(), name=self.request.id)
+        # Not within the task: one that is cancelled before its first step runs nothing of itself.
+        self._task.add_done_callback(self._end)
 
     def answer_now(self) -> int:
         """Stop the thinking and answer.
@@ -72,25 +79,27 @@ class Session:
         Raises:
             AlreadyAnswering: the thinking has stopped already.
         """
-        if self._thinking.is_cut or self.phase in ("answering", "ended"):
-            raise AlreadyAnswering(f"session {self.request.id} is answering already")
+        if self._thinking.is_cut or self._told_to_end or self.phase in ("answering", "ended"):
+            raise AlreadyAnswering(f"session {self.request.id} is answering already, or ending")
         self._thinking.cut()
         return len(self._thinking.token_ids)
 
-    def cancel(self) -> None:
+    def cancel(self, reason: str = "the session was cancelled") -> None:
         """End with an error event, which tells readers; nothing happens if it has ended."""
-        self._cancelled = True
+        if not self._told_to_end:
+            self._cancelled_because = reason
         self.abandon()
 
     def abandon(self) -> None:
         """Nobody listens any more: end without a word."""
-        if self._task is not None:
+        if self._task is not None and not self._told_to_end:
+            self._told_to_end = True
             self._task.cancel()
 
     async def ended(self) -> None:
         """Wait until all is over, however it ends."""
         if self._task is not None:
-            await asyncio.wait([self._task])
+            await self._over.wait()
 
     async def read(self, *, idle_s: float | None = None) -> AsyncGenerator[list[events.Event], None]:
         """Events as they come, in batches of those that are there. Closing it abandons the session.
@@ -120,30 +129,29 @@ class Session:
         self._unread.append(event)
         self._news.set()
 
-    async def _run(self, on_end: Callable[[Session], None] | None) -> None:
-        """Ends in exactly one of `done` and `error`, unless nobody listens."""
-        self._say(self._started())
-        try:
-            async with self._slot:
-                self.done = await self._think_and_answer()
-        except asyncio.CancelledError:
-            if not self._cancelled:
-                raise
-            self.error = SessionCancelled("the session was cancelled")
-        except AnytimeError as error:
+    async def _run(self) -> events.Done:
+        async with self._slot:
+            return await self._think_and_answer()
+
+    def _end(self, task: asyncio.Task[events.Done]) -> None:
+        """The task is over: say exactly one of `done` and `error`, unless nobody listens."""
+        if task.cancelled():
+            if self._cancelled_because is not None:
+                self.error = SessionCancelled(self._cancelled_because)
+        elif (error := task.exception()) is None:
+            self.done = task.result()
+        elif isinstance(error, AnytimeError):
             self.error = error
-        except Exception:
-            logger.exception("session %s failed", self.request.id)
+        else:
+            logger.error("session %s failed", self.request.id, exc_info=error)
             self.error = AnytimeError("an unexpected error ended the session")
-        finally:
-            self.phase = "ended"
-            if on_end is not None:
-                on_end(self)
+        self.phase = "ended"
+        self._on_end(self)
         if self.error is not None:
             self._say(events.ErrorEvent(error=events.ErrorDetail.of(self.error)))
-        else:
-            assert self.done is not None
+        elif self.done is not None:
             self._say(self.done)
+        self._over.set()
 
     async def _think_and_answer(self) -> events.Done:
         request, thinking = self.request, self._thinking
@@ -156,7 +164,9 @@ class Session:
             request, cut, engine=self._engine, model=self._model, speed=self._speed, say=self._say
         ).run()
         cut_to_answer_s = result.first_token_at - cut_at
-        self._speed.record_answer(cut_to_answer_s=cut_to_answer_s, answer_tokens=result.answer.answer_tokens)
+        self._speed.record_answer(answer_tokens=result.answer.answer_tokens)
+        if thinking.pace.first_token_at is not None:
+            self._speed.record_switch(seconds=cut_to_answer_s)  # else all of the prompt was computed, too
         return events.Done(
             id=request.id,
             stop=events.Stop(
@@ -169,7 +179,7 @@ class Session:
                 prompt_tokens=len(request.prompt_ids),
                 thinking_tokens=cut.num_thinking_tokens,
                 inserted_tokens=len(cut.inserted_ids),
-                answer_tokens=result.answer.answer_tokens,
+                answer_tokens=result.sampled_tokens,
                 provisional_tokens=0,
                 cached_tokens=result.cached_tokens,
             ),

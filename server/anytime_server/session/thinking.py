@@ -9,6 +9,7 @@ from contextlib import aclosing
 
 from anytime_server import events
 from anytime_server.engine import Engine, GenerationRequest, Sampling
+from anytime_server.errors import EngineFailed
 from anytime_server.model import Model
 from anytime_server.reasoning import Cause
 from anytime_server.session.request import SessionRequest
@@ -43,11 +44,11 @@ class Thinking:
 
     @property
     def is_cut(self) -> bool:
-        """Whether the client has cut it."""
-        return self._cut_by_client
+        """Whether it has been cut, by the client or the clock; it may still be under way."""
+        return self._cut_by_client or (self._timer is not None and self._timer.expired())
 
     def cut(self) -> None:
-        """End it at the tokens that are there now; also before it has begun."""
+        """End it at the tokens that are there now; also before it has begun. Not to be cut already."""
         self._cut_by_client = True
         if self._timer is not None:
             self._timer.reschedule(asyncio.get_running_loop().time())
@@ -93,6 +94,8 @@ class Thinking:
                 async for delta in deltas:
                     if self._cut_by_client:
                         break
+                    if delta.finish_reason == "abort":
+                        raise EngineFailed("the engine gave up on the thinking")
                     self.token_ids.extend(delta.token_ids)
                     self.pace.tick(len(delta.token_ids))
                     if shown := text.push([i for i in delta.token_ids if i not in stop_ids]):
@@ -111,5 +114,5 @@ class Thinking:
         if request.budget.deadline_s is None:
             return None
         left_s = request.arrived_at + request.budget.deadline_s - time.monotonic()
-        cost_s = self._speed.answer_cost_s(request.answer_tokens)
+        cost_s = self._speed.answer_cost_s(request.budget.answer_limit(len(self.token_ids)))
         return asyncio.get_running_loop().time() + left_s - cost_s

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
 from .conftest import QUESTION
 
+JSON = {"content-type": "application/json"}
+PART = {"type": "text", "text": "7"}
 BAD_FIELDS: list[tuple[str, dict[str, Any]]] = [
     ("budget", {"budget": -1}),
     ("budget", {"budget": 10**12}),
@@ -32,6 +35,16 @@ BAD_FIELDS: list[tuple[str, dict[str, Any]]] = [
     ("messages.0.role", {"messages": [{"role": "wizard", "content": "x"}]}),
     ("messages.0.role", {"messages": [{"role": "assistant", "content": "x"}]}),
     ("messages.0.mood", {"messages": [{"role": "user", "content": "x", "mood": "y"}]}),
+    ("messages.0.content", {"messages": [{"role": "user", "content": "7\ud800"}]}),
+    (
+        "messages.0.content.0.text",
+        {"messages": [{"role": "user", "content": [{"type": "text", "text": "\udfff"}]}]},
+    ),
+    ("messages.0.reasoning", {"messages": [{"role": "user", "content": "7", "reasoning": "\ud800"}]}),
+    ("messages.0.content.1.text", {"messages": [{"role": "user", "content": [PART, {"type": "text"}]}]}),
+    ("messages.0.content.0.type", {"messages": [{"role": "user", "content": [PART | {"type": "image"}]}]}),
+    ("body", {"\ud800": 1}),
+    ("model", {"model": "\ud800"}),
     ("messages", {"messages": [{"role": "user", "content": "7" * 1000}]}),
     ("model", {"model": "gpt-0"}),
     ("model", {"model": 3}),
@@ -55,8 +68,9 @@ BAD_FIELDS: list[tuple[str, dict[str, Any]]] = [
 @pytest.mark.parametrize(("field", "fields"), BAD_FIELDS, ids=[repr(fields)[:60] for _, fields in BAD_FIELDS])
 async def test_native_names_the_field(served: Any, field: str, fields: dict[str, Any]) -> None:
     server = await served()
-    response = await server.http.post("/v1/anytime", json=QUESTION | fields)
-    assert response.status_code == (404 if fields.get("model") == "gpt-0" else 422)
+    body = json.dumps(QUESTION | fields)  # in ASCII, so that it can say what is no text
+    response = await server.http.post("/v1/anytime", content=body, headers=JSON)
+    assert response.status_code == (404 if isinstance(fields.get("model"), str) else 422)
     error = response.json()["error"]
     assert error["field"] == field
     assert error["code"] in ("invalid_request", "not_supported", "unknown_model")
@@ -71,7 +85,7 @@ async def test_native_names_the_field(served: Any, field: str, fields: dict[str,
 @pytest.mark.parametrize("path", ["/v1/anytime", "/v1/chat/completions"])
 async def test_bodies_that_are_no_request(served: Any, path: str, body: bytes) -> None:
     server = await served()
-    response = await server.http.post(path, content=body, headers={"content-type": "application/json"})
+    response = await server.http.post(path, content=body, headers=JSON)
     assert response.status_code == (422 if path == "/v1/anytime" else 400)
     assert "body" in response.json()["error"]["message"]
     assert (await server.think(budget=3))["answer"] == "42"
@@ -91,9 +105,7 @@ async def test_huge_body(served: Any, path: str) -> None:
 
 async def test_deeply_nested_body(served: Any) -> None:
     server = await served()
-    response = await server.http.post(
-        "/v1/anytime", content=b"[" * 100_000, headers={"content-type": "application/json"}
-    )
+    response = await server.http.post("/v1/anytime", content=b"[" * 100_000, headers=JSON)
     assert response.status_code == 422
     assert (await server.think(budget=3))["answer"] == "42"
 
@@ -106,7 +118,7 @@ async def test_unknown_paths_and_methods(served: Any) -> None:
         assert response.json()["error"]["message"]
 
 
-async def test_special_tokens_in_a_prompt_are_just_text_in_a_prompt(served: Any) -> None:
+async def test_special_tokens_in_a_prompt_do_not_change_the_count(served: Any) -> None:
     server = await served(never_end=True)
     messages = [{"role": "user", "content": "</think><think>7</think>"}]
     body = await server.think(messages=messages, budget=9)

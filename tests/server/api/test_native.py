@@ -225,6 +225,17 @@ async def test_deadline_is_told_and_kept_to(served: Any) -> None:
     assert said[0]["budget"]["deadline_ms"] == 300
     assert said[-1]["stop"]["cause"] == "deadline"
     assert said[-1]["stop"]["thinking_tokens"] > 0
+    late = said[-1]["timing"]["total_s"] > 0.3
+    metrics = (await server.http.get("/metrics")).text
+    assert f"anytime_deadlines_missed_total {float(late)}" in metrics
+
+
+async def test_a_missed_deadline_is_counted(served: Any) -> None:
+    server = await served(never_end=True, first_token_s=0.05)
+    said = await server.stream(budget={"deadline_ms": 1})
+    assert (said[-1]["stop"]["cause"], said[-1]["answer"]) == ("deadline", "42")
+    assert said[-1]["timing"]["total_s"] > 0.001
+    assert "anytime_deadlines_missed_total 1.0" in (await server.http.get("/metrics")).text
 
 
 async def test_controls_of_unknown_sessions(served: Any) -> None:

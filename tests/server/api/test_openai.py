@@ -40,6 +40,8 @@ EXTRA = {
     "thinking_budget_tokens",
     "reasoning_budget_tokens",
     "nvext",
+    "chat_template_kwargs",
+    "top_k",
     "reasoning",
     "thinking",
     "include_reasoning",
@@ -128,6 +130,8 @@ async def test_every_alias_of_the_budget(sdk: Any, fields: dict[str, Any]) -> No
         {"reasoning": {"enabled": False}},
         {"thinking": {"type": "disabled"}},
         {"thinking_token_budget": 0},
+        {"chat_template_kwargs": {"enable_thinking": False}},
+        {"chat_template_kwargs": {"thinking": False}, "thinking_budget": 0},
         {"max_tokens": 5},
     ],
 )
@@ -145,6 +149,22 @@ async def test_max_tokens_bounds_all_and_leaves_an_answer(sdk: Any, max_tokens: 
     assert completion.usage.completion_tokens == max_tokens
     assert completion.choices[0].message.content
     assert completion.choices[0].finish_reason == "length"
+
+
+async def test_max_tokens_never_lowers_a_budget_that_leaves_room(sdk: Any) -> None:
+    """As many as the window has, of which the prompt needs some: a limit, not a reservation."""
+    client = await sdk(never_end=True, answer="word " * 30)
+    completion = await create(client, max_tokens=512, thinking_budget=16)
+    assert completion.anytime["stop"] == {"cause": "budget", "budget_tokens": 16, "thinking_tokens": 16}
+    assert completion.choices[0].message.content == "word " * 30
+
+
+async def test_what_the_thinking_leaves_of_max_tokens_is_the_answers(sdk: Any) -> None:
+    client = await sdk(thinking_tokens=4, answer="word " * 10)
+    completion = await create(client, max_tokens=60)
+    assert completion.anytime["stop"]["cause"] == "natural"
+    assert completion.choices[0].message.content == "word " * 10
+    assert completion.choices[0].finish_reason == "stop"
 
 
 @pytest.mark.parametrize("fields", [{"reasoning": {"exclude": True}}, {"include_reasoning": False}])
@@ -171,7 +191,13 @@ async def test_deadline(sdk: Any) -> None:
         ("thinking_token_budget", {"thinking_token_budget": "many"}),
         ("thinking_budget", {"thinking_budget": 100_000}),
         ("anytime.budget", {"anytime": {"budget": 100_000}}),
-        ("max_tokens", {"max_tokens": 512, "thinking_budget": 0}),
+        ("chat_template_kwargs.enable_thinking", {"chat_template_kwargs": {"enable_thinking": "no"}}),
+        ("chat_template_kwargs.documents", {"chat_template_kwargs": {"documents": []}}),
+        (
+            "chat_template_kwargs.enable_thinking",
+            {"chat_template_kwargs": {"enable_thinking": False}, "thinking_budget": 9},
+        ),
+        ("top_k", {"top_k": 20}),
         ("thinking.budget_tokens", {"thinking": {"type": "enabled"}}),
         ("reasoning_effort", {"reasoning_effort": "heroic"}),
         ("max_tokens", {"max_tokens": 0}),
@@ -219,8 +245,43 @@ async def test_fields_that_ask_for_nothing_are_taken(sdk: Any) -> None:
         frequency_penalty=0,
         response_format={"type": "text"},
         logprobs=False,
+        top_k=-1,
+        chat_template_kwargs={"enable_thinking": True},
     )
     assert completion.choices[0].message.content == "42"
+
+
+async def test_an_answer_can_be_sent_back_as_it_came(sdk: Any) -> None:
+    client = await sdk()
+    first = (await create(client)).choices[0].message
+    messages = [*MESSAGES, first, {"role": "user", "content": "and 8-3?"}]
+    assert (await create(client, messages=messages)).choices[0].message.content == "42"
+    messages[1] = first.model_dump()
+    assert (await create(client, messages=messages)).choices[0].message.content == "42"
+
+
+@pytest.mark.parametrize(
+    ("param", "turn"),
+    [
+        ("messages.1.tool_calls", {"role": "assistant", "content": None, "tool_calls": [{"id": "c"}]}),
+        ("messages.1.audio", {"role": "assistant", "content": "4", "audio": {"id": "a"}}),
+        ("messages.1.content", {"role": "user", "content": None}),
+    ],
+)
+async def test_turns_that_cannot_be_served(sdk: Any, param: str, turn: dict[str, Any]) -> None:
+    client = await sdk()
+    with pytest.raises(openai.BadRequestError) as refused:
+        await create(client, messages=[*MESSAGES, turn, *MESSAGES])
+    assert refused.value.param == param
+
+
+async def test_a_request_while_loading_may_be_tried_again(served: Any) -> None:
+    """503, whatever it asks for: the window is not known yet."""
+    server = await served(ready=False, measure_speed=True, first_token_s=0.2)
+    for fields in ({}, {"max_tokens": 100}, {"thinking_budget": 40}, {"reasoning_effort": "low"}):
+        body = {"model": "tiny", "messages": MESSAGES} | fields
+        response = await server.http.post("/v1/chat/completions", json=body)
+        assert (response.status_code, response.json()["error"]["code"]) == (503, "unavailable")
 
 
 async def test_history_with_thinking_and_parts(sdk: Any) -> None:

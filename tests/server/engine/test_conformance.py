@@ -84,9 +84,10 @@ async def test_seed_repeats(engine: Engine, request_of: Any) -> None:
     assert first != other
 
 
-async def test_longer_budget_extends_shorter(engine: Engine, request_of: Any) -> None:
-    short = tokens(await run(engine, request_of(max_tokens=10, temperature=0.0)))
-    long = tokens(await run(engine, request_of(max_tokens=30, temperature=0.0)))
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+async def test_longer_budget_extends_shorter(engine: Engine, request_of: Any, temperature: float) -> None:
+    short = tokens(await run(engine, request_of(max_tokens=10, temperature=temperature)))
+    long = tokens(await run(engine, request_of(max_tokens=30, temperature=temperature)))
     assert long[: len(short)] == short
 
 
@@ -112,16 +113,17 @@ async def test_stop_on_last_token_is_a_stop(engine: Engine, request_of: Any) -> 
 
 
 async def test_banned_ids_are_not_sampled(engine: Engine, request_of: Any, tiny_model: Model) -> None:
-    answer_stop = tiny_model.reasoning.eos_ids
-    free = tokens(await run(engine, request_of(max_tokens=5, temperature=0.0, stop_ids=answer_stop)))
-    other = tokens(
-        await run(
-            engine,
-            request_of(max_tokens=5, temperature=0.0, stop_ids=answer_stop, banned_ids=frozenset({261, 260})),
-        )
-    )
-    assert not {260, 261} & set(other)
-    assert free
+    answer = {"max_tokens": 5, "temperature": 0.0, "stop_ids": tiny_model.reasoning.eos_ids}
+    first_id = tokens(await run(engine, request_of(**answer)))[0]
+    others = tokens(await run(engine, request_of(**answer, banned_ids=frozenset({first_id}))))
+    assert others
+    assert first_id not in others
+
+
+@pytest.mark.parametrize("seed", [-1, 0, -(2**63), 2**63 - 1])
+async def test_every_seed_repeats(engine: Engine, request_of: Any, seed: int) -> None:
+    first, again = [tokens(await run(engine, request_of(max_tokens=20, seed=seed))) for _ in range(2)]
+    assert first == again
 
 
 async def test_prefix_is_cached(engine: Engine, request_of: Any) -> None:

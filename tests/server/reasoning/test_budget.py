@@ -21,9 +21,12 @@ WINDOW = 100
 sizes = st.integers(0, 150)
 
 
-def resolve(*, tokens: int | None, prompt_tokens: int = 20, answer_tokens: int = 10) -> Budget:
+def resolve(
+    *, tokens: int | None, prompt_tokens: int = 20, answer_tokens: int = 10, total_tokens: int | None = None
+) -> Budget:
     return resolve_budget(
         tokens=tokens,
+        total_tokens=total_tokens,
         deadline_s=None,
         window_tokens=WINDOW,
         prompt_tokens=prompt_tokens,
@@ -56,7 +59,37 @@ def test_the_deadline_is_carried_along() -> None:
     budget = resolve_budget(
         tokens=5, deadline_s=1.5, window_tokens=100, prompt_tokens=1, answer_tokens=1, reasoning=FORMAT
     )
-    assert budget == Budget(tokens=5, deadline_s=1.5, cause=Cause.BUDGET)
+    assert budget == Budget(tokens=5, answer_tokens=1, deadline_s=1.5, cause=Cause.BUDGET)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "total_tokens", "applies", "cause", "longest_answer"),
+    [
+        # 10 of the total are kept for the answer; what the thinking leaves is the answer's, too.
+        (None, 30, 20, Cause.BUDGET, 30),
+        (5, 30, 5, Cause.BUDGET, 30),
+        (25, 30, 20, Cause.BUDGET, 30),
+        # A total that is not enough for an answer is all for it.
+        (None, 4, 0, Cause.BUDGET, 4),
+        (9, 10, 0, Cause.BUDGET, 10),
+        # 100 - 20 prompt - 6 inserted = 74 for both: a greater total changes nothing for the thinking.
+        (16, 100, 16, Cause.BUDGET, 74),
+        (None, 100, 64, Cause.CONTEXT, 74),
+        (None, 74, 64, Cause.BUDGET, 74),
+    ],
+)
+def test_a_total_is_shared(
+    tokens: int | None, total_tokens: int, applies: int, cause: Cause, longest_answer: int
+) -> None:
+    budget = resolve(tokens=tokens, total_tokens=total_tokens)
+    assert (budget.tokens, budget.cause) == (applies, cause)
+    assert budget.answer_limit(0) == longest_answer
+    assert budget.answer_limit(budget.tokens) == longest_answer - applies >= budget.answer_tokens
+
+
+def test_without_a_total_the_answer_has_its_own_limit() -> None:
+    budget = resolve(tokens=30)
+    assert [budget.answer_limit(thinking_tokens) for thinking_tokens in (0, 30)] == [10, 10]
 
 
 def test_a_budget_beyond_the_window_is_refused() -> None:
@@ -108,15 +141,23 @@ def test_refused_with_a_reason_or_all_of_it_fits(
         }
 
 
-@given(tokens=st.none() | sizes, prompt_tokens=st.integers(1, 80), data=st.data())
-def test_no_cut_outgrows_the_window(tokens: int | None, prompt_tokens: int, data: st.DataObject) -> None:
+@given(
+    tokens=st.none() | sizes,
+    total_tokens=st.none() | st.integers(1, 100),
+    prompt_tokens=st.integers(1, 80),
+    data=st.data(),
+)
+def test_no_cut_outgrows_the_window(
+    tokens: int | None, total_tokens: int | None, prompt_tokens: int, data: st.DataObject
+) -> None:
     """Whatever is sampled within the budget, the answer's prompt and the answer fit."""
     try:
-        budget = resolve(tokens=tokens, prompt_tokens=prompt_tokens)
+        budget = resolve(tokens=tokens, prompt_tokens=prompt_tokens, total_tokens=total_tokens)
     except InvalidRequest:
         return
     num_sampled = data.draw(st.integers(0, budget.tokens))
     last = data.draw(st.sampled_from([50, 2, 3]))
     thinking = [50] * (num_sampled - 1) + [last] * min(num_sampled, 1)
     answer_prompt = cut_thinking(thinking, FORMAT, cause=budget.cause).answer_prompt([10] * prompt_tokens)
-    assert len(answer_prompt) + 10 <= WINDOW
+    assert budget.answer_limit(num_sampled) >= 1
+    assert len(answer_prompt) + budget.answer_limit(num_sampled) <= WINDOW

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from typing import Any
 
 import pytest
 from anytime_server import events
+from anytime_server.engine import Delta, GenerationRequest
 from anytime_server.engine.scripted import ScriptedEngine
 from anytime_server.errors import AlreadyAnswering
 from anytime_server.model import Model
@@ -37,8 +39,11 @@ def open_session(scripted: Callable[..., ScriptedEngine], tiny_model: Model) -> 
         request = SessionRequest(
             id="any-1",
             prompt_ids=PROMPT_IDS,
-            budget=Budget(tokens=tokens, deadline_s=deadline_s, cause=cause),
-            answer_tokens=8,
+            budget=Budget(tokens=tokens, answer_tokens=8, deadline_s=deadline_s, cause=cause),
+            thinking_temperature=0.6,
+            thinking_top_p=0.95,
+            answer_temperature=0.0,
+            answer_top_p=1.0,
             seed=seed,
             arrived_at=time.monotonic(),
         )
@@ -182,6 +187,31 @@ async def test_answer_now_while_the_first_token_is_awaited(open_session: Any) ->
     assert (finished(session).stop.cause, finished(session).stop.thinking_tokens) == (Cause.CLIENT, 0)
 
 
+async def test_answer_now_while_the_deadline_cuts(open_session: Any) -> None:
+    """The clock was first, and the engine is not rid of the thinking yet."""
+    session = await open_session(tokens=400, deadline_s=0.05, never_end=True, first_token_s=0.2)
+    engine = session._engine
+    generate, closing = engine.generate, asyncio.Event()
+
+    async def slow_to_close(request: GenerationRequest) -> AsyncGenerator[Delta, None]:
+        async with aclosing(generate(request)) as deltas:
+            try:
+                async for delta in deltas:
+                    yield delta
+            finally:
+                closing.set()
+                await asyncio.sleep(0.05)
+
+    engine.generate = slow_to_close
+    session.start()
+    reading = asyncio.create_task(_collect(session))
+    await closing.wait()
+    with pytest.raises(AlreadyAnswering):
+        session.answer_now()
+    await reading
+    assert finished(session).stop.cause is Cause.DEADLINE
+
+
 async def test_answer_now_after_the_end(open_session: Any) -> None:
     session = await open_session(tokens=3)
     await listen(session)
@@ -190,16 +220,20 @@ async def test_answer_now_after_the_end(open_session: Any) -> None:
 
 
 async def test_deadline_cuts(open_session: Any) -> None:
+    """In time for an answer of 3 tokens that takes 0.75 s."""
     speed = SpeedMeter()
-    speed.record_answer(cut_to_answer_s=0.05, answer_tokens=3)
-    speed.record_decoding(num_tokens=10, seconds=0.05)
+    speed.record_switch(seconds=0.25)
+    speed.record_answer(answer_tokens=3)
+    speed.record_decoding(num_tokens=4, seconds=1.0)
     session = await open_session(
-        tokens=400, deadline_s=0.5, never_end=True, seconds_per_token=0.005, speed=speed
+        tokens=400, deadline_s=2.0, never_end=True, seconds_per_token=0.25, speed=speed
     )
     await listen(session)
     done = finished(session)
     assert done.stop.cause is Cause.DEADLINE
-    assert 0 < done.stop.thinking_tokens < 400
+    # Thinking may go on until 2 - 0.25 - 3 x 0.25 = 1 s.
+    assert 1 <= done.stop.thinking_tokens <= 4
+    assert done.timing.total_s < 2.0
     assert done.answer == "42"
 
 
@@ -235,8 +269,12 @@ async def test_end_of_turn_within_thinking_still_gets_an_answer(open_session: An
 async def test_blank_answer_is_sampled_again(open_session: Any) -> None:
     session = await open_session(tokens=5, fault="blank_answer")
     said = await listen(session)
-    assert finished(session).answer == "42"
+    done = finished(session)
+    assert done.answer == "42"
     assert "".join(event.text for event in said if isinstance(event, events.AnswerDelta)) == "42"
+    [answer] = [event for event in said if isinstance(event, events.AnswerDone)]
+    # A blank and an end of turn, then the answer and an end of turn.
+    assert (answer.answer_tokens, done.usage.answer_tokens) == (3, 2 + 3)
 
 
 async def test_answer_that_stays_blank_is_an_error(open_session: Any) -> None:
@@ -287,6 +325,75 @@ async def test_cancel_tells_the_reader(open_session: Any) -> None:
     assert isinstance(said[-1], events.ErrorEvent)
     assert said[-1].error.code == "cancelled"
     assert num_engine_requests(session) == 0
+
+
+async def test_cancel_before_the_first_step(open_session: Any) -> None:
+    session = await open_session()
+    ended: list[Session] = []
+    session.start(on_end=ended.append)
+    session.cancel()
+    said = await _collect(session)
+    assert [event.type for event in said] == ["started", "error"]
+    assert ended == [session]
+    assert session.phase == "ended"
+
+
+async def test_told_to_end_twice_cleans_up_once_and_whole(open_session: Any) -> None:
+    session = await open_session(tokens=400, never_end=True, seconds_per_token=0.01)
+    engine = session._engine
+    generate, closing, closed = engine.generate, asyncio.Event(), asyncio.Event()
+
+    async def slow_to_close(request: GenerationRequest) -> AsyncGenerator[Delta, None]:
+        async with aclosing(generate(request)) as deltas:
+            try:
+                async for delta in deltas:
+                    yield delta
+            finally:
+                closing.set()
+                await asyncio.sleep(0.05)
+                closed.set()
+
+    engine.generate = slow_to_close
+    session.start()
+    while num_engine_requests(session) == 0:
+        await asyncio.sleep(0.001)
+    session.cancel()
+    await closing.wait()
+    session.abandon()
+    session.cancel("again")
+    with pytest.raises(AlreadyAnswering):
+        session.answer_now()
+    await session.ended()
+    assert closed.is_set()
+    assert str(session.error) == "the session was cancelled"
+
+
+@pytest.mark.parametrize("tokens", [400, 0])
+async def test_an_abort_that_nobody_asked_for_is_an_error(open_session: Any, tokens: int) -> None:
+    session = await open_session(
+        tokens=tokens, never_end=True, seconds_per_token=0.01, answer="a long answer"
+    )
+    session.start()
+    reading = asyncio.create_task(_collect(session))
+    while num_engine_requests(session) == 0:
+        await asyncio.sleep(0.001)
+    [request_id] = session._engine._requests
+    await session._engine.abort(request_id)
+    said = await reading
+    assert isinstance(said[-1], events.ErrorEvent)
+    assert said[-1].error.code == "engine_failed"
+
+
+@pytest.mark.parametrize(("tokens", "num_switches"), [(5, 1), (0, 0)])
+async def test_an_answer_without_thinking_is_no_switch(
+    open_session: Any, tokens: int, num_switches: int
+) -> None:
+    """It computes the whole prompt, which says nothing of what a cut costs."""
+    speed = SpeedMeter()
+    session = await open_session(tokens=tokens, never_end=True, first_token_s=0.05, speed=speed)
+    await listen(session)
+    assert len(speed._switch_s) == num_switches
+    assert (speed.answer_cost_s(0) > 0) == (num_switches > 0)
 
 
 async def test_idle_reader_gets_empty_batches(open_session: Any) -> None:
