@@ -12,7 +12,11 @@ COMMANDS = {
     "serve": ("anytime_server.serve:main", "serve a model over HTTP", "vllm"),
     "ask": ("anytime_client.ask:main", "ask a running server, from the terminal", "server"),
     "train": ("anytime_training.cli:train", "train a model from a recipe", "train"),
-    "evaluate": ("anytime_training.evaluate:main", "measure a checkpoint's accuracy at each budget", "train"),
+    "evaluate": (
+        "anytime_training.evaluate:main",
+        "measure a checkpoint's accuracy at each budget",
+        "train,vllm",
+    ),
 }
 """Name: where it lives, what it does, the extra that brings what it needs."""
 

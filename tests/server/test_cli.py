@@ -97,11 +97,20 @@ def test_help_needs_nothing_but_the_base_install(name: str) -> None:
     assert loaded.isdisjoint(HEAVY)
 
 
-@pytest.mark.parametrize("argv", [("serve", "--prot", "1"), ("ask",), ("ask", "hello", "--budget", "-1")])
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ("serve", "--prot", "1"),
+        ("ask",),
+        ("ask", "hello", "--budget", "-1"),
+        ("ask", "hello", "--budget", "x"),
+    ],
+)
 def test_a_faulty_option_is_told_before_anything_is_loaded(argv: tuple[str, ...]) -> None:
     status, loaded, _, errors = run(*argv)
     assert status == 2
     assert f"anytime {argv[0]}: error: " in errors
+    assert "invalid _" not in errors
     assert loaded.isdisjoint(HEAVY)
 
 

@@ -33,6 +33,21 @@ def test_a_failure_half_way_leaves_the_old_folder(tmp_path: Path) -> None:
         assert not list(partial.iterdir()), "nothing of the failed attempt remains"
 
 
+def test_a_crash_between_the_two_moves_loses_nothing(tmp_path: Path) -> None:
+    target = tmp_path / "checkpoint"
+    with replacing_folder(target) as partial:
+        (partial / "weights").write_text("old")
+    target.rename(tmp_path / "checkpoint.displaced")
+
+    def fail() -> None:
+        with replacing_folder(target):
+            raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        fail()
+    assert (target / "weights").read_text() == "old"
+
+
 def test_state_comes_back(tmp_path: Path) -> None:
     assert load_state(tmp_path) is None
     state = TrainingState(step=3, model={"weight": torch.tensor([1.5])}, optimiser={"state": {}}, seconds=2.5)

@@ -80,14 +80,21 @@ def save_checkpoint(
 def replacing_folder(target: Path) -> Iterator[Path]:
     """An empty folder to fill; it takes the place of `target` when all went well.
 
-    `target` is at no time half of the old and half of the new.
+    `target` is at no time half of the old and half of the new. One that was left aside by a
+    crash between the two moves is put back first.
     """
     partial = target.with_name(target.name + ".partial")
     displaced = target.with_name(target.name + ".displaced")
+    if displaced.exists() and not target.exists():
+        displaced.rename(target)
     for leftover in (partial, displaced):
         shutil.rmtree(leftover, ignore_errors=True)
     partial.mkdir(parents=True)
     yield partial
+    for path in partial.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
     if target.exists():
         target.rename(displaced)
     partial.rename(target)

@@ -9,6 +9,7 @@ import argparse
 import json
 import os
 import platform
+import shlex
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -51,7 +52,8 @@ def train(argv: Sequence[str]) -> int:
             recipe, out, resume=arguments.resume, versions=versions, should_stop=lambda: bool(interrupted)
         )
     if not done:
-        print(f"stopped and saved; go on with --resume --out {out}", file=sys.stderr)
+        again = shlex.join(["anytime", "train", *argv, *([] if arguments.resume else ["--resume"])])
+        print(f"stopped and saved; go on with: {again}", file=sys.stderr)
         return INTERRUPTED
     print(f"the checkpoint is in {out / 'checkpoint'}", file=sys.stderr)
     return 0

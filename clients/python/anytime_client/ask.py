@@ -26,16 +26,21 @@ def _parser() -> argparse.ArgumentParser:
         description="Ask a running server. Ctrl-C while it thinks means: answer now; again: give up.",
     )
     parser.add_argument("prompt", help="the question; - reads it from standard input")
-    parser.add_argument("--budget", type=_tokens, help="the most thinking tokens")
-    parser.add_argument("--deadline-ms", type=_tokens, help="milliseconds by which the whole answer is due")
+    parser.add_argument("--budget", type=_whole_number, help="the most thinking tokens")
+    parser.add_argument(
+        "--deadline-ms", type=_whole_number, help="milliseconds by which the whole answer is due"
+    )
     parser.add_argument("--seed", type=int, help="makes the request repeatable")
     parser.add_argument("--url", default="http://127.0.0.1:8000", help="the server (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="print the events as lines of JSON instead")
     return parser
 
 
-def _tokens(text: str) -> int:
-    number = int(text)
+def _whole_number(text: str) -> int:
+    try:
+        number = int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a whole number, not {text!r}") from None
     if number < 0:
         raise argparse.ArgumentTypeError("must not be negative")
     return number

@@ -48,7 +48,9 @@ def test_splits_share_no_content() -> None:
 def test_split_follows_content_and_keeps_a_tenth() -> None:
     splits = Counter(split_of(f"{number}") for number in range(20_000))
     assert 0.09 < splits["test"] / 20_000 < 0.11
-    assert [split_of("7-3x2+5"), split_of("0+0+0+0")] == [split_of("7-3x2+5"), split_of("0+0+0+0")]
+    # The same on every machine, or what was trained on there is held out here.
+    assert [number for number in range(10) if split_of(f"2+{number}") == "test"] == [7]
+    assert [number for number in range(10) if split_of(f"4+{number}") == "test"] == [3]
 
 
 def test_sampled_problems_are_of_the_split_asked_for() -> None:
