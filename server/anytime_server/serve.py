@@ -24,6 +24,7 @@ from anytime_server.settings import ServeSettings, load_settings
 if TYPE_CHECKING:
     from anytime_server.engine import Engine
     from anytime_server.model import Model
+    from anytime_server.service import Service
 
 LAST_WORDS_S = 5
 """Seconds, after the drain, in which cancelled sessions get to tell their clients."""
@@ -84,10 +85,15 @@ def _serve(settings: ServeSettings) -> int:
     )
 
     class DrainingServer(uvicorn.Server):
+        times_told = 0
+
         def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-            drain = partial(service.drain, grace_s=settings.drain_s)
-            asyncio.get_running_loop().call_soon_threadsafe(drain)
-            super().handle_exit(sig, frame)
+            self.times_told += 1
+            if self.times_told <= 2:
+                drain = partial(_drain, service, settings.drain_s if self.times_told == 1 else 0)
+                asyncio.get_running_loop().call_soon_threadsafe(drain)
+            if self.times_told != 2:
+                super().handle_exit(sig, frame)
 
     server = DrainingServer(config)
     # Once it has shut down, uvicorn raises the signal that told it to: being told is no failure.
@@ -98,9 +104,20 @@ def _serve(settings: ServeSettings) -> int:
     return 0
 
 
+def _drain(service: Service, grace_s: float) -> None:
+    if service.num_sessions and grace_s:
+        print(
+            f"Stopping: {service.num_sessions} requests under way get {grace_s:g} s. Again to end them now.",
+            flush=True,
+        )
+    service.drain(grace_s=grace_s)
+
+
 def _listen(host: str, port: int) -> socket.socket:
     try:
         listener = socket.create_server((host, port), backlog=2048)
+    except socket.gaierror as error:
+        raise UnusableOption(f"--host: cannot find {host}: {error.strerror}") from error
     except OSError as error:
         raise UnusableOption(f"--port: cannot listen on {host}:{port}: {error.strerror}") from error
     # A forked engine must not hold the port when the server is gone.

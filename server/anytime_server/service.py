@@ -94,9 +94,8 @@ class Service:
 
     def drain(self, *, grace_s: float) -> None:
         """Take no more requests; those under way get `grace_s` seconds to end by themselves."""
-        if self.state not in ("draining", "stopped"):
-            self.state = "draining"
-            asyncio.get_running_loop().call_later(grace_s, self._cancel_all)
+        self.state = "draining"
+        asyncio.get_running_loop().call_later(grace_s, self._cancel_all)
 
     async def stop(self) -> None:
         """Cancel what is still under way and free the engine."""
@@ -107,7 +106,7 @@ class Service:
     def _cancel_all(self) -> list[Session]:
         sessions = list(self._sessions.values())
         for session in sessions:
-            session.cancel("the server stops")
+            session.cancel(Unavailable("the server stops"))
         return sessions
 
     @property
@@ -213,6 +212,11 @@ class Service:
             await session.ended()
             if session.error is not None:
                 raise session.error
+
+    @property
+    def num_sessions(self) -> int:
+        """Sessions under way, waiting or running."""
+        return len(self._sessions)
 
     def _num_running(self) -> int:
         return len(self._sessions) - self._num_waiting()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
 import signal
 import sys
 import threading
@@ -32,7 +33,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--seed", type=int, help="makes the request repeatable")
     parser.add_argument("--url", default="http://127.0.0.1:8000", help="the server (default: %(default)s)")
-    parser.add_argument("--json", action="store_true", help="print the events as lines of JSON instead")
+    shown = parser.add_mutually_exclusive_group()
+    shown.add_argument("--answer-only", action="store_true", help="print the answer and nothing else")
+    shown.add_argument("--json", action="store_true", help="print the events as lines of JSON instead")
     return parser
 
 
@@ -48,8 +51,13 @@ def _whole_number(text: str) -> int:
 
 def main(argv: Sequence[str]) -> int:
     """Run the command. Returns the exit status: 0, 1 after an error, 130 if given up."""
-    arguments = _parser().parse_args(argv)
-    prompt = sys.stdin.read() if arguments.prompt == "-" else arguments.prompt
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    try:
+        prompt = sys.stdin.read() if arguments.prompt == "-" else arguments.prompt
+        prompt.encode()
+    except UnicodeError:
+        parser.error("the prompt is not text in UTF-8")
     budget = {"tokens": arguments.budget, "deadline_ms": arguments.deadline_ms}
     fields: dict[str, Any] = {} if arguments.seed is None else {"thinking": {"seed": arguments.seed}}
 
@@ -57,7 +65,9 @@ def main(argv: Sequence[str]) -> int:
 
     try:
         with Client(arguments.url) as client:
-            show = _JsonView() if arguments.json else _TerminalView()
+            show = (
+                _JsonView() if arguments.json else _AnswerView() if arguments.answer_only else _TerminalView()
+            )
             answer_on_interrupt = _AnswerOnInterrupt(client)
             given = {name: value for name, value in budget.items() if value is not None}
             for event in client.think(prompt, budget=given or None, **fields):
@@ -69,6 +79,12 @@ def main(argv: Sequence[str]) -> int:
     except KeyboardInterrupt:
         print(file=sys.stderr)
         return INTERRUPTED
+    except OSError as error:
+        # Whoever read the output has gone, or it cannot be written; so cannot what is still held back.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            print(f"anytime ask: cannot write the output: {error.strerror}", file=sys.stderr)
+        return 1
     return 0
 
 
@@ -103,6 +119,14 @@ class _AnswerOnInterrupt:
 class _JsonView:
     def event(self, event: dict[str, Any]) -> None:
         print(json.dumps(event, ensure_ascii=False), flush=True)
+
+
+class _AnswerView:
+    def event(self, event: dict[str, Any]) -> None:
+        if event["type"] == "answer.delta":
+            print(event["text"], end="", flush=True)
+        elif event["type"] == "done":
+            print(flush=True)
 
 
 class _TerminalView:

@@ -15,6 +15,14 @@ from anytime_client.errors import RequestRefused, ServerUnreachable, SessionFail
 CONNECT_TIMEOUT_S = 5.0
 SILENCE_TIMEOUT_S = 60.0
 """The server sends a comment every few seconds; longer silence means that it is gone."""
+RELIED_ON = {
+    "started": ("id",),
+    "thinking": ("text",),
+    "answer.started": ("at_tokens",),
+    "answer.delta": ("text",),
+    "done": ("stop", "timing"),
+}
+"""Fields that an event of a type must have."""
 
 
 class Client:
@@ -26,10 +34,16 @@ class Client:
     """
 
     def __init__(self, url: str = "http://127.0.0.1:8000") -> None:
+        """
+        Raises:
+            ServerUnreachable: `url` is none.
+        """
         self.url = url.rstrip("/")
-        self._http = httpx2.Client(
-            base_url=self.url, timeout=httpx2.Timeout(SILENCE_TIMEOUT_S, connect=CONNECT_TIMEOUT_S)
-        )
+        timeout = httpx2.Timeout(SILENCE_TIMEOUT_S, connect=CONNECT_TIMEOUT_S)
+        try:
+            self._http = httpx2.Client(base_url=self.url, timeout=timeout)
+        except httpx2.InvalidURL as error:
+            raise ServerUnreachable(f"{url!r} is no address: {error}") from error
 
     def __enter__(self) -> Client:
         return self
@@ -66,13 +80,11 @@ class Client:
                     response.read()
                     raise RequestRefused(_error_message(response))
                 for raw in sse.decode(sse.lines(response.iter_text())):
-                    try:
-                        event = json.loads(raw.data)
-                        failure = event["error"]["message"] if raw.event == "error" else None
-                    except (ValueError, KeyError, TypeError) as error:
-                        raise StreamInterrupted(f"{self.url} sent what is no event: {raw.data!r}") from error
-                    if failure is not None:
-                        raise SessionFailed(failure)
+                    event = _event(raw)
+                    if event is None:
+                        raise StreamInterrupted(f"{self.url} sent what is no event: {raw.data[:200]!r}")
+                    if raw.event == "error":
+                        raise SessionFailed(event["error"]["message"])
                     yield event
                     if raw.event == "done":
                         return
@@ -80,7 +92,7 @@ class Client:
             raise ServerUnreachable(
                 f"no server answers at {self.url}; start one with: anytime serve"
             ) from error
-        except httpx2.TransportError as error:
+        except httpx2.RequestError as error:
             raise StreamInterrupted(f"the connection to {self.url} broke: {error}") from error
         raise StreamInterrupted("the stream ended before the answer was done")
 
@@ -88,13 +100,27 @@ class Client:
         """Stop the thinking of a session; False if it was answering already or had ended."""
         try:
             response = self._http.post(f"/v1/anytime/{session_id}/answer")
-        except httpx2.TransportError as error:
+        except httpx2.RequestError as error:
             raise ServerUnreachable(f"no server answers at {self.url}") from error
         if response.status_code in (404, 409):
             return False
         if response.is_error:
             raise RequestRefused(_error_message(response))
         return True
+
+
+def _event(raw: sse.ServerSentEvent) -> dict[str, Any] | None:
+    """What was sent, if it is an event and has what everyone relies on."""
+    try:
+        event = json.loads(raw.data)
+    except ValueError:
+        return None
+    if not isinstance(event, dict) or event.get("type") != raw.event:
+        return None
+    if raw.event == "error":
+        error = event.get("error")
+        return event if isinstance(error, dict) and "message" in error else None
+    return event if all(field in event for field in RELIED_ON.get(raw.event, ())) else None
 
 
 def _error_message(response: httpx2.Response) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -12,8 +11,6 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from anytime_server.errors import AnytimeError, BodyTooLarge, InvalidRequest
-
-logger = logging.getLogger(__name__)
 
 ErrorResponse = Callable[[AnytimeError], JSONResponse]
 SHOWN_FAULTS = 5
@@ -56,9 +53,8 @@ def install(app: FastAPI, dialects: Mapping[str, ErrorResponse], default: ErrorR
         response.headers.update(error.headers or {})
         return response
 
-    @app.exception_handler(Exception)
+    @app.exception_handler(Exception)  # the server logs it
     async def _unexpected(request: Request, error: Exception) -> JSONResponse:
-        logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
         return respond(request, AnytimeError("an unexpected error; the server's log has it"))
 
 
@@ -78,8 +74,8 @@ def _tell(fault: Mapping[str, Any]) -> tuple[str, str]:
             return "body", f"not valid JSON: {fault['ctx']['error']} at character {fault['loc'][-1]}"
         case "extra_forbidden":
             return ".".join(location), "unknown field"
-        case "missing" if not location:
-            return "body", "a JSON object is required"
+        case "missing" | "model_attributes_type" if not location:
+            return "body", "must be a JSON object, sent with Content-Type: application/json"
     message = _printable(str(fault["msg"])).removeprefix("Value error, ")
     return ".".join(location) or "body", message[:1].lower() + message[1:]
 

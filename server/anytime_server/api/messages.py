@@ -71,7 +71,7 @@ class Message(Fields):
 class Conversation(Fields):
     """What every dialect's request has: a model and messages."""
 
-    messages: list[Message] = Field(min_length=1)
+    messages: list[Message] = Field(min_length=1, max_length=4096)
     """The conversation, ending with what is to be answered."""
 
     def turns(self) -> list[dict[str, str]]:

@@ -41,6 +41,7 @@ NOT_SERVED = {
     "top_k": (None, -1, 0),
     "min_p": (None, 0),
     "verbosity": (None, "medium"),
+    "modalities": (None, ["text"]),
 }
 """Fields of OpenAI's that this version cannot honour, with the values that ask for nothing."""
 
@@ -101,6 +102,7 @@ class ChatRequest(Conversation, BudgetAliases):
     top_k: Any = None
     min_p: Any = None
     verbosity: Any = None
+    modalities: Any = None
 
     @property
     def shows_thinking(self) -> bool:

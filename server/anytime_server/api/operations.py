@@ -33,11 +33,13 @@ def router(service: Service) -> APIRouter:
             "anytime": model.manifest.model_dump(mode="json"),
         }
 
+    @routes.head("/health", include_in_schema=False)
     @routes.get("/health")
     async def health() -> dict[str, str]:
         """The process is alive."""
         return {"status": "alive"}
 
+    @routes.head("/ready", include_in_schema=False)
     @routes.get("/ready")
     async def ready() -> JSONResponse:
         """Requests are taken: 200, else 503 and why."""

@@ -55,6 +55,7 @@ class VllmEngine(Engine):
         self._building: asyncio.Future[None] | None = None
         self._sampling_params: type[SamplingParams] | None = None
         self._window_tokens = 0
+        self._shortest_prompt = 1
         self._requests: set[str] = set()
 
     @property
@@ -121,6 +122,8 @@ class VllmEngine(Engine):
         # fails if left to the interpreter's exit.
         self._llm = AsyncLLM.from_vllm_config(config, disable_log_stats=True)
         self._window_tokens = config.model_config.max_model_len
+        # Fewer are an illegal instruction in the attention of vLLM 0.32's CPU build, and its end.
+        self._shortest_prompt = 5 if on_cpu else 1
 
     async def stop(self) -> None:
         if self._building is not None:
@@ -143,6 +146,8 @@ class VllmEngine(Engine):
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[Delta, None]:
         if self._llm is None or self._sampling_params is None:
             raise EngineDead("the engine is not running")
+        if len(request.prompt_ids) < self._shortest_prompt:
+            raise EngineFailed(f"the engine takes no prompt of fewer than {self._shortest_prompt} tokens")
         from vllm.inputs.engine import tokens_input
         from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 

@@ -56,7 +56,7 @@ class Session:
         self._thinking = Thinking(request, engine=engine, model=model, speed=speed, say=self._say)
         self._task: asyncio.Task[events.Done] | None = None
         self._told_to_end = False
-        self._cancelled_because: str | None = None
+        self._cancelled_by: AnytimeError | None = None
         self._on_end: Callable[[Session], None] = lambda session: None
         self._over = asyncio.Event()
         self._unread: list[events.Event] = []
@@ -84,10 +84,14 @@ class Session:
         self._thinking.cut()
         return len(self._thinking.token_ids)
 
-    def cancel(self, reason: str = "the session was cancelled") -> None:
-        """End with an error event, which tells readers; nothing happens if it has ended."""
+    def cancel(self, error: AnytimeError | None = None) -> None:
+        """End with an error event, which tells readers; nothing happens if it has ended.
+
+        Args:
+            error: what they are told, if not that it was cancelled.
+        """
         if not self._told_to_end:
-            self._cancelled_because = reason
+            self._cancelled_by = error or SessionCancelled("the session was cancelled")
         self.abandon()
 
     def abandon(self) -> None:
@@ -136,8 +140,7 @@ class Session:
     def _end(self, task: asyncio.Task[events.Done]) -> None:
         """The task is over: say exactly one of `done` and `error`, unless nobody listens."""
         if task.cancelled():
-            if self._cancelled_because is not None:
-                self.error = SessionCancelled(self._cancelled_because)
+            self.error = self._cancelled_by
         elif (error := task.exception()) is None:
             self.done = task.result()
         elif isinstance(error, AnytimeError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import signal
 import subprocess
 import sys
@@ -25,6 +26,65 @@ def test_it_prints_thinking_and_answer_and_how_it_went(server: Any, recording_do
     done = ask("7-3", "--url", server.url)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == "6,9-6+\nx = 42 €\n[6 of 6 thinking tokens, stopped by budget, 11.01 s]\n"
+
+
+def test_it_prints_the_answer_only(server: Any, recording_done: bytes) -> None:
+    server.reply(THINK, recording_done)
+    done = ask("7-3", "--url", server.url, "--answer-only")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "x = 42 €\n", "")
+
+
+@pytest.mark.parametrize("argv", [[b"7\xff"], [b"-"]])
+def test_a_prompt_that_is_no_text(argv: list[bytes]) -> None:
+    done = subprocess.run([*ASK, *argv], input=b"7\xff", capture_output=True, check=False, timeout=60)
+    assert done.returncode == 2
+    assert done.stderr.endswith(b"error: the prompt is not text in UTF-8\n")
+
+
+def test_an_address_that_is_none() -> None:
+    done = ask("7-3", "--url", "http://[::1")
+    assert done.returncode == 1
+    assert done.stderr.startswith("anytime ask: 'http://[::1' is no address")
+
+
+def test_whoever_reads_the_output_may_go(server: Any, recording_done: bytes) -> None:
+    server.reply(THINK, recording_done)
+    command = " ".join(shlex.quote(part) for part in [*ASK, "7-3", "--url", server.url, "--json"])
+    done = subprocess.run(
+        ["bash", "-c", f"{command} | true; exit ${{PIPESTATUS[0]}}"],
+        capture_output=True,
+        check=False,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (1, b"")
+
+
+def test_output_that_cannot_be_written(server: Any, recording_done: bytes) -> None:
+    server.reply(THINK, recording_done)
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [*ASK, "7-3", "--url", server.url], stdout=full, stderr=subprocess.PIPE, check=False, timeout=60
+        )
+    assert done.returncode == 1
+    assert done.stderr == b"anytime ask: cannot write the output: No space left on device\n"
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"data: {}\n\n",
+        b"data: [1]\n\n",
+        b'data: {"choices": []}\n\n',
+        b'event: thinking\ndata: {"type": "thinking"}\n\n',
+        b'event: error\ndata: {"type": "error", "error": "no"}\n\n',
+    ],
+)
+def test_a_server_that_is_none_of_ours(server: Any, sent: bytes) -> None:
+    server.reply(THINK, sent)
+    done = ask("7-3", "--url", server.url)
+    assert done.returncode == 1
+    assert "sent what is no event" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
 
 
 def test_it_prints_the_events_as_they_are(server: Any, recording_done: bytes) -> None:

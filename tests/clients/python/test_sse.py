@@ -80,12 +80,13 @@ def test_only_the_standards_line_ends_end_a_line(server: Any, character: str) ->
     from anytime_client.client import Client
 
     text = f"one{character}two"
-    event = json.dumps({"type": "done", "answer": text}, ensure_ascii=False)
+    done = {"type": "done", "answer": text, "stop": {}, "timing": {}}
+    event = json.dumps(done, ensure_ascii=False)
     if character < " ":  # JSON has these escaped
         assert character not in event
     server.reply("/v1/anytime", f"event: done\ndata: {event}\n\n".encode())
     with Client(server.url) as client:
-        assert list(client.think("hello")) == [{"type": "done", "answer": text}]
+        assert list(client.think("hello")) == [done]
 
 
 def test_a_recording_reads_the_same_at_every_byte_split(recording_done: bytes) -> None:

@@ -103,6 +103,22 @@ async def test_huge_body(served: Any, path: str) -> None:
     assert (await server.think(budget=3))["answer"] == "42"
 
 
+@pytest.mark.parametrize("content_type", [None, "text/plain", "application/x-www-form-urlencoded"])
+async def test_a_body_that_is_not_declared_as_json(served: Any, content_type: str | None) -> None:
+    """What curl sends without -H."""
+    server = await served()
+    headers = {} if content_type is None else {"content-type": content_type}
+    response = await server.http.post("/v1/anytime", content=json.dumps(QUESTION), headers=headers)
+    assert response.status_code == 422
+    assert "Content-Type: application/json" in response.json()["error"]["message"]
+
+
+async def test_more_messages_than_any_conversation_has(served: Any) -> None:
+    server = await served()
+    response = await server.http.post("/v1/anytime", json={"messages": [{}] * 50_000})
+    assert (response.status_code, response.json()["error"]["field"]) == (422, "messages")
+
+
 async def test_deeply_nested_body(served: Any) -> None:
     server = await served()
     response = await server.http.post("/v1/anytime", content=b"[" * 100_000, headers=JSON)

@@ -12,6 +12,8 @@ async def test_ready_and_version(served: Any) -> None:
     server = await served()
     assert (await server.http.get("/health")).json() == {"status": "alive"}
     assert (await server.http.get("/ready")).status_code == 200
+    for path in ("/health", "/ready"):  # some load balancers ask so
+        assert (await server.http.head(path)).status_code == 200
     versions = (await server.http.get("/version")).json()
     assert versions["version"] == __version__
     assert versions["fastapi"].startswith("0.136")

@@ -11,6 +11,7 @@ from uuid import uuid4
 import pytest
 from anytime_server.engine import Delta, Engine, GenerationRequest, Sampling
 from anytime_server.engine.scripted import Script, ScriptedEngine
+from anytime_server.errors import EngineFailed
 from anytime_server.model import Model
 
 PROMPT = list(range(40, 110))
@@ -179,6 +180,17 @@ async def test_many_long_seeded_prompts_at_once(engine: Engine, request_of: Any)
         )
     )
     assert all(1 <= len(tokens(deltas)) <= 2 for deltas in results)
+    assert engine.alive
+
+
+@pytest.mark.parametrize("length", [1, 4, 5])
+async def test_a_tiny_prompt_is_continued_or_refused(engine: Engine, request_of: Any, length: int) -> None:
+    """And never the engine's end."""
+    try:
+        deltas = await run(engine, request_of(prompt_ids=PROMPT[:length], max_tokens=3))
+        assert 1 <= len(tokens(deltas)) <= 3
+    except EngineFailed:
+        assert length < 5
     assert engine.alive
 
 

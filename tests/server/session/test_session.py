@@ -12,7 +12,7 @@ import pytest
 from anytime_server import events
 from anytime_server.engine import Delta, GenerationRequest
 from anytime_server.engine.scripted import ScriptedEngine
-from anytime_server.errors import AlreadyAnswering
+from anytime_server.errors import AlreadyAnswering, Unavailable
 from anytime_server.model import Model
 from anytime_server.reasoning import Budget, Cause
 from anytime_server.session import Session, SessionRequest
@@ -360,7 +360,7 @@ async def test_told_to_end_twice_cleans_up_once_and_whole(open_session: Any) -> 
     session.cancel()
     await closing.wait()
     session.abandon()
-    session.cancel("again")
+    session.cancel(Unavailable("again"))
     with pytest.raises(AlreadyAnswering):
         session.answer_now()
     await session.ended()
