@@ -52,6 +52,23 @@ def test_nothing_heavy_is_imported_before_a_recipe_is_known_to_be_good(tmp_path:
     assert finished.returncode == 0, finished.stderr
 
 
+def test_a_folder_that_cannot_be_one_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(MINIMAL)
+    for out in (recipe, recipe / "below", Path("/proc/x")):
+        assert train([str(recipe), "--out", str(out)]) == 2
+        assert f"{out} cannot be the folder of a run" in capsys.readouterr().err
+
+
+def test_a_damaged_folder_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(MINIMAL)
+    for text in ("{", "[]"):
+        (tmp_path / "recipe.json").write_text(text)
+        assert train([str(recipe), "--resume", "--out", str(tmp_path)]) == 2
+        assert "recipe.json is damaged" in capsys.readouterr().err
+
+
 def test_resuming_nothing_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     recipe = tmp_path / "recipe.toml"
     recipe.write_text(MINIMAL)

@@ -4,7 +4,8 @@ import re
 from pathlib import Path
 
 import pytest
-from anytime_training.config import RecipeError, load_recipe
+from anytime_training.config import load_recipe
+from anytime_training.errors import RecipeError
 
 RECIPES = sorted((Path(__file__).parents[2] / "training" / "recipes").glob("*.toml"))
 MINIMAL = 'kind = "warmstart"\nname = "tiny"\nsteps = 3\n'
@@ -35,6 +36,10 @@ def test_every_shipped_recipe_parses(path: Path) -> None:
         (MINIMAL + "[examples]\ncut_share = 1.5\n", "examples.cut_share"),
         (MINIMAL + "[task]\nmin_operands = 9\nmax_operands = 4\n", "min_operands"),
         (MINIMAL + "[traces]\nterse_weight = 0\nwordy_weight = 0\nrecheck_weight = 0\n", "traces"),
+        (MINIMAL + "[reasoning]\nbudgets = [8, 4]\n", "reasoning"),
+        (MINIMAL + "[optimiser]\nbeta1 = 1.0\n", "optimiser.beta1"),
+        (MINIMAL + "[optimiser]\nlearning_rate = inf\n", "optimiser.learning_rate"),
+        (MINIMAL + "seed = 99999999999999999999999\n", "seed"),
         ('kind = "warmstart"\nname = "tiny"\n', "steps"),
         ('name = "tiny"\nsteps = 3\n', "kind"),
         ('kind = "dance"\nname = "tiny"\nsteps = 3\n', "kind"),

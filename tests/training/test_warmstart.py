@@ -152,6 +152,30 @@ def test_killed_and_resumed_it_goes_on_exactly(recipe: Path, finished: Path, tmp
     assert metrics_of(out) == metrics_of(finished)
 
 
+@pytest.mark.parametrize(
+    ("fault", "status", "told"),
+    [
+        ("[model]\nwindow_tokens = 16", 2, "model.window_tokens: too few; an example has"),
+        ("[reasoning]\nanswer_lead_in = '</think>'", 1, "think"),
+        ("[optimiser]\nlearning_rate = 1e30", 1, "the loss of step"),
+    ],
+)
+def test_a_run_that_fails_says_why_and_can_be_begun_again(
+    recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], fault: str, status: int, told: str
+) -> None:
+    table, _, setting = fault.partition("\n")
+    good = recipe.read_text().replace("save_every_s = 0\n", "")
+    faulty = good.replace(table, f"{table}\n{setting}") if table in good else f"{good}{fault}\n"
+    path, out = tmp_path / "tiny.toml", tmp_path / "run"
+    path.write_text(faulty)
+    assert train([str(path), "--out", str(out)]) == status
+    complaint = capsys.readouterr().err.splitlines()[-1]
+    assert complaint.startswith("anytime train: ")
+    assert told in complaint
+    path.write_text(good)
+    assert train([str(path), "--out", str(out), "--steps", "1"]) == 0
+
+
 def test_a_finished_run_is_not_overwritten(
     recipe: Path, finished: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -18,13 +18,12 @@ import torch
 from anytime_server.reasoning import Manifest
 from safetensors.torch import save_file
 
+from anytime_training.run import STATE_NAME
+
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase, Qwen3ForCausalLM
 
-STATE_NAME = "training_state.pt"
 WEIGHTS_NAME = "model.safetensors"
-CHECKPOINT_NAME = "checkpoint"
-TOKENIZER_NAME = "tokenizer"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

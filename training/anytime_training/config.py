@@ -23,19 +23,17 @@ from pydantic import (
     model_validator,
 )
 
+from anytime_training.errors import RecipeError
+
 ENVIRONMENT_PREFIX = "ANYTIME_TRAIN_"
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
-class RecipeError(ValueError):
-    """A recipe that cannot be read or does not hold together; the message names the key."""
-
-
 class Section(BaseModel):
     """A table of a recipe: unknown keys are refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
 
 class ModelConfig(Section):
@@ -84,7 +82,13 @@ class ReasoningConfig(Section):
     answer_tokens: PositiveInt = 8
     """Room for an answer."""
     budgets: list[PositiveInt] = [8, 16, 32, 64, 96]
-    """Budgets that evaluation measures at."""
+    """Budgets that evaluation measures at, ascending."""
+
+    @model_validator(mode="after")
+    def _budgets_ascend(self) -> ReasoningConfig:
+        if not self.budgets or self.budgets != sorted(set(self.budgets)):
+            raise ValueError("budgets must ascend strictly, and there must be one")
+        return self
 
 
 class TaskConfig(Section):
@@ -165,9 +169,9 @@ class OptimiserConfig(Section):
     """Steps over which it rises."""
     weight_decay: NonNegativeFloat = 0.05
     """On matrices; vectors are not decayed."""
-    beta1: Share = 0.9
+    beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
     """Decay of the mean of gradients."""
-    beta2: Share = 0.98
+    beta2: Annotated[float, Field(ge=0, lt=1)] = 0.98
     """Decay of the mean of their squares."""
     max_grad_norm: PositiveFloat = 1.0
     """Gradients longer than this are shortened to it."""
@@ -180,7 +184,7 @@ class WarmstartRecipe(Section):
     """Which trainer the recipe is for."""
     name: str = Field(min_length=1)
     """What the checkpoint calls itself."""
-    seed: int = 0
+    seed: int = Field(default=0, ge=0, lt=2**63)
     """Of the weights and of the data."""
     steps: PositiveInt
     """Optimiser steps."""

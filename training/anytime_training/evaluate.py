@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from anytime_server.errors import AnytimeError
-from anytime_server.reasoning import AccuracyPoint, Manifest
+from anytime_server.reasoning import PRESETS, AccuracyPoint, Manifest
 
 if TYPE_CHECKING:
     from anytime_server.service import Service
@@ -130,6 +130,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--budgets", type=_budgets, metavar="N,N,...", help="instead of those in the manifest"
     )
+    parser.add_argument(
+        "--reasoning-preset", choices=PRESETS, help="family whose way to think a checkpoint follows"
+    )
     parser.add_argument("--json", action="store_true", help="print one line of JSON instead of a table")
     parser.add_argument(
         "--plot", type=_plot_file, metavar="FILE", help="also draw the curve there (.svg, .png or .pdf)"
@@ -190,7 +193,7 @@ async def _evaluate(arguments: argparse.Namespace) -> None:
     from anytime_training.tasks import ChainTask
 
     folder: Path = arguments.checkpoint or BUNDLED_MODEL
-    model = Model.load(folder)
+    model = Model.load(folder, preset=arguments.reasoning_preset)
     budgets: list[int] = arguments.budgets or model.manifest.budgets
     if not budgets:
         raise AnytimeError(f"{folder} names no budgets; give --budgets")

@@ -11,6 +11,7 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from itertools import zip_longest
 from pathlib import Path
 
@@ -20,8 +21,6 @@ from anytime_server.reasoning import Manifest, ReasoningFormat, ReasoningTexts
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, Qwen3ForCausalLM
 
 from anytime_training.checkpoint import (
-    CHECKPOINT_NAME,
-    TOKENIZER_NAME,
     TrainingState,
     load_state,
     replacing_folder,
@@ -29,9 +28,11 @@ from anytime_training.checkpoint import (
     save_state,
 )
 from anytime_training.config import OptimiserConfig, WarmstartRecipe
+from anytime_training.errors import RecipeError, TrainingFailed
 from anytime_training.examples import Example, ExampleSource, Part
 from anytime_training.model import build_model, label_logits
 from anytime_training.progress import MetricsFile, ProgressReport
+from anytime_training.run import CHECKPOINT_NAME, TOKENIZER_NAME
 from anytime_training.tasks import ChainTask
 from anytime_training.tasks.traces import TraceMix
 from anytime_training.tokenizer import THINK_END, THINK_START, TokenizerView, build_tokenizer
@@ -54,6 +55,11 @@ def train_warmstart(
 
     Returns:
         Whether all steps are done.
+
+    Raises:
+        RecipeError: examples do not fit into the model.
+        UnusableModel: the reasoning texts cannot be told apart from each other.
+        TrainingFailed: the loss is not a number.
     """
     torch.set_num_threads(recipe.threads)
     state = load_state(out) if resume else None
@@ -93,43 +99,48 @@ def train_warmstart(
             ),
         )
 
-    for batch in _batches(source, recipe, from_step=step):
-        ids_BT, parts_BT = pad_batch(batch, pad_id=pad_id)
-        learning_rate = learning_rate_at(step, steps=recipe.steps, config=recipe.optimiser)
-        for group in optimiser.param_groups:
-            group["lr"] = learning_rate
-        with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bf16):
-            logits_NV, targets_N = label_logits(model, ids_BT, parts_BT != Part.CONTEXT)
-        losses_N = F.cross_entropy(logits_NV.float(), targets_N, reduction="none")
-        is_answer_N = parts_BT[:, 1:][parts_BT[:, 1:] != Part.CONTEXT] == Part.ANSWER
-        loss = weighted_loss(losses_N, is_answer_N, answer_weight=recipe.examples.answer_weight)
-        optimiser.zero_grad()
-        loss.backward()
-        grad_norm = torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.optimiser.max_grad_norm)
-        optimiser.step()
+    with closing(metrics), closing(progress):
+        for batch in _batches(source, recipe, from_step=step):
+            ids_BT, parts_BT = pad_batch(batch, pad_id=pad_id)
+            if ids_BT.shape[1] > recipe.model.window_tokens:
+                raise RecipeError(f"model.window_tokens: too few; an example has {ids_BT.shape[1]} tokens")
+            learning_rate = learning_rate_at(step, steps=recipe.steps, config=recipe.optimiser)
+            for group in optimiser.param_groups:
+                group["lr"] = learning_rate
+            with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bf16):
+                logits_NV, targets_N = label_logits(model, ids_BT, parts_BT != Part.CONTEXT)
+            losses_N = F.cross_entropy(logits_NV.float(), targets_N, reduction="none")
+            is_answer_N = parts_BT[:, 1:][parts_BT[:, 1:] != Part.CONTEXT] == Part.ANSWER
+            loss = weighted_loss(losses_N, is_answer_N, answer_weight=recipe.examples.answer_weight)
+            if not loss.isfinite():
+                raise TrainingFailed(
+                    f"the loss of step {step} is {loss.item()}; a lower learning rate may help"
+                )
+            optimiser.zero_grad()
+            loss.backward()
+            grad_norm = torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.optimiser.max_grad_norm)
+            optimiser.step()
 
-        metrics.write(
-            {
-                "step": step,
-                "loss": loss.item(),
-                "thinking_loss": losses_N[~is_answer_N].mean().item(),
-                "answer_loss": losses_N[is_answer_N].mean().item(),
-                "learning_rate": learning_rate,
-                "grad_norm": grad_norm.item(),
-                "tokens": ids_BT.numel(),
-                "seconds": round(seconds_before + time.monotonic() - started, 3),
-            }
-        )
-        step += 1
-        progress.step(step, f"loss {loss.item():.3f}")
-        is_stopping = should_stop()
-        if step == recipe.steps or is_stopping or time.monotonic() - saved >= recipe.save_every_s:
-            save()
-            saved = time.monotonic()
-        if is_stopping:
-            break
-    metrics.close()
-    progress.close()
+            metrics.write(
+                {
+                    "step": step,
+                    "loss": loss.item(),
+                    "thinking_loss": losses_N[~is_answer_N].mean().item(),
+                    "answer_loss": losses_N[is_answer_N].mean().item(),
+                    "learning_rate": learning_rate,
+                    "grad_norm": grad_norm.item(),
+                    "tokens": ids_BT.numel(),
+                    "seconds": round(seconds_before + time.monotonic() - started, 3),
+                }
+            )
+            step += 1
+            progress.step(step, f"loss {loss.item():.3f}")
+            is_stopping = should_stop()
+            if step == recipe.steps or is_stopping or time.monotonic() - saved >= recipe.save_every_s:
+                save()
+                saved = time.monotonic()
+            if is_stopping:
+                break
     return step >= recipe.steps
 
 
