@@ -224,6 +224,31 @@ async def test_told_to_stop_it_lets_streams_end_or_says_why(
     assert await asyncio.to_thread(server.stop) == 0
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_told_twice_to_stop_it_ends_at_once_but_says_so(
+    start_server: Callable[..., RealServer], tiny_checkpoint: Path, number: signal.Signals
+) -> None:
+    endless = ("--scripted.never-end", "true", "--scripted.seconds-per-token", "0.01")
+    server = start_server("--model", str(tiny_checkpoint), "--engine", "scripted", *endless)
+    async with server.client() as client, asyncio.timeout(20):
+        streamed = asyncio.create_task(stream(client))
+        whole = asyncio.create_task(
+            client.post("/v1/chat/completions", json=QUESTION | {"model": "tiny"}),
+        )
+        while "anytime_engine_requests 2.0" not in (await client.get("/metrics")).text:
+            await asyncio.sleep(0.02)
+        server.process.send_signal(number)
+        await asyncio.sleep(0.3)
+        assert not streamed.done()
+        server.process.send_signal(number)
+        assert (await streamed)[-1]["error"]["code"] == "unavailable"
+        refused = await whole
+    assert (refused.status_code, refused.json()["error"]["code"]) == (503, "unavailable")
+    said, _ = await asyncio.to_thread(server.process.communicate, timeout=20)
+    assert "2 requests under way" in said
+    assert "Traceback" not in said
+
+
 async def test_told_to_stop_while_loading(tiny_checkpoint: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
