@@ -1,0 +1,91 @@
+"""Sessions that have not started, and what to do with them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from typing import Any
+
+import pytest
+from anytime_server import events
+from anytime_server.engine import Delta, GenerationRequest
+from anytime_server.engine.scripted import ScriptedEngine
+from anytime_server.model import Model
+from anytime_server.reasoning import Budget, Cause
+from anytime_server.session import Session, SessionRequest
+from anytime_server.speed import SpeedMeter
+
+PROMPT_IDS = [257, 22, 12, 18, 259, 258, 260]
+
+
+@pytest.fixture
+def open_session(scripted: Callable[..., ScriptedEngine], tiny_model: Model) -> Any:
+    """Makes a session that has not started, on an engine that plays the given script."""
+
+    async def make(
+        *,
+        tokens: int = 50,
+        deadline_s: float | None = None,
+        cause: Cause = Cause.BUDGET,
+        seed: int | None = 1,
+        speed: SpeedMeter | None = None,
+        **script: Any,
+    ) -> Session:
+        engine = scripted(**script)
+        await engine.start()
+        request = SessionRequest(
+            id="any-1",
+            prompt_ids=PROMPT_IDS,
+            budget=Budget(tokens=tokens, answer_tokens=8, deadline_s=deadline_s, cause=cause),
+            thinking_temperature=0.6,
+            thinking_top_p=0.95,
+            answer_temperature=0.0,
+            answer_top_p=1.0,
+            seed=seed,
+            arrived_at=time.monotonic(),
+        )
+        return Session(request, engine=engine, model=tiny_model, speed=speed or SpeedMeter())
+
+    return make
+
+
+async def listen(session: Session) -> list[events.Event]:
+    session.start()
+    return await collect(session)
+
+
+async def collect(session: Session) -> list[events.Event]:
+    return [event async for batch in session.read() for event in batch]
+
+
+def thinking_text(said: list[events.Event]) -> str:
+    return "".join(event.text for event in said if isinstance(event, events.ThinkingDelta))
+
+
+def finished(session: Session) -> events.Done:
+    assert session.done is not None
+    return session.done
+
+
+def num_engine_requests(session: Session) -> int:
+    return session._engine.load().num_requests
+
+
+def closes_slowly(session: Session) -> tuple[asyncio.Event, asyncio.Event]:
+    """Let the engine take its time to be rid of a request; events of when it begins and has ended."""
+    generate, closing, closed = session._engine.generate, asyncio.Event(), asyncio.Event()
+
+    async def slow_to_close(request: GenerationRequest) -> AsyncGenerator[Delta, None]:
+        async with aclosing(generate(request)) as deltas:
+            try:
+                async for delta in deltas:
+                    yield delta
+            finally:
+                closing.set()
+                await asyncio.sleep(0.05)
+                closed.set()
+
+    session._engine.generate = slow_to_close  # pyright: ignore[reportAttributeAccessIssue]
+    return closing, closed

@@ -1,0 +1,155 @@
+"""Sessions that are told to answer, to end, or left alone."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from anytime_server import events
+from anytime_server.errors import AlreadyAnswering, Unavailable
+from anytime_server.reasoning import Cause
+from anytime_server.session import Session
+
+from .conftest import closes_slowly, collect, finished, listen, num_engine_requests, thinking_text
+
+
+async def test_answer_now(open_session: Any) -> None:
+    session = await open_session(tokens=400, never_end=True, seconds_per_token=0.002)
+    session.start()
+    reading = asyncio.create_task(collect(session))
+    while len(session._thinking.token_ids) < 5:
+        await asyncio.sleep(0.001)
+    at_tokens = session.answer_now()
+    with pytest.raises(AlreadyAnswering):
+        session.answer_now()
+    said = await reading
+    done = finished(session)
+    assert (done.stop.cause, done.stop.thinking_tokens) == (Cause.CLIENT, at_tokens)
+    assert len(thinking_text(said)) == at_tokens
+    assert done.answer == "42"
+
+
+async def test_answer_now_before_anything(open_session: Any) -> None:
+    session = await open_session(tokens=400, never_end=True, first_token_s=30.0)
+    assert session.answer_now() == 0
+    session._engine._script = session._engine._script.model_copy(update={"first_token_s": 0.0})
+    await listen(session)
+    assert (finished(session).stop.cause, finished(session).stop.thinking_tokens) == (Cause.CLIENT, 0)
+
+
+async def test_answer_now_while_the_first_token_is_awaited(open_session: Any) -> None:
+    session = await open_session(tokens=400, never_end=True, first_token_s=0.3)
+    session.start()
+    reading = asyncio.create_task(collect(session))
+    while session.phase != "thinking":
+        await asyncio.sleep(0.001)
+    await asyncio.sleep(0.01)
+    assert session.answer_now() == 0
+    await reading
+    assert (finished(session).stop.cause, finished(session).stop.thinking_tokens) == (Cause.CLIENT, 0)
+
+
+async def test_answer_now_while_the_deadline_cuts(open_session: Any) -> None:
+    """The clock was first, and the engine is not rid of the thinking yet."""
+    session = await open_session(tokens=400, deadline_s=0.05, never_end=True, first_token_s=0.2)
+    closing, _ = closes_slowly(session)
+    session.start()
+    reading = asyncio.create_task(collect(session))
+    await closing.wait()
+    with pytest.raises(AlreadyAnswering):
+        session.answer_now()
+    await reading
+    assert finished(session).stop.cause is Cause.DEADLINE
+
+
+async def test_answer_now_after_the_end(open_session: Any) -> None:
+    session = await open_session(tokens=3)
+    await listen(session)
+    with pytest.raises(AlreadyAnswering):
+        session.answer_now()
+
+
+@pytest.mark.parametrize("phase", ["thinking", "answering"])
+async def test_a_reader_that_goes_leaves_nothing(open_session: Any, phase: str) -> None:
+    tokens = 400 if phase == "thinking" else 0
+    session = await open_session(
+        tokens=tokens, never_end=True, seconds_per_token=0.02, answer="a long answer"
+    )
+    session.start()
+    reading = asyncio.create_task(collect(session))
+    while num_engine_requests(session) == 0:
+        await asyncio.sleep(0.001)
+    assert session.phase == phase
+    reading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reading
+    await session.ended()
+    assert num_engine_requests(session) == 0
+    assert session.done is None
+    assert session.error is None
+
+
+async def test_cancel_tells_the_reader(open_session: Any) -> None:
+    session = await open_session(tokens=400, never_end=True, seconds_per_token=0.01)
+    session.start()
+    reading = asyncio.create_task(collect(session))
+    while num_engine_requests(session) == 0:
+        await asyncio.sleep(0.001)
+    session.cancel()
+    said = await reading
+    assert isinstance(said[-1], events.ErrorEvent)
+    assert said[-1].error.code == "cancelled"
+    assert num_engine_requests(session) == 0
+
+
+async def test_cancel_before_the_first_step(open_session: Any) -> None:
+    session = await open_session()
+    ended: list[Session] = []
+    session.start(on_end=ended.append)
+    session.cancel()
+    said = await collect(session)
+    assert [event.type for event in said] == ["started", "error"]
+    assert ended == [session]
+    assert session.phase == "ended"
+
+
+async def test_told_to_end_twice_cleans_up_once_and_whole(open_session: Any) -> None:
+    session = await open_session(tokens=400, never_end=True, seconds_per_token=0.01)
+    closing, closed = closes_slowly(session)
+    session.start()
+    while num_engine_requests(session) == 0:
+        await asyncio.sleep(0.001)
+    session.cancel()
+    await closing.wait()
+    session.abandon()
+    session.cancel(Unavailable("again"))
+    with pytest.raises(AlreadyAnswering):
+        session.answer_now()
+    await session.ended()
+    assert closed.is_set()
+    assert str(session.error) == "the session was cancelled"
+
+
+@pytest.mark.parametrize("tokens", [400, 0])
+async def test_an_abort_that_nobody_asked_for_is_an_error(open_session: Any, tokens: int) -> None:
+    session = await open_session(
+        tokens=tokens, never_end=True, seconds_per_token=0.01, answer="a long answer"
+    )
+    session.start()
+    reading = asyncio.create_task(collect(session))
+    while num_engine_requests(session) == 0:
+        await asyncio.sleep(0.001)
+    [request_id] = session._engine._requests
+    await session._engine.abort(request_id)
+    said = await reading
+    assert isinstance(said[-1], events.ErrorEvent)
+    assert said[-1].error.code == "engine_failed"
+
+
+async def test_idle_reader_gets_empty_batches(open_session: Any) -> None:
+    session = await open_session(tokens=3, first_token_s=0.1)
+    session.start()
+    batches = [batch async for batch in session.read(idle_s=0.02)]
+    assert [] in batches
+    assert batches[-1][-1].type == "done"
