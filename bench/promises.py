@@ -22,8 +22,9 @@ from typing import Any
 
 import httpx2
 from anytime_client import sse
+from anytime_server.engine.environment import cpu_multiplies_bf16
 
-DEADLINES_MS = (100, 150, 200, 300, 500)
+DEADLINES_MS = (30, 50, 100, 200, 400)
 SWITCH_BUDGETS = (16, 32, 48)
 ANYTIME = Path(sys.executable).with_name("anytime")
 RECORD = Path(__file__).parent / "results" / "promises.json"
@@ -44,7 +45,7 @@ def main() -> None:
                 record = {
                     "date": datetime.now(UTC).date().isoformat(),
                     "command": " ".join(["python", "bench/promises.py", *sys.argv[1:]]),
-                    "machine": f"{os.cpu_count()} cores, {platform.machine()}",
+                    "machine": f"{os.cpu_count()} cores, {_processor()}",
                     "versions": client.get("/version").json(),
                     "deadlines": measure_deadlines(client, arguments.requests),
                     "switch": measure_switch(client, arguments.requests),
@@ -52,6 +53,11 @@ def main() -> None:
         finally:
             server.terminate()
     RECORD.write_text(json.dumps(record, indent=2) + "\n")
+
+
+def _processor() -> str:
+    """Architecture, and whether it multiplies bfloat16, by which the type of the weights is chosen."""
+    return f"{platform.machine()} {'with' if cpu_multiplies_bf16() else 'without'} bfloat16"
 
 
 def _wait_for_url(server: subprocess.Popen[str]) -> str:
