@@ -25,6 +25,9 @@ class ModelTokenizer:
     """A Hugging Face tokenizer behind what this project needs of one."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast, *, eos_ids: frozenset[int]) -> None:
+        # A checkpoint can carry over how it was trained: prompts are neither cut nor filled up here.
+        tokenizer.backend_tokenizer.no_truncation()
+        tokenizer.backend_tokenizer.no_padding()
         self._tokenizer = tokenizer
         self._vocabulary = tokenizer.get_vocab()
         self.eos_ids = eos_ids
@@ -114,8 +117,9 @@ class TextStream:
     context. Bytes that never become a character are let go as replacement characters.
     """
 
-    LONGEST_TAIL = 3
-    """Replacement characters that an incomplete character can read as: one for each of its bytes."""
+    LONGEST_TAIL = 4
+    """Replacement characters that an incomplete character can read as: one for each of its bytes, and
+    one for a space before it that a tokenizer may write as a byte, too."""
 
     def __init__(self, tokenizer: ModelTokenizer) -> None:
         self._decode = tokenizer.decode

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from anytime_server.model import Model
     from anytime_server.service import Service
 
-LAST_WORDS_S = 5
+LAST_WORDS_S = 2
 """Seconds, after the drain, in which cancelled sessions get to tell their clients."""
 
 
@@ -89,11 +89,20 @@ def _serve(settings: ServeSettings) -> int:
 
         def handle_exit(self, sig: int, frame: FrameType | None) -> None:
             self.times_told += 1
-            if self.times_told <= 2:
-                drain = partial(_drain, service, settings.drain_s if self.times_told == 1 else 0)
-                asyncio.get_running_loop().call_soon_threadsafe(drain)
-            if self.times_told != 2:
+            loop = asyncio.get_running_loop()
+            if self.times_told == 1:
+                loop.call_soon_threadsafe(partial(_drain, service, settings.drain_s))
                 super().handle_exit(sig, frame)
+            elif self.times_told == 2:
+                loop.call_soon_threadsafe(partial(service.drain, grace_s=0))
+                loop.call_soon_threadsafe(partial(loop.call_later, LAST_WORDS_S, self.hang_up))
+            else:
+                super().handle_exit(sig, frame)
+
+        def hang_up(self) -> None:
+            """Close what is still open: who has not read to the end by now, or never sent one."""
+            for connection in list(self.server_state.connections):
+                connection.transport.abort()
 
     server = DrainingServer(config)
     # Once it has shut down, uvicorn raises the signal that told it to: being told is no failure.
@@ -105,11 +114,9 @@ def _serve(settings: ServeSettings) -> int:
 
 
 def _drain(service: Service, grace_s: float) -> None:
-    if service.num_sessions and grace_s:
-        print(
-            f"Stopping: {service.num_sessions} requests under way get {grace_s:g} s. Again to end them now.",
-            flush=True,
-        )
+    if service.num_sessions:
+        under_way = f"requests under way ({service.num_sessions}) get {grace_s:g} s"
+        print(f"Stopping: {under_way}; tell it again to end them now.", flush=True)
     service.drain(grace_s=grace_s)
 
 

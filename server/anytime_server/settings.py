@@ -59,7 +59,7 @@ class ServeSettings(BaseSettings):
     """Port to listen on; 0 picks a free one."""
     max_body_bytes: Annotated[int, Field(ge=1024)] = 1 << 20
     """Largest request body."""
-    drain_s: Annotated[float, Field(ge=0)] = 30
+    drain_s: Annotated[float, Field(ge=0, le=86_400)] = 30
     """Seconds that requests under way get to end when the server is told to stop."""
     log_level: Literal["debug", "info", "warning", "error"] = "warning"
     """What to log, to standard error."""

@@ -39,13 +39,14 @@ class RealServer:
         return self.process.returncode
 
 
-def start(arguments: Sequence[str]) -> RealServer:
-    """Start a server and wait until it says where it listens."""
+def start(arguments: Sequence[str], *, own_group: bool = False) -> RealServer:
+    """Start a server, perhaps in a process group of its own, and wait until it says where it listens."""
     process = subprocess.Popen(
         [str(ANYTIME), "serve", "--port", "0", *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        start_new_session=own_group,
     )
     assert process.stdout is not None
     said: list[str] = []
@@ -69,8 +70,8 @@ def start_server() -> Generator[Callable[..., RealServer], None, None]:
     """Starts servers of a test's own."""
     started: list[RealServer] = []
 
-    def begin(*arguments: str) -> RealServer:
-        started.append(start(arguments))
+    def begin(*arguments: str, own_group: bool = False) -> RealServer:
+        started.append(start(arguments, own_group=own_group))
         return started[-1]
 
     yield begin

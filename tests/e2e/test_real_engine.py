@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import random
 import shutil
 import signal
@@ -224,8 +225,46 @@ async def test_told_to_stop_it_lets_streams_end_or_says_why(
     assert await asyncio.to_thread(server.stop) == 0
 
 
+async def test_interrupted_from_a_terminal_it_lets_streams_end(
+    start_server: Callable[..., RealServer], tiny_checkpoint: Path
+) -> None:
+    """There the whole process group gets the signal, and the engine must not heed it."""
+    server = start_server("--model", str(tiny_checkpoint), own_group=True)
+    async with server.client() as client:
+        streams = [asyncio.create_task(stream(client, budget=200, thinking={"seed": n})) for n in range(16)]
+        async with asyncio.timeout(30):
+            while "anytime_engine_requests 16.0" not in (await client.get("/metrics")).text:
+                await asyncio.sleep(0.02)
+        os.killpg(server.process.pid, signal.SIGINT)
+        results = await asyncio.gather(*streams)
+    assert [said[-1]["type"] for said in results] == ["done"] * 16
+    said, _ = await asyncio.to_thread(server.process.communicate, timeout=30)
+    assert server.process.returncode == 130
+    assert "Traceback" not in said
+
+
+async def test_told_twice_it_waits_for_nobody(
+    start_server: Callable[..., RealServer], tiny_checkpoint: Path
+) -> None:
+    """Not for a request whose body never comes."""
+    server = start_server("--model", str(tiny_checkpoint), "--engine", "scripted")
+    host, port = server.url.removeprefix("http://").split(":")
+    _, writer = await asyncio.open_connection(host, int(port))
+    writer.write(b"POST /v1/anytime HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n")
+    writer.write(b"Content-Length: 1000\r\n\r\n{")
+    await writer.drain()
+    await asyncio.sleep(0.2)
+    for _ in range(2):
+        server.process.send_signal(signal.SIGTERM)
+        await asyncio.sleep(0.2)
+    said, _ = await asyncio.to_thread(server.process.communicate, timeout=20)  # --drain-s is 30
+    assert server.process.returncode == 0
+    assert "Traceback" not in said
+    writer.close()
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_told_twice_to_stop_it_ends_at_once_but_says_so(
+async def test_told_twice_to_stop_to_stop_it_ends_at_once_but_says_so(
     start_server: Callable[..., RealServer], tiny_checkpoint: Path, number: signal.Signals
 ) -> None:
     endless = ("--scripted.never-end", "true", "--scripted.seconds-per-token", "0.01")
@@ -245,7 +284,7 @@ async def test_told_twice_to_stop_it_ends_at_once_but_says_so(
         refused = await whole
     assert (refused.status_code, refused.json()["error"]["code"]) == (503, "unavailable")
     said, _ = await asyncio.to_thread(server.process.communicate, timeout=20)
-    assert "2 requests under way" in said
+    assert "requests under way (2)" in said
     assert "Traceback" not in said
 
 

@@ -171,6 +171,13 @@ def test_text_streams_whole_where_bytes_are_a_fallback(
     assert stream(byte_fallback, ids, sizes) == byte_fallback.decode(ids)
 
 
+def test_a_space_written_as_a_byte_costs_no_character(byte_fallback: ModelTokenizer) -> None:
+    """Such a space at the start of the text reads as nothing, until bytes after it are incomplete."""
+    ids = [byte_fallback.encode("€")[0] - 0xE2 + byte for byte in " 😀".encode()]
+    assert byte_fallback.decode(ids).strip() == "😀"
+    assert stream(byte_fallback, ids, [1]).strip() == "😀"
+
+
 def test_a_tail_that_is_held_back_is_released_at_the_end(tokenizer: ModelTokenizer) -> None:
     text_stream = tokenizer.text_stream()
     assert text_stream.push(tokenizer.encode("a€")[:-1]) in ("", "a")
@@ -188,6 +195,23 @@ def test_encoding_adds_nothing(tokenizer: ModelTokenizer) -> None:
     assert tokenizer.encode("") == []
     assert tokenizer.token_id("<think>") == tokenizer.encode("<think>")[0]
     assert tokenizer.token_id("<thinking>") is None
+
+
+def test_no_prompt_is_cut_or_filled_up_as_the_checkpoint_says(copy: Path) -> None:
+    """`tokenizer.json` can carry over how a checkpoint was fine-tuned."""
+    path = copy / "tokenizer.json"
+    said = json.loads(path.read_text())
+    said["truncation"] = {"max_length": 3, "direction": "Right", "strategy": "LongestFirst", "stride": 0}
+    said["padding"] = {
+        "strategy": {"Fixed": 9},
+        "direction": "Right",
+        "pad_to_multiple_of": None,
+        "pad_id": 0,
+        "pad_type_id": 0,
+        "pad_token": "!",
+    }
+    path.write_text(json.dumps(said))
+    assert len(ModelTokenizer.load(copy).encode("abcde")) == len("abcde") - 1  # `ab` is one token
 
 
 def test_blank_ids_are_white_space_alone(tokenizer: ModelTokenizer) -> None:

@@ -37,6 +37,12 @@ def toml(tmp_path: Path) -> Callable[[str], str]:
     return write
 
 
+@pytest.mark.parametrize("seconds", ["inf", "nan", "-1", "1e400"])
+def test_a_drain_has_an_end(seconds: str) -> None:
+    with pytest.raises(UnusableOption, match="drain-s"):
+        load_settings(["--drain-s", seconds])
+
+
 def test_defaults_serve_the_bundled_model_on_vllm_here() -> None:
     settings = load_settings([])
     assert (settings.model, settings.engine, settings.host, settings.port) == (

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 from anytime_training.cli import train
+from anytime_training.config import load_recipe
+from anytime_training.run import run_folder
 
 MINIMAL = 'kind = "warmstart"\nname = "tiny"\nsteps = 3\n'
 
@@ -58,6 +60,28 @@ def test_a_folder_that_cannot_be_one_is_told(tmp_path: Path, capsys: pytest.Capt
     for out in (recipe, recipe / "below", Path("/proc/x")):
         assert train([str(recipe), "--out", str(out)]) == 2
         assert f"{out} cannot be the folder of a run" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["training_state.pt", "checkpoint"])
+def test_what_was_trained_is_not_overwritten(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    """Also if only the checkpoint was kept."""
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(MINIMAL)
+    (tmp_path / "run" / name).mkdir(parents=True)
+    assert train([str(recipe), "--out", str(tmp_path / "run")]) == 2
+    assert "already holds a run" in capsys.readouterr().err
+
+
+def test_two_do_not_train_in_one_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(MINIMAL)
+    out = tmp_path / "run"
+    with run_folder(out, load_recipe(recipe, environment={}, flags={}), resume=False):
+        for resume in ([], ["--resume"]):
+            assert train([str(recipe), "--out", str(out), *resume]) == 2
+            assert "another process trains there" in capsys.readouterr().err
 
 
 def test_a_damaged_folder_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -157,7 +157,7 @@ def test_killed_and_resumed_it_goes_on_exactly(recipe: Path, finished: Path, tmp
     [
         ("[model]\nwindow_tokens = 16", 2, "model.window_tokens: too few; an example has"),
         ("[reasoning]\nanswer_lead_in = '</think>'", 1, "think"),
-        ("[optimiser]\nlearning_rate = 1e30", 1, "the loss of step"),
+        ("[optimiser]\nlearning_rate = 1e30", 1, "try a lower learning rate"),
     ],
 )
 def test_a_run_that_fails_says_why_and_can_be_begun_again(

@@ -19,7 +19,7 @@ from anytime_server.errors import AnytimeError
 
 from anytime_training.config import load_recipe
 from anytime_training.errors import RecipeError, TrainingFailed
-from anytime_training.run import CHECKPOINT_NAME, prepare_folder
+from anytime_training.run import CHECKPOINT_NAME, run_folder
 
 FAILED = 1
 USAGE_ERROR = 2
@@ -32,27 +32,21 @@ def train(argv: Sequence[str]) -> int:
         arguments = _parser().parse_args(argv)
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else USAGE_ERROR
+    out = arguments.out or Path("runs") / arguments.recipe.stem
     try:
         recipe = load_recipe(
             arguments.recipe,
             environment=os.environ,
             flags={"steps": arguments.steps, "seed": arguments.seed},
         )
-        out = arguments.out or Path("runs") / arguments.recipe.stem
-        versions = prepare_folder(out, recipe, resume=arguments.resume)
-    except RecipeError as error:
-        print(f"anytime train: {error}", file=sys.stderr)
-        return USAGE_ERROR
+        with run_folder(out, recipe, resume=arguments.resume) as versions, _interruptible() as interrupted:
+            from anytime_training.warmstart import train_warmstart
 
-    from anytime_training.warmstart import train_warmstart
-
-    try:
-        with _interruptible() as interrupted:
             done = train_warmstart(
                 recipe, out, resume=arguments.resume, versions=versions, should_stop=lambda: bool(interrupted)
             )
     except RecipeError as error:
-        print(f"anytime train: {arguments.recipe}: {error}", file=sys.stderr)
+        print(f"anytime train: {error}", file=sys.stderr)
         return USAGE_ERROR
     except (AnytimeError, TrainingFailed, OSError) as error:
         print(f"anytime train: {error}", file=sys.stderr)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -17,32 +20,47 @@ VERSIONS_NAME = "versions.json"
 """Versions of the libraries that the run was begun with."""
 TOKENIZER_NAME = "tokenizer"
 STATE_NAME = "training_state.pt"
-"""What training resumes from; there as soon as there is anything to lose."""
+"""What training resumes from."""
 CHECKPOINT_NAME = "checkpoint"
 """What is served."""
+LOCK_NAME = "lock"
+"""Held by the process that trains here."""
 DISTRIBUTIONS = ("anytime-reasoner", "torch", "transformers", "tokenizers", "safetensors")
 
 
-def prepare_folder(out: Path, recipe: BaseModel, *, resume: bool) -> dict[str, str]:
-    """Write the resolved recipe and the versions into the run's folder, or check them against it.
+@contextmanager
+def run_folder(out: Path, recipe: BaseModel, *, resume: bool) -> Iterator[dict[str, str]]:
+    """Hold the run's folder: no other process trains there meanwhile.
 
-    Returns:
+    A new run's resolved recipe and versions are written; those of one that is resumed are
+    compared and read.
+
+    Yields:
         Versions of the libraries that the run was begun with.
 
     Raises:
         RecipeError: the folder holds a run and it is not to be resumed, or the other way
-            round, or the run in it was made by another recipe, or it cannot be written.
+            round, or the run in it was made by another recipe, or is going on, or the folder
+            cannot be written.
     """
+    if resume and not (out / RECIPE_NAME).exists():
+        raise RecipeError(f"{out} holds no run to resume")
     try:
-        return _resume(out, recipe) if resume else _begin(out, recipe)
+        out.mkdir(parents=True, exist_ok=True)
+        lock = (out / LOCK_NAME).open("w")
     except OSError as error:
         raise RecipeError(f"{out} cannot be the folder of a run: {error.strerror}") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise RecipeError(f"{out} is in use: another process trains there") from error
+        yield _resume(out, recipe) if resume else _begin(out, recipe)
 
 
 def _begin(out: Path, recipe: BaseModel) -> dict[str, str]:
-    if (out / STATE_NAME).exists():
+    if (out / STATE_NAME).exists() or (out / CHECKPOINT_NAME).exists():
         raise RecipeError(f"{out} already holds a run: give --resume to go on with it, or another --out")
-    out.mkdir(parents=True, exist_ok=True)
     versions = _versions()
     (out / VERSIONS_NAME).write_text(json.dumps(versions, indent=2) + "\n", encoding="utf-8")
     resolved = recipe.model_dump(mode="json")
@@ -51,8 +69,6 @@ def _begin(out: Path, recipe: BaseModel) -> dict[str, str]:
 
 
 def _resume(out: Path, recipe: BaseModel) -> dict[str, str]:
-    if not (out / RECIPE_NAME).exists():
-        raise RecipeError(f"{out} holds no run to resume")
     resolved, recorded = recipe.model_dump(mode="json"), _read(out / RECIPE_NAME)
     for key in resolved.keys() | recorded.keys():
         if resolved.get(key) != recorded.get(key):

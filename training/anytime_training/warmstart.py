@@ -119,6 +119,8 @@ def train_warmstart(
             optimiser.zero_grad()
             loss.backward()
             grad_norm = torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.optimiser.max_grad_norm)
+            if not grad_norm.isfinite():
+                raise TrainingFailed(f"the gradient of step {step} is infinite; try a lower learning rate")
             optimiser.step()
 
             metrics.write(

@@ -10,8 +10,10 @@ import asyncio
 import gc
 import logging
 import os
+import signal
 import warnings
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -120,7 +122,8 @@ class VllmEngine(Engine):
             os.environ["VLLM_WORKER_MULTIPROC_METHOD"] = "fork"
         # Not returned: the thread's future would keep it beyond `stop()`, and its finaliser
         # fails if left to the interpreter's exit.
-        self._llm = AsyncLLM.from_vllm_config(config, disable_log_stats=True)
+        with _interrupts_blocked():  # the core inherits it: Ctrl-C is the server's to hear, which then drains
+            self._llm = AsyncLLM.from_vllm_config(config, disable_log_stats=True)
         self._window_tokens = config.model_config.max_model_len
         # Fewer are an illegal instruction in the attention of vLLM 0.32's CPU build, and its end.
         self._shortest_prompt = 5 if on_cpu else 1
@@ -198,6 +201,16 @@ class VllmEngine(Engine):
             detokenize=False,
             output_kind=RequestOutputKind.DELTA,
         )
+
+
+@contextmanager
+def _interrupts_blocked() -> Iterator[None]:
+    """Within, this thread and the processes that it starts get no SIGINT."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _finish_reason(reason: str | None) -> FinishReason:

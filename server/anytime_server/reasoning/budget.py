@@ -42,8 +42,8 @@ def resolve_budget(
     """Hold a request against the window, with the answer's room kept from the start.
 
     A budget that does not fit beside this prompt is lowered to what does (and the cut is
-    then by `context`); one over the whole window is refused. One that does not fit into
-    `total_tokens` is lowered, too, and the cut is still by `budget`: the client set both.
+    then by `context`); one over the whole window is refused. `total_tokens` sets or lowers
+    it, too, and the cut is still by `budget`: that number is the client's.
 
     Args:
         tokens: budget asked for; None for all that fits.

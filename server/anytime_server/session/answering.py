@@ -31,8 +31,12 @@ class AnswerResult:
     """Tokens that it took: its own, and those of blank ones before it."""
     cached_tokens: int
     """Of its prompt, found in the prefix cache."""
+    first_sampled_at: float
+    """`time.monotonic()` of the first token of the first try."""
     first_token_at: float
+    """The same of the answer's own first token."""
     last_token_at: float
+    """The same of its last."""
 
 
 class Answering:
@@ -70,7 +74,7 @@ class Answering:
         at_tokens = cut.num_thinking_tokens
         self._say(events.AnswerStarted(index=0, at_tokens=at_tokens, provisional=False, cause=cut.cause))
         banned_ids: frozenset[int] = frozenset()
-        sampled_tokens = 0
+        sampled_tokens, first_sampled_at = 0, None
         for number in range(ATTEMPTS):
             attempt, pace = _Attempt(self._model, hidden_ids=self._think_ids), self._speed.pace()
             async with aclosing(self._engine.generate(self._generation(number, banned_ids))) as deltas:
@@ -82,11 +86,13 @@ class Answering:
                         self._say(events.AnswerDelta(index=0, text=shown))
             pace.report()
             sampled_tokens += len(attempt.token_ids)
+            first_sampled_at = first_sampled_at or pace.first_token_at
             if attempt.text:
                 break
             banned_ids |= ({*attempt.token_ids} | self._think_ids) - eos_ids
         else:
             raise EmptyAnswer(f"the model gave a blank answer {ATTEMPTS} times")
+        assert first_sampled_at is not None
         assert pace.first_token_at is not None
         assert pace.last_token_at is not None
         answer = events.AnswerDone(
@@ -103,6 +109,7 @@ class Answering:
             answer=answer,
             sampled_tokens=sampled_tokens,
             cached_tokens=attempt.cached_tokens,
+            first_sampled_at=first_sampled_at,
             first_token_at=pace.first_token_at,
             last_token_at=pace.last_token_at,
         )

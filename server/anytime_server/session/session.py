@@ -139,22 +139,25 @@ class Session:
 
     def _end(self, task: asyncio.Task[events.Done]) -> None:
         """The task is over: say exactly one of `done` and `error`, unless nobody listens."""
+        unexpected = AnytimeError("an unexpected error ended the session")
         if task.cancelled():
-            self.error = self._cancelled_by
+            self.error = self._cancelled_by if self._told_to_end else unexpected
         elif (error := task.exception()) is None:
             self.done = task.result()
         elif isinstance(error, AnytimeError):
             self.error = error
         else:
             logger.error("session %s failed", self.request.id, exc_info=error)
-            self.error = AnytimeError("an unexpected error ended the session")
+            self.error = unexpected
         self.phase = "ended"
-        self._on_end(self)
-        if self.error is not None:
-            self._say(events.ErrorEvent(error=events.ErrorDetail.of(self.error)))
-        elif self.done is not None:
-            self._say(self.done)
-        self._over.set()
+        try:
+            self._on_end(self)
+        finally:
+            if self.error is not None:
+                self._say(events.ErrorEvent(error=events.ErrorDetail.of(self.error)))
+            elif self.done is not None:
+                self._say(self.done)
+            self._over.set()
 
     async def _think_and_answer(self) -> events.Done:
         request, thinking = self.request, self._thinking
@@ -187,7 +190,7 @@ class Session:
                 cached_tokens=result.cached_tokens,
             ),
             timing=events.Timing(
-                time_to_first_token_s=(thinking.pace.first_token_at or result.first_token_at)
+                time_to_first_token_s=(thinking.pace.first_token_at or result.first_sampled_at)
                 - request.arrived_at,
                 cut_to_answer_s=cut_to_answer_s,
                 time_to_answer_s=result.first_token_at - request.arrived_at,

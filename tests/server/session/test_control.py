@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
 from anytime_server import events
+from anytime_server.engine import Delta, GenerationRequest
 from anytime_server.errors import AlreadyAnswering, Unavailable
 from anytime_server.reasoning import Cause
 from anytime_server.session import Session
@@ -129,6 +131,21 @@ async def test_told_to_end_twice_cleans_up_once_and_whole(open_session: Any) -> 
     await session.ended()
     assert closed.is_set()
     assert str(session.error) == "the session was cancelled"
+
+
+async def test_a_cancellation_that_nobody_asked_for_is_an_error(open_session: Any) -> None:
+    session = await open_session()
+    lost = asyncio.get_running_loop().create_future()
+    lost.cancel()
+
+    async def generate(request: GenerationRequest) -> AsyncGenerator[Delta, None]:
+        await lost
+        yield Delta(token_ids=(), logprobs=(), cached_tokens=0, finish_reason="stop")
+
+    session._engine.generate = generate
+    said = await listen(session)
+    assert isinstance(said[-1], events.ErrorEvent)
+    assert said[-1].error.code == "internal_error"
 
 
 @pytest.mark.parametrize("tokens", [400, 0])
