@@ -264,7 +264,7 @@ async def test_told_twice_it_waits_for_nobody(
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_told_twice_to_stop_to_stop_it_ends_at_once_but_says_so(
+async def test_told_twice_it_ends_streams_at_once_but_says_so(
     start_server: Callable[..., RealServer], tiny_checkpoint: Path, number: signal.Signals
 ) -> None:
     endless = ("--scripted.never-end", "true", "--scripted.seconds-per-token", "0.01")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 import openai
 import pytest
+from anytime_server.engine.scripted import ScriptedEngine
 
 MESSAGES: Any = [{"role": "user", "content": "7-3"}]
 
@@ -275,9 +277,16 @@ async def test_turns_that_cannot_be_served(sdk: Any, param: str, turn: dict[str,
     assert refused.value.param == param
 
 
-async def test_a_request_while_loading_may_be_tried_again(served: Any) -> None:
+async def test_a_request_while_loading_may_be_tried_again(
+    served: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """503, whatever it asks for: the window is not known yet."""
-    server = await served(ready=False, measure_speed=True, first_token_s=0.2)
+
+    async def load_for_ever(engine: ScriptedEngine) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(ScriptedEngine, "start", load_for_ever)
+    server = await served(ready=False)
     for fields in ({}, {"max_tokens": 100}, {"thinking_budget": 40}, {"reasoning_effort": "low"}):
         body = {"model": "tiny", "messages": MESSAGES} | fields
         response = await server.http.post("/v1/chat/completions", json=body)
