@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import math
 import os
 import shlex
 import signal
 import socket
 import sys
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING
 
 from anytime_server import __version__
@@ -24,10 +20,6 @@ from anytime_server.settings import ServeSettings, load_settings
 if TYPE_CHECKING:
     from anytime_server.engine import Engine
     from anytime_server.model import Model
-    from anytime_server.service import Service
-
-LAST_WORDS_S = 2
-"""Seconds, after the drain, in which cancelled sessions get to tell their clients."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -52,6 +44,7 @@ def _serve(settings: ServeSettings) -> int:
     import uvicorn
 
     from anytime_server.api.app import create_app
+    from anytime_server.draining import DrainingServer
     from anytime_server.model import BUNDLED_MODEL, Model
     from anytime_server.service import Service
 
@@ -76,48 +69,14 @@ def _serve(settings: ServeSettings) -> int:
     print(f"Loading {model.name} ...", flush=True)
     service = Service(model, _engine(settings, model))
     app = create_app(service, max_body_bytes=settings.max_body_bytes, on_started=on_started)
-    config = uvicorn.Config(
-        app,
-        log_level="warning",
-        access_log=False,
-        timeout_graceful_shutdown=math.ceil(settings.drain_s) + LAST_WORDS_S,
-        server_header=False,
-    )
-
-    class DrainingServer(uvicorn.Server):
-        times_told = 0
-
-        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-            self.times_told += 1
-            loop = asyncio.get_running_loop()
-            if self.times_told == 1:
-                loop.call_soon_threadsafe(partial(_drain, service, settings.drain_s))
-                super().handle_exit(sig, frame)
-            elif self.times_told == 2:
-                loop.call_soon_threadsafe(partial(service.drain, grace_s=0))
-                loop.call_soon_threadsafe(partial(loop.call_later, LAST_WORDS_S, self.hang_up))
-            else:
-                super().handle_exit(sig, frame)
-
-        def hang_up(self) -> None:
-            """Close what is still open: who has not read to the end by now, or never sent one."""
-            for connection in list(self.server_state.connections):
-                connection.transport.abort()
-
-    server = DrainingServer(config)
+    config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False)
+    server = DrainingServer(config, service, drain_s=settings.drain_s)
     # Once it has shut down, uvicorn raises the signal that told it to: being told is no failure.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     server.run(sockets=[listener])
     if failures:
         raise failures[0]
     return 0
-
-
-def _drain(service: Service, grace_s: float) -> None:
-    if service.num_sessions:
-        under_way = f"requests under way ({service.num_sessions}) get {grace_s:g} s"
-        print(f"Stopping: {under_way}; tell it again to end them now.", flush=True)
-    service.drain(grace_s=grace_s)
 
 
 def _listen(host: str, port: int) -> socket.socket:

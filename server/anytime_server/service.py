@@ -219,7 +219,7 @@ class Service:
         return len(self._sessions)
 
     def _num_running(self) -> int:
-        return len(self._sessions) - self._num_waiting()
+        return self.num_sessions - self._num_waiting()
 
     def _num_waiting(self) -> int:
         return sum(session.phase == "waiting" for session in self._sessions.values())

@@ -59,7 +59,7 @@ def train_warmstart(
     Raises:
         RecipeError: examples do not fit into the model.
         UnusableModel: the reasoning texts cannot be told apart from each other.
-        TrainingFailed: the loss is not a number.
+        TrainingFailed: the loss or its gradient is not finite.
     """
     torch.set_num_threads(recipe.threads)
     state = load_state(out) if resume else None
@@ -112,15 +112,14 @@ def train_warmstart(
             losses_N = F.cross_entropy(logits_NV.float(), targets_N, reduction="none")
             is_answer_N = parts_BT[:, 1:][parts_BT[:, 1:] != Part.CONTEXT] == Part.ANSWER
             loss = weighted_loss(losses_N, is_answer_N, answer_weight=recipe.examples.answer_weight)
-            if not loss.isfinite():
-                raise TrainingFailed(
-                    f"the loss of step {step} is {loss.item()}; a lower learning rate may help"
-                )
             optimiser.zero_grad()
             loss.backward()
             grad_norm = torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.optimiser.max_grad_norm)
-            if not grad_norm.isfinite():
-                raise TrainingFailed(f"the gradient of step {step} is infinite; try a lower learning rate")
+            if not (loss.isfinite() and grad_norm.isfinite()):
+                raise TrainingFailed(
+                    f"in step {step} the loss is {loss.item():.3g} and the norm of its gradient "
+                    f"{grad_norm.item():.3g}; try a lower learning rate"
+                )
             optimiser.step()
 
             metrics.write(

@@ -34,8 +34,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, help="makes the request repeatable")
     parser.add_argument("--url", default="http://127.0.0.1:8000", help="the server (default: %(default)s)")
     shown = parser.add_mutually_exclusive_group()
-    shown.add_argument("--answer-only", action="store_true", help="print the answer and nothing else")
-    shown.add_argument("--json", action="store_true", help="print the events as lines of JSON instead")
+    for option, view, help_text in (
+        ("--answer-only", _AnswerView, "print the answer and nothing else"),
+        ("--json", _JsonView, "print the events as lines of JSON instead"),
+    ):
+        shown.add_argument(option, dest="view", action="store_const", const=view, help=help_text)
+    parser.set_defaults(view=_TerminalView)
     return parser
 
 
@@ -65,9 +69,7 @@ def main(argv: Sequence[str]) -> int:
 
     try:
         with Client(arguments.url) as client:
-            show = (
-                _JsonView() if arguments.json else _AnswerView() if arguments.answer_only else _TerminalView()
-            )
+            show = arguments.view()
             answer_on_interrupt = _AnswerOnInterrupt(client)
             given = {name: value for name, value in budget.items() if value is not None}
             for event in client.think(prompt, budget=given or None, **fields):

@@ -125,7 +125,7 @@ class VllmEngine(Engine):
         with _interrupts_blocked():  # the core inherits it: Ctrl-C is the server's to hear, which then drains
             self._llm = AsyncLLM.from_vllm_config(config, disable_log_stats=True)
         self._window_tokens = config.model_config.max_model_len
-        # Fewer are an illegal instruction in the attention of vLLM 0.32's CPU build, and its end.
+        # With fewer, the attention of vLLM 0.32's CPU build meets an illegal instruction (seen with AMX).
         self._shortest_prompt = 5 if on_cpu else 1
 
     async def stop(self) -> None:

@@ -57,18 +57,16 @@ class Session:
         self._task: asyncio.Task[events.Done] | None = None
         self._told_to_end = False
         self._cancelled_by: AnytimeError | None = None
-        self._on_end: Callable[[Session], None] = lambda session: None
         self._over = asyncio.Event()
         self._unread: list[events.Event] = []
         self._news = asyncio.Event()
 
-    def start(self, *, on_end: Callable[[Session], None] | None = None) -> None:
+    def start(self, *, on_end: Callable[[Session], None] = lambda session: None) -> None:
         """Begin. `on_end` is called once the engine is rid of it, before the last event is said."""
-        self._on_end = on_end or self._on_end
         self._say(self._started())
         self._task = asyncio.create_task(self._run(), name=self.request.id)
         # Not within the task: one that is cancelled before its first step runs nothing of itself.
-        self._task.add_done_callback(self._end)
+        self._task.add_done_callback(lambda task: self._end(task, on_end))
 
     def answer_now(self) -> int:
         """Stop the thinking and answer.
@@ -137,7 +135,7 @@ class Session:
         async with self._slot:
             return await self._think_and_answer()
 
-    def _end(self, task: asyncio.Task[events.Done]) -> None:
+    def _end(self, task: asyncio.Task[events.Done], on_end: Callable[[Session], None]) -> None:
         """The task is over: say exactly one of `done` and `error`, unless nobody listens."""
         unexpected = AnytimeError("an unexpected error ended the session")
         if task.cancelled():
@@ -151,7 +149,7 @@ class Session:
             self.error = unexpected
         self.phase = "ended"
         try:
-            self._on_end(self)
+            on_end(self)
         finally:
             if self.error is not None:
                 self._say(events.ErrorEvent(error=events.ErrorDetail.of(self.error)))

@@ -60,6 +60,15 @@ async def collect(session: Session) -> list[events.Event]:
     return [event async for batch in session.read() for event in batch]
 
 
+async def begin(session: Session) -> asyncio.Task[list[events.Event]]:
+    """Start it, and return once the engine has its request; what it says is collected meanwhile."""
+    session.start()
+    reading = asyncio.create_task(collect(session))
+    while num_engine_requests(session) == 0:
+        await asyncio.sleep(0.001)
+    return reading
+
+
 def thinking_text(said: list[events.Event]) -> str:
     return "".join(event.text for event in said if isinstance(event, events.ThinkingDelta))
 

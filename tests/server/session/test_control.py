@@ -13,7 +13,7 @@ from anytime_server.errors import AlreadyAnswering, Unavailable
 from anytime_server.reasoning import Cause
 from anytime_server.session import Session
 
-from .conftest import closes_slowly, collect, finished, listen, num_engine_requests, thinking_text
+from .conftest import begin, closes_slowly, collect, finished, listen, num_engine_requests, thinking_text
 
 
 async def test_answer_now(open_session: Any) -> None:
@@ -78,10 +78,7 @@ async def test_a_reader_that_goes_leaves_nothing(open_session: Any, phase: str) 
     session = await open_session(
         tokens=tokens, never_end=True, seconds_per_token=0.02, answer="a long answer"
     )
-    session.start()
-    reading = asyncio.create_task(collect(session))
-    while num_engine_requests(session) == 0:
-        await asyncio.sleep(0.001)
+    reading = await begin(session)
     assert session.phase == phase
     reading.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -94,10 +91,7 @@ async def test_a_reader_that_goes_leaves_nothing(open_session: Any, phase: str) 
 
 async def test_cancel_tells_the_reader(open_session: Any) -> None:
     session = await open_session(tokens=400, never_end=True, seconds_per_token=0.01)
-    session.start()
-    reading = asyncio.create_task(collect(session))
-    while num_engine_requests(session) == 0:
-        await asyncio.sleep(0.001)
+    reading = await begin(session)
     session.cancel()
     said = await reading
     assert isinstance(said[-1], events.ErrorEvent)
@@ -119,9 +113,7 @@ async def test_cancel_before_the_first_step(open_session: Any) -> None:
 async def test_told_to_end_twice_cleans_up_once_and_whole(open_session: Any) -> None:
     session = await open_session(tokens=400, never_end=True, seconds_per_token=0.01)
     closing, closed = closes_slowly(session)
-    session.start()
-    while num_engine_requests(session) == 0:
-        await asyncio.sleep(0.001)
+    await begin(session)
     session.cancel()
     await closing.wait()
     session.abandon()
@@ -153,10 +145,7 @@ async def test_an_abort_that_nobody_asked_for_is_an_error(open_session: Any, tok
     session = await open_session(
         tokens=tokens, never_end=True, seconds_per_token=0.01, answer="a long answer"
     )
-    session.start()
-    reading = asyncio.create_task(collect(session))
-    while num_engine_requests(session) == 0:
-        await asyncio.sleep(0.001)
+    reading = await begin(session)
     [request_id] = session._engine._requests
     await session._engine.abort(request_id)
     said = await reading

@@ -1,0 +1,54 @@
+"""How a server stops: it lets requests end, and tells those that it cannot wait for."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from types import FrameType
+
+import uvicorn
+
+from anytime_server.service import Service
+
+LAST_WORDS_S = 2
+"""Seconds, after the drain, in which cancelled sessions get to tell their clients."""
+
+
+class DrainingServer(uvicorn.Server):
+    """Told once to stop, it drains; told again, it cancels and hangs up; a third time, it goes."""
+
+    def __init__(self, config: uvicorn.Config, service: Service, *, drain_s: float) -> None:
+        """
+        Args:
+            drain_s: seconds that requests under way get to end.
+        """
+        config.timeout_graceful_shutdown = math.ceil(drain_s) + LAST_WORDS_S
+        super().__init__(config)
+        self._service = service
+        self._drain_s = drain_s
+        self._times_told = 0
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._times_told += 1
+        loop = asyncio.get_running_loop()
+        if self._times_told == 1:
+            loop.call_soon_threadsafe(self._drain)
+        if self._times_told == 2:
+            loop.call_soon_threadsafe(self._hurry)
+        else:
+            super().handle_exit(sig, frame)
+
+    def _drain(self) -> None:
+        if num_sessions := self._service.num_sessions:
+            under_way = f"requests under way ({num_sessions}) get {self._drain_s:g} s"
+            print(f"Stopping: {under_way}; tell it again to end them now.", flush=True)
+        self._service.drain(grace_s=self._drain_s)
+
+    def _hurry(self) -> None:
+        self._service.drain(grace_s=0)
+        asyncio.get_running_loop().call_later(LAST_WORDS_S, self._hang_up)
+
+    def _hang_up(self) -> None:
+        """Close what is still open: who has not read to the end by now, or never sent one."""
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
