@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from types import FrameType
 
 import uvicorn
@@ -15,34 +16,45 @@ LAST_WORDS_S = 2
 
 
 class DrainingServer(uvicorn.Server):
-    """Told once to stop, it drains; told again, it cancels and hangs up; a third time, it goes."""
+    """Told once to stop, it drains; told again, it cancels and hangs up; a third time, it goes.
+
+    While sessions are under way it goes on listening: who comes then is told that it stops.
+    """
 
     def __init__(self, config: uvicorn.Config, service: Service, *, drain_s: float) -> None:
         """
         Args:
             drain_s: seconds that requests under way get to end.
         """
-        config.timeout_graceful_shutdown = math.ceil(drain_s) + LAST_WORDS_S
         super().__init__(config)
         self._service = service
         self._drain_s = drain_s
         self._times_told = 0
+        self._draining: asyncio.Task[None] | None = None
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self._times_told += 1
         loop = asyncio.get_running_loop()
         if self._times_told == 1:
-            loop.call_soon_threadsafe(self._drain)
-        if self._times_told == 2:
+            loop.call_soon_threadsafe(self._begin_to_drain, sig)
+        elif self._times_told == 2:
             loop.call_soon_threadsafe(self._hurry)
         else:
             super().handle_exit(sig, frame)
 
-    def _drain(self) -> None:
+    def _begin_to_drain(self, sig: int) -> None:
         if num_sessions := self._service.num_sessions:
             under_way = f"requests under way ({num_sessions}) get {self._drain_s:g} s"
             print(f"Stopping: {under_way}; tell it again to end them now.", flush=True)
+        self._draining = asyncio.create_task(self._drain(sig))
+
+    async def _drain(self, sig: int) -> None:
+        hang_up_at = time.monotonic() + self._drain_s + LAST_WORDS_S
         self._service.drain(grace_s=self._drain_s)
+        await self._service.drained()
+        # What is left are connections: last events to be read, requests that have not fully come.
+        self.config.timeout_graceful_shutdown = math.ceil(max(LAST_WORDS_S, hang_up_at - time.monotonic()))
+        super().handle_exit(sig, None)
 
     def _hurry(self) -> None:
         self._service.drain(grace_s=0)

@@ -97,17 +97,20 @@ class Service:
         self.state = "draining"
         asyncio.get_running_loop().call_later(grace_s, self._cancel_all)
 
+    async def drained(self) -> None:
+        """Wait until those under way have ended."""
+        await asyncio.gather(*(session.ended() for session in self._sessions.values()))
+
     async def stop(self) -> None:
         """Cancel what is still under way and free the engine."""
         self.state = "stopped"
-        await asyncio.gather(*(session.ended() for session in self._cancel_all()))
+        self._cancel_all()
+        await self.drained()
         await self.engine.stop()
 
-    def _cancel_all(self) -> list[Session]:
-        sessions = list(self._sessions.values())
-        for session in sessions:
+    def _cancel_all(self) -> None:
+        for session in list(self._sessions.values()):
             session.cancel(Unavailable("the server stops"))
-        return sessions
 
     @property
     def not_ready_because(self) -> str | None:

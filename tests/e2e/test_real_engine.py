@@ -31,10 +31,28 @@ async def think(client: httpx2.AsyncClient, **fields: Any) -> dict[str, Any]:
     return response.json()
 
 
-async def stream(client: httpx2.AsyncClient, **fields: Any) -> list[dict[str, Any]]:
+async def stream(
+    client: httpx2.AsyncClient, *, opened: asyncio.Semaphore | None = None, **fields: Any
+) -> list[dict[str, Any]]:
+    """All events of a stream; `opened` is released when it has been admitted."""
     async with client.stream("POST", "/v1/anytime", json=QUESTION | fields) as response:
+        assert response.status_code == 200, await response.aread()
+        if opened is not None:
+            opened.release()
         lines = [line async for line in response.aiter_lines()]
     return [json.loads(line[6:]) for line in lines if line.startswith("data: ")]
+
+
+async def open_streams(
+    client: httpx2.AsyncClient, requests: list[dict[str, Any]]
+) -> list[asyncio.Task[list[dict[str, Any]]]]:
+    """Begin streams, and wait until each has been admitted."""
+    opened = asyncio.Semaphore(0)
+    streams = [asyncio.create_task(stream(client, opened=opened, **fields)) for fields in requests]
+    async with asyncio.timeout(30):
+        for _ in streams:
+            await opened.acquire()
+    return streams
 
 
 async def engine_is_idle(client: httpx2.AsyncClient) -> None:
@@ -173,10 +191,7 @@ async def test_engine_death_is_reported_once_to_everyone(
 ) -> None:
     server = start_server("--model", str(tiny_checkpoint))
     async with server.client() as client:
-        streams = [asyncio.create_task(stream(client)) for _ in range(4)]
-        async with asyncio.timeout(30):
-            while "anytime_engine_requests 4.0" not in (await client.get("/metrics")).text:
-                await asyncio.sleep(0.02)
+        streams = await open_streams(client, [{}] * 4)
         engine = [process for process in server.engine_processes() if process.is_running()]
         assert engine
         for process in engine:
@@ -209,14 +224,11 @@ async def test_told_to_stop_it_lets_streams_end_or_says_why(
 ) -> None:
     server = start_server("--model", str(tiny_checkpoint), "--drain-s", "1")
     async with server.client() as client:
-        short = asyncio.create_task(stream(client, budget=20))
-        # Many, so that they are not done within the second.
-        long = [asyncio.create_task(stream(client, thinking={"seed": seed})) for seed in range(64)]
-        async with asyncio.timeout(30):
-            while "anytime_engine_requests 0.0" in (await client.get("/metrics")).text:
-                await asyncio.sleep(0.02)
+        # Many, so that not all are done within the second.
+        long = [{"thinking": {"seed": seed}} for seed in range(64)]
+        streams = await open_streams(client, [{"budget": 20}, *long])
         server.process.send_signal(signal.SIGTERM)
-        results = [await short, *await asyncio.gather(*long)]
+        results = await asyncio.gather(*streams)
     for said in results:
         assert [event["type"] for event in said if event["type"] in ("done", "error")] == [said[-1]["type"]]
     errors = [said[-1]["error"] for said in results if said[-1]["type"] == "error"]
@@ -231,10 +243,7 @@ async def test_interrupted_from_a_terminal_it_lets_streams_end(
     """There the whole process group gets the signal, and the engine must not heed it."""
     server = start_server("--model", str(tiny_checkpoint), own_group=True)
     async with server.client() as client:
-        streams = [asyncio.create_task(stream(client, budget=200, thinking={"seed": n})) for n in range(16)]
-        async with asyncio.timeout(30):
-            while "anytime_engine_requests 16.0" not in (await client.get("/metrics")).text:
-                await asyncio.sleep(0.02)
+        streams = await open_streams(client, [{"budget": 200, "thinking": {"seed": n}} for n in range(16)])
         os.killpg(server.process.pid, signal.SIGINT)
         results = await asyncio.gather(*streams)
     assert [said[-1]["type"] for said in results] == ["done"] * 16
@@ -277,7 +286,12 @@ async def test_told_twice_it_ends_streams_at_once_but_says_so(
         while "anytime_engine_requests 2.0" not in (await client.get("/metrics")).text:
             await asyncio.sleep(0.02)
         server.process.send_signal(number)
-        await asyncio.sleep(0.3)
+        async with server.client() as newcomer:
+            while (ready := await newcomer.get("/ready")).status_code == 200:
+                await asyncio.sleep(0.02)
+            assert ready.json()["reason"] == "the server is draining"
+            turned_away = await newcomer.post("/v1/anytime", json=QUESTION)
+            assert (turned_away.status_code, turned_away.json()["error"]["code"]) == (503, "unavailable")
         assert not streamed.done()
         server.process.send_signal(number)
         assert (await streamed)[-1]["error"]["code"] == "unavailable"
