@@ -29,6 +29,10 @@ SHARES: dict[Effort, float] = {
 Tokens = Annotated[StrictInt, Field(ge=0)]
 
 
+class CustomParams(Fields):
+    thinking_budget: Tokens | None = None
+
+
 class NvextFields(Fields):
     max_thinking_tokens: Tokens | None = None
 
@@ -60,7 +64,9 @@ class BudgetAliases(Fields):
     thinking_token_budget: Annotated[StrictInt, Field(ge=-1)] | None = None
     """vLLM's; -1 is no limit."""
     thinking_budget: Tokens | None = None
-    """SGLang's and Qwen's."""
+    """Qwen's."""
+    custom_params: CustomParams | None = None
+    """SGLang's."""
     thinking_budget_tokens: Tokens | None = None
     """llama.cpp's."""
     reasoning_budget_tokens: Tokens | None = None
@@ -98,6 +104,8 @@ class BudgetAliases(Fields):
         ):
             if (tokens := getattr(self, field)) is not None:
                 asked[field] = None if tokens == -1 else tokens
+        if self.custom_params is not None and self.custom_params.thinking_budget is not None:
+            asked["custom_params.thinking_budget"] = self.custom_params.thinking_budget
         if self.nvext is not None and self.nvext.max_thinking_tokens is not None:
             asked["nvext.max_thinking_tokens"] = self.nvext.max_thinking_tokens
         if self.reasoning_effort is not None:

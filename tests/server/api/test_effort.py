@@ -23,6 +23,7 @@ COUNTS: dict[str, Any] = {
     "thinking_budget": lambda tokens: {"thinking_budget": tokens},
     "thinking_budget_tokens": lambda tokens: {"thinking_budget_tokens": tokens},
     "reasoning_budget_tokens": lambda tokens: {"reasoning_budget_tokens": tokens},
+    "custom_params.thinking_budget": lambda tokens: {"custom_params": {"thinking_budget": tokens}},
     "nvext.max_thinking_tokens": lambda tokens: {"nvext": {"max_thinking_tokens": tokens}},
     "reasoning.max_tokens": lambda tokens: {"reasoning": {"max_tokens": tokens}},
     "thinking.budget_tokens": lambda tokens: {"thinking": {"type": "enabled", "budget_tokens": tokens}},
@@ -69,7 +70,7 @@ def asking(field: str, tokens: int) -> dict[str, Any]:
 
 def test_no_budget_is_no_budget() -> None:
     assert budget() is None
-    assert budget({"reasoning": {}, "nvext": {}}) is None
+    assert budget({"reasoning": {}, "nvext": {}, "custom_params": {}}) is None
     assert budget(dict.fromkeys(BudgetAliases.model_fields)) is None
 
 
