@@ -28,6 +28,9 @@ SHARES: dict[Effort, float] = {
 
 Tokens = Annotated[StrictInt, Field(ge=0)]
 
+NO_LIMIT = -1
+"""vLLM's way to say so."""
+
 
 class CustomParams(Fields):
     thinking_budget: Tokens | None = None
@@ -61,7 +64,7 @@ class TemplateFields(Fields):
 class BudgetAliases(Fields):
     """Every field that can carry a budget."""
 
-    thinking_token_budget: Annotated[StrictInt, Field(ge=-1)] | None = None
+    thinking_token_budget: Annotated[StrictInt, Field(ge=NO_LIMIT)] | None = None
     """vLLM's; -1 is no limit."""
     thinking_budget: Tokens | None = None
     """Qwen's."""
@@ -79,6 +82,8 @@ class BudgetAliases(Fields):
     """Anthropic's."""
     chat_template_kwargs: TemplateFields | None = None
     """vLLM's and SGLang's; what it tells the template in their place is a budget here."""
+    enable_thinking: StrictBool | None = None
+    """Qwen's own service's. False: do not think."""
     reasoning_effort: Effort | None = None
     """OpenAI's; a share of the tokens available."""
 
@@ -95,42 +100,10 @@ class BudgetAliases(Fields):
         Raises:
             InvalidRequest: a field asks for too much, or two fields differ.
         """
-        asked: dict[str, int | None] = dict(more)
-        for field in (
-            "thinking_token_budget",
-            "thinking_budget",
-            "thinking_budget_tokens",
-            "reasoning_budget_tokens",
-        ):
-            if (tokens := getattr(self, field)) is not None:
-                asked[field] = None if tokens == -1 else tokens
-        if self.custom_params is not None and self.custom_params.thinking_budget is not None:
-            asked["custom_params.thinking_budget"] = self.custom_params.thinking_budget
-        if self.nvext is not None and self.nvext.max_thinking_tokens is not None:
-            asked["nvext.max_thinking_tokens"] = self.nvext.max_thinking_tokens
-        if self.reasoning_effort is not None:
-            asked["reasoning_effort"] = int(SHARES[self.reasoning_effort] * available_tokens)
-        if (reasoning := self.reasoning) is not None:
-            if reasoning.max_tokens is not None:
-                asked["reasoning.max_tokens"] = reasoning.max_tokens
-            if reasoning.effort is not None:
-                asked["reasoning.effort"] = int(SHARES[reasoning.effort] * available_tokens)
-            if reasoning.enabled is False:
-                asked["reasoning.enabled"] = 0
-        if (thinking := self.thinking) is not None:
-            if thinking.type == "disabled":
-                asked["thinking.type"] = 0
-            if thinking.budget_tokens is not None:
-                asked["thinking.budget_tokens"] = thinking.budget_tokens
-            elif thinking.type == "enabled":
-                raise InvalidRequest(
-                    "thinking.budget_tokens is required where thinking.type is enabled",
-                    field="thinking.budget_tokens",
-                )
-        if (template := self.chat_template_kwargs) is not None:
-            for field in ("enable_thinking", "thinking"):
-                if getattr(template, field) is False:
-                    asked[f"chat_template_kwargs.{field}"] = 0
+        efforts, switches = self._efforts(), self._switches()
+        asked = more | self._counts()
+        asked |= {field: int(SHARES[effort] * available_tokens) for field, effort in efforts.items()}
+        asked |= {field: 0 for field, is_on in switches.items() if not is_on}
         for field, tokens in asked.items():
             if window_tokens is not None and tokens is not None and tokens > window_tokens:
                 raise InvalidRequest(
@@ -141,4 +114,57 @@ class BudgetAliases(Fields):
                 f"{field} ({'no limit' if tokens is None else tokens})" for field, tokens in asked.items()
             )
             raise InvalidRequest(f"conflicting budgets: {told}; give one", field=list(asked)[-1])
+        # Only against another switch: beside `on`, a budget of 0 is as good a number as any.
+        off = [field for field, effort in efforts.items() if effort == "none"]
+        off += [field for field, is_on in switches.items() if not is_on]
+        on = [field for field, is_on in switches.items() if is_on]
+        if off and on:
+            raise InvalidRequest(f"{off[0]} turns thinking off and {on[0]} on; give one", field=on[0])
         return next(iter(asked.values()), None)
+
+    def _counts(self) -> dict[str, int | None]:
+        """Numbers of tokens that are asked for, None for no limit, by field."""
+        given = {
+            "thinking_token_budget": self.thinking_token_budget,
+            "thinking_budget": self.thinking_budget,
+            "thinking_budget_tokens": self.thinking_budget_tokens,
+            "reasoning_budget_tokens": self.reasoning_budget_tokens,
+            "custom_params.thinking_budget": self.custom_params and self.custom_params.thinking_budget,
+            "nvext.max_thinking_tokens": self.nvext and self.nvext.max_thinking_tokens,
+            "reasoning.max_tokens": self.reasoning and self.reasoning.max_tokens,
+            "thinking.budget_tokens": self.thinking and self.thinking.budget_tokens,
+        }
+        if (
+            self.thinking is not None
+            and self.thinking.type == "enabled"
+            and self.thinking.budget_tokens is None
+        ):
+            raise InvalidRequest(
+                "thinking.budget_tokens is required where thinking.type is enabled",
+                field="thinking.budget_tokens",
+            )
+        return {
+            field: None if tokens == NO_LIMIT else tokens
+            for field, tokens in given.items()
+            if tokens is not None
+        }
+
+    def _efforts(self) -> dict[str, Effort]:
+        given: dict[str, Effort | None] = {
+            "reasoning_effort": self.reasoning_effort,
+            "reasoning.effort": self.reasoning and self.reasoning.effort,
+        }
+        return {field: effort for field, effort in given.items() if effort is not None}
+
+    def _switches(self) -> dict[str, bool]:
+        """Whether to think at all, by field."""
+        template, thinking = self.chat_template_kwargs, self.thinking
+        is_counted = thinking is not None and thinking.type == "enabled"  # then its number says all
+        given = {
+            "enable_thinking": self.enable_thinking,
+            "chat_template_kwargs.enable_thinking": template and template.enable_thinking,
+            "chat_template_kwargs.thinking": template and template.thinking,
+            "reasoning.enabled": self.reasoning and self.reasoning.enabled,
+            "thinking.type": None if thinking is None or is_counted else thinking.type == "adaptive",
+        }
+        return {field: is_on for field, is_on in given.items() if is_on is not None}

@@ -37,6 +37,17 @@ EFFORTS: dict[str, Any] = {
 OFF: dict[str, Any] = {
     "reasoning.enabled": {"reasoning": {"enabled": False}},
     "thinking.type": {"thinking": {"type": "disabled"}},
+    "enable_thinking": {"enable_thinking": False},
+    "chat_template_kwargs.enable_thinking": {"chat_template_kwargs": {"enable_thinking": False}},
+    "chat_template_kwargs.thinking": {"chat_template_kwargs": {"thinking": False}},
+}
+# And each to ask for it without a number.
+ON: dict[str, Any] = {
+    "reasoning.enabled": {"reasoning": {"enabled": True}},
+    "thinking.type": {"thinking": {"type": "adaptive"}},
+    "enable_thinking": {"enable_thinking": True},
+    "chat_template_kwargs.enable_thinking": {"chat_template_kwargs": {"enable_thinking": True}},
+    "chat_template_kwargs.thinking": {"chat_template_kwargs": {"thinking": True}},
 }
 PAIRS = list(combinations([*COUNTS, *EFFORTS], 2))
 # OpenRouter's shares, OpenAI's `minimal`, and `max` for all there is.
@@ -125,6 +136,23 @@ def test_turned_off_agrees_with_none_alone(off: str, field: str) -> None:
 
 def test_turned_off_twice_is_turned_off() -> None:
     assert budget(*OFF.values()) == 0
+
+
+@pytest.mark.parametrize("on", ON)
+@pytest.mark.parametrize("off", [*OFF, *EFFORTS])
+def test_turned_off_and_on_is_refused(off: str, on: str) -> None:
+    turned_off = OFF[off] if off in OFF else EFFORTS[off]("none")
+    if off == on:
+        return  # one field: the value given last stands
+    with pytest.raises(InvalidRequest, match=f"{off} turns thinking off and {on} on") as refused:
+        budget(turned_off, ON[on])
+    assert refused.value.field == on
+
+
+@pytest.mark.parametrize("on", ON)
+def test_turned_on_agrees_with_every_number(on: str) -> None:
+    assert budget(COUNTS["thinking_budget"](0), ON[on]) == 0
+    assert budget(COUNTS["thinking_budget"](9), ON[on]) == 9
 
 
 def test_all_names_at_once_agree_or_name_the_one_that_does_not() -> None:
