@@ -19,11 +19,13 @@ if TYPE_CHECKING:
     from anytime_client.client import Client
 
 INTERRUPTED = 130
+CUT_SHORT = "the answer was cut at the most tokens that it may have"
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="anytime ask",
+        allow_abbrev=False,
         description="Ask a running server. Ctrl-C while it thinks means: answer now; again: give up.",
     )
     parser.add_argument("prompt", help="the question; - reads it from standard input")
@@ -31,7 +33,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--deadline-ms", type=_whole_number, help="milliseconds by which the whole answer is due"
     )
-    parser.add_argument("--seed", type=int, help="makes the request repeatable")
+    parser.add_argument("--seed", type=_whole_number, help="makes the request repeatable")
     parser.add_argument("--url", default="http://127.0.0.1:8000", help="the server (default: %(default)s)")
     shown = parser.add_mutually_exclusive_group()
     for option, view, help_text in (
@@ -67,15 +69,16 @@ def main(argv: Sequence[str]) -> int:
 
     from anytime_client.client import Client
 
+    show = arguments.view()
     try:
         with Client(arguments.url) as client:
-            show = arguments.view()
             answer_on_interrupt = _AnswerOnInterrupt(client)
             given = {name: value for name, value in budget.items() if value is not None}
             for event in client.think(prompt, budget=given or None, **fields):
                 answer_on_interrupt.saw(event)
                 show.event(event)
     except ClientError as error:
+        show.broke_off()
         print(f"anytime ask: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -122,12 +125,31 @@ class _JsonView:
     def event(self, event: dict[str, Any]) -> None:
         print(json.dumps(event, ensure_ascii=False), flush=True)
 
+    def broke_off(self) -> None:
+        """Every line is whole."""
+
 
 class _AnswerView:
+    def __init__(self) -> None:
+        self._line_is_open = False
+        self._is_cut_short = False
+
     def event(self, event: dict[str, Any]) -> None:
-        if event["type"] == "answer.delta":
-            print(event["text"], end="", flush=True)
-        elif event["type"] == "done":
+        match event["type"]:
+            case "answer.delta":
+                print(event["text"], end="", flush=True)
+                self._line_is_open = True
+            case "answer.done":
+                self._is_cut_short = event["finish_reason"] == "length"
+            case "done":
+                print(flush=True)
+                if self._is_cut_short:
+                    print(f"anytime ask: {CUT_SHORT}", file=sys.stderr)
+            case _:
+                pass
+
+    def broke_off(self) -> None:
+        if self._line_is_open:
             print(flush=True)
 
 
@@ -138,6 +160,8 @@ class _TerminalView:
         from rich.console import Console
 
         self._console = Console(emoji=False, highlight=False, soft_wrap=True)
+        self._line_is_open = False
+        self._is_cut_short = False
 
     def event(self, event: dict[str, Any]) -> None:
         match event["type"]:
@@ -147,19 +171,25 @@ class _TerminalView:
                 self._print("\n" if event["at_tokens"] else "", style="none")
             case "answer.delta":
                 self._print(event["text"], style="bold")
+            case "answer.done":
+                self._is_cut_short = event["finish_reason"] == "length"
             case "done":
-                self._print(_summary(event), style="dim")
+                self._print(f"\n[{_summary(event)}{f'; {CUT_SHORT}' * self._is_cut_short}]\n", style="dim")
             case _:
                 pass
 
+    def broke_off(self) -> None:
+        if self._line_is_open:
+            self._print("\n", style="none")
+
     def _print(self, text: str, *, style: str) -> None:
+        self._line_is_open = not text.endswith("\n") if text else self._line_is_open
         self._console.print(text, style=style, end="", markup=False)
         self._console.file.flush()
 
 
 def _summary(done: dict[str, Any]) -> str:
     stop, seconds = done["stop"], done["timing"]["total_s"]
-    return (
-        f"\n[{stop['thinking_tokens']} of {stop['budget_tokens']} thinking tokens, "
-        f"stopped by {stop['cause']}, {seconds:.2f} s]\n"
-    )
+    tokens = f"{stop['thinking_tokens']} of {stop['budget_tokens']} thinking tokens"
+    end = "ended by the model" if stop["cause"] == "natural" else f"stopped by {stop['cause']}"
+    return f"{tokens}, {end}, {seconds:.2f} s"

@@ -20,6 +20,7 @@ RELIED_ON = {
     "thinking": ("text",),
     "answer.started": ("at_tokens",),
     "answer.delta": ("text",),
+    "answer.done": ("finish_reason",),
     "done": ("stop", "timing"),
 }
 """Fields that an event of a type must have."""
@@ -35,10 +36,15 @@ class Client:
 
     def __init__(self, url: str = "http://127.0.0.1:8000") -> None:
         """
+        Args:
+            url: of the server; the `/v1` that OpenAI's SDKs want at its end may be there.
+
         Raises:
             ServerUnreachable: `url` is none.
         """
-        self.url = url.rstrip("/")
+        self.url = url.rstrip("/").removesuffix("/v1")
+        if not self.url.startswith(("http://", "https://")):
+            raise ServerUnreachable(f"{url!r} is no address: it must begin with http:// or https://")
         timeout = httpx2.Timeout(SILENCE_TIMEOUT_S, connect=CONNECT_TIMEOUT_S)
         try:
             self._http = httpx2.Client(base_url=self.url, timeout=timeout)
@@ -88,7 +94,7 @@ class Client:
                     yield event
                     if raw.event == "done":
                         return
-        except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.UnsupportedProtocol) as error:
+        except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
             raise ServerUnreachable(
                 f"no server answers at {self.url}; start one with: anytime serve"
             ) from error

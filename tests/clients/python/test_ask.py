@@ -41,10 +41,11 @@ def test_a_prompt_that_is_no_text(argv: list[bytes]) -> None:
     assert done.stderr.endswith(b"error: the prompt is not text in UTF-8\n")
 
 
-def test_an_address_that_is_none() -> None:
-    done = ask("7-3", "--url", "http://[::1")
+@pytest.mark.parametrize("address", ["http://[::1", "foo", "ftp://127.0.0.1"])
+def test_an_address_that_is_none(address: str) -> None:
+    done = ask("7-3", "--url", address)
     assert done.returncode == 1
-    assert done.stderr.startswith("anytime ask: 'http://[::1' is no address")
+    assert done.stderr.startswith(f"anytime ask: {address!r} is no address")
 
 
 def test_whoever_reads_the_output_may_go(server: Any, recording_done: bytes) -> None:
@@ -136,8 +137,51 @@ def test_markup_in_the_answer_is_text(server: Any) -> None:
     server.reply(THINK, *(f"event: {e['type']}\ndata: {json.dumps(e)}\n\n".encode() for e in events))
     printed = ask("7-3", "--url", server.url).stdout
     assert printed == (
-        "[bold]a[/bold] :smile:\n[/red] x[0] = 7\n[1 of 4 thinking tokens, stopped by natural, 0.50 s]\n"
+        "[bold]a[/bold] :smile:\n[/red] x[0] = 7\n[1 of 4 thinking tokens, ended by the model, 0.50 s]\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("options", "stdout", "stderr"),
+    [
+        ([], "a\nThe answer is for\n[1 of 1 thinking tokens, stopped by budget, 0.50 s; %s]\n", ""),
+        (["--answer-only"], "The answer is for\n", "anytime ask: %s\n"),
+    ],
+)
+def test_it_says_that_an_answer_was_cut(server: Any, options: list[str], stdout: str, stderr: str) -> None:
+    cut_short = "the answer was cut at the most tokens that it may have"
+    events = [
+        {"type": "thinking", "text": "a", "total_tokens": 1},
+        {"type": "answer.started", "index": 0, "at_tokens": 1, "provisional": False, "cause": "budget"},
+        {"type": "answer.delta", "index": 0, "text": "The answer is for"},
+        {"type": "answer.done", "finish_reason": "length"},
+        {
+            "type": "done",
+            "stop": {"cause": "budget", "budget_tokens": 1, "thinking_tokens": 1},
+            "timing": {"total_s": 0.5},
+        },
+    ]
+    server.reply(THINK, *(f"event: {e['type']}\ndata: {json.dumps(e)}\n\n".encode() for e in events))
+    done = ask("7-3", "--url", server.url, *options)
+    assert (done.stdout, done.stderr) == (
+        stdout.replace("%s", cut_short),
+        stderr.replace("%s", cut_short),
+    )
+
+
+def test_an_error_in_the_middle_of_a_line_begins_its_own(server: Any) -> None:
+    events = [
+        {"type": "thinking", "text": "7-", "total_tokens": 2},
+        {"type": "error", "error": {"code": "unavailable", "message": "the server stops", "field": None}},
+    ]
+    server.reply(THINK, *(f"event: {e['type']}\ndata: {json.dumps(e)}\n\n".encode() for e in events))
+    done = ask("7-3", "--url", server.url)
+    assert (done.stdout, done.stderr) == ("7-\n", "anytime ask: the server stops\n")
+
+
+def test_the_address_may_be_the_one_for_openais_sdk(server: Any, recording_done: bytes) -> None:
+    server.reply(THINK, recording_done)
+    assert ask("7-3", "--url", f"{server.url}/v1/", "--answer-only").stdout == "x = 42 €\n"
 
 
 def test_an_error_is_told_in_one_line(server: Any, recording_cancelled: bytes) -> None:
