@@ -98,6 +98,17 @@ def test_the_curve_goes_into_the_manifest_and_changes_nothing_else(tmp_path: Pat
     assert Manifest.load(tmp_path) == manifest.model_copy(update={"accuracy_curve": list(points)})
 
 
+def test_points_at_other_budgets_stay(tmp_path: Path) -> None:
+    def point(budget: int, n: int) -> AccuracyPoint:
+        return AccuracyPoint(budget=budget, accuracy=0.5, low=0, high=1, n=n)
+
+    manifest = Manifest(**TEXTS, budgets=[4, 8], accuracy_curve=[point(4, 900), point(8, 900)])
+    write_curve(tmp_path, manifest, Curve(points=(point(2, 9), point(8, 9)), mean_thinking_tokens=(2.0, 8.0)))
+    found = Manifest.load(tmp_path)
+    assert found is not None
+    assert found.accuracy_curve == [point(2, 9), point(4, 900), point(8, 9)]
+
+
 def test_a_manifest_without_budgets_gets_those_measured(tmp_path: Path) -> None:
     points = tuple(AccuracyPoint(budget=b, accuracy=0.5, low=0, high=1, n=9) for b in (0, 4, 16))
     write_curve(tmp_path, Manifest(**TEXTS), Curve(points=points, mean_thinking_tokens=(0.0, 4.0, 9.0)))
@@ -112,6 +123,8 @@ def test_a_manifest_without_budgets_gets_those_measured(tmp_path: Path) -> None:
         ["/nowhere"],
         ["--problems", "0"],
         ["--problems", "many"],
+        ["--seed", "-1"],
+        ["--seed", "99999999999999999999"],
         ["--budgets", "x"],
         ["--budgets", "-3"],
         ["--budgets", ""],

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from anytime_server.errors import AnytimeError
 from anytime_server.reasoning import PRESETS, AccuracyPoint, Manifest
+from anytime_server.reasoning.manifest import MANIFEST_NAME
 
 if TYPE_CHECKING:
     from anytime_server.service import Service
@@ -126,12 +127,14 @@ def _parser() -> argparse.ArgumentParser:
         "checkpoint", nargs="?", type=Path, metavar="CHECKPOINT", help="folder (default: the bundled one)"
     )
     parser.add_argument("--problems", type=_positive, default=500, metavar="N", help="default: %(default)s")
-    parser.add_argument("--seed", type=int, default=0, metavar="S", help="default: %(default)s")
+    parser.add_argument("--seed", type=_seed, default=0, metavar="S", help="default: %(default)s")
     parser.add_argument(
         "--budgets", type=_budgets, metavar="N,N,...", help="instead of those in the manifest"
     )
     parser.add_argument(
-        "--reasoning-preset", choices=PRESETS, help="family whose way to think a checkpoint follows"
+        "--reasoning-preset",
+        choices=PRESETS,
+        help="family whose way to think is measured, over what the checkpoint says itself",
     )
     parser.add_argument("--json", action="store_true", help="print one line of JSON instead of a table")
     parser.add_argument(
@@ -144,6 +147,12 @@ def _parser() -> argparse.ArgumentParser:
 def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, not {text!r}")
+    return int(text)
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal() or int(text) >= 2**32:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 0 to 2**32 - 1, not {text!r}")
     return int(text)
 
 
@@ -198,7 +207,8 @@ async def _evaluate(arguments: argparse.Namespace) -> None:
     if not budgets:
         raise AnytimeError(f"{folder} names no budgets; give --budgets")
     service = Service(model, VllmEngine(folder), measure_speed=False)
-    with Progress(console=Console(stderr=True), transient=True) as progress:
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         bar = progress.add_task("asking", total=arguments.problems * len(budgets))
         try:
             await service.start()
@@ -218,17 +228,28 @@ async def _evaluate(arguments: argparse.Namespace) -> None:
             await service.stop()
     print(_json(curve, model.manifest.trained) if arguments.json else _table(curve))
     if arguments.checkpoint is not None and not arguments.no_write:
-        write_curve(folder, model.manifest, curve)
-        plot_curves({model.name: curve.points}, folder / "accuracy.svg")
+        path = folder / MANIFEST_NAME
+        if arguments.reasoning_preset is not None and path.exists():
+            print(f"{path} is left as it is: it does not think as measured here", file=sys.stderr)
+        else:
+            written = write_curve(folder, model.manifest, curve)
+            plot_curves({model.name: written.accuracy_curve}, folder / "accuracy.svg")
+            print(f"the curve is in {path} and {folder / 'accuracy.svg'}", file=sys.stderr)
     if arguments.plot is not None:
         plot_curves({model.name: curve.points}, arguments.plot)
 
 
-def write_curve(folder: Path, manifest: Manifest, curve: Curve) -> None:
-    """Put the curve into the checkpoint's manifest; the budgets it was trained for stay, if it has any."""
+def write_curve(folder: Path, manifest: Manifest, curve: Curve) -> Manifest:
+    """Put the curve into the checkpoint's manifest, over older points at the same budgets.
+
+    The budgets it was trained for stay, if it has any.
+    """
+    points = {point.budget: point for point in [*manifest.accuracy_curve, *curve.points]}
     budgets = manifest.budgets or [point.budget for point in curve.points if point.budget]
-    update = {"budgets": budgets, "accuracy_curve": list(curve.points)}
-    manifest.model_copy(update=update).save(folder)
+    update = {"budgets": budgets, "accuracy_curve": [points[budget] for budget in sorted(points)]}
+    written = manifest.model_copy(update=update)
+    written.save(folder)
+    return written
 
 
 def _json(curve: Curve, trained: str | None) -> str:
