@@ -71,11 +71,16 @@ def _tell(fault: Mapping[str, Any]) -> tuple[str, str]:
         location = location[1:]
     match fault["type"]:
         case "json_invalid":
-            return "body", f"not valid JSON: {fault['ctx']['error']} at character {fault['loc'][-1]}"
+            error = fault["ctx"]["error"].removesuffix(" at")
+            return "body", f"not valid JSON: {error} at character {fault['loc'][-1]}"
         case "extra_forbidden":
             return ".".join(location), "unknown field"
         case "missing" | "model_attributes_type" if not location:
             return "body", "must be a JSON object, sent with Content-Type: application/json"
+        case "model_attributes_type" | "model_type" | "dict_type":
+            return ".".join(location), "must be an object"
+        case "too_short" if fault["ctx"]["min_length"] == 1:
+            return ".".join(location), "must not be empty"
     message = _printable(str(fault["msg"])).removeprefix("Value error, ")
     return ".".join(location) or "body", message[:1].lower() + message[1:]
 

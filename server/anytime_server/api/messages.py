@@ -31,7 +31,7 @@ class Message(Fields):
     role: Literal["system", "developer", "user", "assistant"]
     content: list[TextPart]
     """A string, which is one part, or a list of text parts."""
-    name: str | None = None
+    name: Text | None = None
     """Taken for compatibility; the model does not see it."""
     reasoning_content: Text | None = None
     """Earlier thinking of an assistant turn; the chat template decides what of it the model sees."""

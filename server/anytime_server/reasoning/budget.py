@@ -76,7 +76,7 @@ def resolve_budget(
             f"the prompt has {prompt_tokens} tokens; with the answer's {answer_tokens} and "
             f"{reasoning.max_inserted_tokens} inserted it is {-room} over the model's "
             f"window of {window_tokens}",
-            field="messages",
+            field="messages" if prompt_tokens >= answer_tokens else "answer.max_tokens",
         )
     if tokens is None or tokens > room:
         tokens, cause = room, Cause.CONTEXT

@@ -43,6 +43,7 @@ BAD_FIELDS: list[tuple[str, dict[str, Any]]] = [
     ("messages.0.reasoning", {"messages": [{"role": "user", "content": "7", "reasoning": "\ud800"}]}),
     ("messages.0.content.1.text", {"messages": [{"role": "user", "content": [PART, {"type": "text"}]}]}),
     ("messages.0.content.0.type", {"messages": [{"role": "user", "content": [PART | {"type": "image"}]}]}),
+    ("messages.0.name", {"messages": [{"role": "user", "content": "7", "name": "\ud800"}]}),
     ("body", {"\ud800": 1}),
     ("model", {"model": "\ud800"}),
     ("messages", {"messages": [{"role": "user", "content": "7" * 1000}]}),
@@ -77,6 +78,28 @@ async def test_native_names_the_field(served: Any, field: str, fields: dict[str,
     assert error["message"]
     assert "Traceback" not in response.text
     assert (await server.think(budget=3))["answer"] == "42"
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"thinking": 3}, "thinking: must be an object"),
+        ({"stop_when": []}, "stop_when: must be an object"),
+        ({"messages": []}, "messages: must not be empty"),
+        ({"messages": [3]}, "messages.0: must be an object"),
+    ],
+)
+async def test_errors_are_told_in_words_of_json(served: Any, fields: dict[str, Any], message: str) -> None:
+    server = await served()
+    response = await server.http.post("/v1/anytime", json=QUESTION | fields)
+    assert response.json()["error"]["message"] == message
+
+
+async def test_where_json_breaks_is_told(served: Any) -> None:
+    server = await served()
+    response = await server.http.post("/v1/anytime", content=b'{"a": "\n"}', headers=JSON)
+    message = "body: not valid JSON: Invalid control character at character 7"
+    assert response.json()["error"]["message"] == message
 
 
 @pytest.mark.parametrize(

@@ -207,6 +207,8 @@ async def test_deadline(sdk: Any) -> None:
         ("max_tokens", {"max_tokens": 10, "max_completion_tokens": 20}),
         ("temperature", {"temperature": 9}),
         ("n", {"n": 2}),
+        ("n", {"n": True}),
+        ("logprobs", {"logprobs": 0}),
         ("stop", {"stop": ["x"]}),
         ("tools", {"tools": [{"type": "function", "function": {"name": "f"}}]}),
         ("response_format", {"response_format": {"type": "json_object"}}),

@@ -135,7 +135,8 @@ def test_refused_with_a_reason_or_all_of_it_fits(
             for field, is_too_much in (
                 ("budget", tokens is not None and tokens + 1 + 6 + answer_tokens > WINDOW),
                 ("answer.max_tokens", answer_tokens + 1 + 6 > WINDOW),
-                ("messages", room < 0),
+                ("answer.max_tokens", room < 0 and answer_tokens > prompt_tokens),
+                ("messages", room < 0 and prompt_tokens >= answer_tokens),
             )
             if is_too_much
         }
