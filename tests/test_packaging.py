@@ -125,7 +125,7 @@ def test_the_classifiers_exist_and_match_the_python_required(metadata: email.mes
 
 
 def test_every_extra_of_a_command_exists(metadata: email.message.Message) -> None:
-    extras = {extra for _, _, extras in COMMANDS.values() for extra in extras.split(",")}
+    extras = {extra for _, _, extras in COMMANDS.values() for extra in extras.split(",") if extra}
     assert extras <= set(metadata.get_all("Provides-Extra", []))
 
 

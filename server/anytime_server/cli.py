@@ -10,7 +10,7 @@ from anytime_server import __version__
 
 COMMANDS = {
     "serve": ("anytime_server.serve:main", "serve a model over HTTP", "vllm"),
-    "ask": ("anytime_client.ask:main", "ask a running server, from the terminal", "server"),
+    "ask": ("anytime_client.ask:main", "ask a running server, from the terminal", ""),
     "train": ("anytime_training.cli:train", "train a model from a recipe", "train"),
     "evaluate": (
         "anytime_training.evaluate:main",
@@ -18,7 +18,7 @@ COMMANDS = {
         "train,vllm",
     ),
 }
-"""Name: where it lives, what it does, the extra that brings what it needs."""
+"""Name: where it lives, what it does, the extra that brings what it needs beyond the base install."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -41,9 +41,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("anytime_"):
             raise
+        distribution = f"anytime-reasoner[{extra}]" if extra else "anytime-reasoner"
         print(
-            f"anytime {name} needs {error.name}, which is not installed: "
-            f"pip install 'anytime-reasoner[{extra}]'",
+            f"anytime {name} needs {error.name}, which is not installed: pip install '{distribution}'",
             file=sys.stderr,
         )
         status = 1

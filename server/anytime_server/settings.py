@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import inspect
 import os
 import tomllib
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from pydantic import Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
     CliApp,
+    CliSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     SettingsError,
@@ -52,7 +54,7 @@ class ServeSettings(BaseSettings):
     engine: Literal["vllm", "scripted"] = "vllm"
     """What computes: vLLM, or a deterministic script without a model, for tests."""
     reasoning_preset: Literal["deepseek-r1", "qwen3", "magistral"] | None = None
-    """Family whose way to think the model follows, where it has no anytime.json and is not recognised."""
+    """Family whose way to think the model follows, over its anytime.json and what its vocabulary tells."""
     host: str = "127.0.0.1"
     """Address to listen on."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
@@ -80,6 +82,13 @@ class ServeSettings(BaseSettings):
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
 
 
+class _Help(argparse.RawDescriptionHelpFormatter):
+    """Where the default is none, the text says what happens then."""
+
+    def _expand_help(self, action: argparse.Action) -> str:
+        return super()._expand_help(action).replace(" (default: None)", "")
+
+
 def load_settings(argv: Sequence[str]) -> ServeSettings:
     """Read all sources. Help and faults of the command line itself exit, as argparse does.
 
@@ -91,13 +100,14 @@ def load_settings(argv: Sequence[str]) -> ServeSettings:
     path = finder.parse_known_args(argv)[0].config
 
     class Settings(ServeSettings):
-        __doc__ = ServeSettings.__doc__
+        __doc__ = inspect.cleandoc(ServeSettings.__doc__ or "")
         model_config = SettingsConfigDict(toml_file=path)
 
     try:
         if path is not None:
             tomllib.loads(Path(path).read_text(encoding="utf-8"))
-        return CliApp.run(Settings, cli_args=list(argv))
+        source = CliSettingsSource(Settings, formatter_class=_Help)
+        return CliApp.run(Settings, cli_args=list(argv), cli_settings_source=source)
     except OSError as error:
         raise UnusableOption(f"--config: {path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
