@@ -12,7 +12,7 @@ import uvicorn
 from anytime_server.service import Service
 
 LAST_WORDS_S = 2
-"""Seconds, after the drain, in which cancelled sessions get to tell their clients."""
+"""Seconds, after the drain, that a client gets to hear how its session ended."""
 
 
 class DrainingServer(uvicorn.Server):
@@ -46,21 +46,31 @@ class DrainingServer(uvicorn.Server):
         if num_sessions := self._service.num_sessions:
             under_way = f"requests under way ({num_sessions}) get {self._drain_s:g} s"
             print(f"Stopping: {under_way}; tell it again to end them now.", flush=True)
+        else:
+            print("Stopping.", flush=True)
         self._draining = asyncio.create_task(self._drain(sig))
 
     async def _drain(self, sig: int) -> None:
         hang_up_at = time.monotonic() + self._drain_s + LAST_WORDS_S
         self._service.drain(grace_s=self._drain_s)
         await self._service.drained()
-        # What is left are connections: last events to be read, requests that have not fully come.
-        self.config.timeout_graceful_shutdown = math.ceil(max(LAST_WORDS_S, hang_up_at - time.monotonic()))
+        # What is left are connections: requests that have not fully come, last events to be read.
+        left_s = max(LAST_WORDS_S, hang_up_at - time.monotonic())
+        loop = asyncio.get_running_loop()
+        loop.call_later(LAST_WORDS_S, self._hang_up_where_all_is_said)
+        loop.call_later(left_s, self._hang_up)
+        self.config.timeout_graceful_shutdown = math.ceil(left_s) + LAST_WORDS_S
         super().handle_exit(sig, None)
 
     def _hurry(self) -> None:
         self._service.drain(grace_s=0)
         asyncio.get_running_loop().call_later(LAST_WORDS_S, self._hang_up)
 
+    def _hang_up_where_all_is_said(self) -> None:
+        for connection in list(self.server_state.connections):
+            if connection.transport.get_write_buffer_size() == 0:
+                connection.transport.abort()
+
     def _hang_up(self) -> None:
-        """Close what is still open: who has not read to the end by now, or never sent one."""
         for connection in list(self.server_state.connections):
             connection.transport.abort()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shlex
@@ -10,6 +11,7 @@ import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from socket import AF_INET, AF_INET6
 from typing import TYPE_CHECKING
 
 from anytime_server import __version__
@@ -38,6 +40,8 @@ def _serve(settings: ServeSettings) -> int:
         preload_allocator()
     listener = _listen(settings.host, settings.port)
     host, port = listener.getsockname()[:2]
+    url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    print(f"Loading {settings.model or 'the bundled model'} ...", flush=True)
 
     import logging
 
@@ -64,9 +68,8 @@ def _serve(settings: ServeSettings) -> int:
             failures.append(error)
             server.should_exit = True
             return
-        print(_greeting(model, f"http://{host}:{port}", settings.engine), flush=True)
+        print(_greeting(model, url, settings.engine), flush=True)
 
-    print(f"Loading {model.name} ...", flush=True)
     service = Service(model, _engine(settings, model))
     app = create_app(service, max_body_bytes=settings.max_body_bytes, on_started=on_started)
     config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False)
@@ -81,14 +84,33 @@ def _serve(settings: ServeSettings) -> int:
 
 def _listen(host: str, port: int) -> socket.socket:
     try:
-        listener = socket.create_server((host, port), backlog=2048)
-    except socket.gaierror as error:
-        raise UnusableOption(f"--host: cannot find {host}: {error.strerror}") from error
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (socket.gaierror, UnicodeError) as error:
+        raise UnusableOption(f"--host: {host!r} is no address of this machine") from error
+    family, _, _, _, address = min(found, key=lambda one: one[0] != AF_INET)
+    try:
+        listener = socket.create_server(address, family=family, backlog=2048)
     except OSError as error:
-        raise UnusableOption(f"--port: cannot listen on {host}:{port}: {error.strerror}") from error
-    # A forked engine must not hold the port when the server is gone.
-    os.register_at_fork(after_in_child=listener.close)
+        option = "host" if error.errno == errno.EADDRNOTAVAIL else "port"
+        why = os.strerror(error.errno) if error.errno else str(error)
+        raise UnusableOption(f"--{option}: cannot listen on {host}, port {port}: {why}") from error
+    own_port = listener.getsockname()[1]
+    os.register_at_fork(after_in_child=lambda: _close_inherited_sockets(own_port))
     return listener
+
+
+def _close_inherited_sockets(port: int) -> None:
+    """In a forked engine: let go of the port and of its connections, which are to end with the server's.
+
+    By their numbers, since the event loop keeps the socket object from closing.
+    """
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            inherited = socket.socket(fileno=int(name))
+        except OSError:
+            continue  # no socket
+        is_of_the_server = inherited.family in (AF_INET, AF_INET6) and inherited.getsockname()[1] == port
+        inherited.close() if is_of_the_server else inherited.detach()
 
 
 def _find_model(name: str) -> Path:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from uuid import uuid4
 
 from anytime_server.engine import Engine
-from anytime_server.errors import InvalidRequest, Unavailable, UnknownModel, UnknownSession
+from anytime_server.errors import InvalidRequest, Unavailable, UnknownModel, UnknownSession, UnusableModel
 from anytime_server.metrics import Metrics
 from anytime_server.model import Model
 from anytime_server.reasoning import resolve_budget
@@ -82,13 +82,17 @@ class Service:
         """Load the model, warm up, measure.
 
         Raises:
-            UnusableModel: the engine cannot load it.
+            UnusableModel: the engine cannot load it, or not even a short question fits into its window.
             AnytimeError: the engine loads it but cannot answer with it.
         """
         await self.engine.start()
         if self._measure_speed:
-            await self._run_own_sessions(WARM_UP_SESSIONS, speed=SpeedMeter())
-            await self._run_own_sessions(MEASURED_SESSIONS, speed=self.speed)
+            try:
+                await self._run_own_sessions(WARM_UP_SESSIONS, speed=SpeedMeter())
+                await self._run_own_sessions(MEASURED_SESSIONS, speed=self.speed)
+            except InvalidRequest as error:
+                window = f"a window of {self.engine.window_tokens} tokens"
+                raise UnusableModel(f"{window} is too small for {self.model.name}: {error}") from error
         if self.state == "loading":
             self.state = "ready"
 

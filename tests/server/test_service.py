@@ -10,7 +10,14 @@ from typing import Any
 import pytest
 from anytime_server import events
 from anytime_server.engine.scripted import ScriptedEngine
-from anytime_server.errors import InvalidRequest, Unavailable, UnknownModel, UnknownSession
+from anytime_server.errors import (
+    AlreadyAnswering,
+    InvalidRequest,
+    Unavailable,
+    UnknownModel,
+    UnknownSession,
+    UnusableModel,
+)
 from anytime_server.model import Model
 from anytime_server.service import Question, Service
 from anytime_server.session import Session
@@ -58,6 +65,54 @@ async def test_no_more_sessions_than_the_engine_computes(
     watching.cancel()
     assert all(said[-1].type == "done" for said in results)
     assert most == 3
+
+
+@pytest.mark.parametrize("how", ["budget 0", "answer now", "deadline"])
+async def test_who_only_wants_an_answer_waits_for_nobodys_thinking(
+    scripted: Callable[..., ScriptedEngine], tiny_model: Model, how: str
+) -> None:
+    one = Service(
+        tiny_model, scripted(max_num_seqs=1, never_end=True, seconds_per_token=0.005), measure_speed=False
+    )
+    await one.start()
+    thinks = await one.open(Question(messages=MESSAGES))
+    waits = await one.open(Question(messages=MESSAGES))
+    await asyncio.sleep(0.02)
+    assert (thinks.phase, waits.phase) == ("thinking", "waiting")
+    hurried = await one.open(
+        Question(
+            messages=MESSAGES,
+            budget_tokens=0 if how == "budget 0" else 400,
+            deadline_s=0.1 if how == "deadline" else None,
+        )
+    )
+    if how == "answer now":
+        await asyncio.sleep(0.02)
+        assert hurried.phase == "waiting"
+        assert hurried.answer_now() == 0
+        with pytest.raises(AlreadyAnswering):
+            hurried.answer_now()
+    await asyncio.wait_for(hurried.ended(), timeout=10)
+    assert (thinks.phase, waits.phase) == ("thinking", "waiting")
+    assert hurried.done is not None
+    assert hurried.done.answer == "42"
+    assert hurried.done.stop.thinking_tokens == 0
+    cause = {"budget 0": "budget", "answer now": "client", "deadline": "deadline"}[how]
+    assert hurried.done.stop.cause == cause
+    thinks.answer_now()
+    await thinks.ended()
+    while waits.phase == "waiting":
+        await asyncio.sleep(0.001)
+    assert waits.phase == "thinking"
+    await one.stop()
+
+
+async def test_a_window_that_no_question_fits_into_is_told_of_at_the_start(
+    scripted: Callable[..., ScriptedEngine], tiny_model: Model
+) -> None:
+    one = Service(tiny_model, scripted(window_tokens=12))
+    with pytest.raises(UnusableModel, match="a window of 12 tokens is too small"):
+        await one.start()
     await one.stop()
 
 

@@ -27,7 +27,7 @@ class Sampling:
     min_tokens: int = 0
     """Tokens before which no stop id is sampled."""
     banned_ids: frozenset[int] = frozenset()
-    """Never sampled."""
+    """Made too unlikely to be sampled."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +64,7 @@ class EngineLoad:
     num_requests: int
     """Requests under way or queued."""
     max_num_seqs: int
-    """Requests that it computes at the same time."""
+    """Requests that may think at the same time. Beyond them it has room for a few answers."""
 
 
 class Engine(ABC):

@@ -13,10 +13,11 @@ QUIET = {
     "TOKENIZERS_PARALLELISM": "false",
 }
 ON_CPU = {
-    # The core loop runs in one thread; two processes with two OpenMP threads each, on two
-    # cores, slow each other down several-fold.
+    # Two processes (server and engine core) with two OpenMP threads each, on two cores, slow
+    # each other down several-fold.
     "OMP_NUM_THREADS": "1",
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+    # The worker then shares the engine core's process; `AsyncLLM` has a core process all the same.
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
 }
 

@@ -14,10 +14,11 @@ import signal
 import warnings
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from anytime_server.engine.base import Delta, Engine, EngineLoad, FinishReason, GenerationRequest, Sampling
 from anytime_server.engine.environment import cpu_multiplies_bf16, gpu_is_there, prepare_environment
@@ -28,6 +29,11 @@ if TYPE_CHECKING:
     from vllm.v1.engine.async_llm import AsyncLLM
 
 
+logger = logging.getLogger(__name__)
+
+WORKER_EXTENSION = "anytime_server.engine.vllm_worker.WorkerExtension"
+
+
 class VllmOptions(BaseModel):
     """Options of the vLLM engine; None leaves the choice to vLLM."""
 
@@ -36,7 +42,7 @@ class VllmOptions(BaseModel):
     window_tokens: int | None = Field(default=None, ge=16)
     """Context length; the model's own by default."""
     max_num_seqs: int = Field(default=64, ge=1)
-    """Requests computed at the same time; further ones wait."""
+    """Requests that think at the same time; further ones wait."""
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
     """Type of the weights in memory; `auto` is the checkpoint's, or float32 on a CPU without bfloat16."""
     tensor_parallel_size: int = Field(default=1, ge=1)
@@ -59,6 +65,7 @@ class VllmEngine(Engine):
         self._window_tokens = 0
         self._shortest_prompt = 1
         self._requests: set[str] = set()
+        self._death_was_reported = False
 
     @property
     def window_tokens(self) -> int:
@@ -66,21 +73,33 @@ class VllmEngine(Engine):
 
     @property
     def alive(self) -> bool:
-        return self._llm is not None and not self._llm.errored
+        if self._llm is None:
+            return False
+        if self._llm.errored:
+            self._report_death()
+        return not self._llm.errored
 
     async def start(self) -> None:
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # vLLM's and its libraries', in a forked core too
-                self._building = asyncio.get_running_loop().run_in_executor(None, self._build)
-                await asyncio.shield(self._building)
+            self._building = asyncio.get_running_loop().run_in_executor(None, self._build)
+            await asyncio.shield(self._building)
+            assert self._llm is not None
+            await self._llm.collective_rpc("end_with_server", args=(os.getpid(),))
         except ModuleNotFoundError:
             raise  # the command line tells what to install
         except Exception as error:
-            raise UnusableModel(f"vLLM cannot load {self._model}: {_first_line(error)}") from error
+            raise UnusableModel(f"vLLM cannot load {self._model}: {_reason(error)}") from error
+        # Of the core's death vLLM prints a stack trace into which nobody here can look further.
+        logging.getLogger("vllm").setLevel(logging.CRITICAL)
 
     def _build(self) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # vLLM's and its libraries', in a forked core too
+            self._build_llm()
+
+    def _build_llm(self) -> None:
         prepare_environment()
+        _require_whole_weights(Path(self._model))
         on_cpu = not gpu_is_there()
         from vllm import SamplingParams
         from vllm.engine.arg_utils import AsyncEngineArgs
@@ -95,12 +114,14 @@ class VllmEngine(Engine):
             "model": self._model,
             "dtype": options.dtype,
             "max_model_len": options.window_tokens,
-            "max_num_seqs": options.max_num_seqs,
+            # An answer that did not wait in line must not wait for somebody's thinking to end, either.
+            "max_num_seqs": options.max_num_seqs + max(1, options.max_num_seqs // 4),
             "tensor_parallel_size": options.tensor_parallel_size,
             "enable_prefix_caching": True,
             "scheduling_policy": "priority",
             "disable_log_stats": True,
             "use_tqdm_on_load": False,
+            "worker_extension_cls": WORKER_EXTENSION,
         }
         if on_cpu:
             # Compiling takes half a minute and gains nothing once several requests share a step.
@@ -177,12 +198,20 @@ class VllmEngine(Engine):
                     finish_reason=_finish_reason(completion.finish_reason) if output.finished else None,
                 )
         except EngineDeadError as error:
+            self._report_death()
             raise EngineDead("the engine died") from error
         except EngineGenerateError as error:
             raise EngineFailed("the engine failed on this request") from error
         finally:
             self._requests.discard(request.id)
             await outputs.aclose()
+
+    def _report_death(self) -> None:
+        if not self._death_was_reported:
+            self._death_was_reported = True
+            logger.error(
+                "the engine process died: requests end in an error until the server is started again"
+            )
 
     def _params(self, sampling: Sampling) -> SamplingParams:
         from vllm.sampling_params import RequestOutputKind
@@ -206,6 +235,8 @@ class VllmEngine(Engine):
 @contextmanager
 def _interrupts_blocked() -> Iterator[None]:
     """Within, this thread and the processes that it starts get no SIGINT."""
+    if gpu_is_there():
+        resource_tracker.ensure_running()  # vLLM would start it, and that lets SIGINT through again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -219,5 +250,24 @@ def _finish_reason(reason: str | None) -> FinishReason:
     raise EngineFailed(f"the engine ended a request with {reason!r}")
 
 
-def _first_line(error: Exception) -> str:
+def _require_whole_weights(folder: Path) -> None:
+    """Look at the weights' headers: vLLM tells of a broken file in two hundred lines.
+
+    Raises:
+        ValueError: a file is not whole.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    for path in sorted(folder.glob("*.safetensors")):
+        try:
+            with safe_open(path, framework="numpy"):
+                pass
+        except SafetensorError as error:
+            raise ValueError(f"{path.name}: {error}") from error
+
+
+def _reason(error: Exception) -> str:
+    """The first line of what went wrong, without pydantic's heading above it."""
+    if isinstance(error, ValidationError):
+        return error.errors()[0]["msg"].removeprefix("Value error, ").splitlines()[0]
     return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncGenerator, Callable
-from contextlib import AbstractAsyncContextManager, nullcontext
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
 from typing import Literal
 
 from anytime_server import events
@@ -41,7 +41,8 @@ class Session:
     ) -> None:
         """
         Args:
-            slot: held while the session uses the engine; entering it may wait for room.
+            slot: held while the session uses the engine; entering it may wait for room. A session
+                that has only to answer (budget 0, or its thinking was cut while it waited) goes without.
         """
         self.request = request
         self.phase: Literal["waiting", "thinking", "answering", "ended"] = "waiting"
@@ -132,7 +133,8 @@ class Session:
         self._news.set()
 
     async def _run(self) -> events.Done:
-        async with self._slot:
+        async with AsyncExitStack() as held:
+            await self._thinking.wait(lambda: held.enter_async_context(self._slot))
             return await self._think_and_answer()
 
     def _end(self, task: asyncio.Task[events.Done], on_end: Callable[[Session], None]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 
 from anytime_server import events
@@ -41,11 +41,18 @@ class Thinking:
         self._say = say
         self._timer: asyncio.Timeout | None = None
         self._cut_by_client = False
+        self._cut_by_clock = False
 
     @property
     def is_cut(self) -> bool:
         """Whether it has been cut, by the client or the clock; it may still be under way."""
-        return self._cut_by_client or (self._timer is not None and self._timer.expired())
+        return (
+            self._cut_by_client or self._cut_by_clock or (self._timer is not None and self._timer.expired())
+        )
+
+    @property
+    def _is_due(self) -> bool:
+        return self._request.budget.tokens > 0 and not self.is_cut
 
     def cut(self) -> None:
         """End it at the tokens that are there now; also before it has begun. Not to be cut already."""
@@ -53,25 +60,35 @@ class Thinking:
         if self._timer is not None:
             self._timer.reschedule(asyncio.get_running_loop().time())
 
+    async def wait(self, room: Callable[[], Awaitable[object]]) -> None:
+        """Wait for room to think in; not where nothing is to be thought, and no longer than to the cut."""
+        if self._is_due:
+            await self._until_cut(room())
+
     async def run(self) -> Cause:
         """Think.
 
         Returns:
             What stopped it; to be overruled by how the tokens end, if the model ended it.
         """
-        budget = self._request.budget
-        if budget.tokens > 0 and not self._cut_by_client:
+        if self._is_due:
             try:
-                async with asyncio.timeout_at(self._latest_cut()) as self._timer:
-                    await self._sample()
-            except TimeoutError:
-                pass
+                await self._until_cut(self._sample())
             finally:
-                self._timer = None
                 self.pace.report()
         if self._cut_by_client:
             return Cause.CLIENT
+        budget = self._request.budget
         return budget.cause if len(self.token_ids) == budget.tokens else Cause.DEADLINE
+
+    async def _until_cut(self, work: Awaitable[object]) -> None:
+        try:
+            async with asyncio.timeout_at(self._latest_cut()) as self._timer:
+                await work
+        except TimeoutError:
+            self._cut_by_clock = not self._cut_by_client
+        finally:
+            self._timer = None
 
     async def _sample(self) -> None:
         request, stop_ids = self._request, self._model.reasoning.thinking_stop_ids
