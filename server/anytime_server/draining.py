@@ -9,6 +9,7 @@ from types import FrameType
 
 import uvicorn
 
+from anytime_server.console import tell
 from anytime_server.service import Service
 
 LAST_WORDS_S = 2
@@ -45,9 +46,9 @@ class DrainingServer(uvicorn.Server):
     def _begin_to_drain(self, sig: int) -> None:
         if num_sessions := self._service.num_sessions:
             under_way = f"requests under way ({num_sessions}) get {self._drain_s:g} s"
-            print(f"Stopping: {under_way}; tell it again to end them now.", flush=True)
+            tell(f"Stopping: {under_way}; tell it again to end them now.")
         else:
-            print("Stopping.", flush=True)
+            tell("Stopping.")
         self._draining = asyncio.create_task(self._drain(sig))
 
     async def _drain(self, sig: int) -> None:

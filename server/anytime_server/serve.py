@@ -15,6 +15,7 @@ from socket import AF_INET, AF_INET6
 from typing import TYPE_CHECKING
 
 from anytime_server import __version__
+from anytime_server.console import tell
 from anytime_server.engine.environment import preload_allocator, prepare_environment
 from anytime_server.errors import AnytimeError, UnusableModel, UnusableOption
 from anytime_server.settings import ServeSettings, load_settings
@@ -41,7 +42,7 @@ def _serve(settings: ServeSettings) -> int:
     listener = _listen(settings.host, settings.port)
     host, port = listener.getsockname()[:2]
     url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-    print(f"Loading {settings.model or 'the bundled model'} ...", flush=True)
+    tell(f"Loading {settings.model or 'the bundled model'} ...")
 
     import logging
 
@@ -68,7 +69,7 @@ def _serve(settings: ServeSettings) -> int:
             failures.append(error)
             server.should_exit = True
             return
-        print(_greeting(model, url, settings.engine), flush=True)
+        tell(_greeting(model, url, settings.engine))
 
     service = Service(model, _engine(settings, model))
     app = create_app(service, max_body_bytes=settings.max_body_bytes, on_started=on_started)

@@ -313,6 +313,16 @@ async def test_told_to_stop_it_does_not_wait_for_a_request_that_never_comes(
     writer.close()
 
 
+async def test_it_stops_also_where_nobody_reads_its_output(
+    start_server: Callable[..., RealServer], tiny_checkpoint: Path
+) -> None:
+    server = start_server("--model", str(tiny_checkpoint), "--engine", "scripted")
+    assert server.process.stdout is not None
+    server.process.stdout.close()
+    server.process.send_signal(signal.SIGTERM)
+    assert await asyncio.to_thread(server.process.wait, timeout=60) == 0
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_told_twice_it_ends_streams_at_once_but_says_so(
     start_server: Callable[..., RealServer], tiny_checkpoint: Path, number: signal.Signals
