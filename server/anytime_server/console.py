@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 
 
 def tell(text: str) -> None:
-    """Print a line at once. Whoever read the output may have gone: that stops nothing."""
-    try:
-        print(text, flush=True)
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or what is held back fails at exit
+    """Print a line at once. That it cannot be printed stops nothing."""
+    with contextlib.suppress(OSError):
+        try:
+            print(text, flush=True)
+        except BrokenPipeError:  # whoever read the output has gone
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or it fails again at exit

@@ -55,19 +55,27 @@ class DrainingServer(uvicorn.Server):
         hang_up_at = time.monotonic() + self._drain_s + LAST_WORDS_S
         self._service.drain(grace_s=self._drain_s)
         await self._service.drained()
-        # What is left are connections: requests that have not fully come, last events to be read.
-        left_s = max(LAST_WORDS_S, hang_up_at - time.monotonic())
-        loop = asyncio.get_running_loop()
-        loop.call_later(LAST_WORDS_S, self._hang_up_where_all_is_said)
-        loop.call_later(left_s, self._hang_up)
-        self.config.timeout_graceful_shutdown = math.ceil(left_s) + LAST_WORDS_S
+        self._end_connections(within_s=max(LAST_WORDS_S, hang_up_at - time.monotonic()))
         super().handle_exit(sig, None)
+
+    def give_up(self) -> None:
+        """Go: the model could not be loaded."""
+        self._end_connections(within_s=LAST_WORDS_S)
+        self.should_exit = True
+
+    def _end_connections(self, *, within_s: float) -> None:
+        """Those that are left: requests that have not fully come, and last events to be read."""
+        loop = asyncio.get_running_loop()
+        loop.call_later(LAST_WORDS_S, self._hang_up_idle)
+        loop.call_later(within_s, self._hang_up)
+        self.config.timeout_graceful_shutdown = math.ceil(within_s) + LAST_WORDS_S
 
     def _hurry(self) -> None:
         self._service.drain(grace_s=0)
         asyncio.get_running_loop().call_later(LAST_WORDS_S, self._hang_up)
 
-    def _hang_up_where_all_is_said(self) -> None:
+    def _hang_up_idle(self) -> None:
+        """Where nothing waits to be read."""
         for connection in list(self.server_state.connections):
             if connection.transport.get_write_buffer_size() == 0:
                 connection.transport.abort()

@@ -67,7 +67,7 @@ def _serve(settings: ServeSettings) -> int:
     def on_started(error: BaseException | None) -> None:
         if error is not None:
             failures.append(error)
-            server.should_exit = True
+            server.give_up()
             return
         tell(_greeting(model, url, settings.engine))
 
@@ -85,14 +85,14 @@ def _serve(settings: ServeSettings) -> int:
 
 def _listen(host: str, port: int) -> socket.socket:
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (socket.gaierror, UnicodeError) as error:
         raise UnusableOption(f"--host: {host!r} is no address of this machine") from error
     family, _, _, _, address = min(found, key=lambda one: one[0] != AF_INET)
     try:
         listener = socket.create_server(address, family=family, backlog=2048)
     except OSError as error:
-        option = "host" if error.errno == errno.EADDRNOTAVAIL else "port"
+        option = "host" if error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT) else "port"
         why = os.strerror(error.errno) if error.errno else str(error)
         raise UnusableOption(f"--{option}: cannot listen on {host}, port {port}: {why}") from error
     own_port = listener.getsockname()[1]

@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 from uuid import uuid4
@@ -56,7 +57,7 @@ class Question:
 
 
 class Service:
-    """Opens sessions on one engine, as many at a time as it computes; further ones wait in line."""
+    """Opens sessions on one engine, as many at a time as it has room for; further ones wait in line."""
 
     def __init__(self, model: Model, engine: Engine, *, measure_speed: bool = True) -> None:
         """
@@ -71,7 +72,11 @@ class Service:
         self.state: Literal["loading", "ready", "draining", "stopped"] = "loading"
         self._measure_speed = measure_speed
         self._sessions: dict[str, Session] = {}
+        self._num_opening = 0
+        self._none_is_opening = asyncio.Event()
+        self._none_is_opening.set()
         self._slots = asyncio.Semaphore(engine.load().max_num_seqs)
+        self._answer_slots = asyncio.Semaphore(engine.load().num_spare_seqs)
         self.metrics.gauge("sessions_running", "Sessions that think or answer.", self._num_running)
         self.metrics.gauge("sessions_waiting", "Sessions that wait for room.", self._num_waiting)
         self.metrics.gauge(
@@ -82,7 +87,7 @@ class Service:
         """Load the model, warm up, measure.
 
         Raises:
-            UnusableModel: the engine cannot load it, or not even a short question fits into its window.
+            UnusableModel: the engine cannot load it, or it cannot be asked even a short question.
             AnytimeError: the engine loads it but cannot answer with it.
         """
         await self.engine.start()
@@ -91,8 +96,9 @@ class Service:
                 await self._run_own_sessions(WARM_UP_SESSIONS, speed=SpeedMeter())
                 await self._run_own_sessions(MEASURED_SESSIONS, speed=self.speed)
             except InvalidRequest as error:
-                window = f"a window of {self.engine.window_tokens} tokens"
-                raise UnusableModel(f"{window} is too small for {self.model.name}: {error}") from error
+                raise UnusableModel(
+                    f"{self.model.name} cannot be asked even a short question: {error}"
+                ) from error
         if self.state == "loading":
             self.state = "ready"
 
@@ -102,7 +108,8 @@ class Service:
         asyncio.get_running_loop().call_later(grace_s, self._cancel_all)
 
     async def drained(self) -> None:
-        """Wait until those under way have ended."""
+        """Wait until those that are being opened are refused, and those under way have ended."""
+        await self._none_is_opening.wait()
         await asyncio.gather(*(session.ended() for session in self._sessions.values()))
 
     async def stop(self) -> None:
@@ -152,10 +159,22 @@ class Service:
             raise UnknownModel(
                 f"no model {question.model!r} is served here, only {self.model.name!r}", field="model"
             )
-        session = await self._session(question, self.speed)
-        self.require_ready()  # it may have changed meanwhile
-        self._start(session, on_end=self.metrics.observe)
+        with self._opening():
+            session = await self._session(question, self.speed)
+            self.require_ready()  # it may have changed meanwhile
+            self._start(session, on_end=self.metrics.observe)
         return session
+
+    @contextmanager
+    def _opening(self) -> Iterator[None]:
+        self._num_opening += 1
+        self._none_is_opening.clear()
+        try:
+            yield
+        finally:
+            self._num_opening -= 1
+            if self._num_opening == 0:
+                self._none_is_opening.set()
 
     def find(self, session_id: str) -> Session:
         """The session of that id that is under way.
@@ -193,7 +212,14 @@ class Service:
             seed=question.seed,
             arrived_at=question.arrived_at,
         )
-        return Session(request, engine=self.engine, model=self.model, speed=speed, slot=self._slots)
+        return Session(
+            request,
+            engine=self.engine,
+            model=self.model,
+            speed=speed,
+            slot=self._slots,
+            answer_slot=self._answer_slots,
+        )
 
     def _start(self, session: Session, *, on_end: Callable[[Session], None] = lambda session: None) -> None:
         def ended(session: Session) -> None:

@@ -77,7 +77,5 @@ def start_server() -> Generator[Callable[..., RealServer], None, None]:
     yield begin
     for server in started:
         if server.process.poll() is None:
-            engine = server.engine_processes()  # would outlive it, and keep its output open
-            for process in (server.process, *engine):
-                process.kill()
+            server.process.kill()
             server.process.communicate()

@@ -101,17 +101,83 @@ async def test_who_only_wants_an_answer_waits_for_nobodys_thinking(
     assert hurried.done.stop.cause == cause
     thinks.answer_now()
     await thinks.ended()
-    while waits.phase == "waiting":
-        await asyncio.sleep(0.001)
+    async with asyncio.timeout(10):
+        while waits.phase == "waiting":
+            await asyncio.sleep(0.001)
     assert waits.phase == "thinking"
     await one.stop()
+
+
+async def test_those_that_only_answer_keep_to_the_room_that_is_theirs(
+    scripted: Callable[..., ScriptedEngine], tiny_model: Model
+) -> None:
+    engine = scripted(max_num_seqs=8, seconds_per_token=0.002)
+    spare = engine.load().num_spare_seqs
+    assert spare == 2
+    one = Service(tiny_model, engine, measure_speed=False)
+    await one.start()
+    sessions = [await one.open(Question(messages=MESSAGES, budget_tokens=0)) for _ in range(9)]
+    most = 0
+    while one.num_sessions:
+        most = max(most, engine.load().num_requests)
+        await asyncio.sleep(0)
+    assert most == spare
+    assert all(session.done is not None for session in sessions)
+    await one.stop()
+
+
+@pytest.mark.parametrize("end", [Session.abandon, Session.cancel, Session.answer_now])
+async def test_a_place_is_not_lost_on_one_that_ends_in_the_instant_it_gets_it(
+    scripted: Callable[..., ScriptedEngine], tiny_model: Model, end: Callable[[Session], object]
+) -> None:
+    one = Service(
+        tiny_model, scripted(max_num_seqs=1, never_end=True, seconds_per_token=0.002), measure_speed=False
+    )
+    await one.start()
+    holder, waits, last = [await one.open(Question(messages=MESSAGES)) for _ in range(3)]
+    await asyncio.sleep(0.01)
+    assert (holder.phase, waits.phase) == ("thinking", "waiting")
+    holder.cancel()
+    await holder.ended()  # its place has just been given on
+    end(waits)
+    async with asyncio.timeout(10):
+        await waits.ended()
+        while last.phase == "waiting":
+            await asyncio.sleep(0.001)
+    assert last.phase == "thinking"
+    await one.stop()
+
+
+async def test_a_request_that_is_being_opened_is_refused_before_the_drain_is_over(
+    service: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = await service()
+    encoding, go_on = threading.Event(), threading.Event()
+    prompt_ids = one.model.prompt_ids
+
+    def encode_slowly(messages: Any) -> list[int]:
+        encoding.set()
+        go_on.wait(10)
+        return prompt_ids(messages)
+
+    monkeypatch.setattr(one.model, "prompt_ids", encode_slowly)
+    opening = asyncio.create_task(one.open(Question(messages=MESSAGES)))
+    await asyncio.to_thread(encoding.wait, 10)
+    one.drain(grace_s=30)
+    drained = asyncio.create_task(one.drained())
+    await asyncio.sleep(0.02)
+    assert not drained.done()
+    go_on.set()
+    with pytest.raises(Unavailable):
+        await opening
+    await asyncio.wait_for(drained, timeout=10)
 
 
 async def test_a_window_that_no_question_fits_into_is_told_of_at_the_start(
     scripted: Callable[..., ScriptedEngine], tiny_model: Model
 ) -> None:
     one = Service(tiny_model, scripted(window_tokens=12))
-    with pytest.raises(UnusableModel, match="a window of 12 tokens is too small"):
+    with pytest.raises(UnusableModel, match=r"cannot be asked even a short question: .* window of 12"):
         await one.start()
     await one.stop()
 

@@ -228,13 +228,16 @@ async def _evaluate(arguments: argparse.Namespace) -> None:
             await service.stop()
     print(_json(curve, model.manifest.trained) if arguments.json else _table(curve))
     if arguments.checkpoint is not None and not arguments.no_write:
-        path = folder / MANIFEST_NAME
-        if arguments.reasoning_preset is not None and path.exists():
-            print(f"{path} is left as it is: it does not think as measured here", file=sys.stderr)
+        path, own = folder / MANIFEST_NAME, Manifest.load(folder)
+        if own is not None and own.texts != model.manifest.texts:
+            told = f"{path} is left as it is: it names another way to think than --reasoning-preset"
         else:
-            written = write_curve(folder, model.manifest, curve)
-            plot_curves({model.name: written.accuracy_curve}, folder / "accuracy.svg")
-            print(f"the curve is in {path} and {folder / 'accuracy.svg'}", file=sys.stderr)
+            written = write_curve(folder, model.manifest, curve).accuracy_curve
+            plot_curves({model.name: written}, folder / "accuracy.svg")
+            told = f"the curve is in {path} and {folder / 'accuracy.svg'}"
+            if older := [str(point.budget) for point in written if point not in curve.points]:
+                told += f", with what was measured earlier at {', '.join(older)}"
+        print(told, file=sys.stderr)
     if arguments.plot is not None:
         plot_curves({model.name: curve.points}, arguments.plot)
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from anytime_client.client import Client
 
 INTERRUPTED = 130
-CUT_SHORT = "the answer was cut at the most tokens that it may have"
+CUT_SHORT = "the answer was cut off at its token limit"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -33,7 +33,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--deadline-ms", type=_whole_number, help="milliseconds by which the whole answer is due"
     )
-    parser.add_argument("--seed", type=_whole_number, help="makes the request repeatable")
+    parser.add_argument("--seed", type=_integer, help="makes the request repeatable")
     parser.add_argument("--url", default="http://127.0.0.1:8000", help="the server (default: %(default)s)")
     shown = parser.add_mutually_exclusive_group()
     for option, view, help_text in (
@@ -45,12 +45,15 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _whole_number(text: str) -> int:
+def _integer(text: str) -> int:
     try:
-        number = int(text)
+        return int(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"must be a whole number, not {text!r}") from None
-    if number < 0:
+
+
+def _whole_number(text: str) -> int:
+    if (number := _integer(text)) < 0:
         raise argparse.ArgumentTypeError("must not be negative")
     return number
 

@@ -43,7 +43,7 @@ class Client:
             ServerUnreachable: `url` is none.
         """
         self.url = url.rstrip("/").removesuffix("/v1")
-        if not self.url.startswith(("http://", "https://")):
+        if not self.url.lower().startswith(("http://", "https://")):
             raise ServerUnreachable(f"{url!r} is no address: it must begin with http:// or https://")
         timeout = httpx2.Timeout(SILENCE_TIMEOUT_S, connect=CONNECT_TIMEOUT_S)
         try:

@@ -6,7 +6,7 @@ own. All are understood; two that disagree are refused, never silently ranked.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, StrictBool, StrictInt
 
@@ -70,6 +70,8 @@ class BudgetAliases(Fields):
     """Qwen's."""
     custom_params: CustomParams | None = None
     """SGLang's."""
+    custom_logit_processor: Any = None
+    """What SGLang cuts with; taken beside `custom_params.thinking_budget`, since the cut is made here."""
     thinking_budget_tokens: Tokens | None = None
     """llama.cpp's."""
     reasoning_budget_tokens: Tokens | None = None
@@ -142,6 +144,11 @@ class BudgetAliases(Fields):
             raise InvalidRequest(
                 "thinking.budget_tokens is required where thinking.type is enabled",
                 field="thinking.budget_tokens",
+            )
+        if self.custom_logit_processor is not None and given["custom_params.thinking_budget"] is None:
+            raise InvalidRequest(
+                "custom_logit_processor is only taken beside custom_params.thinking_budget",
+                field="custom_logit_processor",
             )
         return {
             field: None if tokens == NO_LIMIT else tokens

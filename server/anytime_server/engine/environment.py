@@ -22,6 +22,10 @@ ON_CPU = {
 }
 
 
+SERVER_PID = "ANYTIME_ENGINE_SERVER_PID"
+"""Tells the processes of an engine which one started it."""
+
+
 def gpu_is_there() -> bool:
     """Whether this machine has an NVIDIA driver; asked without importing torch."""
     return Path("/dev/nvidiactl").exists() or Path("/dev/dxg").exists()  # the latter under WSL

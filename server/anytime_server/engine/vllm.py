@@ -20,8 +20,21 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from anytime_server.engine.base import Delta, Engine, EngineLoad, FinishReason, GenerationRequest, Sampling
-from anytime_server.engine.environment import cpu_multiplies_bf16, gpu_is_there, prepare_environment
+from anytime_server.engine.base import (
+    Delta,
+    Engine,
+    EngineLoad,
+    FinishReason,
+    GenerationRequest,
+    Sampling,
+    spare_seqs,
+)
+from anytime_server.engine.environment import (
+    SERVER_PID,
+    cpu_multiplies_bf16,
+    gpu_is_there,
+    prepare_environment,
+)
 from anytime_server.errors import EngineDead, EngineFailed, UnusableModel
 
 if TYPE_CHECKING:
@@ -31,7 +44,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-WORKER_EXTENSION = "anytime_server.engine.vllm_worker.WorkerExtension"
+WORKER_MODULE = "anytime_server.engine.vllm_worker"
+"""Not to be imported here: a forked worker would take it over, and not run it."""
 
 
 class VllmOptions(BaseModel):
@@ -83,14 +97,10 @@ class VllmEngine(Engine):
         try:
             self._building = asyncio.get_running_loop().run_in_executor(None, self._build)
             await asyncio.shield(self._building)
-            assert self._llm is not None
-            await self._llm.collective_rpc("end_with_server", args=(os.getpid(),))
         except ModuleNotFoundError:
             raise  # the command line tells what to install
         except Exception as error:
             raise UnusableModel(f"vLLM cannot load {self._model}: {_reason(error)}") from error
-        # Of the core's death vLLM prints a stack trace into which nobody here can look further.
-        logging.getLogger("vllm").setLevel(logging.CRITICAL)
 
     def _build(self) -> None:
         with warnings.catch_warnings():
@@ -106,6 +116,7 @@ class VllmEngine(Engine):
         from vllm.usage.usage_lib import UsageContext
         from vllm.v1.engine.async_llm import AsyncLLM
 
+        os.environ[SERVER_PID] = str(os.getpid())
         for name in ("vllm", "torch._library.triton"):
             logging.getLogger(name).setLevel(logging.ERROR)
         self._sampling_params = SamplingParams
@@ -114,14 +125,13 @@ class VllmEngine(Engine):
             "model": self._model,
             "dtype": options.dtype,
             "max_model_len": options.window_tokens,
-            # An answer that did not wait in line must not wait for somebody's thinking to end, either.
-            "max_num_seqs": options.max_num_seqs + max(1, options.max_num_seqs // 4),
+            "max_num_seqs": options.max_num_seqs + spare_seqs(options.max_num_seqs),
             "tensor_parallel_size": options.tensor_parallel_size,
             "enable_prefix_caching": True,
             "scheduling_policy": "priority",
             "disable_log_stats": True,
             "use_tqdm_on_load": False,
-            "worker_extension_cls": WORKER_EXTENSION,
+            "worker_extension_cls": f"{WORKER_MODULE}.WorkerExtension",
         }
         if on_cpu:
             # Compiling takes half a minute and gains nothing once several requests share a step.
@@ -145,6 +155,8 @@ class VllmEngine(Engine):
         # fails if left to the interpreter's exit.
         with _interrupts_blocked():  # the core inherits it: Ctrl-C is the server's to hear, which then drains
             self._llm = AsyncLLM.from_vllm_config(config, disable_log_stats=True)
+        for handler in logging.getLogger("vllm").handlers:  # which are there only now
+            handler.addFilter(_is_not_of_a_dead_core)
         self._window_tokens = config.model_config.max_model_len
         # With fewer, the attention of vLLM 0.32's CPU build meets an illegal instruction (seen with AMX).
         self._shortest_prompt = 5 if on_cpu else 1
@@ -165,7 +177,12 @@ class VllmEngine(Engine):
             await self._llm.abort(request_id)
 
     def load(self) -> EngineLoad:
-        return EngineLoad(num_requests=len(self._requests), max_num_seqs=self._options.max_num_seqs)
+        max_num_seqs = self._options.max_num_seqs
+        return EngineLoad(
+            num_requests=len(self._requests),
+            max_num_seqs=max_num_seqs,
+            num_spare_seqs=spare_seqs(max_num_seqs),
+        )
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[Delta, None]:
         if self._llm is None or self._sampling_params is None:
@@ -209,9 +226,7 @@ class VllmEngine(Engine):
     def _report_death(self) -> None:
         if not self._death_was_reported:
             self._death_was_reported = True
-            logger.error(
-                "the engine process died: requests end in an error until the server is started again"
-            )
+            logger.error("the engine is dead: requests end in an error until the server is started again")
 
     def _params(self, sampling: Sampling) -> SamplingParams:
         from vllm.sampling_params import RequestOutputKind
@@ -242,6 +257,14 @@ def _interrupts_blocked() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _is_not_of_a_dead_core(record: logging.LogRecord) -> bool:
+    """Whether vLLM says something else than that the core is dead: stack traces, which lead nowhere."""
+    from vllm.v1.engine.exceptions import EngineDeadError
+
+    error = record.exc_info[1] if record.exc_info else None
+    return not (isinstance(error, EngineDeadError) or "died unexpectedly" in record.getMessage())
 
 
 def _finish_reason(reason: str | None) -> FinishReason:

@@ -1,4 +1,8 @@
-"""What this project adds to vLLM's workers. Imported by vLLM, in a process of its own."""
+"""What this project adds to vLLM's workers. vLLM imports it in a worker's process, before it loads the model.
+
+Being imported, it begins to watch the server, so that an engine ends also with a server that
+was killed and could tell nobody.
+"""
 
 from __future__ import annotations
 
@@ -7,23 +11,38 @@ import select
 import signal
 import threading
 
+from anytime_server.engine.environment import SERVER_PID
+
 
 class WorkerExtension:
-    """Methods that vLLM mixes into its worker, for `collective_rpc`."""
+    """What vLLM mixes into its worker; nothing so far."""
 
-    def end_with_server(self, server_pid: int) -> None:
-        """End, and take the engine core along, when the server is gone: one that is killed tells nobody.
 
-        Args:
-            server_pid: process that started the engine.
-        """
-        own_pid, core_pid = os.getpid(), os.getppid()
+def end_with(server_pid: int) -> None:
+    """Kill this process as soon as the server is gone.
+
+    Where it is not the engine core itself, the core ends, as it does whenever a worker dies.
+    """
+
+    def end() -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    try:
         server = os.pidfd_open(server_pid)
+    except ProcessLookupError:
+        end()  # gone already
+        return
+    except OSError:
+        return  # a kernel before 5.3, or a sandbox: then who kills a server must kill its engine, too
+    gone = select.poll()
+    gone.register(server, select.POLLIN)
 
-        def watch() -> None:
-            select.select([server], [], [])
-            if core_pid != server_pid:  # else this is the core
-                os.kill(core_pid, signal.SIGKILL)
-            os.kill(own_pid, signal.SIGKILL)
+    def watch() -> None:
+        gone.poll()
+        end()
 
-        threading.Thread(target=watch, name="end-with-server", daemon=True).start()
+    threading.Thread(target=watch, name="end-with-server", daemon=True).start()
+
+
+if SERVER_PID in os.environ:
+    end_with(int(os.environ[SERVER_PID]))

@@ -38,11 +38,13 @@ class Session:
         model: Model,
         speed: SpeedMeter,
         slot: AbstractAsyncContextManager[object] | None = None,
+        answer_slot: AbstractAsyncContextManager[object] | None = None,
     ) -> None:
         """
         Args:
-            slot: held while the session uses the engine; entering it may wait for room. A session
-                that has only to answer (budget 0, or its thinking was cut while it waited) goes without.
+            slot: held while the session uses the engine; entering it may wait for room.
+            answer_slot: held in its place by a session that has only to answer: its budget is 0, or
+                its thinking was cut while it waited.
         """
         self.request = request
         self.phase: Literal["waiting", "thinking", "answering", "ended"] = "waiting"
@@ -54,6 +56,7 @@ class Session:
         self._model = model
         self._speed = speed
         self._slot = slot or nullcontext()
+        self._answer_slot = answer_slot or nullcontext()
         self._thinking = Thinking(request, engine=engine, model=model, speed=speed, say=self._say)
         self._task: asyncio.Task[events.Done] | None = None
         self._told_to_end = False
@@ -134,7 +137,8 @@ class Session:
 
     async def _run(self) -> events.Done:
         async with AsyncExitStack() as held:
-            await self._thinking.wait(lambda: held.enter_async_context(self._slot))
+            if not await self._thinking.wait(lambda: held.enter_async_context(self._slot)):
+                await held.enter_async_context(self._answer_slot)
             return await self._think_and_answer()
 
     def _end(self, task: asyncio.Task[events.Done], on_end: Callable[[Session], None]) -> None:

@@ -60,10 +60,13 @@ class Thinking:
         if self._timer is not None:
             self._timer.reschedule(asyncio.get_running_loop().time())
 
-    async def wait(self, room: Callable[[], Awaitable[object]]) -> None:
-        """Wait for room to think in; not where nothing is to be thought, and no longer than to the cut."""
-        if self._is_due:
-            await self._until_cut(room())
+    async def wait(self, room: Callable[[], Awaitable[object]]) -> bool:
+        """Wait for room to think in; not where nothing is to be thought, and no longer than to the cut.
+
+        Returns:
+            Whether there is room.
+        """
+        return self._is_due and await self._until_cut(room())
 
     async def run(self) -> Cause:
         """Think.
@@ -81,14 +84,17 @@ class Thinking:
         budget = self._request.budget
         return budget.cause if len(self.token_ids) == budget.tokens else Cause.DEADLINE
 
-    async def _until_cut(self, work: Awaitable[object]) -> None:
+    async def _until_cut(self, work: Awaitable[object]) -> bool:
+        """Wait for it, or until the thinking is cut; whether it was done."""
         try:
             async with asyncio.timeout_at(self._latest_cut()) as self._timer:
                 await work
         except TimeoutError:
             self._cut_by_clock = not self._cut_by_client
+            return False
         finally:
             self._timer = None
+        return True
 
     async def _sample(self) -> None:
         request, stop_ids = self._request, self._model.reasoning.thinking_stop_ids

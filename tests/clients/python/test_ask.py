@@ -149,7 +149,7 @@ def test_markup_in_the_answer_is_text(server: Any) -> None:
     ],
 )
 def test_it_says_that_an_answer_was_cut(server: Any, options: list[str], stdout: str, stderr: str) -> None:
-    cut_short = "the answer was cut at the most tokens that it may have"
+    cut_short = "the answer was cut off at its token limit"
     events = [
         {"type": "thinking", "text": "a", "total_tokens": 1},
         {"type": "answer.started", "index": 0, "at_tokens": 1, "provisional": False, "cause": "budget"},

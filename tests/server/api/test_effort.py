@@ -138,12 +138,9 @@ def test_turned_off_twice_is_turned_off() -> None:
     assert budget(*OFF.values()) == 0
 
 
-@pytest.mark.parametrize("on", ON)
-@pytest.mark.parametrize("off", [*OFF, *EFFORTS])
+@pytest.mark.parametrize(("off", "on"), [(off, on) for off in [*OFF, *EFFORTS] for on in ON if off != on])
 def test_turned_off_and_on_is_refused(off: str, on: str) -> None:
     turned_off = OFF[off] if off in OFF else EFFORTS[off]("none")
-    if off == on:
-        return  # one field: the value given last stands
     with pytest.raises(InvalidRequest, match=f"{off} turns thinking off and {on} on") as refused:
         budget(turned_off, ON[on])
     assert refused.value.field == on
@@ -168,6 +165,14 @@ def test_a_budget_by_a_name_that_is_no_alias_counts_too(field: str) -> None:
     with pytest.raises(InvalidRequest, match="conflicting budgets") as refused:
         budget(asking(field, 500), more={MORE: 7})
     assert refused.value.field in (field, MORE)
+
+
+def test_sglangs_processor_comes_with_its_budget() -> None:
+    processor = {"custom_logit_processor": '{"callable": "8004"}'}
+    assert budget(processor, COUNTS["custom_params.thinking_budget"](9)) == 9
+    with pytest.raises(InvalidRequest) as refused:
+        budget(processor)
+    assert refused.value.field == "custom_logit_processor"
 
 
 def test_minus_one_is_no_limit_where_vllm_says_so() -> None:

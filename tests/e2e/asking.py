@@ -1,0 +1,56 @@
+"""Requests to a real server, and waiting for what becomes of them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import httpx2
+
+QUESTION: dict[str, Any] = {"messages": [{"role": "user", "content": "7-3"}]}
+
+
+async def think(client: httpx2.AsyncClient, **fields: Any) -> dict[str, Any]:
+    response = await client.post("/v1/anytime", json=QUESTION | fields | {"stream": False})
+    assert response.status_code == 200, response.text
+    return response.json()
+
+
+async def stream(
+    client: httpx2.AsyncClient, *, opened: asyncio.Semaphore | None = None, **fields: Any
+) -> list[dict[str, Any]]:
+    """All events of a stream; `opened` is released when it has been admitted."""
+    async with client.stream("POST", "/v1/anytime", json=QUESTION | fields) as response:
+        assert response.status_code == 200, await response.aread()
+        if opened is not None:
+            opened.release()
+        lines = [line async for line in response.aiter_lines()]
+    return [json.loads(line[6:]) for line in lines if line.startswith("data: ")]
+
+
+async def open_streams(
+    client: httpx2.AsyncClient, requests: list[dict[str, Any]]
+) -> list[asyncio.Task[list[dict[str, Any]]]]:
+    """Begin streams, and wait until each has been admitted."""
+    opened = asyncio.Semaphore(0)
+    streams = [asyncio.create_task(stream(client, opened=opened, **fields)) for fields in requests]
+    async with asyncio.timeout(30):
+        for _ in streams:
+            await opened.acquire()
+    return streams
+
+
+async def begin_request(host: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Send the first byte of a body, and no more."""
+    reader, writer = await asyncio.open_connection(host, port)
+    writer.write(b"POST /v1/anytime HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n")
+    writer.write(b"Content-Length: 1000\r\n\r\n{")
+    await writer.drain()
+    return reader, writer
+
+
+async def engine_is_idle(client: httpx2.AsyncClient) -> None:
+    async with asyncio.timeout(5):
+        while "anytime_engine_requests 0.0" not in (await client.get("/metrics")).text:
+            await asyncio.sleep(0.05)
