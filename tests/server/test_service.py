@@ -29,6 +29,25 @@ async def listen(session: Session) -> list[events.Event]:
     return [event async for batch in session.read() for event in batch]
 
 
+async def open_slowly(
+    one: Service, monkeypatch: pytest.MonkeyPatch
+) -> tuple[asyncio.Task[Session], threading.Event]:
+    """Open a session whose prompt is being encoded until the event is set."""
+    begun, go_on = threading.Event(), threading.Event()
+    prompt_ids = one.model.prompt_ids
+
+    def slow(messages: Any) -> list[int]:
+        begun.set()
+        assert go_on.wait(10)
+        return prompt_ids(messages)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(one.model, "prompt_ids", slow)
+        opening = asyncio.create_task(one.open(Question(messages=MESSAGES)))
+        assert await asyncio.to_thread(begun.wait, 10)
+    return opening, go_on
+
+
 async def test_measures_its_own_speed_before_it_is_ready(
     scripted: Callable[..., ScriptedEngine], tiny_model: Model
 ) -> None:
@@ -65,6 +84,7 @@ async def test_no_more_sessions_than_the_engine_computes(
     watching.cancel()
     assert all(said[-1].type == "done" for said in results)
     assert most == 3
+    await one.stop()
 
 
 @pytest.mark.parametrize("how", ["budget 0", "answer now", "deadline"])
@@ -152,17 +172,7 @@ async def test_a_request_that_is_being_opened_is_refused_before_the_drain_is_ove
     service: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one = await service()
-    encoding, go_on = threading.Event(), threading.Event()
-    prompt_ids = one.model.prompt_ids
-
-    def encode_slowly(messages: Any) -> list[int]:
-        encoding.set()
-        go_on.wait(10)
-        return prompt_ids(messages)
-
-    monkeypatch.setattr(one.model, "prompt_ids", encode_slowly)
-    opening = asyncio.create_task(one.open(Question(messages=MESSAGES)))
-    await asyncio.to_thread(encoding.wait, 10)
+    opening, go_on = await open_slowly(one, monkeypatch)
     one.drain(grace_s=30)
     drained = asyncio.create_task(one.drained())
     await asyncio.sleep(0.02)
@@ -179,7 +189,6 @@ async def test_a_window_that_no_question_fits_into_is_told_of_at_the_start(
     one = Service(tiny_model, scripted(window_tokens=12))
     with pytest.raises(UnusableModel, match=r"cannot be asked even a short question: .* window of 12"):
         await one.start()
-    await one.stop()
 
 
 async def test_a_session_that_waits_can_be_told_to_answer(
@@ -278,18 +287,7 @@ async def test_a_long_prompt_does_not_hold_up_others(
     service: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one = await service()
-    begun, go_on = threading.Event(), threading.Event()
-    prompt_ids = one.model.prompt_ids
-
-    def slow(messages: Any) -> list[int]:
-        begun.set()
-        assert go_on.wait(10)
-        return prompt_ids(messages)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(one.model, "prompt_ids", slow)
-        opening = asyncio.create_task(one.open(Question(messages=MESSAGES)))
-        await asyncio.to_thread(begun.wait)
+    opening, go_on = await open_slowly(one, monkeypatch)
     assert (await listen(await one.open(Question(messages=MESSAGES))))[-1].type == "done"
     go_on.set()
     assert (await listen(await opening))[-1].type == "done"

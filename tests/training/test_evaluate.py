@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from anytime_server.errors import AnytimeError
 from anytime_server.reasoning import AccuracyPoint, Manifest
-from anytime_training.evaluate import Curve, main, measure, wilson_interval, write_curve
+from anytime_training.evaluate import Curve, keep_curve, main, measure, wilson_interval, write_curve
 from anytime_training.tasks.base import Problem, Split
 
 TEXTS: dict[str, Any] = {
@@ -107,6 +107,24 @@ def test_points_at_other_budgets_stay(tmp_path: Path) -> None:
     found = Manifest.load(tmp_path)
     assert found is not None
     assert found.accuracy_curve == [point(2, 9), point(4, 900), point(8, 9)]
+
+
+def test_a_curve_measured_with_another_way_to_think_is_not_kept(tmp_path: Path) -> None:
+    own = Manifest(**TEXTS, name="one")
+    own.save(tmp_path)
+    point = AccuracyPoint(budget=8, accuracy=0.5, low=0, high=1, n=9)
+    curve = Curve(points=(point,), mean_thinking_tokens=(8.0,))
+    preset = own.model_copy(update={"truncation": "Time is up."})
+    assert "is left as it is" in keep_curve(tmp_path, preset, curve, name="one")
+    assert Manifest.load(tmp_path) == own
+    assert not (tmp_path / "accuracy.svg").exists()
+    assert "measured earlier" not in keep_curve(tmp_path, own, curve, name="one")
+    found = Manifest.load(tmp_path)
+    assert found is not None
+    assert found.accuracy_curve == [point]
+    assert (tmp_path / "accuracy.svg").exists()
+    other = Curve(points=(point.model_copy(update={"budget": 9}),), mean_thinking_tokens=(9.0,))
+    assert keep_curve(tmp_path, found, other, name="one").endswith("with what was measured earlier at 8")
 
 
 def test_a_manifest_without_budgets_gets_those_measured(tmp_path: Path) -> None:

@@ -228,18 +228,32 @@ async def _evaluate(arguments: argparse.Namespace) -> None:
             await service.stop()
     print(_json(curve, model.manifest.trained) if arguments.json else _table(curve))
     if arguments.checkpoint is not None and not arguments.no_write:
-        path, own = folder / MANIFEST_NAME, Manifest.load(folder)
-        if own is not None and own.texts != model.manifest.texts:
-            told = f"{path} is left as it is: it names another way to think than --reasoning-preset"
-        else:
-            written = write_curve(folder, model.manifest, curve).accuracy_curve
-            plot_curves({model.name: written}, folder / "accuracy.svg")
-            told = f"the curve is in {path} and {folder / 'accuracy.svg'}"
-            if older := [str(point.budget) for point in written if point not in curve.points]:
-                told += f", with what was measured earlier at {', '.join(older)}"
-        print(told, file=sys.stderr)
+        print(keep_curve(folder, model.manifest, curve, name=model.name), file=sys.stderr)
     if arguments.plot is not None:
         plot_curves({model.name: curve.points}, arguments.plot)
+
+
+def keep_curve(folder: Path, measured: Manifest, curve: Curve, *, name: str) -> str:
+    """Write and draw the curve beside the weights, unless the checkpoint itself thinks otherwise.
+
+    Args:
+        measured: says how it was made to think.
+        name: what the plot calls it.
+
+    Returns:
+        What was done, for people.
+    """
+    from anytime_training.plot import plot_curves
+
+    path, plot, own = folder / MANIFEST_NAME, folder / "accuracy.svg", Manifest.load(folder)
+    if own is not None and own.texts != measured.texts:
+        return f"{path} is left as it is: it names another way to think than --reasoning-preset"
+    written = write_curve(folder, measured, curve).accuracy_curve
+    plot_curves({name: written}, plot)
+    older = [str(point.budget) for point in written if point not in curve.points]
+    return f"the curve is in {path} and {plot}" + (
+        f", with what was measured earlier at {', '.join(older)}" if older else ""
+    )
 
 
 def write_curve(folder: Path, manifest: Manifest, curve: Curve) -> Manifest:

@@ -124,49 +124,51 @@ class _AnswerOnInterrupt:
             client.answer_now(session_id)
 
 
-class _JsonView:
-    def event(self, event: dict[str, Any]) -> None:
-        print(json.dumps(event, ensure_ascii=False), flush=True)
+class _View:
+    """Prints what a session says; knows whether the last line is whole, and whether the answer was."""
 
-    def broke_off(self) -> None:
-        """Every line is whole."""
-
-
-class _AnswerView:
     def __init__(self) -> None:
         self._line_is_open = False
         self._is_cut_short = False
 
     def event(self, event: dict[str, Any]) -> None:
-        match event["type"]:
-            case "answer.delta":
-                print(event["text"], end="", flush=True)
-                self._line_is_open = True
-            case "answer.done":
-                self._is_cut_short = event["finish_reason"] == "length"
-            case "done":
-                print(flush=True)
-                if self._is_cut_short:
-                    print(f"anytime ask: {CUT_SHORT}", file=sys.stderr)
-            case _:
-                pass
+        if event["type"] == "answer.done":
+            self._is_cut_short = event["finish_reason"] == "length"
 
     def broke_off(self) -> None:
+        """No more events will come: what is printed next begins a line."""
         if self._line_is_open:
             print(flush=True)
 
 
-class _TerminalView:
+class _JsonView(_View):
+    def event(self, event: dict[str, Any]) -> None:
+        print(json.dumps(event, ensure_ascii=False), flush=True)
+
+
+class _AnswerView(_View):
+    def event(self, event: dict[str, Any]) -> None:
+        super().event(event)
+        if event["type"] == "answer.delta":
+            print(event["text"], end="", flush=True)
+            self._line_is_open = True
+        elif event["type"] == "done":
+            print(flush=True)
+            if self._is_cut_short:
+                print(f"anytime ask: {CUT_SHORT}", file=sys.stderr)
+
+
+class _TerminalView(_View):
     """Thinking and answer as they stream, then a line on how it went."""
 
     def __init__(self) -> None:
         from rich.console import Console
 
+        super().__init__()
         self._console = Console(emoji=False, highlight=False, soft_wrap=True)
-        self._line_is_open = False
-        self._is_cut_short = False
 
     def event(self, event: dict[str, Any]) -> None:
+        super().event(event)
         match event["type"]:
             case "thinking":
                 self._print(event["text"], style="dim")
@@ -174,25 +176,20 @@ class _TerminalView:
                 self._print("\n" if event["at_tokens"] else "", style="none")
             case "answer.delta":
                 self._print(event["text"], style="bold")
-            case "answer.done":
-                self._is_cut_short = event["finish_reason"] == "length"
             case "done":
-                self._print(f"\n[{_summary(event)}{f'; {CUT_SHORT}' * self._is_cut_short}]\n", style="dim")
+                self._print(f"\n[{_summary(event, is_cut_short=self._is_cut_short)}]\n", style="dim")
             case _:
                 pass
 
-    def broke_off(self) -> None:
-        if self._line_is_open:
-            self._print("\n", style="none")
-
     def _print(self, text: str, *, style: str) -> None:
-        self._line_is_open = not text.endswith("\n") if text else self._line_is_open
+        if text:
+            self._line_is_open = not text.endswith("\n")
         self._console.print(text, style=style, end="", markup=False)
         self._console.file.flush()
 
 
-def _summary(done: dict[str, Any]) -> str:
+def _summary(done: dict[str, Any], *, is_cut_short: bool) -> str:
     stop, seconds = done["stop"], done["timing"]["total_s"]
     tokens = f"{stop['thinking_tokens']} of {stop['budget_tokens']} thinking tokens"
     end = "ended by the model" if stop["cause"] == "natural" else f"stopped by {stop['cause']}"
-    return f"{tokens}, {end}, {seconds:.2f} s"
+    return f"{tokens}, {end}, {seconds:.2f} s" + (f"; {CUT_SHORT}" if is_cut_short else "")

@@ -65,13 +65,11 @@ class EngineLoad:
     """Requests under way or queued."""
     max_num_seqs: int
     """Requests that may think at the same time."""
-    num_spare_seqs: int
-    """Requests that it has room for beyond them, so that answers need not wait for thinking to end."""
 
-
-def spare_seqs(max_num_seqs: int) -> int:
-    """How many an engine keeps spare beside `max_num_seqs`: a quarter, at least one."""
-    return max(1, max_num_seqs // 4)
+    @property
+    def num_spare_seqs(self) -> int:
+        """Requests that there is room for beyond them, so that answers need not wait for thinking to end."""
+        return max(1, self.max_num_seqs // 4)
 
 
 class Engine(ABC):

@@ -15,14 +15,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from anytime_server.engine.base import (
-    Delta,
-    Engine,
-    EngineLoad,
-    FinishReason,
-    GenerationRequest,
-    spare_seqs,
-)
+from anytime_server.engine.base import Delta, Engine, EngineLoad, FinishReason, GenerationRequest
 from anytime_server.errors import EngineDead
 from anytime_server.reasoning import ReasoningFormat, Tokenizer
 
@@ -98,11 +91,7 @@ class ScriptedEngine(Engine):
             aborted.set()
 
     def load(self) -> EngineLoad:
-        return EngineLoad(
-            num_requests=len(self._requests),
-            max_num_seqs=self._max_num_seqs,
-            num_spare_seqs=spare_seqs(self._max_num_seqs),
-        )
+        return EngineLoad(num_requests=len(self._requests), max_num_seqs=self._max_num_seqs)
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[Delta, None]:
         self._require_alive()

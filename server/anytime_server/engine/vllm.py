@@ -20,15 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from anytime_server.engine.base import (
-    Delta,
-    Engine,
-    EngineLoad,
-    FinishReason,
-    GenerationRequest,
-    Sampling,
-    spare_seqs,
-)
+from anytime_server.engine.base import Delta, Engine, EngineLoad, FinishReason, GenerationRequest, Sampling
 from anytime_server.engine.environment import (
     SERVER_PID,
     cpu_multiplies_bf16,
@@ -125,7 +117,7 @@ class VllmEngine(Engine):
             "model": self._model,
             "dtype": options.dtype,
             "max_model_len": options.window_tokens,
-            "max_num_seqs": options.max_num_seqs + spare_seqs(options.max_num_seqs),
+            "max_num_seqs": options.max_num_seqs + self.load().num_spare_seqs,
             "tensor_parallel_size": options.tensor_parallel_size,
             "enable_prefix_caching": True,
             "scheduling_policy": "priority",
@@ -177,12 +169,7 @@ class VllmEngine(Engine):
             await self._llm.abort(request_id)
 
     def load(self) -> EngineLoad:
-        max_num_seqs = self._options.max_num_seqs
-        return EngineLoad(
-            num_requests=len(self._requests),
-            max_num_seqs=max_num_seqs,
-            num_spare_seqs=spare_seqs(max_num_seqs),
-        )
+        return EngineLoad(num_requests=len(self._requests), max_num_seqs=self._options.max_num_seqs)
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[Delta, None]:
         if self._llm is None or self._sampling_params is None:

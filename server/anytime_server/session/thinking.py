@@ -51,7 +51,7 @@ class Thinking:
         )
 
     @property
-    def _is_due(self) -> bool:
+    def _is_wanted(self) -> bool:
         return self._request.budget.tokens > 0 and not self.is_cut
 
     def cut(self) -> None:
@@ -66,7 +66,7 @@ class Thinking:
         Returns:
             Whether there is room.
         """
-        return self._is_due and await self._until_cut(room())
+        return self._is_wanted and await self._until_cut(room())
 
     async def run(self) -> Cause:
         """Think.
@@ -74,7 +74,7 @@ class Thinking:
         Returns:
             What stopped it; to be overruled by how the tokens end, if the model ended it.
         """
-        if self._is_due:
+        if self._is_wanted:
             try:
                 await self._until_cut(self._sample())
             finally:

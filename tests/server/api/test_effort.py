@@ -33,22 +33,18 @@ EFFORTS: dict[str, Any] = {
     "reasoning_effort": lambda effort: {"reasoning_effort": effort},
     "reasoning.effort": lambda effort: {"reasoning": {"effort": effort}},
 }
-# And each to ask for none at all.
-OFF: dict[str, Any] = {
-    "reasoning.enabled": {"reasoning": {"enabled": False}},
-    "thinking.type": {"thinking": {"type": "disabled"}},
-    "enable_thinking": {"enable_thinking": False},
-    "chat_template_kwargs.enable_thinking": {"chat_template_kwargs": {"enable_thinking": False}},
-    "chat_template_kwargs.thinking": {"chat_template_kwargs": {"thinking": False}},
+# And each to turn it off, or on without a number.
+SWITCHES: dict[str, Any] = {
+    "reasoning.enabled": lambda is_on: {"reasoning": {"enabled": is_on}},
+    "thinking.type": lambda is_on: {"thinking": {"type": "adaptive" if is_on else "disabled"}},
+    "enable_thinking": lambda is_on: {"enable_thinking": is_on},
+    "chat_template_kwargs.enable_thinking": lambda is_on: {
+        "chat_template_kwargs": {"enable_thinking": is_on}
+    },
+    "chat_template_kwargs.thinking": lambda is_on: {"chat_template_kwargs": {"thinking": is_on}},
 }
-# And each to ask for it without a number.
-ON: dict[str, Any] = {
-    "reasoning.enabled": {"reasoning": {"enabled": True}},
-    "thinking.type": {"thinking": {"type": "adaptive"}},
-    "enable_thinking": {"enable_thinking": True},
-    "chat_template_kwargs.enable_thinking": {"chat_template_kwargs": {"enable_thinking": True}},
-    "chat_template_kwargs.thinking": {"chat_template_kwargs": {"thinking": True}},
-}
+OFF = {field: switch(False) for field, switch in SWITCHES.items()}
+ON = {field: switch(True) for field, switch in SWITCHES.items()}
 PAIRS = list(combinations([*COUNTS, *EFFORTS], 2))
 # OpenRouter's shares, OpenAI's `minimal`, and `max` for all there is.
 TOKENS_OF_1000: dict[Effort, int] = {
