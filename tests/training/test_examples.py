@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 from anytime_server.reasoning import Cause, ReasoningFormat, ReasoningTexts, cut_thinking
-from anytime_training.config import ExamplesConfig
+from anytime_training.config.warmstart import ExamplesConfig
 from anytime_training.examples import Example, ExampleSource, Part, build_example
 from anytime_training.tasks import ChainTask
 from anytime_training.tasks.traces import TraceMix

@@ -27,14 +27,12 @@ from anytime_training.checkpoint import (
     save_checkpoint,
     save_state,
 )
-from anytime_training.config import OptimiserConfig, WarmstartRecipe
+from anytime_training.config.warmstart import OptimiserConfig, WarmstartRecipe
 from anytime_training.errors import RecipeError, TrainingFailed
 from anytime_training.examples import Example, ExampleSource, Part
 from anytime_training.model import build_model, label_logits
 from anytime_training.progress import MetricsFile, ProgressReport
 from anytime_training.run import CHECKPOINT_NAME, TOKENIZER_NAME
-from anytime_training.tasks import ChainTask
-from anytime_training.tasks.traces import TraceMix
 from anytime_training.tokenizer import THINK_END, THINK_START, TokenizerView, build_tokenizer
 
 
@@ -74,8 +72,8 @@ def train_warmstart(
     manifest = _manifest(recipe, versions)
     reasoning = ReasoningFormat.from_texts(manifest.texts, TokenizerView(tokenizer))
     source = ExampleSource(
-        task=ChainTask(**recipe.task.model_dump()),
-        traces=TraceMix(**recipe.traces.model_dump()),
+        task=recipe.task,
+        traces=recipe.traces,
         config=recipe.examples,
         tokenizer=tokenizer,
         reasoning=reasoning,
@@ -211,14 +209,12 @@ def _tokenizer(recipe: WarmstartRecipe, folder: Path, *, resume: bool) -> PreTra
         for trace_of_loading in ("is_local", "local_files_only"):
             tokenizer.init_kwargs.pop(trace_of_loading, None)
         return tokenizer
-    task = ChainTask(**recipe.task.model_dump())
-    traces = TraceMix(**recipe.traces.model_dump())
     rng = random.Random(f"{recipe.seed}:corpus")
     corpus: list[str] = []
     for _ in range(recipe.tokenizer.corpus_problems):
-        problem = task.sample(rng)
+        problem = recipe.task.sample(rng)
         corpus.append(problem.prompt)
-        corpus += [passage.text for passage in traces.sample(problem.chain, rng)]
+        corpus += [passage.text for passage in recipe.traces.sample(problem.chain, rng)]
         corpus += [recipe.reasoning.truncation, recipe.reasoning.answer_lead_in]
     tokenizer = build_tokenizer(
         corpus, vocab_size=recipe.tokenizer.vocab_size, window_tokens=recipe.model.window_tokens
@@ -251,11 +247,10 @@ def _manifest(recipe: WarmstartRecipe, versions: dict[str, str]) -> Manifest:
 
 def _example_prompts(recipe: WarmstartRecipe) -> list[str]:
     """Held-out prompts, the wordings taking turns."""
-    task = ChainTask(**recipe.task.model_dump())
     rng = random.Random(f"{recipe.seed}:examples")
     prompts: dict[str, list[str]] = {}
     for _ in range(100 * recipe.num_examples):
-        problem = task.sample(rng, split="test")
+        problem = recipe.task.sample(rng, split="test")
         prompts.setdefault(problem.wording, []).append(problem.prompt)
     turns = zip_longest(*prompts.values())
     return [prompt for turn in turns for prompt in turn if prompt is not None][: recipe.num_examples]

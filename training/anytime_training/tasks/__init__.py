@@ -2,5 +2,6 @@
 
 from anytime_training.tasks.arithmetic import ChainProblem, ChainTask
 from anytime_training.tasks.base import Problem, Split, Task, split_of
+from anytime_training.tasks.traces import TraceMix
 
-__all__ = ["ChainProblem", "ChainTask", "Problem", "Split", "Task", "split_of"]
+__all__ = ["ChainProblem", "ChainTask", "Problem", "Split", "Task", "TraceMix", "split_of"]

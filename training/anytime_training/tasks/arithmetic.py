@@ -9,7 +9,11 @@ from __future__ import annotations
 import random
 import string
 from dataclasses import dataclass
+from typing import Literal
 
+from pydantic import Field, NonNegativeFloat, model_validator
+
+from anytime_training.section import Section
 from anytime_training.tasks.base import Problem, Split, split_of
 from anytime_training.tasks.chain import Chain, Operation, Step
 from anytime_training.tasks.wordings import Wording, bare, instructions, question, story
@@ -38,22 +42,31 @@ class ChainProblem(Problem):
     """Name of the way in which it is put."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChainTask:
+class ChainTask(Section):
     """Chains of a range of lengths, in a mixture of wordings."""
 
-    min_operands: int = 4
+    kind: Literal["chain"] = "chain"
+    """Which task it is."""
+    min_operands: int = Field(default=4, ge=2)
     """The fewest numbers in a chain, the start included."""
-    max_operands: int = 12
+    max_operands: int = Field(default=12, ge=2)
     """The most."""
-    bare_weight: float = 0.3
+    bare_weight: NonNegativeFloat = 0.3
     """Weight of the bare expression."""
-    question_weight: float = 0.3
+    question_weight: NonNegativeFloat = 0.3
     """Weight of a question around the expression."""
-    instructions_weight: float = 0.3
+    instructions_weight: NonNegativeFloat = 0.3
     """Weight of step by step instructions."""
-    story_weight: float = 0.1
+    story_weight: NonNegativeFloat = 0.1
     """Weight of a little story."""
+
+    @model_validator(mode="after")
+    def _holds_together(self) -> ChainTask:
+        if self.min_operands > self.max_operands:
+            raise ValueError("min_operands must not be above max_operands")
+        if not self.bare_weight + self.question_weight + self.instructions_weight + self.story_weight:
+            raise ValueError("at least one weight must be above 0")
+        return self
 
     def sample(self, rng: random.Random, split: Split = "train") -> ChainProblem:
         """Draw chains until one is of that split, then put it into words."""

@@ -21,6 +21,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from pydantic import NonNegativeFloat, PositiveInt, model_validator
+
+from anytime_training.section import Section, Share
 from anytime_training.tasks.chain import MODULUS, Chain, run_steps
 
 Style = Literal["terse", "wordy", "recheck"]
@@ -35,20 +38,25 @@ class Passage:
     """False where the text is only there to be thought on from."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TraceMix:
+class TraceMix(Section):
     """Draws traces in a mixture of styles."""
 
-    terse_weight: float = 0.3
+    terse_weight: NonNegativeFloat = 0.3
     """Weight of the quick style."""
-    wordy_weight: float = 0.4
+    wordy_weight: NonNegativeFloat = 0.4
     """Weight of the step by step style."""
-    recheck_weight: float = 0.3
+    recheck_weight: NonNegativeFloat = 0.3
     """Weight of the quick style followed by the steps."""
-    stride: int = 1
+    stride: PositiveInt = 1
     """Steps that a quick partial result spans."""
-    slip_share: float = 0.3
+    slip_share: Share = 0.3
     """Share of the re-checks whose guess slips."""
+
+    @model_validator(mode="after")
+    def _some_style(self) -> TraceMix:
+        if not self.terse_weight + self.wordy_weight + self.recheck_weight:
+            raise ValueError("at least one weight must be above 0")
+        return self
 
     def sample(self, chain: Chain, rng: random.Random) -> tuple[Passage, ...]:
         """The thinking on one chain, without the think-end."""
