@@ -1,0 +1,139 @@
+"""The log-probabilities that a model gives to the learned tokens of packed rows.
+
+Owns how the mask reaches the model's attention, and the last layer over a large vocabulary.
+Knows neither loss nor optimiser. Temperature is always 1: other distributions than the one
+that sampled are no ground for an importance ratio.
+
+Dimensions: R rows, T tokens of a row, N learned tokens, H hidden, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention.flex_attention import BlockMask, create_block_mask
+from torch.utils.checkpoint import checkpoint
+from transformers import PreTrainedConfig, PreTrainedModel
+
+from anytime_training.tree import PackedRows, sees
+
+AttentionBackend = Literal["sdpa", "flex"]
+
+ATTENTION_IMPLEMENTATIONS: dict[AttentionBackend, str] = {"sdpa": "sdpa", "flex": "flex_attention"}
+"""What Hugging Face calls each backend: a model must be loaded with it."""
+
+FLEX_BLOCK_TOKENS = 128
+"""Rows for FlexAttention must be a multiple of this: others gave NaN gradients (PyTorch #153799)."""
+
+
+def require_full_attention(config: PreTrainedConfig) -> None:
+    """Refuse a model of which a layer would not obey the mask of a tree.
+
+    Raises:
+        ValueError: naming what the model has instead of full attention.
+    """
+    text_config = config.get_text_config()
+    layer_types = getattr(text_config, "layer_types", None)
+    if layer_types is not None:
+        others = sorted(set(layer_types) - {"full_attention"})
+    else:
+        others = [
+            name for name in ("sliding_window", "attention_chunk_size") if getattr(text_config, name, None)
+        ]
+    if others:
+        raise ValueError(
+            f"{config.model_type}: trees need full attention in every layer, not {', '.join(others)}"
+        )
+
+
+def token_logprobs(
+    model: PreTrainedModel, rows: PackedRows, *, backend: AttentionBackend, chunk_tokens: int | None = 1024
+) -> Tensor:
+    """Log-probability of every learned token.
+
+    Args:
+        model: a causal language model with full attention (`require_full_attention`) whose
+            logits are a matrix times the last hidden state, loaded with the backend's
+            `ATTENTION_IMPLEMENTATIONS`.
+        rows: on the model's device; for `flex`, of a multiple of `FLEX_BLOCK_TOKENS`.
+        chunk_tokens: logits exist for this many tokens at a time, and are computed again in
+            the backward pass. None: for all at once, and they are kept.
+
+    Returns:
+        logprobs_N, row by row, as `rows.learned_tokens()`; in float32, or what is wider.
+
+    Raises:
+        ValueError: the model or the rows do not suit the backend.
+    """
+    implementation = ATTENTION_IMPLEMENTATIONS[backend]
+    if model.config._attn_implementation != implementation:
+        raise ValueError(
+            f"the {backend} backend needs a model with attn_implementation {implementation!r}, "
+            f"not {model.config._attn_implementation!r}"
+        )
+    # Transformers hands masks of four dimensions, of either kind, to the layers as they are.
+    mask = block_mask(rows) if backend == "flex" else rows.mask_RTT()[:, None]
+    hidden_RTH: Tensor = model.base_model(
+        input_ids=rows.ids_RT, attention_mask=mask, position_ids=rows.positions_RT, use_cache=False
+    ).last_hidden_state
+    learned_RT = rows.learned_RT[:, 1:]
+    hidden_NH = hidden_RTH[:, :-1][learned_RT]
+    head = model.get_output_embeddings()
+    assert head is not None
+    return head_logprobs(head, hidden_NH, rows.ids_RT[:, 1:][learned_RT], chunk_tokens=chunk_tokens)
+
+
+def head_logprobs(
+    head: nn.Module, hidden_NH: Tensor, targets_N: Tensor, *, chunk_tokens: int | None
+) -> Tensor:
+    """Log-probability of each target under `head`, with at most `chunk_tokens` x V logits in memory.
+
+    Returns:
+        logprobs_N in float32, or in the head's type if that is wider.
+    """
+
+    def logprobs(hidden_CH: Tensor, targets_C: Tensor) -> Tensor:
+        logits_CV: Tensor = head(hidden_CH)
+        logits_CV = logits_CV.to(torch.promote_types(logits_CV.dtype, torch.float32))
+        return -nn.functional.cross_entropy(logits_CV, targets_C, reduction="none")
+
+    if chunk_tokens is None:
+        return logprobs(hidden_NH, targets_N)
+    chunks = zip(hidden_NH.split(chunk_tokens), targets_N.split(chunk_tokens), strict=True)
+    return torch.cat(
+        [
+            checkpoint(logprobs, hidden_CH, targets_C, use_reentrant=False, preserve_rng_state=False)
+            for hidden_CH, targets_C in chunks
+        ]
+    )
+
+
+def block_mask(rows: PackedRows) -> BlockMask:
+    """The mask of `rows` for FlexAttention, which skips blocks where nobody sees anybody."""
+    num_rows, length = rows.ids_RT.shape
+    if length % FLEX_BLOCK_TOKENS:
+        raise ValueError(f"rows of {length} tokens: FlexAttention needs a multiple of {FLEX_BLOCK_TOKENS}")
+    create = _compiled_create_block_mask() if rows.ids_RT.is_cuda else create_block_mask
+    return create(mask_mod(rows), num_rows, None, length, length, device=rows.ids_RT.device)
+
+
+def mask_mod(rows: PackedRows) -> Callable[[Any, Any, Any, Any], Tensor]:
+    """The mask of `rows` as a function of row, head, query and key, as FlexAttention takes it."""
+    # The compiler follows tensors that a function closes over, not those in an object.
+    tree_RT, branch_RT, visible_end_RT = rows.tree_RT, rows.branch_RT, rows.visible_end_RT
+
+    def is_seen(row: Any, head: Any, query: Any, key: Any) -> Tensor:
+        return sees(tree_RT, branch_RT, visible_end_RT, row, query, key)
+
+    return is_seen
+
+
+@cache
+def _compiled_create_block_mask() -> Callable[..., BlockMask]:
+    # Uncompiled, it makes all R x T x T entries of the mask on the way. Shapes are left to grow
+    # dynamic by themselves: every micro-batch has its own.
+    return torch.compile(create_block_mask)
