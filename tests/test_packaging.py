@@ -112,7 +112,7 @@ def test_the_metadata_is_complete(metadata: email.message.Message) -> None:
     assert metadata.get_all("License-File") == ["LICENSE"]
     assert metadata["Requires-Python"] == ">=3.11"
     assert metadata["Description-Content-Type"] == "text/markdown"
-    assert set(metadata.get_all("Provides-Extra", [])) == {"server", "vllm", "train"}
+    assert set(metadata.get_all("Provides-Extra", [])) == {"server", "vllm", "train", "gym"}
 
 
 def test_the_classifiers_exist_and_match_the_python_required(metadata: email.message.Message) -> None:

@@ -85,7 +85,7 @@ class ChainTask(Section):
             wording=wording,
         )
 
-    def grade(self, problem: ChainProblem, answer_text: str) -> bool:
+    def grade(self, problem: Problem, answer_text: str) -> bool:
         """Whether the text is the answer's digit, but for white space and punctuation at its end."""
         return answer_text.strip().rstrip(string.punctuation + string.whitespace) == problem.answer
 

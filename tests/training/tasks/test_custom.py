@@ -1,0 +1,103 @@
+"""Tasks of one's own, and what is said of those that cannot be used."""
+
+import random
+import re
+import sys
+from pathlib import Path
+
+import pytest
+from anytime_training.errors import RecipeError
+from anytime_training.tasks import CustomTask, grade_all
+from pydantic import ValidationError
+
+SOURCE = """
+from anytime_training.tasks import Problem
+
+NUMBER = 3
+
+class Doubling:
+    def __init__(self, largest=9):
+        if largest < 1:
+            raise ValueError("largest must be positive")
+        self.largest = largest
+
+    def sample(self, rng, split="train"):
+        number = rng.randint(1, self.largest)
+        return Problem(content=f"{split} {number}", prompt=f"2*{number}", answer=str(2 * number))
+
+    def grade(self, problem, answer_text):
+        return 1 if answer_text == problem.answer else 0
+
+class Sampler:
+    def sample(self, rng, split):
+        return "no problem"
+
+class Careless(Sampler):
+    def grade(self, problem, answer_text):
+        return True
+"""
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "own_tasks").mkdir()
+    (tmp_path / "own_tasks" / "doubling.py").write_text(SOURCE)
+    (tmp_path / "own_tasks" / "broken.py").write_text("1 / 0")
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in sys.modules if name.startswith("own_tasks")]:
+        monkeypatch.delitem(sys.modules, name)
+    return tmp_path
+
+
+def test_it_is_made_with_its_options_and_asked(folder: Path) -> None:
+    task = CustomTask(entry="own_tasks.doubling:Doubling", options={"largest": 1})
+    problem = task.sample(random.Random(0), "validation")
+    assert (problem.content, problem.prompt, problem.answer) == ("validation 1", "2*1", "2")
+    assert task.grade(problem, "2") is True
+    assert task.grade(problem, "3") is False
+    assert grade_all(task, [(problem, "2"), (problem, "4")], num_threads=2) == [True, False]
+    assert str(folder) not in sys.path
+
+
+@pytest.mark.parametrize(
+    ("entry", "options", "fault"),
+    [
+        ("own_tasks.none:Doubling", {}, "task.entry: own_tasks.none cannot be imported: ModuleNotFoundError"),
+        (
+            "own_tasks.broken:Doubling",
+            {},
+            "task.entry: own_tasks.broken cannot be imported: ZeroDivisionError",
+        ),
+        ("own_tasks.doubling:Halving", {}, "task.entry: own_tasks.doubling has no Halving"),
+        (
+            "own_tasks.doubling:NUMBER",
+            {},
+            "task.entry: own_tasks.doubling:NUMBER is a int: it cannot be called",
+        ),
+        (
+            "own_tasks.doubling:Sampler",
+            {},
+            "task.entry: own_tasks.doubling:Sampler gave a Sampler, which has no",
+        ),
+        (
+            "own_tasks.doubling:Careless",
+            {},
+            "own_tasks.doubling:Careless sampled a str, not an anytime_training",
+        ),
+        ("own_tasks.doubling:Doubling", {"largest": 0}, "refuses them: ValueError: largest must be positive"),
+        (
+            "own_tasks.doubling:Doubling",
+            {"width": 0},
+            "task.options: own_tasks.doubling:Doubling refuses them",
+        ),
+    ],
+)
+def test_what_cannot_be_used_is_told(entry: str, options: dict[str, int], fault: str) -> None:
+    with pytest.raises(RecipeError, match=re.escape(fault)):
+        CustomTask(entry=entry, options=options).sample(random.Random(0))
+
+
+@pytest.mark.parametrize("entry", ["doubling", "a.b.c", "a:b:c", ".a:b", "a/b:c", "a:", ":b", "1a:b"])
+def test_an_entry_names_a_module_and_an_attribute(entry: str) -> None:
+    with pytest.raises(ValidationError, match="entry"):
+        CustomTask(entry=entry)

@@ -1,0 +1,96 @@
+"""Tasks written by whoever trains: any Python object that samples and grades, named in the recipe."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import random
+import sys
+import threading
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from anytime_training.errors import RecipeError
+from anytime_training.tasks.base import Problem, Split, Task, TaskTable
+
+_importing = threading.Lock()
+
+
+class CustomTask(TaskTable):
+    """A task that a Python module makes.
+
+    `entry` is called with `options` and gives an object with the two methods of `tasks.base.Task`:
+    `sample(rng, split)`, which keeps the splits apart, and `grade(problem, answer_text)`, which
+    never raises and may be called from several threads at once.
+    """
+
+    kind: Literal["python"] = "python"
+    """Which task it is."""
+    entry: str = Field(pattern=r"^[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*$")
+    """`package.module:attribute`, found from the current folder or among the installed packages."""
+    options: dict[str, Any] = Field(default={})
+    """What the attribute is called with."""
+
+    def sample(self, rng: random.Random, split: Split = "train") -> Problem:
+        """Draw a problem of that split.
+
+        Raises:
+            RecipeError: the entry cannot be imported, or does not do what a task must.
+        """
+        problem = self._task.sample(rng, split=split)
+        if not isinstance(problem, Problem):
+            raise RecipeError(
+                f"task.entry: {self.entry} sampled a {type(problem).__name__}, "
+                "not an anytime_training.tasks.Problem"
+            )
+        return problem
+
+    def grade(self, problem: Problem, answer_text: str) -> bool:
+        """Whether the task says that the text is the right answer."""
+        return bool(self._task.grade(problem, answer_text))
+
+    @cached_property
+    def _task(self) -> Task[Problem]:
+        module_name, _, attribute = self.entry.partition(":")
+        with _current_folder_first():
+            try:
+                module = importlib.import_module(module_name)
+            except Exception as error:  # what a module does while it is imported may raise anything
+                raise RecipeError(
+                    f"task.entry: {module_name} cannot be imported: {type(error).__name__}: {error}"
+                ) from error
+            make = getattr(module, attribute, None)
+            if make is None:
+                raise RecipeError(f"task.entry: {module_name} has no {attribute}")
+            if not callable(make):
+                raise RecipeError(f"task.entry: {self.entry} is a {type(make).__name__}: it cannot be called")
+            try:
+                task: Any = make(**self.options)
+            except Exception as error:
+                raise RecipeError(
+                    f"task.options: {self.entry} refuses them: {type(error).__name__}: {error}"
+                ) from error
+        for method in ("sample", "grade"):
+            if not callable(getattr(task, method, None)):
+                raise RecipeError(
+                    f"task.entry: {self.entry} gave a {type(task).__name__}, which has no method {method}"
+                )
+        return task
+
+
+@contextlib.contextmanager
+def _current_folder_first() -> Iterator[None]:
+    """Let modules be found where the command was given, as `python -m` does."""
+    folder = str(Path.cwd())
+    with _importing:
+        sys.path.insert(0, folder)
+        importlib.invalidate_caches()
+        try:
+            yield
+        finally:
+            with contextlib.suppress(ValueError):
+                sys.path.remove(folder)

@@ -1,0 +1,137 @@
+"""The task of a dataset on disk: questions in one column, their answers in another."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from pydantic import Field, PositiveFloat, field_validator, model_validator
+
+from anytime_training.errors import RecipeError
+from anytime_training.section import Share
+from anytime_training.tasks.base import TEST_SHARE, VALIDATION_SHARE, Problem, Split, TaskTable, split_of
+from anytime_training.tasks.math_grader import is_math_equal
+from anytime_training.tasks.rows import UnreadableRows, read_rows
+
+
+class DatasetTask(TaskTable):
+    """Problems from a file or folder, which is read when the first one is drawn."""
+
+    kind: Literal["dataset"] = "dataset"
+    """Which task it is."""
+    path: Path
+    """A `.jsonl`, `.json` (one object to a line) or `.parquet` file, a folder of these, or a folder
+    written by `save_to_disk` of Hugging Face `datasets`; seen from the current folder."""
+    test_path: Path | None = None
+    """Likewise, with the problems of the test split; those are taken out of `path` then."""
+    prompt_column: str = Field(default="prompt", min_length=1)
+    """Where the questions are."""
+    answer_column: str = Field(default="answer", min_length=1)
+    """Where the right answers are: texts or numbers."""
+    prompt_template: str = "{prompt}"
+    """What is asked, with `{prompt}` where the question goes. Other braces stay as they are."""
+    validation_share: Share = VALIDATION_SHARE
+    """Share of the problems of `path` that make the validation split."""
+    test_share: Share = TEST_SHARE
+    """Share that makes the test split; not with `test_path`."""
+    grader: Literal["math", "exact"] = "math"
+    """`math`: equal as mathematics. `exact`: the same text, but for white space around it."""
+    timeout_s: PositiveFloat = 5.0
+    """An answer that takes longer to judge is wrong."""
+
+    @field_validator("prompt_template")
+    @classmethod
+    def _has_place(cls, template: str) -> str:
+        if "{prompt}" not in template:
+            raise ValueError("must have {prompt} where the question goes")
+        return template
+
+    @model_validator(mode="after")
+    def _shares_hold_together(self) -> DatasetTask:
+        if self.test_path is not None and "test_share" in self.model_fields_set:
+            raise ValueError("test_share and test_path exclude each other")
+        if self.validation_share + (self.test_share if self.test_path is None else 0) > 1:
+            raise ValueError("validation_share and test_share must not be above 1 together")
+        return self
+
+    def sample(self, rng: random.Random, split: Split = "train") -> Problem:
+        """Draw a row of that split.
+
+        Raises:
+            RecipeError: the file cannot be used, or has no row in that split.
+        """
+        problems = self.problems(split)
+        if not problems:
+            where = self.test_path if split == "test" and self.test_path else self.path
+            raise RecipeError(f"task.path: no row of {where} falls in the {split} split")
+        return rng.choice(problems)
+
+    def problems(self, split: Split) -> Sequence[Problem]:
+        """All problems of a split, in the order of the file; may be none."""
+        return self._splits[split]
+
+    def grade(self, problem: Problem, answer_text: str) -> bool:
+        """Whether the text is the right answer, as `grader` sees it."""
+        if self.grader == "exact":
+            return answer_text.strip() == problem.answer
+        return is_math_equal(problem.answer, answer_text, timeout_s=self.timeout_s)
+
+    @cached_property
+    def _splits(self) -> Mapping[Split, Sequence[Problem]]:
+        splits: dict[Split, list[Problem]] = {split: [] for split in get_args(Split)}
+        if self.test_path is not None:
+            splits["test"] = self._read("test_path", self.test_path)
+        held_out = {problem.content for problem in splits["test"]}
+        test_share = self.test_share if self.test_path is None else 0.0
+        for problem in self._read("path", self.path):
+            # By what is asked alone, so that no rewording of the template moves it.
+            split = split_of(problem.content, test_share=test_share, validation_share=self.validation_share)
+            if problem.content not in held_out:
+                splits[split].append(problem)
+        return splits
+
+    def _read(self, key: str, path: Path) -> list[Problem]:
+        problems: list[Problem] = []
+        try:
+            for place, (prompt, answer) in read_rows(path, (self.prompt_column, self.answer_column)):
+                if not isinstance(prompt, str):
+                    raise UnreadableRows(_wrong(place, self.prompt_column, "text", prompt))
+                text = _answer_text(answer)
+                if text is None:
+                    raise UnreadableRows(_wrong(place, self.answer_column, "text or a number", answer))
+                for column, value in ((self.prompt_column, prompt), (self.answer_column, text)):
+                    if not value.strip():
+                        raise UnreadableRows(f"{place}: column {column!r} is blank")
+                problems.append(
+                    Problem(
+                        content=prompt, prompt=self.prompt_template.replace("{prompt}", prompt), answer=text
+                    )
+                )
+        except UnreadableRows as error:
+            raise RecipeError(f"task.{key}: {error}") from error
+        if not problems:
+            raise RecipeError(f"task.{key}: {path} is empty")
+        return problems
+
+
+def _answer_text(answer: Any) -> str | None:
+    """The answer as text, or None where it is neither text nor a finite number."""
+    if isinstance(answer, str):
+        return answer.strip()
+    if isinstance(answer, bool) or not isinstance(answer, int | float | Decimal):
+        return None
+    if isinstance(answer, int):
+        return str(answer)
+    if not Decimal(answer).is_finite():
+        return None
+    # A column of whole numbers is often read as floats, for the sake of a missing one.
+    return str(int(answer)) if answer == int(answer) else str(answer)
+
+
+def _wrong(place: str, column: str, wanted: str, value: Any) -> str:
+    given = "missing" if value is None else f"{type(value).__name__} {value!r}"[:80]
+    return f"{place}: column {column!r} must be {wanted}; it is {given}"
