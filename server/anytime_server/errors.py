@@ -11,6 +11,7 @@
     ├── Unavailable             503  loading, draining or stopped
     ├── EngineDead              503
     ├── EngineFailed            500  the engine goes on, but not with this request
+    ├── WeightSyncFailed        500  new weights did not get into the engine as they are
     ├── EmptyAnswer             500  the model gave nothing that can be shown, several times over
     ├── UnusableModel                refused at start, before anything is served
     └── UnusableOption               the same, of an option of the command line or its file
@@ -87,6 +88,10 @@ class EngineDead(AnytimeError):
 
 class EngineFailed(AnytimeError):
     code = "engine_failed"
+
+
+class WeightSyncFailed(AnytimeError):
+    code = "weight_sync_failed"
 
 
 class EmptyAnswer(AnytimeError):

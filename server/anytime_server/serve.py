@@ -38,6 +38,7 @@ def main(argv: Sequence[str]) -> int:
 def _serve(settings: ServeSettings) -> int:
     if settings.engine == "vllm":
         prepare_environment()
+    if settings.engine != "scripted":
         preload_allocator()
     listener = _listen(settings.host, settings.port)
     host, port = listener.getsockname()[:2]
@@ -135,6 +136,10 @@ def _engine(settings: ServeSettings, model: Model) -> Engine:
         from anytime_server.engine.scripted import ScriptedEngine
 
         return ScriptedEngine(model.tokenizer, model.reasoning, script=settings.scripted)
+    if settings.engine == "transformers":
+        from anytime_server.engine.transformers import TransformersEngine
+
+        return TransformersEngine(model.folder, options=settings.transformers)
     from anytime_server.engine.vllm import VllmEngine
 
     return VllmEngine(model.folder, options=settings.vllm)

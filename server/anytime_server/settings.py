@@ -22,6 +22,7 @@ from pydantic_settings import (
 )
 
 from anytime_server.engine.scripted import Script
+from anytime_server.engine.transformers import TransformersOptions
 from anytime_server.engine.vllm import VllmOptions
 from anytime_server.errors import UnusableOption
 
@@ -51,8 +52,9 @@ class ServeSettings(BaseSettings):
     """Folder of the checkpoint, or its name on the Hugging Face hub; the bundled one by default."""
     name: str | None = None
     """What clients call the model; by default what its manifest says, or its folder's name."""
-    engine: Literal["vllm", "scripted"] = "vllm"
-    """What computes: vLLM, or a deterministic script without a model, for tests."""
+    engine: Literal["vllm", "transformers", "scripted"] = "vllm"
+    """What computes: vLLM, transformers where vLLM is not installed, or a deterministic script without
+    a model, for tests."""
     reasoning_preset: Literal["deepseek-r1", "qwen3", "magistral"] | None = None
     """Family whose way to think the model follows, over its anytime.json and what its vocabulary tells."""
     host: str = "127.0.0.1"
@@ -67,6 +69,8 @@ class ServeSettings(BaseSettings):
     """What to log, to standard error."""
     vllm: VllmOptions = VllmOptions()
     """The vLLM engine."""
+    transformers: TransformersOptions = TransformersOptions()
+    """The transformers engine."""
     scripted: Script = Script()
     """The scripted engine."""
 

@@ -3,6 +3,14 @@
 `base` is the interface; each other module is one implementation, imported only when chosen.
 """
 
-from anytime_server.engine.base import Delta, Engine, EngineLoad, FinishReason, GenerationRequest, Sampling
+from anytime_server.engine.base import (
+    Delta,
+    Engine,
+    EngineLoad,
+    FinishReason,
+    Generation,
+    GenerationRequest,
+    Sampling,
+)
 
-__all__ = ["Delta", "Engine", "EngineLoad", "FinishReason", "GenerationRequest", "Sampling"]
+__all__ = ["Delta", "Engine", "EngineLoad", "FinishReason", "Generation", "GenerationRequest", "Sampling"]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 FinishReason = Literal["stop", "length", "abort"]
@@ -55,6 +58,19 @@ class Delta:
     """Tokens of the prompt that were found in the prefix cache."""
     finish_reason: FinishReason | None
     """Set in the last delta, and only there."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Generation:
+    """A whole continuation."""
+
+    token_ids: tuple[int, ...]
+    """A stop token included."""
+    logprobs: tuple[float, ...]
+    """Log-probability of each of `token_ids` under the model, before temperature."""
+    cached_tokens: int
+    """Tokens of the prompt that were found in the prefix cache."""
+    finish_reason: FinishReason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,3 +136,49 @@ class Engine(ABC):
     @abstractmethod
     def load(self) -> EngineLoad:
         """How busy it is now."""
+
+    async def generate_all(self, requests: Sequence[GenerationRequest]) -> list[Generation]:
+        """Sample a continuation of each, all of them entering the engine at once.
+
+        On an engine with nothing else to do, whose prefix cache is empty or was filled in the same
+        way, the same requests give the same tokens and log-probabilities, bit for bit. The first
+        failure ends them all.
+
+        Raises:
+            EngineDead, EngineFailed: as `generate()`.
+        """
+        tasks = [asyncio.ensure_future(self._whole(request)) for request in requests]
+        try:
+            return list(await asyncio.gather(*tasks))
+        finally:
+            for task in tasks:
+                task.cancel()
+
+    async def _whole(self, request: GenerationRequest) -> Generation:
+        async with aclosing(self.generate(request)) as generator:
+            deltas = [delta async for delta in generator]
+        assert deltas[-1].finish_reason is not None
+        return Generation(
+            token_ids=tuple(token_id for delta in deltas for token_id in delta.token_ids),
+            logprobs=tuple(logprob for delta in deltas for logprob in delta.logprobs),
+            cached_tokens=deltas[-1].cached_tokens,
+            finish_reason=deltas[-1].finish_reason,
+        )
+
+    @abstractmethod
+    async def update_weights(self, weights: Path, *, sha256: str, timeout_s: float) -> None:
+        """Put other weights in place of the model's, and forget what was computed with the old ones.
+
+        To be called while no request is under way.
+
+        Args:
+            weights: safetensors file that the engine's machine can read, with every tensor of the
+                checkpoint under its own name and in its own shape; the type may differ.
+            sha256: of the file, in hexadecimal; the engine reads the file and compares.
+            timeout_s: seconds that it may take.
+
+        Raises:
+            WeightSyncFailed: the file is not what it should be, or it took too long. The
+                engine may then hold some of the new weights and must not be used further.
+            EngineDead: the engine is not alive, or died meanwhile.
+        """

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncGenerator, Iterator
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -92,6 +93,10 @@ class ScriptedEngine(Engine):
 
     def load(self) -> EngineLoad:
         return EngineLoad(num_requests=len(self._requests), max_num_seqs=self._max_num_seqs)
+
+    async def update_weights(self, weights: Path, *, sha256: str, timeout_s: float) -> None:
+        """It has none to replace."""
+        self._require_alive()
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[Delta, None]:
         self._require_alive()

@@ -12,22 +12,31 @@ import logging
 import os
 import signal
 import warnings
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from anytime_server.engine.base import Delta, Engine, EngineLoad, FinishReason, GenerationRequest, Sampling
+from anytime_server.engine.base import (
+    Delta,
+    Engine,
+    EngineLoad,
+    FinishReason,
+    Generation,
+    GenerationRequest,
+    Sampling,
+)
 from anytime_server.engine.environment import (
     SERVER_PID,
     cpu_multiplies_bf16,
     gpu_is_there,
     prepare_environment,
 )
-from anytime_server.errors import EngineDead, EngineFailed, UnusableModel
+from anytime_server.engine.weights import checkpoint_shapes, require_same_tensors
+from anytime_server.errors import EngineDead, EngineFailed, UnusableModel, WeightSyncFailed
 
 if TYPE_CHECKING:
     from vllm import SamplingParams
@@ -101,7 +110,7 @@ class VllmEngine(Engine):
 
     def _build_llm(self) -> None:
         prepare_environment()
-        _require_whole_weights(Path(self._model))
+        checkpoint_shapes(Path(self._model))  # are its files whole?
         on_cpu = not gpu_is_there()
         from vllm import SamplingParams
         from vllm.engine.arg_utils import AsyncEngineArgs
@@ -177,7 +186,6 @@ class VllmEngine(Engine):
         if len(request.prompt_ids) < self._shortest_prompt:
             raise EngineFailed(f"the engine takes no prompt of fewer than {self._shortest_prompt} tokens")
         from vllm.inputs.engine import tokens_input
-        from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
         outputs = self._llm.generate(
             tokens_input(request.prompt_ids),
@@ -188,27 +196,73 @@ class VllmEngine(Engine):
         self._requests.add(request.id)
         cached_tokens = 0
         try:
-            async for output in outputs:
-                completion = output.outputs[0]
-                cached_tokens = output.num_cached_tokens or cached_tokens
-                token_ids = tuple(completion.token_ids)
-                entries = completion.logprobs or []
-                yield Delta(
-                    token_ids=token_ids,
-                    logprobs=tuple(
-                        entry[i].logprob for i, entry in zip(token_ids, entries, strict=True) if entry
-                    ),
-                    cached_tokens=cached_tokens,
-                    finish_reason=_finish_reason(completion.finish_reason) if output.finished else None,
-                )
+            async with self._translated_errors():
+                async for output in outputs:
+                    completion = output.outputs[0]
+                    cached_tokens = output.num_cached_tokens or cached_tokens
+                    token_ids = tuple(completion.token_ids)
+                    entries = completion.logprobs or []
+                    yield Delta(
+                        token_ids=token_ids,
+                        logprobs=tuple(
+                            entry[i].logprob for i, entry in zip(token_ids, entries, strict=True) if entry
+                        ),
+                        cached_tokens=cached_tokens,
+                        finish_reason=_finish_reason(completion.finish_reason) if output.finished else None,
+                    )
+        finally:
+            self._requests.discard(request.id)
+            await outputs.aclose()
+
+    async def generate_all(self, requests: Sequence[GenerationRequest]) -> list[Generation]:
+        if self._llm is None:
+            raise EngineDead("the engine is not running")
+        # The core would begin with those that come first: held up, it sees all of them at once.
+        llm, num_others = self._llm, self._llm.output_processor.get_num_unfinished_requests()
+        async with self._translated_errors():
+            await llm.pause_generation(mode="keep", clear_cache=False)
+            running = asyncio.ensure_future(super().generate_all(requests))
+            try:
+                num_all = num_others + len(requests)
+                count = llm.output_processor.get_num_unfinished_requests
+                while not running.done() and count() < num_all:  # noqa: ASYNC110 (vLLM has no event for it)
+                    await asyncio.sleep(0.001)
+            finally:
+                await llm.resume_generation()
+        return await running
+
+    async def update_weights(self, weights: Path, *, sha256: str, timeout_s: float) -> None:
+        if self._llm is None:
+            raise EngineDead("the engine is not running")
+        assert not self._requests
+        await asyncio.to_thread(require_same_tensors, weights, Path(self._model))
+        try:
+            async with asyncio.timeout(timeout_s), self._translated_errors():
+                faults = await self._llm.collective_rpc("replace_weights", args=(str(weights), sha256))
+                forgot = await self._llm.reset_prefix_cache(reset_running_requests=True)
+        except TimeoutError as error:
+            raise WeightSyncFailed(f"the engine did not take {weights} within {timeout_s:g} s") from error
+        except (EngineDead, EngineFailed):
+            raise
+        except Exception as error:
+            raise WeightSyncFailed(f"the engine does not take {weights}: {_reason(error)}") from error
+        if any(faults):
+            raise WeightSyncFailed(f"{weights}: {next(filter(None, faults))}")
+        if not forgot:
+            raise WeightSyncFailed("the engine still remembers what it computed with the old weights")
+
+    @asynccontextmanager
+    async def _translated_errors(self) -> AsyncIterator[None]:
+        """vLLM's errors become ours."""
+        from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
+
+        try:
+            yield
         except EngineDeadError as error:
             self._report_death()
             raise EngineDead("the engine died") from error
         except EngineGenerateError as error:
             raise EngineFailed("the engine failed on this request") from error
-        finally:
-            self._requests.discard(request.id)
-            await outputs.aclose()
 
     def _report_death(self) -> None:
         if not self._death_was_reported:
@@ -258,22 +312,6 @@ def _finish_reason(reason: str | None) -> FinishReason:
     if reason in ("stop", "length", "abort"):
         return reason
     raise EngineFailed(f"the engine ended a request with {reason!r}")
-
-
-def _require_whole_weights(folder: Path) -> None:
-    """Look at the weights' headers: vLLM tells of a broken file in two hundred lines.
-
-    Raises:
-        ValueError: a file is not whole.
-    """
-    from safetensors import SafetensorError, safe_open
-
-    for path in sorted(folder.glob("*.safetensors")):
-        try:
-            with safe_open(path, framework="numpy"):
-                pass
-        except SafetensorError as error:
-            raise ValueError(f"{path.name}: {error}") from error
 
 
 def _reason(error: Exception) -> str:

@@ -6,16 +6,59 @@ was killed and could tell nobody.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import select
 import signal
 import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from anytime_server.engine.environment import SERVER_PID
 
+if TYPE_CHECKING:
+    import torch
+    from vllm.v1.worker.gpu_model_runner import GPUModelRunner
+
 
 class WorkerExtension:
-    """What vLLM mixes into its worker; nothing so far."""
+    """What vLLM mixes into its worker."""
+
+    if TYPE_CHECKING:
+        model_runner: GPUModelRunner
+
+        def reload_weights(self, *, weights_iterator: Iterator[tuple[str, torch.Tensor]]) -> None: ...
+
+    def replace_weights(self, path: str, sha256: str) -> str | None:
+        """Load the weights in a safetensors file over the model's.
+
+        Returns:
+            What is wrong with the file; None where all went well.
+        """
+        import safetensors.torch
+
+        content = Path(path).read_bytes()
+        if (found := hashlib.sha256(content).hexdigest()) != sha256:
+            return f"the file's checksum is {found[:12]}…, not {sha256[:12]}…"
+        self.reload_weights(weights_iterator=iter(safetensors.torch.load(content).items()))
+        self._renew_tied_head()
+        return None
+
+    def _renew_tied_head(self) -> None:
+        """Let an output head that shares the embedding's weights know the new ones.
+
+        On a CPU vLLM keeps a rearranged copy of the head, which reloading leaves as it was.
+        """
+        model: Any = self.model_runner.get_model()
+        config = self.model_runner.vllm_config.model_config.hf_text_config
+        head: Any = getattr(model, "lm_head", None)
+        if not getattr(config, "tie_word_embeddings", False) or not hasattr(head, "cpu_linear"):
+            return
+        from vllm.model_executor.layers.utils import dispatch_cpu_unquantized_gemm
+
+        head.weight = model.model.embed_tokens.weight
+        dispatch_cpu_unquantized_gemm(head, remove_weight=False)
 
 
 def end_with(server_pid: int) -> None:
