@@ -18,7 +18,8 @@ from anytime_server.reasoning import PRESETS, Manifest, ReasoningFormat, detect_
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-BUNDLED_MODEL = Path(__file__).parent / "checkpoints" / "demo"
+BUNDLED_MODELS = Path(__file__).parent / "checkpoints"
+BUNDLED_MODEL = BUNDLED_MODELS / "demo"
 
 
 class ModelTokenizer:

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from anytime_training.config import load_recipe
+from anytime_training.config import WarmstartRecipe, load_recipe
 from anytime_training.errors import RecipeError
 
 RECIPES = sorted((Path(__file__).parents[2] / "training" / "recipes").glob("*.toml"))
@@ -69,6 +69,7 @@ def test_file_then_environment_then_flags(tmp_path: Path) -> None:
         "UNRELATED": "x",
     }
     recipe = load_recipe(path, environment=environment, flags={"steps": 30, "seed": None})
+    assert isinstance(recipe, WarmstartRecipe)
     assert (recipe.threads, recipe.seed, recipe.steps, recipe.name) == (1, 2, 30, "other")
     assert recipe.optimiser.learning_rate == 1e-4
     assert recipe.optimiser.warmup_steps == 100

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from anytime_server.errors import AnytimeError
 from anytime_server.reasoning import AccuracyPoint, Manifest
-from anytime_training.evaluate import Curve, keep_curve, main, measure, wilson_interval, write_curve
+from anytime_training.evaluate import Curve, keep_curve, main, measure, write_curve
+from anytime_training.interval import wilson_interval
 from anytime_training.tasks.base import Problem, Split
 
 TEXTS: dict[str, Any] = {

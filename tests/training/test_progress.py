@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from anytime_training.progress import MetricsFile, ProgressReport
+from anytime_training.progress import JsonLines, ProgressReport
 
 
 def steps_in(folder: Path) -> list[int]:
@@ -12,13 +12,13 @@ def steps_in(folder: Path) -> list[int]:
 
 
 def test_lines_after_the_state_that_is_resumed_are_dropped(tmp_path: Path) -> None:
-    metrics = MetricsFile(tmp_path, from_step=0)
+    metrics = JsonLines(tmp_path / "metrics.jsonl", from_step=0)
     for step in range(4):
         metrics.write({"step": step})
     metrics.close()
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"step": 4, "lo')  # the process died while it wrote
-    metrics = MetricsFile(tmp_path, from_step=2)
+    metrics = JsonLines(tmp_path / "metrics.jsonl", from_step=2)
     assert steps_in(tmp_path) == [0, 1]
     metrics.write({"step": 2})
     assert steps_in(tmp_path) == [0, 1, 2], "a line can be read as soon as it is written"
@@ -27,7 +27,7 @@ def test_lines_after_the_state_that_is_resumed_are_dropped(tmp_path: Path) -> No
 
 def test_a_new_run_starts_an_empty_file(tmp_path: Path) -> None:
     (tmp_path / "metrics.jsonl").write_text('{"step": 0}\n')
-    MetricsFile(tmp_path, from_step=0).close()
+    JsonLines(tmp_path / "metrics.jsonl", from_step=0).close()
     assert steps_in(tmp_path) == []
 
 

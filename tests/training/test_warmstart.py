@@ -119,14 +119,14 @@ def test_interrupt_saves_and_resume_goes_on_exactly(
     recipe: Path, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "run"
-    write = progress.MetricsFile.write
+    write = progress.JsonLines.write
 
-    def interrupt_in_step_2(file: progress.MetricsFile, metrics: dict[str, Any]) -> None:
+    def interrupt_in_step_2(file: progress.JsonLines, metrics: dict[str, Any]) -> None:
         write(file, metrics)
         if metrics["step"] == 2:
             signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(progress.MetricsFile, "write", interrupt_in_step_2)
+    monkeypatch.setattr(progress.JsonLines, "write", interrupt_in_step_2)
     assert train([str(recipe), "--out", str(out)]) == 130
     monkeypatch.undo()
     assert metrics_of(out) == metrics_of(finished)[:3]

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from anytime_server.reasoning import Manifest
+from anytime_server.reasoning.manifest import MANIFEST_NAME
 from safetensors.torch import save_file
 
 from anytime_training.run import STATE_NAME
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase, Qwen3ForCausalLM
 
 WEIGHTS_NAME = "model.safetensors"
+WEIGHTS_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".gguf", ".svg")
+"""Files of a checkpoint that hold weights, or show what they are worth."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +41,8 @@ class TrainingState:
     """The optimiser's own state."""
     seconds: float
     """Time trained so far."""
+    rollout_tokens: int = 0
+    """Tokens sampled so far, where a model trains on its own."""
 
 
 def save_state(folder: Path, state: TrainingState) -> None:
@@ -72,6 +77,25 @@ def save_checkpoint(
         config.save_pretrained(partial)
         model.generation_config.save_pretrained(partial)
         tokenizer.save_pretrained(partial)
+        manifest.save(partial)
+
+
+def save_trained_checkpoint(
+    folder: Path, tensors: dict[str, torch.Tensor], start: Path, manifest: Manifest
+) -> None:
+    """Write a folder that can be served: other weights, and all else as it was in `start`.
+
+    Args:
+        tensors: under the names, and in the types, in which they are to be stored.
+        start: checkpoint that training began from.
+    """
+    with replacing_folder(folder) as partial:
+        for path in start.iterdir():
+            is_weights = path.suffix in WEIGHTS_SUFFIXES or path.name.endswith(".index.json")
+            if path.is_file() and not is_weights and path.name != MANIFEST_NAME:
+                shutil.copy(path, partial / path.name)
+        save_file(tensors, partial / WEIGHTS_NAME, metadata={"format": "pt"})
+        (partial / WEIGHTS_NAME).chmod(0o644)  # safetensors leaves it readable to its owner alone
         manifest.save(partial)
 
 

@@ -10,14 +10,14 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
 from anytime_server.errors import AnytimeError
 
-from anytime_training.config import load_recipe
+from anytime_training.config import Recipe, load_recipe
 from anytime_training.errors import RecipeError, TrainingFailed
 from anytime_training.run import CHECKPOINT_NAME, run_folder
 
@@ -40,9 +40,7 @@ def train(argv: Sequence[str]) -> int:
             flags={"steps": arguments.steps, "seed": arguments.seed},
         )
         with run_folder(out, recipe, resume=arguments.resume) as versions, _interruptible() as interrupted:
-            from anytime_training.warmstart import train_warmstart
-
-            done = train_warmstart(
+            done = _trainer(recipe)(
                 recipe, out, resume=arguments.resume, versions=versions, should_stop=lambda: bool(interrupted)
             )
     except RecipeError as error:
@@ -57,6 +55,21 @@ def train(argv: Sequence[str]) -> int:
         return INTERRUPTED
     print(f"the checkpoint is in {out / CHECKPOINT_NAME}", file=sys.stderr)
     return 0
+
+
+def _trainer(recipe: Recipe) -> Callable[..., bool]:
+    """What trains by a recipe of this kind."""
+    if recipe.kind == "warmstart":
+        from anytime_training.warmstart import train_warmstart
+
+        return train_warmstart
+    from anytime_server.engine.environment import preload_allocator, prepare_environment
+
+    prepare_environment()  # before torch is imported
+    preload_allocator()
+    from anytime_training.brpo import train_brpo
+
+    return train_brpo
 
 
 def _parser() -> argparse.ArgumentParser:

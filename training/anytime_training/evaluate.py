@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import math
 import random
 import sys
 from collections.abc import Callable, Sequence
@@ -21,13 +20,14 @@ from anytime_server.errors import AnytimeError
 from anytime_server.reasoning import PRESETS, AccuracyPoint, Manifest
 from anytime_server.reasoning.manifest import MANIFEST_NAME
 
+from anytime_training.interval import wilson_interval
+
 if TYPE_CHECKING:
     from anytime_server.service import Service
 
     from anytime_training.tasks.base import Problem, Task
 
 USAGE_ERROR = 2
-Z_95 = 1.959963984540054
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,14 +48,6 @@ class Curve:
     def final(self) -> float:
         """Accuracy at the largest budget."""
         return self.points[-1].accuracy
-
-
-def wilson_interval(num_right: int, num_tried: int) -> tuple[float, float]:
-    """95% score interval of a share (Wilson 1927, equation 4), within [0, 1]."""
-    share, z2 = num_right / num_tried, Z_95**2
-    centre = (share + z2 / (2 * num_tried)) / (1 + z2 / num_tried)
-    half = Z_95 * math.sqrt(share * (1 - share) / num_tried + z2 / (4 * num_tried**2)) / (1 + z2 / num_tried)
-    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 async def measure(

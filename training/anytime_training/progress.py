@@ -12,12 +12,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 METRICS_NAME = "metrics.jsonl"
 
 
-class MetricsFile:
-    """One JSON object per step."""
+class JsonLines:
+    """A file of one JSON object a line, each of a step."""
 
-    def __init__(self, folder: Path, *, from_step: int) -> None:
+    def __init__(self, path: Path, *, from_step: int) -> None:
         """Open the file; lines of steps from `from_step` on, left by a run that died, are dropped."""
-        path = folder / METRICS_NAME
         kept: list[str] = []
         if path.exists() and from_step:
             kept = [line for line in path.read_text().splitlines(keepends=True) if _step(line) < from_step]
@@ -26,8 +25,9 @@ class MetricsFile:
         partial.replace(path)
         self._file = path.open("a", buffering=1)
 
-    def write(self, metrics: dict[str, Any]) -> None:
-        self._file.write(json.dumps(metrics) + "\n")
+    def write(self, values: dict[str, Any]) -> None:
+        """Add a line; `values` has the key `step`."""
+        self._file.write(json.dumps(values, ensure_ascii=False) + "\n")
 
     def close(self) -> None:
         self._file.close()

@@ -31,7 +31,7 @@ from anytime_training.config.warmstart import OptimiserConfig, WarmstartRecipe
 from anytime_training.errors import RecipeError, TrainingFailed
 from anytime_training.examples import Example, ExampleSource, Part
 from anytime_training.model import build_model, label_logits
-from anytime_training.progress import MetricsFile, ProgressReport
+from anytime_training.progress import METRICS_NAME, JsonLines, ProgressReport
 from anytime_training.run import CHECKPOINT_NAME, TOKENIZER_NAME
 from anytime_training.tokenizer import THINK_END, THINK_START, TokenizerView, build_tokenizer
 
@@ -81,7 +81,7 @@ def train_warmstart(
     )
     pad_id = model.config.pad_token_id
     assert pad_id is not None
-    metrics = MetricsFile(out, from_step=step)
+    metrics = JsonLines(out / METRICS_NAME, from_step=step)
     progress = ProgressReport(steps=recipe.steps, first_step=step)
     num_parameters = sum(weight.numel() for weight in model.parameters())
     progress.say(f"{num_parameters:,} parameters, {len(tokenizer)} tokens in the vocabulary")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
 
@@ -50,6 +50,8 @@ class Manifest(ReasoningTexts):
     """A handful of prompts that it is good at."""
     trained: Literal["warmstart", "grpo", "brpo"] | None = None
     """The last stage of its training."""
+    task: dict[str, Any] | None = None
+    """The task that it was trained on, as recipes write it."""
     recipe: str | None = None
     """Name of the recipe that made it."""
     seed: int | None = None

@@ -1,6 +1,7 @@
 """Recipes: everything that decides how a training run goes."""
 
-from anytime_training.config.load import load_recipe
+from anytime_training.config.brpo import BrpoRecipe
+from anytime_training.config.load import Recipe, load_recipe
 from anytime_training.config.warmstart import WarmstartRecipe
 
-__all__ = ["WarmstartRecipe", "load_recipe"]
+__all__ = ["BrpoRecipe", "Recipe", "WarmstartRecipe", "load_recipe"]

@@ -14,15 +14,18 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from anytime_training.config.brpo import BrpoRecipe
 from anytime_training.config.warmstart import WarmstartRecipe
 from anytime_training.errors import RecipeError
 
 ENVIRONMENT_PREFIX = "ANYTIME_TRAIN_"
 
-RECIPES: dict[str, type[WarmstartRecipe]] = {"warmstart": WarmstartRecipe}
+Recipe = WarmstartRecipe | BrpoRecipe
+
+RECIPES: dict[str, type[Recipe]] = {"warmstart": WarmstartRecipe, "brpo": BrpoRecipe}
 
 
-def load_recipe(path: Path, *, environment: Mapping[str, str], flags: Mapping[str, Any]) -> WarmstartRecipe:
+def load_recipe(path: Path, *, environment: Mapping[str, str], flags: Mapping[str, Any]) -> Recipe:
     """Read a recipe and lay environment and flags over it.
 
     Args:

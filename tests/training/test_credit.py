@@ -1,0 +1,99 @@
+"""From rollouts to trees: which token gets which advantage, and what is left out."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from anytime_server.engine import Generation
+from anytime_server.model import Model
+from anytime_server.reasoning import Cause, cut_thinking
+from anytime_training.config.brpo import CreditConfig
+from anytime_training.credit import credit_trees, cuts_of
+from anytime_training.rollout import Rollout
+
+BUDGETS = [2, 4]
+PROMPT = [60, 61, 62]
+
+
+def generation(ids: list[int], logprob: float) -> Generation:
+    return Generation(
+        token_ids=tuple(ids), logprobs=(logprob,) * len(ids), cached_tokens=0, finish_reason="stop"
+    )
+
+
+def rollout(model: Model, thinking_ids: list[int]) -> Rollout:
+    """Its answer after budget b, number a, is the token 10 b + a."""
+    reasoning = model.reasoning
+    return Rollout(
+        prompt_ids=PROMPT,
+        thinking=generation(thinking_ids, -0.5),
+        cuts=tuple(cut_thinking(thinking_ids[:b], reasoning, cause=Cause.BUDGET) for b in BUDGETS),
+        answers=tuple(tuple(generation([10 * b + a], -0.25) for a in range(2)) for b in BUDGETS),
+    )
+
+
+@pytest.fixture(name="rollouts")
+def fixture_rollouts(tiny_model: Model) -> list[list[Rollout]]:
+    """One prompt; a thinking that runs out, and one that ends after three tokens."""
+    end_id = tiny_model.reasoning.think_end_id
+    return [[rollout(tiny_model, [70, 71, 72, 73]), rollout(tiny_model, [80, 81, end_id])]]
+
+
+def test_cuts(rollouts: list[list[Rollout]]) -> None:
+    assert cuts_of(rollouts).tolist() == [[[2, 4], [2, 3]]]
+
+
+def test_each_token_gets_its_segments_advantage(rollouts: list[list[Rollout]], tiny_model: Model) -> None:
+    """Uniform prior, V2: returns are (r1 + r2)/2, r2/2.
+
+    r = (0.5, 1.0) and (0, 0.5): R = (0.75, 0.5) and (0.25, 0.25); V2 = (0.5, 0.375).
+    """
+    rewards = torch.tensor([[[[1.0, 0.0], [1.0, 1.0]], [[0.0, 0.0], [0.0, 1.0]]]])
+    config = CreditConfig(prior="uniform", baseline="v2_only")
+    [[first, second]] = credit_trees(rollouts, rewards, BUDGETS, config)
+
+    assert list(first.trunk.ids) == [*PROMPT, 70, 71, 72, 73]
+    assert list(first.trunk.learned) == [False] * 3 + [True] * 4
+    assert list(first.trunk.advantages) == pytest.approx([0, 0, 0, 0.25, 0.25, 0.125, 0.125])
+    assert list(first.trunk.sampler_logprobs) == [0, 0, 0, -0.5, -0.5, -0.5, -0.5]
+    assert list(second.trunk.advantages) == pytest.approx([0, 0, 0, -0.25, -0.25, -0.125])
+
+    reasoning = tiny_model.reasoning
+    inserted = [*reasoning.truncation_ids, reasoning.think_end_id, *reasoning.answer_lead_in_ids]
+    right, wrong = first.branches  # after budget 2; both answers after budget 4 are right, and left out
+    assert list(right.segment.ids) == [*inserted, 20]
+    assert right.num_visible == len(PROMPT) + 2
+    assert list(right.segment.learned) == [False] * len(inserted) + [True]
+    assert right.segment.advantages[-1] == 0.5
+    assert right.segment.sampler_logprobs[-1] == -0.25
+    assert wrong.segment.advantages[-1] == -0.5
+
+    wrong, right = second.branches  # after budget 4, where the thinking had ended by itself
+    assert list(right.segment.ids) == [*reasoning.answer_lead_in_ids, 41]
+    assert right.num_visible == len(PROMPT) + 3
+    assert (wrong.segment.advantages[-1], right.segment.advantages[-1]) == (-0.5, 0.5)
+
+
+def test_what_has_no_gradient_is_left_out(rollouts: list[list[Rollout]]) -> None:
+    rewards = torch.ones(1, 2, 2, 2)
+    assert credit_trees(rollouts, rewards, BUDGETS, CreditConfig(baseline="v2_only")) == [[]]
+    [kept] = credit_trees(rollouts, rewards, BUDGETS, CreditConfig(baseline="v2_only"), keep_all=True)
+    assert [len(tree.branches) for tree in kept] == [4, 4]
+
+
+def test_an_end_of_turn_is_learned_but_not_seen(tiny_model: Model) -> None:
+    eos_id = min(tiny_model.reasoning.eos_ids)
+    rollouts = [[rollout(tiny_model, [70, 71, eos_id]), rollout(tiny_model, [70, 71, 72, 73])]]
+    rewards = torch.tensor([[[[1.0, 0.0], [0.0, 0.0]], [[1.0, 0.0], [1.0, 0.0]]]])
+    [[tree, _]] = credit_trees(rollouts, rewards, BUDGETS, CreditConfig())
+    assert list(tree.trunk.ids) == [*PROMPT, 70, 71, eos_id]
+    assert tree.trunk.learned[-1]
+    assert tree.trunk.advantages[-1] < 0
+    [[all_of_it, _]] = credit_trees(rollouts, rewards, BUDGETS, CreditConfig(), keep_all=True)
+    assert [branch.num_visible for branch in all_of_it.branches] == [5, 5, 5, 5]
+
+
+def test_grpo_trains_the_last_answer_alone(rollouts: list[list[Rollout]]) -> None:
+    rewards = torch.tensor([[[[1.0, 0.0], [1.0, 0.0]], [[0.0, 1.0], [0.0, 1.0]]]])
+    trees = credit_trees(rollouts, rewards, BUDGETS, CreditConfig(summary="grpo", prior="base"))
+    assert [[branch.segment.ids[-1] for branch in tree.branches] for tree in trees[0]] == [[41], [41]]

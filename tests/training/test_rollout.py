@@ -1,0 +1,75 @@
+"""Rollouts on the scripted engine: what is asked of it, and what becomes of its tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from anytime_server.engine.scripted import ScriptedEngine
+from anytime_server.model import Model
+from anytime_server.reasoning import Cause
+from anytime_training.errors import RecipeError
+from anytime_training.rollout import RolloutSampler
+
+PROMPTS = [list(range(40, 60)), list(range(50, 80))]
+
+
+@pytest.fixture(name="sampler")
+def fixture_sampler(tiny_model: Model, scripted: Callable[..., ScriptedEngine]) -> Callable[..., Any]:
+    async def make(*, budgets: tuple[int, ...] = (4, 8, 16), **script: Any) -> RolloutSampler:
+        engine = scripted(**script)
+        await engine.start()
+        return RolloutSampler(
+            engine=engine,
+            reasoning=tiny_model.reasoning,
+            budgets=budgets,
+            group_size=3,
+            answers_per_budget=2,
+            answer_tokens=5,
+        )
+
+    return make
+
+
+async def test_thinking_that_runs_out_is_cut_at_each_budget(sampler: Any) -> None:
+    rollouts = await (await sampler(never_end=True)).sample(PROMPTS, seed="a")
+    assert [len(group) for group in rollouts] == [3, 3]
+    for prompt_ids, group in zip(PROMPTS, rollouts, strict=True):
+        for rollout in group:
+            assert rollout.prompt_ids == prompt_ids
+            assert len(rollout.thinking.token_ids) == 16
+            assert [cut.num_thinking_tokens for cut in rollout.cuts] == [4, 8, 16]
+            assert {cut.cause for cut in rollout.cuts} == {Cause.BUDGET}
+            for cut in rollout.cuts:
+                assert cut.thinking_ids == rollout.thinking.token_ids[: cut.num_thinking_tokens]
+            assert [len(answers) for answers in rollout.answers] == [2, 2, 2]
+
+
+async def test_thinking_that_ends_early_collapses_the_budgets_beyond(sampler: Any, tiny_model: Model) -> None:
+    [[rollout, *_], _] = await (await sampler(thinking_tokens=6)).sample(PROMPTS, seed="a")
+    assert [cut.num_thinking_tokens for cut in rollout.cuts] == [4, 6, 6]
+    assert [cut.cause for cut in rollout.cuts] == [Cause.BUDGET, Cause.NATURAL, Cause.NATURAL]
+    assert rollout.cuts[1] == rollout.cuts[2]
+    assert rollout.cuts[1].inserted_ids == tiny_model.reasoning.answer_lead_in_ids
+    assert [len(answers) for answers in rollout.answers] == [2, 2, 2], "each budget owns its answers"
+
+
+async def test_all_sampled_tokens_are_counted(sampler: Any) -> None:
+    [[rollout, *_], _] = await (await sampler(thinking_tokens=6, answer="7")).sample(PROMPTS, seed="a")
+    assert rollout.num_sampled_tokens == 6 + 3 * 2 * len("7$")  # the answer and the end of the turn
+
+
+async def test_chance_comes_from_the_seed_alone(sampler: Any) -> None:
+    first, again, other = [
+        await (await sampler(never_end=True)).sample(PROMPTS, seed=seed) for seed in ("a", "a", "b")
+    ]
+    assert first == again
+    assert first != other
+    thinkings = [rollout.thinking.token_ids for group in first for rollout in group]
+    assert len(set(thinkings)) == len(thinkings), "rollouts of a group differ"
+
+
+async def test_a_window_that_is_too_small_is_told(sampler: Any) -> None:
+    with pytest.raises(RecipeError, match=r"rollout\.budgets: a prompt of 30 tokens"):
+        await (await sampler(budgets=(4, 500))).sample(PROMPTS, seed="a")

@@ -1,0 +1,326 @@
+"""Reinforcement learning, a step at a time: sample, grade, give credit, learn, and sync the weights.
+
+Whatever a step does follows from the recipe, the seed and its number, and from the weights: a run
+that is resumed goes on bit for bit as it would have. Which algorithm it is, is `credit`'s to know.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from anytime_server.engine import Engine
+from anytime_server.model import Model
+from anytime_server.reasoning import Manifest
+
+from anytime_training.advantage import budget_prior
+from anytime_training.checkpoint import TrainingState, load_state, save_state, save_trained_checkpoint
+from anytime_training.config.brpo import BrpoRecipe
+from anytime_training.credit import credit_trees, cuts_of
+from anytime_training.errors import TrainingFailed
+from anytime_training.learner import Learner
+from anytime_training.progress import METRICS_NAME, JsonLines, ProgressReport
+from anytime_training.record import rollout_lines, step_metrics
+from anytime_training.reward import Grades, grade_rollouts
+from anytime_training.rollout import Rollout, RolloutSampler
+from anytime_training.run import CHECKPOINT_NAME
+from anytime_training.sinks import open_sinks
+from anytime_training.start import build_engine, build_learner, load_start, stored_tensors
+from anytime_training.tasks import Problem
+from anytime_training.tree import Tree
+from anytime_training.validate import validate, validation_problems
+from anytime_training.weight_sync import sync_weights
+
+ROLLOUTS_NAME = "rollouts.jsonl"
+EVALUATIONS_NAME = "evaluations.jsonl"
+
+
+def train_brpo(
+    recipe: BrpoRecipe,
+    out: Path,
+    *,
+    resume: bool,
+    versions: dict[str, str],
+    should_stop: Callable[[], bool] = lambda: False,
+) -> bool:
+    """Train a checkpoint that thinks and leave the result in `out/checkpoint`.
+
+    Args:
+        resume: go on from the state in `out`.
+        versions: of the libraries, for the manifest.
+        should_stop: asked after every step; when true, everything is saved and training ends.
+
+    Returns:
+        Whether all steps are done.
+
+    Raises:
+        RecipeError: model, task and budgets do not go together.
+        AnytimeError: the engine failed.
+        TrainingFailed: the loss is not finite, or the engine does not sample from what is trained.
+    """
+    return asyncio.run(_train(recipe, out, resume=resume, versions=versions, should_stop=should_stop))
+
+
+async def _train(
+    recipe: BrpoRecipe, out: Path, *, resume: bool, versions: dict[str, str], should_stop: Callable[[], bool]
+) -> bool:
+    model = load_start(recipe)
+    engine = build_engine(recipe, model)
+    try:
+        await engine.start()  # before the learner: it may fork, and is not to take a model along
+        run = _Run(recipe, out, model=model, engine=engine, versions=versions)
+        if resume:
+            run.restore(load_state(out))
+        with run.recording():
+            while not run.is_done:
+                await run.sync()
+                if run.step % recipe.evaluation.every_steps == 0:
+                    await run.evaluate()
+                await run.learn()
+                is_stopping = should_stop()
+                if run.is_done or is_stopping or run.step % recipe.save_every_steps == 0:
+                    run.save()
+                if is_stopping and not run.is_done:
+                    return False
+            await run.sync()
+            await run.evaluate()
+        return True
+    finally:
+        await engine.stop()
+
+
+class _Run:
+    """One run under way: its parts, and how far it has come."""
+
+    def __init__(
+        self, recipe: BrpoRecipe, out: Path, *, model: Model, engine: Engine, versions: dict[str, str]
+    ) -> None:
+        self.step = 0
+        self._recipe = recipe
+        self._out = out
+        self._model = model
+        self._engine = engine
+        self._versions = versions
+        self._rollout_tokens = 0
+        self._seconds_before = 0.0
+        self._started = time.monotonic()
+        self._budgets = recipe.rollout.trained_budgets
+        self._answer_tokens = recipe.rollout.answer_tokens or model.manifest.answer_tokens
+        self._sampler = RolloutSampler(
+            engine=engine,
+            reasoning=model.reasoning,
+            budgets=self._budgets,
+            group_size=recipe.rollout.group_size,
+            answers_per_budget=recipe.rollout.answers_per_budget,
+            answer_tokens=self._answer_tokens,
+        )
+        self._validation_problems = validation_problems(
+            recipe.task, recipe.evaluation.problems, seed=recipe.seed
+        )
+        self._learner: Learner = build_learner(
+            recipe, model, max_rollout_tokens=self._budgets[-1] + self._answer_tokens
+        )
+
+    @property
+    def is_done(self) -> bool:
+        """Whether no step is left, or no tokens to sample in it."""
+        limit = self._recipe.max_rollout_tokens
+        return self.step >= self._recipe.steps or (limit is not None and self._rollout_tokens >= limit)
+
+    def restore(self, state: TrainingState | None) -> None:
+        """Go on from a state, if there is one."""
+        if state is None:
+            return
+        self._learner.model.load_state_dict(state.model)
+        self._learner.optimiser.load_state_dict(state.optimiser)
+        self.step, self._rollout_tokens = state.step, state.rollout_tokens
+        self._seconds_before = state.seconds
+
+    @contextmanager
+    def recording(self) -> Iterator[None]:
+        """Within, what happens is written down and shown."""
+        with ExitStack() as files:
+
+            def lines(name: str) -> JsonLines:
+                return files.enter_context(closing(JsonLines(self._out / name, from_step=self.step)))
+
+            self._metrics = lines(METRICS_NAME)
+            self._rollouts, self._evaluations = lines(ROLLOUTS_NAME), lines(EVALUATIONS_NAME)
+            self._sinks = files.enter_context(open_sinks(self._recipe, self._out))
+            self._progress = files.enter_context(
+                closing(ProgressReport(steps=self._recipe.steps, first_step=self.step, line_every=10))
+            )
+            yield
+
+    async def sync(self) -> None:
+        """Let the engine sample from the weights as they are now."""
+        await sync_weights(self._learner.model, self._engine, timeout_s=self._recipe.engine.sync_timeout_s)
+
+    async def evaluate(self) -> None:
+        """Measure accuracy over budget on the validation problems."""
+        validation = await validate(
+            self._validation_problems,
+            task=self._recipe.task,
+            model=self._model,
+            engine=self._engine,
+            budgets=self._recipe.evaluated_budgets,
+            answer_tokens=self._answer_tokens,
+            seed=self._recipe.seed,
+            num_threads=self._recipe.grading_threads,
+        )
+        summary = {"step": self.step, "rollout_tokens": self._rollout_tokens, **validation.summary()}
+        self._evaluations.write(summary)
+        self._sinks.write(self.step, {f"evaluation/{key}": value for key, value in summary.items()})
+        curve = " ".join(
+            f"{budget}:{accuracy:.3f}"
+            for budget, accuracy in zip(summary["budgets"], summary["accuracy"], strict=True)
+        )
+        self._progress.say(
+            f"step {self.step}: anytime {summary['anytime']:.3f}, final {summary['final']:.3f} ({curve})"
+        )
+
+    async def learn(self) -> None:
+        """One step: rollouts, rewards, credit, and the optimiser."""
+        recipe, clock = self._recipe, _Clock()
+        problems = self._draw_problems()
+        prompts = [self._model.prompt_ids([{"role": "user", "content": one.prompt}]) for one in problems]
+        rollouts = await self._sampler.sample(prompts, seed=f"{recipe.seed}:{self.step}:rollouts")
+        clock.lap("sample")
+        grades = grade_rollouts(
+            rollouts,
+            problems,
+            task=recipe.task,
+            tokenizer=self._model.tokenizer,
+            reasoning=self._model.reasoning,
+            num_threads=recipe.grading_threads,
+        )
+        clock.lap("grade")
+        trees = credit_trees(
+            rollouts,
+            grades.rewards_PGBA,
+            self._budgets,
+            recipe.credit,
+            keep_all=recipe.loss.kl_coefficient > 0,
+        )
+        learned = self._learn_from(trees, num_rollouts=sum(map(len, rollouts)))
+        clock.lap("learn")
+        self._rollout_tokens += sum(rollout.num_sampled_tokens for group in rollouts for rollout in group)
+        self._write_down(problems, rollouts, grades, learned, clock.seconds)
+        self.step += 1
+        self._progress.step(
+            self.step, f"reward {grades.rewards_PGBA.mean().item():.3f}, loss {learned['loss']:.4f}"
+        )
+
+    def save(self) -> None:
+        """Write the checkpoint that is served, and the state that training resumes from."""
+        save_trained_checkpoint(
+            self._out / CHECKPOINT_NAME,
+            stored_tensors(self._learner.model),
+            self._model.folder,
+            self._manifest(),
+        )
+        save_state(
+            self._out,
+            TrainingState(
+                step=self.step,
+                model=self._learner.model.state_dict(),
+                optimiser=self._learner.optimiser.state_dict(),
+                seconds=self._seconds,
+                rollout_tokens=self._rollout_tokens,
+            ),
+        )
+
+    @property
+    def _seconds(self) -> float:
+        return self._seconds_before + time.monotonic() - self._started
+
+    def _draw_problems(self) -> list[Problem]:
+        rng = random.Random(f"{self._recipe.seed}:{self.step}:problems")
+        return [self._recipe.task.sample(rng) for _ in range(self._recipe.rollout.prompts)]
+
+    def _learn_from(self, trees: list[list[Tree]], *, num_rollouts: int) -> dict[str, float]:
+        """
+        Raises:
+            TrainingFailed: after the step's data have been saved.
+        """
+        limit = self._recipe.engine.max_mismatch
+        try:
+            learned = self._learner.step(trees, number=self.step, num_rollouts=num_rollouts)
+            if learned.get("mismatch", 0.0) > limit:
+                raise TrainingFailed(
+                    f"in step {self.step} the engine's log-probabilities differ from the trainer's by "
+                    f"{learned['mismatch']:.3g} nats on average, more than engine.max_mismatch of {limit:g}"
+                )
+        except TrainingFailed as error:
+            path = self._out / f"failed-step-{self.step}.pt"
+            torch.save({"step": self.step, "trees": trees}, path)
+            raise TrainingFailed(f"{error}; its data are in {path}") from error
+        return learned
+
+    def _write_down(
+        self,
+        problems: list[Problem],
+        rollouts: list[list[Rollout]],
+        grades: Grades,
+        learned: dict[str, float],
+        seconds: dict[str, float],
+    ) -> None:
+        metrics: dict[str, Any] = {
+            "step": self.step,
+            **step_metrics(
+                rollouts,
+                grades,
+                cuts_of(rollouts),
+                self._budgets,
+                prior_B=budget_prior(self._recipe.credit.prior, self._budgets),
+                decay=self._recipe.credit.decay,
+            ),
+            **learned,
+            "rollout_tokens": self._rollout_tokens,
+            "seconds": round(self._seconds, 3),
+            "timing": seconds,
+        }
+        self._metrics.write(metrics)
+        self._sinks.write(self.step, metrics)
+        for line in rollout_lines(
+            problems[: self._recipe.record_prompts], rollouts, grades, tokenizer=self._model.tokenizer
+        ):
+            self._rollouts.write({"step": self.step, **line})
+
+    def _manifest(self) -> Manifest:
+        """That of the checkpoint it began with, with what is new; accuracy is for evaluation to fill in."""
+        recipe = self._recipe
+        prior = recipe.credit.prior
+        return self._model.manifest.model_copy(
+            update={
+                "name": recipe.name,
+                "budgets": recipe.rollout.budgets,
+                "answer_tokens": self._answer_tokens,
+                "prior": prior if len(self._budgets) == len(recipe.rollout.budgets) else "base",
+                "accuracy_curve": [],
+                "trained": "grpo" if recipe.preset.startswith("grpo") else "brpo",
+                "task": recipe.task.model_dump(mode="json"),
+                "recipe": recipe.name,
+                "seed": recipe.seed,
+                "versions": self._versions,
+            }
+        )
+
+
+class _Clock:
+    """How long the parts of a step take."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = time.monotonic()
+
+    def lap(self, name: str) -> None:
+        """End a part."""
+        now = time.monotonic()
+        self.seconds[name], self._last = round(now - self._last, 3), now

@@ -1,0 +1,158 @@
+"""The learner: one optimiser step, or a few, over trees of tokens with advantages.
+
+Knows no algorithm, no rewards and no engine: it lowers `policy_loss` on packed rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from transformers import PreTrainedModel
+
+from anytime_training.config.brpo import LearnerConfig
+from anytime_training.config.loss import LossConfig
+from anytime_training.errors import TrainingFailed
+from anytime_training.loss import merge_statistics, policy_loss
+from anytime_training.policy import FLEX_BLOCK_TOKENS, token_logprobs
+from anytime_training.tree import PackedRows, Tree, pack
+
+
+class Learner:
+    """A model with its optimiser."""
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        *,
+        config: LearnerConfig,
+        loss: LossConfig,
+        pad_id: int,
+        max_rollout_tokens: int,
+        reference: PreTrainedModel | None = None,
+    ) -> None:
+        """
+        Args:
+            model: in float32, on its device, with the attention that the backend needs.
+            pad_id: any id of the vocabulary.
+            max_rollout_tokens: the most sampled tokens of thinking and one answer: what the sum over
+                tokens is divided by, for each rollout.
+            reference: the model to stay near to, where `loss.kl_coefficient` is above 0.
+        """
+        self.model = model
+        self.optimiser = torch.optim.AdamW(
+            model.parameters(),
+            lr=config.learning_rate,
+            betas=(config.beta1, config.beta2),
+            weight_decay=config.weight_decay,
+        )
+        self._config = config
+        self._loss = loss
+        self._pad_id = pad_id
+        self._max_rollout_tokens = max_rollout_tokens
+        self._reference = reference
+        self._device = next(model.parameters()).device
+
+    def step(self, trees_P: Sequence[Sequence[Tree]], *, number: int, num_rollouts: int) -> dict[str, float]:
+        """Learn from a step's trees.
+
+        Args:
+            trees_P: of each prompt; those without a gradient may be left out.
+            number: of the step, from 0, for the warm-up.
+            num_rollouts: rollouts of all prompts, those left out included.
+
+        Returns:
+            Means over the learned tokens, and norms, for the record.
+
+        Raises:
+            TrainingFailed: the loss or its gradient is not finite; the weights are as they were.
+        """
+        learning_rate = self._config.learning_rate * min(1.0, (number + 1) / self._config.warmup_steps)
+        for group in self.optimiser.param_groups:
+            group["lr"] = learning_rate
+        minibatches = self._minibatches(trees_P)
+        is_one = len(minibatches) == 1
+        old = None if is_one else [self._logprobs_of(self.model, batches) for batches in minibatches]
+        kept = (
+            None
+            if self._reference is None
+            else [self._logprobs_of(self._reference, batches) for batches in minibatches]
+        )
+        statistics: list[dict[str, torch.Tensor]] = []
+        grad_norms: list[float] = []
+        total_loss = 0.0
+        for index, batches in enumerate(minibatches):
+            self.optimiser.zero_grad()
+            for place, rows in enumerate(batches):
+                logprobs_N = self._logprobs(self.model, rows)
+                loss, counted = policy_loss(
+                    logprobs_N,
+                    logprobs_N.detach() if old is None else old[index][place],
+                    rows.learned_tokens(),
+                    config=self._loss,
+                    normaliser=num_rollouts / len(minibatches) * self._max_rollout_tokens,
+                    reference_logprobs_N=None if kept is None else kept[index][place],
+                )
+                loss.backward()
+                total_loss += loss.item() / len(minibatches)
+                statistics.append(counted)
+            grad_norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self._loss.max_grad_norm)
+            grad_norms.append(grad_norm.item())
+            if not (grad_norm.isfinite() and torch.tensor(total_loss).isfinite()):
+                raise TrainingFailed(
+                    f"in step {number} the loss is {total_loss:.3g} and the norm of its gradient "
+                    f"{grad_norm.item():.3g}"
+                )
+            self.optimiser.step()
+        return {
+            "loss": total_loss,
+            "grad_norm": sum(grad_norms) / max(1, len(grad_norms)),
+            "learning_rate": learning_rate,
+            **_means(merge_statistics(statistics)),
+            "packed_tokens": sum(int(rows.num_tokens_R.sum()) for part in minibatches for rows in part),
+        }
+
+    def _minibatches(self, trees_P: Sequence[Sequence[Tree]]) -> list[list[PackedRows]]:
+        """Micro-batches of each mini-batch; mini-batches that hold no tree are left out."""
+        is_flex = self._config.attention == "flex"
+        minibatches: list[list[PackedRows]] = []
+        for first in range(self._config.minibatches):
+            trees = [tree for trees_G in trees_P[first :: self._config.minibatches] for tree in trees_G]
+            if not trees:
+                continue
+            rows = pack(
+                trees,
+                row_tokens=self._config.row_tokens,
+                pad_id=self._pad_id,
+                multiple_of=FLEX_BLOCK_TOKENS if is_flex else 1,
+            )
+            minibatches.append(
+                [batch.to(self._device) for batch in rows.micro_batches(self._config.micro_batch_tokens)]
+            )
+        return minibatches
+
+    def _logprobs(self, model: PreTrainedModel, rows: PackedRows) -> torch.Tensor:
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._config.bf16):
+            return token_logprobs(model, rows, backend=self._config.attention)
+
+    @torch.no_grad()
+    def _logprobs_of(self, model: PreTrainedModel, batches: list[PackedRows]) -> list[torch.Tensor]:
+        return [self._logprobs(model, rows) for rows in batches]
+
+
+def _means(statistics: dict[str, torch.Tensor]) -> dict[str, float]:
+    """Shares and means over the learned tokens."""
+    if not statistics:
+        return {"learned_tokens": 0}
+    sums = {name: value.item() for name, value in statistics.items()}
+    num_tokens = max(1.0, sums["num_tokens"])
+    return {
+        "learned_tokens": int(sums["num_tokens"]),
+        "clip_fraction": sums["num_clipped"] / num_tokens,
+        "mismatch": sums["sum_abs_mismatch"] / num_tokens,
+        "mismatch_max": sums["max_abs_mismatch"],
+        "mismatch_kl": sums["sum_mismatch_k3"] / num_tokens,
+        "importance_weight": sums["sum_importance_weight"] / num_tokens,
+        "importance_truncated": sums["num_truncated"] / num_tokens,
+        "kl": sums["sum_kl"] / num_tokens,
+    }

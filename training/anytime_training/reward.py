@@ -1,0 +1,76 @@
+"""Rewards of rollouts: 1 for a right answer after well-formed thinking, else 0.
+
+Dimensions: P prompts, G thinkings per prompt, B budgets, A answers per budget.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from anytime_server.engine import Generation
+from anytime_server.model import ModelTokenizer
+from anytime_server.reasoning import Cut, ReasoningFormat
+
+from anytime_training.rollout import Rollout
+from anytime_training.tasks import Problem, Task, grade_all
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grades:
+    """What the answers were worth."""
+
+    rewards_PGBA: torch.Tensor
+    """1.0 for those that are right and well-formed, else 0.0."""
+    formatted_PGBA: torch.Tensor
+    """1.0 where thinking and answer are well-formed, else 0.0."""
+    texts: list[str]
+    """The answers as they were graded, in the order of the tensors' elements."""
+
+
+def grade_rollouts(
+    rollouts_PG: Sequence[Sequence[Rollout]],
+    problems_P: Sequence[Problem],
+    *,
+    task: Task[Problem],
+    tokenizer: ModelTokenizer,
+    reasoning: ReasoningFormat,
+    num_threads: int = 1,
+) -> Grades:
+    """Grade every answer.
+
+    Args:
+        num_threads: that grade at the same time.
+    """
+    answers = [
+        (problem, cut, answer)
+        for problem, rollouts_G in zip(problems_P, rollouts_PG, strict=True)
+        for rollout in rollouts_G
+        for cut, answers_A in zip(rollout.cuts, rollout.answers, strict=True)
+        for answer in answers_A
+    ]
+    texts = [
+        tokenizer.decode([i for i in answer.token_ids if i not in reasoning.eos_ids])
+        for _, _, answer in answers
+    ]
+    rights = grade_all(
+        task,
+        [(problem, text) for (problem, _, _), text in zip(answers, texts, strict=True)],
+        num_threads=num_threads,
+    )
+    formatted = [is_well_formed(cut, answer, reasoning) for _, cut, answer in answers]
+    rewards = [float(right and good) for right, good in zip(rights, formatted, strict=True)]
+    first = rollouts_PG[0][0]
+    shape = (len(rollouts_PG), len(rollouts_PG[0]), len(first.cuts), len(first.answers[0]))
+    return Grades(
+        rewards_PGBA=torch.tensor(rewards).reshape(shape),
+        formatted_PGBA=torch.tensor(formatted, dtype=torch.float32).reshape(shape),
+        texts=texts,
+    )
+
+
+def is_well_formed(cut: Cut, answer: Generation, reasoning: ReasoningFormat) -> bool:
+    """Whether thinking ends exactly once: not with the end of the turn, nor again in the answer."""
+    thinking_ended_turn = cut.num_thinking_tokens > len(cut.thinking_ids)
+    return not thinking_ended_turn and reasoning.think_end_id not in answer.token_ids

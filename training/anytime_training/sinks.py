@@ -1,0 +1,96 @@
+"""Where metrics go besides the run's own files: TensorBoard, Weights & Biases, Trackio."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from anytime_training.config.brpo import BrpoRecipe
+from anytime_training.errors import RecipeError
+
+Scalars = dict[str, float]
+Write = Callable[[int, Scalars], object]
+
+
+class Sinks:
+    """All that a recipe asks for, as one."""
+
+    def __init__(self, writes: list[Write]) -> None:
+        self._writes = writes
+
+    def write(self, step: int, metrics: Mapping[str, Any]) -> None:
+        """Report what is a number in `metrics`, nested ones under their path."""
+        if not self._writes:
+            return
+        scalars = dict(_scalars(metrics))
+        for write in self._writes:
+            write(step, scalars)
+
+
+@contextmanager
+def open_sinks(recipe: BrpoRecipe, out: Path) -> Iterator[Sinks]:
+    """Open what `report_to` names; all are closed at the end.
+
+    Raises:
+        RecipeError: one of them is not installed.
+    """
+    opened: list[tuple[Write, Callable[[], object]]] = []
+    try:
+        for name in recipe.report_to:
+            opened.append(_OPENERS[name](recipe, out))
+        yield Sinks([write for write, _ in opened])
+    finally:
+        for _, close in opened:
+            close()
+
+
+def _tensorboard(recipe: BrpoRecipe, out: Path) -> tuple[Write, Callable[[], object]]:
+    writer = _import("torch.utils.tensorboard", package="tensorboard").SummaryWriter(str(out / "tensorboard"))
+
+    def write(step: int, scalars: Scalars) -> None:
+        for name, value in scalars.items():
+            writer.add_scalar(name, value, step)
+        writer.flush()
+
+    return write, writer.close
+
+
+def _wandb(recipe: BrpoRecipe, out: Path) -> tuple[Write, Callable[[], object]]:
+    # `id` and `resume` let a run that is resumed go on in the same place.
+    run = _import("wandb", package="wandb").init(
+        project="anytime", name=recipe.name, id=out.name, dir=str(out), config=_config(recipe), resume="allow"
+    )
+    return lambda step, scalars: run.log(scalars, step=step), run.finish
+
+
+def _trackio(recipe: BrpoRecipe, out: Path) -> tuple[Write, Callable[[], object]]:
+    trackio = _import("trackio", package="trackio")
+    run = trackio.init(project="anytime", name=out.name, config=_config(recipe), resume="allow")
+    return lambda step, scalars: run.log(scalars, step=step), trackio.finish
+
+
+_OPENERS = {"tensorboard": _tensorboard, "wandb": _wandb, "trackio": _trackio}
+
+
+def _config(recipe: BrpoRecipe) -> dict[str, Any]:
+    return recipe.model_dump(mode="json")
+
+
+def _import(module: str, *, package: str) -> Any:
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise RecipeError(f"report_to: {package} is not installed: pip install {package}") from error
+
+
+def _scalars(metrics: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
+    for name, value in metrics.items():
+        if isinstance(value, Mapping):
+            yield from _scalars(value, f"{prefix}{name}/")
+        elif isinstance(value, list):
+            yield from _scalars({str(index): item for index, item in enumerate(value)}, f"{prefix}{name}/")
+        elif isinstance(value, int | float):
+            yield f"{prefix}{name}", float(value)

@@ -1,0 +1,123 @@
+"""What a run of reinforcement learning begins with: the checkpoint, an engine on it, a learner of it."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from anytime_server.engine import Engine
+from anytime_server.errors import AnytimeError
+from anytime_server.model import BUNDLED_MODELS, Model
+
+from anytime_training.config.brpo import BrpoRecipe, EngineConfig
+from anytime_training.errors import RecipeError
+from anytime_training.learner import Learner
+from anytime_training.policy import ATTENTION_IMPLEMENTATIONS, require_full_attention
+from anytime_training.weight_sync import own_tensors
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+def load_start(recipe: BrpoRecipe) -> Model:
+    """The checkpoint that the recipe starts from, all but its weights.
+
+    Raises:
+        RecipeError: there is none, or it cannot be served.
+    """
+    folder = BUNDLED_MODELS / recipe.model
+    if not folder.is_dir():
+        folder = Path(recipe.model)
+    if not folder.is_dir():
+        bundled = ", ".join(sorted(path.name for path in BUNDLED_MODELS.iterdir()))
+        raise RecipeError(f"model: there is no folder {recipe.model}, nor is it bundled ({bundled})")
+    try:
+        return Model.load(folder, preset=recipe.reasoning_preset)
+    except AnytimeError as error:
+        raise RecipeError(f"model: {error}") from error
+
+
+def build_engine(recipe: BrpoRecipe, model: Model) -> Engine:
+    """The engine that samples, not yet started."""
+    config: EngineConfig = recipe.engine
+    if config.kind == "vllm":
+        from anytime_server.engine.vllm import VllmEngine, VllmOptions
+
+        return VllmEngine(
+            model.folder,
+            options=VllmOptions(
+                max_num_seqs=config.max_num_seqs,
+                dtype=config.dtype,
+                kv_cache_mib=config.kv_cache_mib,
+                gpu_memory_utilization=config.gpu_memory_utilization,
+            ),
+        )
+    from anytime_server.engine.transformers import TransformersEngine, TransformersOptions
+
+    return TransformersEngine(
+        model.folder, options=TransformersOptions(max_num_seqs=config.max_num_seqs, dtype=config.dtype)
+    )
+
+
+def build_learner(recipe: BrpoRecipe, model: Model, *, max_rollout_tokens: int) -> Learner:
+    """The learner, with the checkpoint's weights in float32.
+
+    Raises:
+        RecipeError: the model cannot be trained on trees, or there is no such device.
+    """
+    config = recipe.learner
+    torch.set_num_threads(config.threads)
+    device = config.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda" and not torch.cuda.is_available():
+        raise RecipeError("learner.device: there is no CUDA device here")
+    if config.attention == "flex" and device == "cpu":
+        raise RecipeError("learner.attention: flex needs a GPU; on a CPU it is sdpa")
+    network = load_network(model.folder, attention=ATTENTION_IMPLEMENTATIONS[config.attention])
+    network.to(device=torch.device(device))  # pyright: ignore[reportCallIssue, reportArgumentType]
+    if config.gradient_checkpointing:
+        network.gradient_checkpointing_enable()
+    network.train()
+    reference = None
+    if recipe.loss.kl_coefficient > 0:
+        reference = copy.deepcopy(network).requires_grad_(False).eval()
+    return Learner(
+        network,
+        config=config,
+        loss=recipe.loss,
+        pad_id=min(model.reasoning.eos_ids),
+        max_rollout_tokens=max_rollout_tokens,
+        reference=reference,
+    )
+
+
+def load_network(folder: Path, *, attention: str) -> PreTrainedModel:
+    """A checkpoint's causal language model, in float32.
+
+    Raises:
+        RecipeError: it cannot be loaded, or cannot be trained on trees.
+    """
+    from transformers import AutoModelForCausalLM
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
+    try:
+        network = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=torch.float32, attn_implementation=attention, local_files_only=True
+        )
+        require_full_attention(network.config)
+    except Exception as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise RecipeError(f"model: {folder} cannot be trained: {reason}") from error
+    return network
+
+
+def stored_tensors(network: PreTrainedModel) -> dict[str, torch.Tensor]:
+    """The weights as a checkpoint stores them: matrices and vectors in bfloat16."""
+    return {
+        name: tensor.detach().to("cpu", torch.bfloat16).contiguous()
+        for name, tensor in own_tensors(network).items()
+    }

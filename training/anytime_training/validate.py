@@ -1,0 +1,109 @@
+"""Accuracy over budget while training, on problems that are kept from it.
+
+One thinking for each problem, cut at every budget: a shorter budget's thinking is the start of
+a longer one's, as it is when serving.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from anytime_server.engine import Engine
+from anytime_server.model import Model
+from anytime_server.service import ANSWER_TEMPERATURE, THINKING_TEMPERATURE, THINKING_TOP_P
+
+from anytime_training.interval import wilson_interval
+from anytime_training.reward import Grades, grade_rollouts
+from anytime_training.rollout import Rollout, RolloutSampler
+from anytime_training.tasks import Problem, Split, Task
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Validation:
+    """What came of asking each problem once."""
+
+    budgets: tuple[int, ...]
+    rollouts_P: list[Rollout]
+    grades: Grades
+    """With G = A = 1."""
+
+    @property
+    def right_PB(self) -> torch.Tensor:
+        """Whether the answer to each problem was right, at each budget."""
+        return self.grades.rewards_PGBA[:, 0, :, 0] > 0
+
+    def summary(self) -> dict[str, Any]:
+        """Accuracy, lengths and form, for the record."""
+        right_PB = self.right_PB
+        num_problems = len(right_PB)
+        intervals = [wilson_interval(int(num_right), num_problems) for num_right in right_PB.sum(0)]
+        accuracy = right_PB.double().mean(0).tolist()
+        answers = [answer for rollout in self.rollouts_P for answers in rollout.answers for answer in answers]
+        return {
+            "budgets": list(self.budgets),
+            "accuracy": accuracy,
+            "low": [low for low, _ in intervals],
+            "high": [high for _, high in intervals],
+            "anytime": sum(accuracy) / len(accuracy),
+            "final": accuracy[-1],
+            "n": num_problems,
+            "thinking_tokens": _mean(len(rollout.thinking.token_ids) for rollout in self.rollouts_P),
+            "answer_tokens": _mean(len(answer.token_ids) for answer in answers),
+            "formatted": self.grades.formatted_PGBA.mean().item(),
+        }
+
+
+def validation_problems(
+    task: Task[Problem], count: int, *, seed: int, split: Split = "validation"
+) -> list[Problem]:
+    """`count` problems, always the same for a seed."""
+    rng = random.Random(f"{seed}:{split}")
+    return [task.sample(rng, split) for _ in range(count)]
+
+
+async def validate(
+    problems: Sequence[Problem],
+    *,
+    task: Task[Problem],
+    model: Model,
+    engine: Engine,
+    budgets: Sequence[int],
+    answer_tokens: int,
+    seed: int,
+    num_threads: int = 1,
+) -> Validation:
+    """Ask each problem, sampling as a request that says nothing of sampling is served.
+
+    Raises:
+        RecipeError: a prompt leaves too little of the window.
+        AnytimeError: the engine failed.
+    """
+    sampler = RolloutSampler(
+        engine=engine,
+        reasoning=model.reasoning,
+        budgets=budgets,
+        answer_tokens=answer_tokens,
+        thinking_temperature=THINKING_TEMPERATURE,
+        thinking_top_p=THINKING_TOP_P,
+        answer_temperature=ANSWER_TEMPERATURE,
+    )
+    prompts = [model.prompt_ids([{"role": "user", "content": problem.prompt}]) for problem in problems]
+    rollouts = await sampler.sample(prompts, seed=f"{seed}:validation")
+    grades = grade_rollouts(
+        rollouts,
+        problems,
+        task=task,
+        tokenizer=model.tokenizer,
+        reasoning=model.reasoning,
+        num_threads=num_threads,
+    )
+    return Validation(budgets=tuple(budgets), rollouts_P=[group[0] for group in rollouts], grades=grades)
+
+
+def _mean(numbers: Any) -> float:
+    values = list(numbers)
+    return sum(values) / len(values)
