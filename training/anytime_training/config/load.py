@@ -1,6 +1,6 @@
 """Reading recipes.
 
-Defaults < the recipe's TOML file < environment (`ANYTIME_TRAIN_SEED`,
+Defaults < the recipe that it `extends` < the recipe's TOML file < environment (`ANYTIME_TRAIN_SEED`,
 `ANYTIME_TRAIN_OPTIMISER__LEARNING_RATE`, ...) < flags. Imports no torch, so that a mistake
 in a recipe is told at once.
 """
@@ -34,12 +34,7 @@ def load_recipe(path: Path, *, environment: Mapping[str, str], flags: Mapping[st
     Raises:
         RecipeError: naming the file and, where there is one, the key.
     """
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path}: cannot be read: {error}") from error
-    except tomllib.TOMLDecodeError as error:
-        raise RecipeError(f"{path}: not TOML: {error}") from error
+    values = _read(path)
     for variable in sorted(environment):
         if variable.startswith(ENVIRONMENT_PREFIX):
             keys = variable.removeprefix(ENVIRONMENT_PREFIX).lower().split("__")
@@ -53,6 +48,34 @@ def load_recipe(path: Path, *, environment: Mapping[str, str], flags: Mapping[st
     except ValidationError as error:
         faults = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()]
         raise RecipeError(f"{path}: " + "; ".join(faults)) from error
+
+
+def _read(path: Path, *, extended_by: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """The values of a recipe; where it `extends` another one, laid over that one's."""
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path}: cannot be read: {error}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"{path}: not TOML: {error}") from error
+    if "extends" not in values:
+        return values
+    extended = path.parent / str(values.pop("extends"))
+    if extended in extended_by:
+        raise RecipeError(f"{path}: extends: {extended} extends itself")
+    return _laid_over(_read(extended, extended_by=(*extended_by, path)), values)
+
+
+def _laid_over(values: dict[str, Any], others: dict[str, Any]) -> dict[str, Any]:
+    """`values`, with `others` instead where these say something; tables are merged."""
+    merged = dict(values)
+    for key, other in others.items():
+        value = values.get(key)
+        if isinstance(value, dict) and isinstance(other, dict):
+            merged[key] = _laid_over(value, other)
+        else:
+            merged[key] = other
+    return merged
 
 
 def _set_key(values: dict[str, Any], keys: list[str], value: Any, *, source: str) -> None:

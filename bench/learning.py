@@ -1,0 +1,220 @@
+"""Does training for every budget pay? The runs of the paper's tables, in small, side by side.
+
+    python bench/learning.py train --seeds 1 2 3 --workers 2     # to runs/learning; goes on where it was
+    python bench/learning.py report --problems 2000              # held-out accuracy, intervals, plots
+
+Every run starts from the same warm start and samples the same number of tokens. The report asks every
+checkpoint the same held-out problems with the same seeds, and compares with a bootstrap over problems,
+paired: the seeds of a preset are averaged for each problem.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from anytime_server.model import BUNDLED_MODELS, Model
+from anytime_training.interval import paired_bootstrap
+from anytime_training.start import build_engine
+from anytime_training.validate import validate, validation_problems
+
+ROOT = Path(__file__).parents[1]
+RECIPES = {
+    "ar-uniform": "demo-brpo",
+    "ar-linear": "demo-brpo-linear",
+    "ar-base": "demo-brpo-base",
+    "grpo": "demo-grpo",
+    "grpo+linear": "demo-grpo-linear",
+    "grpo+decouple": "demo-grpo-decouple",
+    "grpo+vr": "demo-grpo-vr",
+}
+"""Recipe of each preset."""
+WARM_START = "warmstart"
+RECORD = ROOT / "bench" / "results" / "learning.json"
+TEST_SEED = 1_000
+"""Draws the held-out problems; no training looks at these."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One training run."""
+
+    preset: str
+    seed: int
+    folder: Path
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether it has been evaluated after its last step."""
+        evaluations, state = self.lines("evaluations.jsonl"), self.lines("metrics.jsonl")
+        return bool(evaluations) and bool(state) and evaluations[-1]["step"] == state[-1]["step"] + 1
+
+    def lines(self, name: str) -> list[dict[str, Any]]:
+        """What the run wrote down."""
+        path = self.folder / name
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def runs_in(folder: Path, presets: list[str], seeds: list[int]) -> list[Run]:
+    """Seeds outermost, so that what is there early can be compared."""
+    return [
+        Run(preset=preset, seed=seed, folder=folder / f"{preset}-{seed}")
+        for seed in seeds
+        for preset in presets
+    ]
+
+
+def train(runs: list[Run], *, workers: int) -> None:
+    """Train what is not finished, `workers` at a time, one thread each."""
+
+    def work(run: Run) -> None:
+        if run.is_finished:
+            return
+        recipe = ROOT / "training" / "recipes" / f"{RECIPES[run.preset]}.toml"
+        command = [str(Path(sys.executable).with_name("anytime")), "train", str(recipe)]
+        command += ["--out", str(run.folder), "--seed", str(run.seed)]
+        if (run.folder / "training_state.pt").exists():
+            command.append("--resume")
+        run.folder.mkdir(parents=True, exist_ok=True)
+        with (run.folder / "log.txt").open("a") as log:
+            status = subprocess.run(
+                command, stderr=log, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=False
+            ).returncode
+        print(
+            f"{run.preset} seed {run.seed}: {'done' if status == 0 else f'failed, see {log.name}'}",
+            flush=True,
+        )
+
+    with ThreadPoolExecutor(workers) as pool:
+        list(pool.map(work, runs))
+
+
+async def measure(checkpoint: Path, *, num_problems: int) -> tuple[list[int], np.ndarray]:
+    """Budgets, and right_NB: whether each held-out problem was answered rightly at each of them."""
+    from anytime_training.config import BrpoRecipe, load_recipe
+
+    recipe = load_recipe(ROOT / "training" / "recipes" / "demo-brpo.toml", environment={}, flags={})
+    assert isinstance(recipe, BrpoRecipe)
+    model = Model.load(checkpoint)
+    engine = build_engine(recipe, model)
+    await engine.start()
+    try:
+        validation = await validate(
+            validation_problems(recipe.task, num_problems, seed=TEST_SEED, split="test"),
+            task=recipe.task,
+            model=model,
+            engine=engine,
+            budgets=recipe.evaluated_budgets,
+            answer_tokens=model.manifest.answer_tokens,
+            seed=TEST_SEED,
+        )
+    finally:
+        await engine.stop()
+    return recipe.evaluated_budgets, validation.right_PB.numpy().astype(float)
+
+
+def report(runs: list[Run], *, num_problems: int) -> dict[str, Any]:
+    """Ask every checkpoint the same problems, and compare."""
+    rows: list[dict[str, Any]] = []
+    rights: dict[str, list[np.ndarray]] = {}
+    warm_start = Run(preset=WARM_START, seed=0, folder=BUNDLED_MODELS / "demo-warmstart")
+    for run in [warm_start, *(run for run in runs if run.is_finished)]:
+        is_start = run.preset == WARM_START
+        checkpoint = run.folder if is_start else run.folder / "checkpoint"
+        budgets, right_NB = asyncio.run(measure(checkpoint, num_problems=num_problems))
+        rights.setdefault(run.preset, []).append(right_NB)
+        accuracy = right_NB.mean(0)
+        weights = (checkpoint / "model.safetensors").read_bytes()
+        rows.append(
+            {
+                "preset": run.preset,
+                "seed": run.seed,
+                "budgets": budgets,
+                "accuracy": accuracy.round(6).tolist(),
+                "anytime": round(float(accuracy.mean()), 6),
+                "final": round(float(accuracy[-1]), 6),
+                "rollout_tokens": 0 if is_start else run.lines("metrics.jsonl")[-1]["rollout_tokens"],
+                "checkpoint_sha256": hashlib.sha256(weights).hexdigest(),
+            }
+        )
+        print(
+            f"{run.preset:14} seed {run.seed}: anytime {rows[-1]['anytime']:.3f}, final "
+            f"{rows[-1]['final']:.3f}  {' '.join(f'{value:.3f}' for value in accuracy)}",
+            flush=True,
+        )
+    budgets = rows[0]["budgets"]
+    return {
+        "date": datetime.now(UTC).date().isoformat(),
+        "command": " ".join(["python", "bench/learning.py", *sys.argv[1:]]),
+        "machine": f"{os.cpu_count()} cores, {platform.machine()}",
+        "versions": {"torch": torch.__version__},
+        "runs": rows,
+        "comparisons": compare(rights, budgets),
+    }
+
+
+def compare(rights: dict[str, list[np.ndarray]], budgets: list[int]) -> list[dict[str, Any]]:
+    """Each preset with GRPO and with the warm start, and the ablations with what they take away from."""
+    pairs = [(preset, "grpo") for preset in rights if preset not in ("grpo", WARM_START)]
+    pairs += [(preset, WARM_START) for preset in rights if preset != WARM_START]
+    pairs += [("ar-uniform", "ar-base"), ("ar-uniform", "ar-linear"), ("ar-base", "grpo+decouple")]
+    comparisons: list[dict[str, Any]] = []
+    for a, b in pairs:
+        if a not in rights or b not in rights:
+            continue
+        difference_NB = np.mean(rights[a], 0) - np.mean(rights[b], 0)
+        metrics = {"anytime": difference_NB.mean(1), "final": difference_NB[:, -1]}
+        metrics |= {f"accuracy@{budget}": difference_NB[:, i] for i, budget in enumerate(budgets)}
+        for metric, difference_N in metrics.items():
+            mean, low, high = paired_bootstrap(difference_N, seed=0)
+            comparisons.append(
+                {
+                    "a": a,
+                    "b": b,
+                    "metric": metric,
+                    "difference": round(mean, 6),
+                    "ci_low": round(low, 6),
+                    "ci_high": round(high, 6),
+                    "n": len(difference_N),
+                }
+            )
+    return comparisons
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("what", choices=("train", "report"))
+    parser.add_argument("--out", type=Path, default=Path("runs/learning"), help="default: %(default)s")
+    parser.add_argument("--presets", nargs="+", choices=RECIPES, default=list(RECIPES))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
+    parser.add_argument("--workers", type=int, default=1, help="runs at the same time (default: 1)")
+    parser.add_argument("--problems", type=int, default=2000, help="held-out problems (default: 2000)")
+    arguments = parser.parse_args()
+    runs = runs_in(arguments.out, arguments.presets, arguments.seeds)
+    if arguments.what == "train":
+        train(runs, workers=arguments.workers)
+        return
+    from learning_plots import plot_learning
+
+    record = report(runs, num_problems=arguments.problems)
+    RECORD.write_text(json.dumps(record, indent=1) + "\n")
+    plot_learning(record, runs, ROOT / "docs" / "learning.svg")
+
+
+if __name__ == "__main__":
+    main()
