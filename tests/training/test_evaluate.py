@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 from anytime_server.errors import AnytimeError
 from anytime_server.reasoning import AccuracyPoint, Manifest
-from anytime_training.evaluate import Curve, keep_curve, main, measure, write_curve
+from anytime_training.errors import RecipeError
+from anytime_training.evaluate import Curve, keep_curve, main, measure, task_of, write_curve
 from anytime_training.interval import wilson_interval
-from anytime_training.tasks.base import Problem, Split
+from anytime_training.tasks import ChainTask, Problem, Split
 
 TEXTS: dict[str, Any] = {
     "think_start": "<think>",
@@ -180,3 +181,20 @@ def test_json_line_has_the_promised_keys() -> None:
         "trained": "warmstart",
         "mean_thinking_tokens": [8.0],
     }
+
+
+def test_the_task_is_the_recipes_or_else_the_checkpoints(tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(
+        'kind = "brpo"\nname = "x"\nmodel = "demo"\nsteps = 1\n[rollout]\nbudgets = [8]\n'
+        '[task]\nkind = "chain"\nmin_operands = 5\n'
+    )
+    own = Manifest(**TEXTS, task={"kind": "chain", "min_operands": 7})
+    assert task_of(None, own, folder=tmp_path) == ChainTask(min_operands=7)
+    assert task_of(recipe, own, folder=tmp_path) == ChainTask(min_operands=5)
+    with pytest.raises(AnytimeError, match="does not say what it was trained on; give --task"):
+        task_of(None, Manifest(**TEXTS), folder=tmp_path)
+    with pytest.raises(AnytimeError, match=r"anytime\.json: task: "):
+        task_of(None, Manifest(**TEXTS, task={"kind": "riddle"}), folder=tmp_path)
+    with pytest.raises(RecipeError, match="missing"):
+        task_of(tmp_path / "missing.toml", own, folder=tmp_path)

@@ -133,6 +133,12 @@ class _Run:
         limit = self._recipe.max_rollout_tokens
         return self.step >= self._recipe.steps or (limit is not None and self._rollout_tokens >= limit)
 
+    @property
+    def _progress_made(self) -> float:
+        """The share of the run that is done, by whichever limit is nearer."""
+        by_tokens = self._rollout_tokens / (self._recipe.max_rollout_tokens or float("inf"))
+        return max(self.step / self._recipe.steps, by_tokens)
+
     def restore(self, state: TrainingState | None) -> None:
         """Go on from a state, if there is one."""
         if state is None:
@@ -251,7 +257,9 @@ class _Run:
         """
         limit = self._recipe.engine.max_mismatch
         try:
-            learned = self._learner.step(trees, number=self.step, num_rollouts=num_rollouts)
+            learned = self._learner.step(
+                trees, number=self.step, num_rollouts=num_rollouts, progress=self._progress_made
+            )
             if learned.get("mismatch", 0.0) > limit:
                 raise TrainingFailed(
                     f"in step {self.step} the engine's log-probabilities differ from the trainer's by "

@@ -20,9 +20,11 @@ from anytime_server.errors import AnytimeError
 from anytime_server.reasoning import PRESETS, AccuracyPoint, Manifest
 from anytime_server.reasoning.manifest import MANIFEST_NAME
 
+from anytime_training.errors import RecipeError, TrainingFailed
 from anytime_training.interval import wilson_interval
 
 if TYPE_CHECKING:
+    from anytime_server.engine import Engine
     from anytime_server.service import Service
 
     from anytime_training.tasks.base import Problem, Task
@@ -88,7 +90,8 @@ async def measure(
         if session.done is None:
             raise session.error or AnytimeError("a session ended without an answer")
         on_answer()
-        return task.grade(problem, session.done.answer), session.done.stop.thinking_tokens
+        is_right = await asyncio.to_thread(task.grade, problem, session.done.answer)  # it may take its time
+        return is_right, session.done.stop.thinking_tokens
 
     points: list[AccuracyPoint] = []
     mean_thinking_tokens: list[float] = []
@@ -127,6 +130,15 @@ def _parser() -> argparse.ArgumentParser:
         "--reasoning-preset",
         choices=PRESETS,
         help="family whose way to think is measured, over what the checkpoint says itself",
+    )
+    parser.add_argument(
+        "--task",
+        type=Path,
+        metavar="RECIPE.toml",
+        help="recipe whose task is measured, instead of the one that the checkpoint was trained on",
+    )
+    parser.add_argument(
+        "--engine", choices=("vllm", "transformers"), default="vllm", help="default: %(default)s"
     )
     parser.add_argument("--json", action="store_true", help="print one line of JSON instead of a table")
     parser.add_argument(
@@ -177,28 +189,30 @@ def main(argv: Sequence[str]) -> int:
     preload_allocator()
     try:
         asyncio.run(_evaluate(arguments))
-    except AnytimeError as error:
+    except RecipeError as error:
+        print(f"anytime evaluate: {error}", file=sys.stderr)
+        return USAGE_ERROR
+    except (AnytimeError, TrainingFailed) as error:
         print(f"anytime evaluate: {error}", file=sys.stderr)
         return 1
     return 0
 
 
 async def _evaluate(arguments: argparse.Namespace) -> None:
-    from anytime_server.engine.vllm import VllmEngine
     from anytime_server.model import BUNDLED_MODEL, Model
     from anytime_server.service import Service
     from rich.console import Console
     from rich.progress import Progress
 
     from anytime_training.plot import plot_curves
-    from anytime_training.tasks import ChainTask
 
     folder: Path = arguments.checkpoint or BUNDLED_MODEL
     model = Model.load(folder, preset=arguments.reasoning_preset)
     budgets: list[int] = arguments.budgets or model.manifest.budgets
     if not budgets:
         raise AnytimeError(f"{folder} names no budgets; give --budgets")
-    service = Service(model, VllmEngine(folder), measure_speed=False)
+    task = task_of(arguments.task, model.manifest, folder=folder)
+    service = Service(model, _engine(arguments.engine, folder), measure_speed=False)
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         bar = progress.add_task("asking", total=arguments.problems * len(budgets))
@@ -210,7 +224,7 @@ async def _evaluate(arguments: argparse.Namespace) -> None:
                 )
             curve = await measure(
                 service,
-                ChainTask(),
+                task,
                 budgets=budgets,
                 num_problems=arguments.problems,
                 seed=arguments.seed,
@@ -223,6 +237,38 @@ async def _evaluate(arguments: argparse.Namespace) -> None:
         print(keep_curve(folder, model.manifest, curve, name=model.name), file=sys.stderr)
     if arguments.plot is not None:
         plot_curves({model.name: curve.points}, arguments.plot)
+
+
+def task_of(recipe: Path | None, manifest: Manifest, *, folder: Path) -> Task[Any]:
+    """That of the recipe, or else the one that the checkpoint names.
+
+    Raises:
+        AnytimeError: there is none.
+        RecipeError: it cannot be read.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    from anytime_training.config import load_recipe
+    from anytime_training.tasks import TaskSection
+
+    if recipe is not None:
+        return load_recipe(recipe, environment={}, flags={}).task
+    if manifest.task is None:
+        raise AnytimeError(f"{folder} does not say what it was trained on; give --task")
+    try:
+        return TypeAdapter(TaskSection).validate_python(manifest.task)
+    except ValidationError as error:
+        raise AnytimeError(f"{folder / MANIFEST_NAME}: task: {error.errors()[0]['msg']}") from error
+
+
+def _engine(name: str, folder: Path) -> Engine:
+    if name == "transformers":
+        from anytime_server.engine.transformers import TransformersEngine
+
+        return TransformersEngine(folder)
+    from anytime_server.engine.vllm import VllmEngine
+
+    return VllmEngine(folder)
 
 
 def keep_curve(folder: Path, measured: Manifest, curve: Curve, *, name: str) -> str:

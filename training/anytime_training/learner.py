@@ -53,13 +53,21 @@ class Learner:
         self._reference = reference
         self._device = next(model.parameters()).device
 
-    def step(self, trees_P: Sequence[Sequence[Tree]], *, number: int, num_rollouts: int) -> dict[str, float]:
+    def step(
+        self,
+        trees_P: Sequence[Sequence[Tree]],
+        *,
+        number: int,
+        num_rollouts: int,
+        progress: float = 0.0,
+    ) -> dict[str, float]:
         """Learn from a step's trees.
 
         Args:
             trees_P: of each prompt; those without a gradient may be left out.
             number: of the step, from 0, for the warm-up.
             num_rollouts: rollouts of all prompts, those left out included.
+            progress: share of the run that is done, for the decay of the learning rate.
 
         Returns:
             Means over the learned tokens, and norms, for the record.
@@ -67,7 +75,7 @@ class Learner:
         Raises:
             TrainingFailed: the loss or its gradient is not finite; the weights are as they were.
         """
-        learning_rate = self._config.learning_rate * min(1.0, (number + 1) / self._config.warmup_steps)
+        learning_rate = learning_rate_at(number, progress, self._config)
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate
         minibatches = self._minibatches(trees_P)
@@ -138,6 +146,12 @@ class Learner:
     @torch.no_grad()
     def _logprobs_of(self, model: PreTrainedModel, batches: list[PackedRows]) -> list[torch.Tensor]:
         return [self._logprobs(model, rows) for rows in batches]
+
+
+def learning_rate_at(number: int, progress: float, config: LearnerConfig) -> float:
+    """Linear warm-up by the step's number, times a linear decay by the share of the run that is done."""
+    warmup = min(1.0, (number + 1) / config.warmup_steps)
+    return config.learning_rate * warmup * (1 - (1 - config.final_share) * progress)
 
 
 def _means(statistics: dict[str, torch.Tensor]) -> dict[str, float]:

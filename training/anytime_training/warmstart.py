@@ -239,6 +239,7 @@ def _manifest(recipe: WarmstartRecipe, versions: dict[str, str]) -> Manifest:
         budgets=recipe.reasoning.budgets,
         examples=_example_prompts(recipe),
         trained="warmstart",
+        task=recipe.task.model_dump(mode="json"),
         recipe=recipe.name,
         seed=recipe.seed,
         versions=versions,

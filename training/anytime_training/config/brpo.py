@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from anytime_training.config.loss import LossConfig
-from anytime_training.section import Section
+from anytime_training.section import Section, Share
 from anytime_training.tasks import ChainTask, TaskSection
 
 PresetName = Literal[
@@ -114,12 +114,14 @@ class EngineConfig(Section):
 
 
 class LearnerConfig(Section):
-    """AdamW at a constant learning rate after a warm-up, over packed rows of rollouts."""
+    """AdamW, over packed rows of rollouts."""
 
     learning_rate: PositiveFloat = 1e-6
     """After the warm-up."""
     warmup_steps: PositiveInt = 1
     """Steps over which it rises."""
+    final_share: Share = 1.0
+    """What is left of it at the run's end, to which it falls in a straight line; 1 keeps it constant."""
     weight_decay: NonNegativeFloat = 0.0
     """On all weights."""
     beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9

@@ -1,0 +1,154 @@
+"""One optimiser step: what it minimises does not depend on how its trees are divided up."""
+
+from __future__ import annotations
+
+import copy
+import random
+from typing import Any
+
+import pytest
+import torch
+from anytime_training.config.brpo import LearnerConfig
+from anytime_training.config.loss import LossConfig
+from anytime_training.errors import TrainingFailed
+from anytime_training.learner import Learner, learning_rate_at
+from anytime_training.tree import Branch, Segment, Tree
+from transformers import Qwen3Config, Qwen3ForCausalLM
+
+VOCABULARY = 50
+
+
+@pytest.fixture(name="model")
+def fixture_model() -> Qwen3ForCausalLM:
+    torch.manual_seed(0)
+    config = Qwen3Config(
+        vocab_size=VOCABULARY,
+        hidden_size=32,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=16,
+    )
+    model = Qwen3ForCausalLM(config)
+    model.set_attn_implementation("sdpa")
+    return model
+
+
+def segment(rng: random.Random, num_given: int, num_sampled: int, advantage: float) -> Segment:
+    return Segment(
+        ids=[rng.randrange(VOCABULARY) for _ in range(num_given + num_sampled)],
+        learned=[False] * num_given + [True] * num_sampled,
+        advantages=[0.0] * num_given + [advantage] * num_sampled,
+        sampler_logprobs=[0.0] * num_given + [-3.9] * num_sampled,
+    )
+
+
+def trees(seed: int = 1, *, num_prompts: int = 4) -> list[list[Tree]]:
+    rng = random.Random(seed)
+    return [
+        [
+            Tree(
+                trunk=segment(rng, 5, rng.randint(4, 20), rng.uniform(-1, 1)),
+                branches=tuple(
+                    Branch(segment=segment(rng, 3, 2, rng.uniform(-1, 1)), num_visible=rng.randint(5, 9))
+                    for _ in range(3)
+                ),
+            )
+            for _ in range(2)
+        ]
+        for _ in range(num_prompts)
+    ]
+
+
+def learner_of(model: Qwen3ForCausalLM, *, loss: LossConfig | None = None, **config: Any) -> Learner:
+    return Learner(
+        copy.deepcopy(model),
+        config=LearnerConfig.model_validate({"learning_rate": 1e-3} | config),
+        loss=loss or LossConfig(),
+        pad_id=0,
+        max_rollout_tokens=25,
+    )
+
+
+def weights(learner: Learner) -> torch.Tensor:
+    return torch.cat([weight.detach().flatten() for weight in learner.model.parameters()])
+
+
+def test_how_rows_are_packed_does_not_show(model: Qwen3ForCausalLM) -> None:
+    results = []
+    for row_tokens, micro_batch_tokens in ((64, 64), (128, 1000), (1000, 1000)):
+        learner = learner_of(model, row_tokens=row_tokens, micro_batch_tokens=micro_batch_tokens)
+        results.append((learner.step(trees(), number=0, num_rollouts=8), weights(learner)))
+    first, first_weights = results[0]
+    for metrics, moved in results[1:]:
+        assert metrics == pytest.approx(first, rel=1e-4)
+        torch.testing.assert_close(moved, first_weights, rtol=1e-3, atol=2e-5)
+    assert first["packed_tokens"] == sum(len(tree) for group in trees() for tree in group)
+
+
+def test_it_makes_good_tokens_likelier(model: Qwen3ForCausalLM) -> None:
+    rng = random.Random(3)
+    good = [[Tree(trunk=segment(rng, 5, 10, 1.0))]]
+    learner = learner_of(model)
+    losses = [learner.step(good, number=number, num_rollouts=1)["mismatch"] for number in range(30)]
+    assert losses[-1] > losses[0] + 1, "ever less like the sampler, whose tokens it was"
+
+
+def test_rollouts_that_are_left_out_count(model: Qwen3ForCausalLM) -> None:
+    one, other = (
+        learner_of(model).step(trees(), number=0, num_rollouts=num_rollouts)["loss"]
+        for num_rollouts in (8, 16)
+    )
+    assert one == pytest.approx(2 * other)
+
+
+def test_the_second_minibatch_is_clipped_against_the_start_of_the_step(model: Qwen3ForCausalLM) -> None:
+    tight = LossConfig(clip_low=1e-6, clip_high=1e-6)
+    one = learner_of(model, loss=tight).step(trees(), number=0, num_rollouts=8)
+    two = learner_of(model, loss=tight, minibatches=2).step(trees(), number=0, num_rollouts=8)
+    assert one["clip_fraction"] == 0
+    assert two["clip_fraction"] > 0.1
+    assert one["learned_tokens"] == two["learned_tokens"]
+    assert two["mismatch"] == pytest.approx(one["mismatch"], rel=1e-5), "of the old weights in both"
+
+
+def test_a_step_without_trees_changes_nothing(model: Qwen3ForCausalLM) -> None:
+    learner = learner_of(model)
+    before = weights(learner)
+    metrics = learner.step([[], []], number=0, num_rollouts=8)
+    assert (metrics["loss"], metrics["learned_tokens"]) == (0, 0)
+    assert torch.equal(weights(learner), before)
+
+
+def test_the_learning_rate_rises_and_falls_by_hand() -> None:
+    config = LearnerConfig(learning_rate=1.0, warmup_steps=4, final_share=0.2)
+    rates = [learning_rate_at(number, number / 10, config) for number in (0, 1, 3, 5, 9)]
+    assert rates == pytest.approx([0.25, 0.5 * 0.92, 0.76, 0.6, 0.28])
+    constant = LearnerConfig(learning_rate=1.0)
+    assert [learning_rate_at(number, number / 10, constant) for number in (0, 9)] == [1, 1]
+
+
+def test_weights_stay_as_they_were_where_the_loss_is_not_finite(model: Qwen3ForCausalLM) -> None:
+    learner = learner_of(model)
+    before = weights(learner)
+    broken = trees()
+    list.__setitem__(broken[0][0].trunk.advantages, -1, float("inf"))  # type: ignore[arg-type]
+    with pytest.raises(TrainingFailed, match="in step 7 the loss is"):
+        learner.step(broken, number=7, num_rollouts=8)
+    assert torch.equal(weights(learner), before)
+
+
+def test_a_reference_holds_it_back(model: Qwen3ForCausalLM) -> None:
+    away = []
+    for coefficient in (0.0, 1000.0):
+        learner = Learner(
+            copy.deepcopy(model),
+            config=LearnerConfig(learning_rate=1e-3),
+            loss=LossConfig(kl_coefficient=coefficient),
+            pad_id=0,
+            max_rollout_tokens=25,
+            reference=copy.deepcopy(model),
+        )
+        away.append([learner.step(trees(), number=n, num_rollouts=8)["kl"] for n in range(10)][-1])
+    assert 0 < away[1] < away[0] / 3
