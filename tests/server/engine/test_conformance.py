@@ -212,3 +212,34 @@ async def test_many_at_once(engine: Engine, request_of: Any) -> None:
     for n, deltas in zip(lengths, results, strict=True):
         assert len(tokens(deltas)) == n or tokens(deltas)[-1] == 261
     assert engine.load().num_requests == 0
+
+
+async def test_all_at_once_come_back_in_order_and_repeat(engine: Engine, request_of: Any) -> None:
+    def requests() -> list[GenerationRequest]:
+        return [request_of(max_tokens=n, seed=n, stop_ids=frozenset({261})) for n in range(1, 21)]
+
+    await engine.generate_all(requests())  # so that both rounds find the same in the prefix cache
+    first, again = [await engine.generate_all(requests()) for _ in range(2)]
+    assert first == again
+    for n, generation in zip(range(1, 21), first, strict=True):
+        assert len(generation.token_ids) == n or generation.token_ids[-1] == 261
+        assert len(generation.logprobs) == len(generation.token_ids)
+        assert generation.finish_reason == ("stop" if generation.token_ids[-1] == 261 else "length")
+    streamed = await run(engine, request_of(max_tokens=20, seed=20, stop_ids=frozenset({261})))
+    assert list(first[-1].token_ids) == tokens(streamed)
+    assert await engine.generate_all([]) == []
+    assert engine.load().num_requests == 0
+
+
+async def test_all_at_once_can_be_cancelled(engine: Engine, request_of: Any) -> None:
+    requests = [request_of(max_tokens=400, stop_ids=frozenset({261})) for _ in range(5)]
+    running = asyncio.create_task(engine.generate_all(requests))
+    while engine.load().num_requests == 0:
+        await asyncio.sleep(0.01)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    while engine.load().num_requests:
+        await asyncio.sleep(0.01)
+    [one] = await engine.generate_all([request_of(max_tokens=3)])
+    assert 1 <= len(one.token_ids) <= 3
