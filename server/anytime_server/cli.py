@@ -11,7 +11,7 @@ from anytime_server import __version__
 COMMANDS = {
     "serve": ("anytime_server.serve:main", "serve a model over HTTP", "vllm"),
     "ask": ("anytime_client.ask:main", "ask a running server, from the terminal", ""),
-    "train": ("anytime_training.cli:train", "train a model from a recipe", "train"),
+    "train": ("anytime_training.cli:train", "train a model from a recipe", "train,vllm"),
     "evaluate": (
         "anytime_training.evaluate:main",
         "measure a checkpoint's accuracy at each budget",

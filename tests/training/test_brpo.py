@@ -307,6 +307,7 @@ def test_a_divergence_holds_it_near_to_where_it_began(path: Path, tmp_path: Path
     ("settings", "told"),
     [
         ({"model": "nowhere"}, "model: there is no folder nowhere, nor is it bundled (demo, demo-warmstart)"),
+        ({"task": '{kind = "dataset", path = "nowhere.jsonl"}'}, "task.path: "),
         ({"rollout__budgets": "[8, 5000]"}, "rollout.budgets: a prompt of"),
         ({"learner__attention": "flex"}, "learner.attention: flex needs a GPU"),
         ({"learner__device": "cuda"}, "learner.device: there is no CUDA device"),

@@ -71,10 +71,11 @@ async def _train(
     recipe: BrpoRecipe, out: Path, *, resume: bool, versions: dict[str, str], should_stop: Callable[[], bool]
 ) -> bool:
     model = load_start(recipe)
+    validation = validation_problems(recipe.task, recipe.evaluation.problems, seed=recipe.seed)
     engine = build_engine(recipe, model)
     try:
         await engine.start()  # before the learner: it may fork, and is not to take a model along
-        run = _Run(recipe, out, model=model, engine=engine, versions=versions)
+        run = _Run(recipe, out, model=model, engine=engine, validation=validation, versions=versions)
         if resume:
             run.restore(load_state(out))
         with run.recording():
@@ -99,7 +100,14 @@ class _Run:
     """One run under way: its parts, and how far it has come."""
 
     def __init__(
-        self, recipe: BrpoRecipe, out: Path, *, model: Model, engine: Engine, versions: dict[str, str]
+        self,
+        recipe: BrpoRecipe,
+        out: Path,
+        *,
+        model: Model,
+        engine: Engine,
+        validation: list[Problem],
+        versions: dict[str, str],
     ) -> None:
         self.step = 0
         self._recipe = recipe
@@ -120,9 +128,7 @@ class _Run:
             answers_per_budget=recipe.rollout.answers_per_budget,
             answer_tokens=self._answer_tokens,
         )
-        self._validation_problems = validation_problems(
-            recipe.task, recipe.evaluation.problems, seed=recipe.seed
-        )
+        self._validation_problems = validation
         self._learner: Learner = build_learner(
             recipe, model, max_rollout_tokens=self._budgets[-1] + self._answer_tokens
         )
