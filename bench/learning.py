@@ -4,8 +4,8 @@
     python bench/learning.py report --problems 2000              # held-out accuracy, intervals, plots
 
 Every run starts from the same warm start and samples the same number of tokens. The report asks every
-checkpoint the same held-out problems with the same seeds, and compares with a bootstrap over problems,
-paired: the seeds of a preset are averaged for each problem.
+checkpoint the same held-out problems with the same seeds, and compares by a bootstrap at two levels: it
+draws problems, the same for both presets, and for each preset runs.
 """
 
 from __future__ import annotations
@@ -18,9 +18,11 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +61,12 @@ class Run:
     @property
     def is_finished(self) -> bool:
         """Whether it has been evaluated after its last step."""
-        evaluations, state = self.lines("evaluations.jsonl"), self.lines("metrics.jsonl")
-        return bool(evaluations) and bool(state) and evaluations[-1]["step"] == state[-1]["step"] + 1
+        evaluations, metrics = self.lines("evaluations.jsonl"), self.lines("metrics.jsonl")
+        if not evaluations or not metrics:
+            return False
+        recipe = json.loads((self.folder / "recipe.json").read_text())
+        is_last = metrics[-1]["rollout_tokens"] >= recipe["max_rollout_tokens"]
+        return is_last and evaluations[-1]["step"] == metrics[-1]["step"] + 1
 
     def lines(self, name: str) -> list[dict[str, Any]]:
         """What the run wrote down."""
@@ -175,11 +181,9 @@ def compare(rights: dict[str, list[np.ndarray]], budgets: list[int]) -> list[dic
     for a, b in pairs:
         if a not in rights or b not in rights:
             continue
-        difference_NB = np.mean(rights[a], 0) - np.mean(rights[b], 0)
-        metrics = {"anytime": difference_NB.mean(1), "final": difference_NB[:, -1]}
-        metrics |= {f"accuracy@{budget}": difference_NB[:, i] for i, budget in enumerate(budgets)}
-        for metric, difference_N in metrics.items():
-            mean, low, high = paired_bootstrap(difference_N, seed=0)
+        for metric, pick in _metrics(budgets).items():
+            a_SN, b_SN = (np.array([pick(right_NB) for right_NB in rights[preset]]) for preset in (a, b))
+            mean, low, high = paired_bootstrap(a_SN, b_SN, seed=0)
             comparisons.append(
                 {
                     "a": a,
@@ -188,10 +192,20 @@ def compare(rights: dict[str, list[np.ndarray]], budgets: list[int]) -> list[dic
                     "difference": round(mean, 6),
                     "ci_low": round(low, 6),
                     "ci_high": round(high, 6),
-                    "n": len(difference_N),
+                    "n": a_SN.shape[1],
                 }
             )
     return comparisons
+
+
+def _metrics(budgets: list[int]) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
+    """What is compared: for each, the share of right_NB that every problem has in it."""
+    at_each = {f"accuracy@{budget}": partial(_at, index) for index, budget in enumerate(budgets)}
+    return {"anytime": lambda right_NB: right_NB.mean(1), "final": partial(_at, -1), **at_each}
+
+
+def _at(index: int, right_NB: np.ndarray) -> np.ndarray:
+    return right_NB[:, index]
 
 
 def main() -> None:

@@ -5,10 +5,12 @@
 The task, model, budgets and sizes of `demo-brpo.toml`: P prompts, G thinkings of each, A answers after
 each of B cuts. This project samples on its engine and learns from packed trees, without leaving out what
 has no gradient (what leaving it out would save is given apart). TRL, which has neither, samples and
-learns the P x G x B x A rows that these trees unfold into; `trl_driver.py` says how. Its matrix products
-are those of the same torch; float32 on one thread for both. (vLLM samples in a process beside; the two
-take turns.) Steps alternate: this project's on each engine, then TRL's, and so on; the first of each is not
-counted. Seconds are by the clock, and medians; `cpu_s` tells whether the machine was busy otherwise.
+learns the P x G x B x A rows that these trees unfold into; `trl_driver.py` says how. Much of the
+difference is that TRL pads all rows to the longest; `trl_trimmed` is TRL with that mended by us. The same
+torch, in float32 on one thread, for all. (vLLM samples in a process beside; the two take turns.)
+Steps alternate: this project's on each engine, then TRL's, and so on; the first of each is not counted.
+Seconds are by the clock, and medians; `cpu_s`, of the process alone, tells whether the machine was busy
+otherwise.
 
 TRL needs an environment of its own, which is never this project's.
 """
@@ -48,13 +50,16 @@ from anytime_training.weight_sync import sync_weights
 ROOT = Path(__file__).parents[1]
 RECORD = ROOT / "bench" / "results" / "trl_step.json"
 TRL_PYTHON = ROOT / "build" / "trl-venv" / "bin" / "python"
-HOW_TO_MAKE = """there is no {path}. To make TRL's environment (1.3 GB):
+HOW_TO_MAKE = """there is no {path}. To make TRL's environment (1.5 GB):
     python3 -m venv build/trl-venv
     build/trl-venv/bin/pip install --extra-index-url https://download.pytorch.org/whl/cpu \\
         torch==2.13.0+cpu transformers==5.19.0 trl==1.16.0"""
 
 LEARNING_RATE = 1e-6
 """For both: so small that the rollouts of later steps are as long as those of the first."""
+
+TRL_NAMES = ("trl", "trl_trimmed")
+"""As it is, and without its padding."""
 
 
 class OurStep:
@@ -123,6 +128,7 @@ class OurStep:
         return {
             "seconds": {"total": laps[-1] - laps[0], **seconds, "learn_pruned": pruned_s},
             "cpu_s": cpu_s,
+            "reward": grades.rewards_PGBA.mean().item(),
             "tokens": {
                 "prompt": sum(map(len, prompts)),
                 "sampled": sum(rollout.num_sampled_tokens for group in rollouts for rollout in group),
@@ -228,7 +234,7 @@ async def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     model = load_start(recipe)
     rng = random.Random("trl")
     steps = [[recipe.task.sample(rng) for _ in range(arguments.prompts)] for _ in range(arguments.steps + 1)]
-    taken: dict[str, list[dict[str, Any]]] = {name: [] for name in (*recipes, "trl")}
+    taken: dict[str, list[dict[str, Any]]] = {name: [] for name in (*recipes, *TRL_NAMES)}
     async with AsyncExitStack() as opened:
         ours = {kind: OurStep(recipe, model) for kind, recipe in recipes.items()}
         for one in ours.values():
@@ -236,12 +242,17 @@ async def measure(arguments: argparse.Namespace) -> dict[str, Any]:
             await one.start()
         for one in ours.values():
             one.prepare()
-        trl = opened.enter_context(TrlStep(arguments.trl_python, trl_job(arguments, recipe, model, steps)))
+        job = trl_job(arguments, recipe, model, steps)
+        trls = {
+            name: opened.enter_context(TrlStep(arguments.trl_python, job | {"trim": name == "trl_trimmed"}))
+            for name in TRL_NAMES
+        }
         for number, problems in enumerate(steps):
             for kind, one in ours.items():
                 _note(taken[kind], kind, await one.take(problems), number)
-            _note(taken["trl"], "trl", trl.take(), number)
-        versions = trl.versions
+            for name, trl in trls.items():
+                _note(taken[name], name, trl.take(), number)
+        versions = trls["trl"].versions
     for kind in recipes:
         for one, other in zip(taken[kind], taken["trl"], strict=True):
             assert one["tokens"]["prompt"] == other["tokens"]["prompt"], "not the same prompts"
@@ -249,7 +260,11 @@ async def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     return {
         "trl_versions": versions,
         "medians": medians,
-        "trl_over_ours": {kind: _ratios(medians[kind], medians["trl"]) for kind in recipes},
+        "over_ours": {
+            f"{name} / {kind}": _ratios(medians[kind], medians[name])
+            for kind in recipes
+            for name in TRL_NAMES
+        },
         "steps": taken,
     }
 
@@ -276,7 +291,11 @@ def _note(rows: list[dict[str, Any]], name: str, step: dict[str, Any], number: i
     parts = "  ".join(f"{part} {seconds:.2f}" for part, seconds in step["seconds"].items())
     tokens = "  ".join(f"{part} {count}" for part, count in step["tokens"].items())
     warm_up = "" if number else " (warm-up)"
-    print(f"{name:12} {number}{warm_up}  s: {parts}  cpu {step['cpu_s']:.2f} | tokens: {tokens}", flush=True)
+    print(
+        f"{name:12} {number}{warm_up}  s: {parts}  cpu {step['cpu_s']:.2f} "
+        f"| tokens: {tokens} | reward {step['reward']:.3f}",
+        flush=True,
+    )
 
 
 def _medians(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
@@ -316,8 +335,8 @@ def main() -> None:
         **measured,
     }
     arguments.out.write_text(json.dumps(record, indent=1) + "\n")
-    for kind, ratios in record["trl_over_ours"].items():
-        print(f"TRL over this project on {kind}: {'  '.join(f'{k} {v:.2f}' for k, v in ratios.items())}")
+    for names, ratios in record["over_ours"].items():
+        print(f"{names}: {'  '.join(f'{name} {ratio:.2f}' for name, ratio in ratios.items())}")
 
 
 def _parse() -> argparse.Namespace:
@@ -330,12 +349,12 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--engines", nargs="+", choices=engines, default=engines)
     parser.add_argument("--trl-python", type=Path, default=TRL_PYTHON, help="default: %(default)s")
     parser.add_argument(
-        "--trl-micro-batch", type=int, default=16, help="rows of TRL's forward pass (default: %(default)s)"
+        "--trl-micro-batch", type=int, default=64, help="rows of TRL's forward pass (default: %(default)s)"
     )
     parser.add_argument(
         "--trl-generation-batch",
         type=int,
-        default=128,
+        default=64,
         help="rows that TRL's side generates at a time (default: %(default)s)",
     )
     parser.add_argument("--out", type=Path, default=RECORD, help="default: %(default)s")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from anytime_training import brpo, learner
 from anytime_training.brpo import train_brpo
 from anytime_training.config import BrpoRecipe, load_recipe
 from anytime_training.errors import RecipeError, TrainingFailed
+from anytime_training.run import run_folder
 from safetensors.torch import load_file
 
 STEPS = 5
@@ -180,10 +182,10 @@ def test_interrupted_and_resumed_it_goes_on_exactly(path: Path, finished: Path, 
 KILLED_IN_STEP = """
 from anytime_training.learner import Learner
 step = Learner.step
-def killed(self, trees, *, number, num_rollouts):
+def killed(self, trees, *, number, **options):
     if number == 3:
         os.kill(os.getpid(), signal.SIGKILL)
-    return step(self, trees, number=number, num_rollouts=num_rollouts)
+    return step(self, trees, number=number, **options)
 Learner.step = killed
 """
 KILLED_IN_SAVE = """
@@ -275,9 +277,9 @@ def test_a_loss_that_is_not_finite_stops_with_its_data_saved(
     monkeypatch.setattr(learner, "policy_loss", broken)
     with pytest.raises(TrainingFailed, match="in step 0 the loss is nan"):
         train(recipe_at(path), tmp_path / "run")
-    data = torch.load(tmp_path / "run" / "failed-step-0.pt", weights_only=False)
+    data = torch.load(tmp_path / "run" / "failed-step-0.pt", weights_only=True)
     assert data["step"] == 0
-    assert any(tree.branches for trees in data["trees"] for tree in trees)
+    assert any(tree["branches"] for trees in data["trees"] for tree in trees)
     assert lines_of(tmp_path / "run") == []
 
 
@@ -308,7 +310,9 @@ def test_a_divergence_holds_it_near_to_where_it_began(path: Path, tmp_path: Path
     [
         ({"model": "nowhere"}, "model: there is no folder nowhere, nor is it bundled (demo, demo-warmstart)"),
         ({"task": '{kind = "dataset", path = "nowhere.jsonl"}'}, "task.path: "),
-        ({"rollout__budgets": "[8, 5000]"}, "rollout.budgets: a prompt of"),
+        ({"rollout__budgets": "[8, 5000]"}, "evaluation.budgets: no prompt leaves room"),
+        ({"rollout__budgets": "[8, 5000]", "evaluation__budgets": "[8]"}, "rollout.budgets: hardly a prompt"),
+        ({"report_to": '["wandb"]'}, "report_to: wandb is not installed"),
         ({"learner__attention": "flex"}, "learner.attention: flex needs a GPU"),
         ({"learner__device": "cuda"}, "learner.device: there is no CUDA device"),
     ],
@@ -347,3 +351,49 @@ def test_a_dead_engine_ends_the_run_with_a_reason(
     with pytest.raises(AnytimeError, match="engine"):
         train(recipe_at(path), tmp_path / "run")
     assert time.monotonic() - started < 60
+
+
+def test_prompts_that_are_too_long_are_passed_over(path: Path, tmp_path: Path) -> None:
+    counts = [*range(2, 40), *range(600, 610)]
+    problems = [{"prompt": "1+" * count + "1 =", "answer": "1"} for count in counts]
+    data = tmp_path / "sums.jsonl"
+    data.write_text("".join(json.dumps(problem) + "\n" for problem in problems))
+    task = f'{{kind = "dataset", path = "{data}", grader = "exact", validation_share = 0.2, test_share = 0}}'
+    recipe = recipe_at(path, task=task, steps="3", evaluation__problems="50", rollout__prompts="8")
+    assert train(recipe, tmp_path / "run")
+    assert sum(line["skipped_prompts"] for line in lines_of(tmp_path / "run")) > 0
+    manifest = Model.load(tmp_path / "run" / "checkpoint").manifest
+    assert all(example.startswith("1+1+") for example in manifest.examples), "of the task it was trained on"
+
+
+def test_thinking_that_is_followed_by_nothing_is_refused(path: Path, tmp_path: Path) -> None:
+    shutil.copytree(BUNDLED_MODELS / "demo-warmstart", tmp_path / "start")
+    manifest = json.loads((tmp_path / "start" / "anytime.json").read_text())
+    (tmp_path / "start" / "anytime.json").write_text(json.dumps(manifest | {"answer_lead_in": ""}))
+    with pytest.raises(RecipeError, match="has no answer_lead_in"):
+        train(recipe_at(path, model=str(tmp_path / "start")), tmp_path / "run")
+
+
+def test_a_resumed_run_may_compute_otherwise_but_not_learn_otherwise(
+    path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    with run_folder(out, recipe_at(path), resume=False):
+        (out / "training_state.pt").touch()
+    changed = recipe_at(path, engine__sync_timeout_s="7", steps="9")
+    with run_folder(out, changed, resume=True):
+        assert json.loads((out / "recipe.json").read_text())["engine"]["sync_timeout_s"] == 7
+    with (
+        pytest.raises(RecipeError, match=r"^learner.learning_rate: the run .* 0.0001, not 0.5"),
+        run_folder(out, recipe_at(path, learner__learning_rate="0.5"), resume=True),
+    ):
+        pass
+    with (
+        pytest.raises(RecipeError, match=r"^learner.final_share: "),
+        run_folder(out, recipe_at(path, learner__final_share="0.5", steps="12"), resume=True),
+    ):
+        pass
+    versions = json.loads((out / "versions.json").read_text())
+    (out / "versions.json").write_text(json.dumps(versions | {"torch": "1.0"}))
+    with run_folder(out, changed, resume=True):
+        assert "torch is" in capsys.readouterr().err

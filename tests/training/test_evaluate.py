@@ -1,20 +1,21 @@
-"""The anytime curve, on engines whose answers are known."""
+"""Accuracy at each budget, on engines whose answers are known."""
 
 from __future__ import annotations
 
 import json
 import random
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from anytime_server.errors import AnytimeError
-from anytime_server.reasoning import AccuracyPoint, Manifest
+from anytime_server.errors import AnytimeError, InvalidRequest
+from anytime_server.reasoning import Manifest
 from anytime_training.errors import RecipeError
-from anytime_training.evaluate import Curve, keep_curve, main, measure, task_of, write_curve
+from anytime_training.evaluate import held_out_problems, main, measure, task_of
 from anytime_training.interval import wilson_interval
-from anytime_training.tasks import ChainTask, Problem, Split
+from anytime_training.tasks import ChainTask, CustomTask, Problem, Split
 
 TEXTS: dict[str, Any] = {
     "think_start": "<think>",
@@ -65,7 +66,8 @@ async def test_measures_every_problem_at_every_budget(service: Callable[..., Any
         nonlocal answers
         answers += 1
 
-    curve = await measure(one, task, budgets=[2, 5, 9], num_problems=10, seed=3, on_answer=count)
+    problems = held_out_problems(task, 10, seed=3)
+    curve = await measure(one, task, problems, budgets=[2, 5, 9], seed=3, on_answer=count)
     assert answers == 30
     assert set(task.splits) == {"test"}
     assert task.count == 10
@@ -79,62 +81,37 @@ async def test_measures_every_problem_at_every_budget(service: Callable[..., Any
 async def test_a_failed_session_is_no_wrong_answer(service: Callable[..., Any]) -> None:
     one = await service(never_end=True, die_after_tokens=30)
     with pytest.raises(AnytimeError):
-        await measure(one, FixedTask(), budgets=[4], num_problems=20, seed=0)
+        await measure(one, FixedTask(), held_out_problems(FixedTask(), 20, seed=0), budgets=[4], seed=0)
 
 
-def test_anytime_is_the_mean_and_final_the_last() -> None:
-    points = tuple(
-        AccuracyPoint(budget=budget, accuracy=accuracy, low=0, high=1, n=1)
-        for budget, accuracy in [(1, 0.2), (2, 0.4), (3, 0.9)]
-    )
-    curve = Curve(points=points, mean_thinking_tokens=(0.0, 0.0, 0.0))
-    assert curve.anytime == pytest.approx(0.5)
-    assert curve.final == 0.9
+async def test_only_blank_answers_are_a_wrong_answer(service: Callable[..., Any]) -> None:
+    """And what was thought before them is counted."""
+    one = await service(never_end=True, answer=" ")
+    task, answers = FixedTask(), [0]
+    problems = held_out_problems(task, 4, seed=0)
+
+    def count() -> None:
+        answers[0] += 1
+
+    curve = await measure(one, task, problems, budgets=[0, 6], seed=0, on_answer=count)
+    assert [(point.accuracy, point.n) for point in curve.points] == [(0.0, 4), (0.0, 4)]
+    assert curve.mean_thinking_tokens == (0.0, 6.0)
+    assert answers == [8]
 
 
-def test_the_curve_goes_into_the_manifest_and_changes_nothing_else(tmp_path: Path) -> None:
-    """Also where it was measured at other budgets than those with a weight in the prior."""
-    manifest = Manifest(**TEXTS, budgets=[4, 8], prior=[0.5, 0.5], name="one")
-    points = tuple(AccuracyPoint(budget=b, accuracy=0.5, low=0, high=1, n=9) for b in (0, 4, 16))
-    write_curve(tmp_path, manifest, Curve(points=points, mean_thinking_tokens=(0.0, 4.0, 9.0)))
-    assert Manifest.load(tmp_path) == manifest.model_copy(update={"accuracy_curve": list(points)})
+async def test_a_problem_that_does_not_fit_is_named(service: Callable[..., Any]) -> None:
+    one = await service()
+    problem = Problem(content="a long story", prompt="x" * 5000, answer="42")
+    with pytest.raises(InvalidRequest, match=r"the problem that begins 'a long story': .*token"):
+        await measure(one, FixedTask(), [problem], budgets=[4], seed=0)
 
 
-def test_points_at_other_budgets_stay(tmp_path: Path) -> None:
-    def point(budget: int, n: int) -> AccuracyPoint:
-        return AccuracyPoint(budget=budget, accuracy=0.5, low=0, high=1, n=n)
-
-    manifest = Manifest(**TEXTS, budgets=[4, 8], accuracy_curve=[point(4, 900), point(8, 900)])
-    write_curve(tmp_path, manifest, Curve(points=(point(2, 9), point(8, 9)), mean_thinking_tokens=(2.0, 8.0)))
-    found = Manifest.load(tmp_path)
-    assert found is not None
-    assert found.accuracy_curve == [point(2, 9), point(4, 900), point(8, 9)]
-
-
-def test_a_curve_measured_with_another_way_to_think_is_not_kept(tmp_path: Path) -> None:
-    own = Manifest(**TEXTS, name="one")
-    own.save(tmp_path)
-    point = AccuracyPoint(budget=8, accuracy=0.5, low=0, high=1, n=9)
-    curve = Curve(points=(point,), mean_thinking_tokens=(8.0,))
-    preset = own.model_copy(update={"truncation": "Time is up."})
-    assert "is left as it is" in keep_curve(tmp_path, preset, curve, name="one")
-    assert Manifest.load(tmp_path) == own
-    assert not (tmp_path / "accuracy.svg").exists()
-    assert "measured earlier" not in keep_curve(tmp_path, own, curve, name="one")
-    found = Manifest.load(tmp_path)
-    assert found is not None
-    assert found.accuracy_curve == [point]
-    assert (tmp_path / "accuracy.svg").exists()
-    other = Curve(points=(point.model_copy(update={"budget": 9}),), mean_thinking_tokens=(9.0,))
-    assert keep_curve(tmp_path, found, other, name="one").endswith("with what was measured earlier at 8")
-
-
-def test_a_manifest_without_budgets_gets_those_measured(tmp_path: Path) -> None:
-    points = tuple(AccuracyPoint(budget=b, accuracy=0.5, low=0, high=1, n=9) for b in (0, 4, 16))
-    write_curve(tmp_path, Manifest(**TEXTS), Curve(points=points, mean_thinking_tokens=(0.0, 4.0, 9.0)))
-    found = Manifest.load(tmp_path)
-    assert found is not None
-    assert found.budgets == [4, 16]
+def test_each_held_out_problem_is_asked_once_and_only_those_are_counted() -> None:
+    task = ChainTask(min_operands=2, max_operands=2)
+    contents = [problem.content for problem in held_out_problems(task, 500, seed=0)]
+    assert len(set(contents)) == len(contents) < 100
+    rng = random.Random("0:evaluate")
+    assert set(contents) == {task.sample(rng, "test").content for _ in range(5000)}
 
 
 @pytest.mark.parametrize(
@@ -164,25 +141,6 @@ def test_bad_options_end_at_once(argv: list[str], capsys: pytest.CaptureFixture[
     assert "invalid _" not in complaint
 
 
-def test_json_line_has_the_promised_keys() -> None:
-    from anytime_training.evaluate import _json
-
-    point = AccuracyPoint(budget=8, accuracy=0.5, low=0.3, high=0.7, n=20)
-    line = _json(Curve(points=(point,), mean_thinking_tokens=(8.0,)), "warmstart")
-    assert "\n" not in line
-    assert json.loads(line) == {
-        "budgets": [8],
-        "accuracy": [0.5],
-        "low": [0.3],
-        "high": [0.7],
-        "anytime": 0.5,
-        "final": 0.5,
-        "n": 20,
-        "trained": "warmstart",
-        "mean_thinking_tokens": [8.0],
-    }
-
-
 def test_the_task_is_the_recipes_or_else_the_checkpoints(tmp_path: Path) -> None:
     recipe = tmp_path / "recipe.toml"
     recipe.write_text(
@@ -194,7 +152,58 @@ def test_the_task_is_the_recipes_or_else_the_checkpoints(tmp_path: Path) -> None
     assert task_of(recipe, own, folder=tmp_path) == ChainTask(min_operands=5)
     with pytest.raises(AnytimeError, match="does not say what it was trained on; give --task"):
         task_of(None, Manifest(**TEXTS), folder=tmp_path)
-    with pytest.raises(AnytimeError, match=r"anytime\.json: task: "):
+    with pytest.raises(AnytimeError, match=r"anytime\.json: task: kind must be one of"):
         task_of(None, Manifest(**TEXTS, task={"kind": "riddle"}), folder=tmp_path)
+    faulty = Manifest(**TEXTS, task={"kind": "chain", "min_operands": 1, "colour": 3})
+    with pytest.raises(AnytimeError, match=r"task\.chain\.min_operands: .*; task\.chain\.colour: "):
+        task_of(None, faulty, folder=tmp_path)
     with pytest.raises(RecipeError, match="missing"):
         task_of(tmp_path / "missing.toml", own, folder=tmp_path)
+
+
+def test_code_that_a_checkpoint_names_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "trap.py").write_text("from pathlib import Path\nPath('sprung').touch()\n")
+    named = {"kind": "python", "entry": "trap:make"}
+    Manifest(**TEXTS, budgets=[4], task=named).save(tmp_path)
+    with pytest.raises(AnytimeError, match=r"names a Python task; to run its code give --task RECIPE\.toml"):
+        task_of(None, Manifest(**TEXTS, task=named), folder=tmp_path)
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(
+        'kind = "brpo"\nname = "x"\nmodel = "demo"\nsteps = 1\n[rollout]\nbudgets = [8]\n'
+        '[task]\nkind = "python"\nentry = "trap:make"\n'
+    )
+    assert task_of(recipe, Manifest(**TEXTS), folder=tmp_path) == CustomTask(entry="trap:make")
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_the_command_says_that_fewer_problems_are_asked_and_keeps_no_other_tasks_curve(
+    tmp_path: Path,
+    tiny_checkpoint: Path,
+    scripted: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("anytime_server.engine.environment.prepare_environment", lambda: None)
+    monkeypatch.setattr("anytime_server.engine.environment.preload_allocator", lambda: None)
+    monkeypatch.setattr("anytime_training.evaluate._engine", lambda name, folder: scripted())
+    checkpoint = shutil.copytree(tiny_checkpoint, tmp_path / "checkpoint")
+    own = Manifest.load(checkpoint)
+    assert own is not None
+    own = own.model_copy(update={"task": {"kind": "chain"}})
+    own.save(checkpoint)
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("".join(json.dumps({"prompt": f"{n}?", "answer": "42"}) + "\n" for n in range(7)))
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(
+        'kind = "brpo"\nname = "x"\nmodel = "demo"\nsteps = 1\n[rollout]\nbudgets = [8]\n'
+        f'[task]\nkind = "dataset"\npath = "{rows}"\ntest_share = 1\nvalidation_share = 0\ngrader = "exact"\n'
+    )
+    argv = [str(checkpoint), "--task", str(recipe), "--budgets", "4", "--problems", "20", "--json"]
+    assert main(argv) == 0
+    said = capsys.readouterr()
+    curve = json.loads(said.out)
+    assert (curve["n"], curve["accuracy"]) == (7, [1.0])
+    assert "7 problems are asked, not 20" in said.err
+    assert "it names another task than --task" in said.err
+    assert Manifest.load(checkpoint) == own

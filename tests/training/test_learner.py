@@ -113,6 +113,31 @@ def test_the_second_minibatch_is_clipped_against_the_start_of_the_step(model: Qw
     assert two["mismatch"] == pytest.approx(one["mismatch"], rel=1e-5), "of the old weights in both"
 
 
+def test_prompts_without_a_gradient_count_in_their_minibatch(model: Qwen3ForCausalLM) -> None:
+    """Two prompts of two rollouts, one in each of two mini-batches; the second has nothing to learn."""
+    [first, _, *_] = trees()
+    half = learner_of(model, minibatches=2).step([first, []], number=0, num_rollouts=4)
+    alone = learner_of(model).step([first], number=0, num_rollouts=2)
+    assert half["grad_norm"] == pytest.approx(alone["grad_norm"], rel=1e-5)
+    together = learner_of(model).step([first, []], number=0, num_rollouts=4)
+    assert together["grad_norm"] == pytest.approx(alone["grad_norm"] / 2, rel=1e-5)
+
+
+def test_a_sampler_that_is_another_model_is_told_before_anything_is_learned(model: Qwen3ForCausalLM) -> None:
+    learner = Learner(
+        copy.deepcopy(model),
+        config=LearnerConfig(),
+        loss=LossConfig(),
+        pad_id=0,
+        max_rollout_tokens=25,
+        max_mismatch=1e-3,
+    )
+    before = weights(learner)
+    with pytest.raises(TrainingFailed, match="differ from the trainer's by"):
+        learner.step(trees(), number=0, num_rollouts=8)
+    assert torch.equal(weights(learner), before)
+
+
 def test_a_step_without_trees_changes_nothing(model: Qwen3ForCausalLM) -> None:
     learner = learner_of(model)
     before = weights(learner)

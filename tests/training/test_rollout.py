@@ -9,7 +9,6 @@ import pytest
 from anytime_server.engine.scripted import ScriptedEngine
 from anytime_server.model import Model
 from anytime_server.reasoning import Cause
-from anytime_training.errors import RecipeError
 from anytime_training.rollout import RolloutSampler
 
 PROMPTS = [list(range(40, 60)), list(range(50, 80))]
@@ -70,6 +69,10 @@ async def test_chance_comes_from_the_seed_alone(sampler: Any) -> None:
     assert len(set(thinkings)) == len(thinkings), "rollouts of a group differ"
 
 
-async def test_a_window_that_is_too_small_is_told(sampler: Any) -> None:
-    with pytest.raises(RecipeError, match=r"rollout\.budgets: a prompt of 30 tokens"):
-        await (await sampler(budgets=(4, 500))).sample(PROMPTS, seed="a")
+async def test_what_fits_fills_the_window_to_the_last_token(sampler: Any, tiny_model: Model) -> None:
+    one = await sampler(never_end=True, answer="x" * 9)
+    longest = 512 - 16 - tiny_model.reasoning.max_inserted_tokens - 5
+    assert one.fits(longest)
+    assert not one.fits(longest + 1)
+    [[rollout, *_]] = await one.sample([[60] * longest], seed="a")
+    assert len(rollout.answers[-1][0].token_ids) == 5

@@ -10,7 +10,8 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -23,20 +24,24 @@ from anytime_training.advantage import budget_prior
 from anytime_training.checkpoint import TrainingState, load_state, save_state, save_trained_checkpoint
 from anytime_training.config.brpo import BrpoRecipe
 from anytime_training.credit import credit_trees, cuts_of
-from anytime_training.errors import TrainingFailed
+from anytime_training.errors import RecipeError, TrainingFailed
 from anytime_training.learner import Learner
 from anytime_training.progress import METRICS_NAME, JsonLines, ProgressReport
 from anytime_training.record import rollout_lines, step_metrics
 from anytime_training.reward import Grades, grade_rollouts
-from anytime_training.rollout import Rollout, RolloutSampler
+from anytime_training.rollout import Rollout, RolloutSampler, prompt_of
 from anytime_training.run import CHECKPOINT_NAME
-from anytime_training.sinks import open_sinks
+from anytime_training.sinks import open_sinks, require_sinks
 from anytime_training.start import build_engine, build_learner, load_start, stored_tensors
 from anytime_training.tasks import Problem
 from anytime_training.tree import Tree
 from anytime_training.validate import validate, validation_problems
 from anytime_training.weight_sync import sync_weights
 
+NUM_EXAMPLES = 8
+"""Prompts that go into the manifest of a model that was trained on another task than before."""
+MAX_DRAWS = 100
+"""Problems that are drawn for each that is wanted before giving up on finding short ones."""
 ROLLOUTS_NAME = "rollouts.jsonl"
 EVALUATIONS_NAME = "evaluations.jsonl"
 
@@ -72,6 +77,7 @@ async def _train(
 ) -> bool:
     model = load_start(recipe)
     validation = validation_problems(recipe.task, recipe.evaluation.problems, seed=recipe.seed)
+    require_sinks(recipe)
     engine = build_engine(recipe, model)
     try:
         await engine.start()  # before the learner: it may fork, and is not to take a model along
@@ -164,7 +170,7 @@ class _Run:
 
             self._metrics = lines(METRICS_NAME)
             self._rollouts, self._evaluations = lines(ROLLOUTS_NAME), lines(EVALUATIONS_NAME)
-            self._sinks = files.enter_context(open_sinks(self._recipe, self._out))
+            self._sinks = files.enter_context(open_sinks(self._recipe, self._out, from_step=self.step))
             self._progress = files.enter_context(
                 closing(ProgressReport(steps=self._recipe.steps, first_step=self.step, line_every=10))
             )
@@ -200,8 +206,7 @@ class _Run:
     async def learn(self) -> None:
         """One step: rollouts, rewards, credit, and the optimiser."""
         recipe, clock = self._recipe, _Clock()
-        problems = self._draw_problems()
-        prompts = [self._model.prompt_ids([{"role": "user", "content": one.prompt}]) for one in problems]
+        problems, prompts, num_skipped = self._draw_problems()
         rollouts = await self._sampler.sample(prompts, seed=f"{recipe.seed}:{self.step}:rollouts")
         clock.lap("sample")
         grades = grade_rollouts(
@@ -223,10 +228,14 @@ class _Run:
         learned = self._learn_from(trees, num_rollouts=sum(map(len, rollouts)))
         clock.lap("learn")
         self._rollout_tokens += sum(rollout.num_sampled_tokens for group in rollouts for rollout in group)
-        self._write_down(problems, rollouts, grades, learned, clock.seconds)
+        self._write_down(
+            problems, rollouts, grades, {**learned, "skipped_prompts": num_skipped}, clock.seconds
+        )
         self.step += 1
         self._progress.step(
-            self.step, f"reward {grades.rewards_PGBA.mean().item():.3f}, loss {learned['loss']:.4f}"
+            self.step,
+            f"reward {grades.rewards_PGBA.mean().item():.3f}, loss {learned['loss']:.4f}",
+            steps=max(self.step, round(self.step / self._progress_made)),
         )
 
     def save(self) -> None:
@@ -252,30 +261,43 @@ class _Run:
     def _seconds(self) -> float:
         return self._seconds_before + time.monotonic() - self._started
 
-    def _draw_problems(self) -> list[Problem]:
+    def _draw_problems(self) -> tuple[list[Problem], list[list[int]], int]:
+        """The step's problems, their prompts, and how many were passed over as too long.
+
+        Raises:
+            RecipeError: hardly any prompt leaves room for the largest budget.
+        """
         rng = random.Random(f"{self._recipe.seed}:{self.step}:problems")
-        return [self._recipe.task.sample(rng) for _ in range(self._recipe.rollout.prompts)]
+        num_wanted = self._recipe.rollout.prompts
+        fitting: list[tuple[Problem, list[int]]] = []
+        for number in range(MAX_DRAWS * num_wanted):
+            problem = self._recipe.task.sample(rng)
+            prompt_ids = prompt_of(self._model, problem.prompt)
+            if self._sampler.fits(len(prompt_ids)):
+                fitting.append((problem, prompt_ids))
+            if len(fitting) == num_wanted:
+                problems, prompts = zip(*fitting, strict=True)
+                return list(problems), list(prompts), number + 1 - num_wanted
+        raise RecipeError(
+            f"rollout.budgets: hardly a prompt leaves room in the window of {self._engine.window_tokens} "
+            f"tokens for thinking of {self._budgets[-1]} and an answer of {self._answer_tokens}"
+        )
 
     def _learn_from(self, trees: list[list[Tree]], *, num_rollouts: int) -> dict[str, float]:
         """
         Raises:
             TrainingFailed: after the step's data have been saved.
         """
-        limit = self._recipe.engine.max_mismatch
         try:
-            learned = self._learner.step(
+            return self._learner.step(
                 trees, number=self.step, num_rollouts=num_rollouts, progress=self._progress_made
             )
-            if learned.get("mismatch", 0.0) > limit:
-                raise TrainingFailed(
-                    f"in step {self.step} the engine's log-probabilities differ from the trainer's by "
-                    f"{learned['mismatch']:.3g} nats on average, more than engine.max_mismatch of {limit:g}"
-                )
         except TrainingFailed as error:
             path = self._out / f"failed-step-{self.step}.pt"
-            torch.save({"step": self.step, "trees": trees}, path)
-            raise TrainingFailed(f"{error}; its data are in {path}") from error
-        return learned
+            plain = [[asdict(tree) for tree in trees_G] for trees_G in trees]
+            with suppress(OSError, RuntimeError):  # which would hide what it is about
+                torch.save({"step": self.step, "trees": plain}, path)
+            raise TrainingFailed(f"{error}; the step's data are in {path}") from error
 
     def _write_down(
         self,
@@ -310,7 +332,10 @@ class _Run:
     def _manifest(self) -> Manifest:
         """That of the checkpoint it began with, with what is new; accuracy is for evaluation to fill in."""
         recipe = self._recipe
-        prior = recipe.credit.prior
+        prior, task = recipe.credit.prior, recipe.task.model_dump(mode="json")
+        examples = self._model.manifest.examples
+        if self._model.manifest.task != task:
+            examples = [problem.prompt for problem in self._validation_problems[:NUM_EXAMPLES]]
         return self._model.manifest.model_copy(
             update={
                 "name": recipe.name,
@@ -318,8 +343,9 @@ class _Run:
                 "answer_tokens": self._answer_tokens,
                 "prior": prior if len(self._budgets) == len(recipe.rollout.budgets) else "base",
                 "accuracy_curve": [],
-                "trained": "grpo" if recipe.preset.startswith("grpo") else "brpo",
-                "task": recipe.task.model_dump(mode="json"),
+                "trained": "grpo" if recipe.credit.summary == "grpo" else "brpo",
+                "task": task,
+                "examples": examples,
                 "recipe": recipe.name,
                 "seed": recipe.seed,
                 "versions": self._versions,

@@ -6,6 +6,7 @@ whole. The checkpoint is a Hugging Face folder with an `anytime.json`; the state
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -17,8 +18,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from anytime_server.reasoning import Manifest
 from anytime_server.reasoning.manifest import MANIFEST_NAME
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
+from anytime_training.errors import TrainingFailed
 from anytime_training.run import STATE_NAME
 
 if TYPE_CHECKING:
@@ -49,10 +52,14 @@ def save_state(folder: Path, state: TrainingState) -> None:
     """Write the state into the run's folder, in place of an earlier one."""
     partial = folder / f"{STATE_NAME}.partial"
     fields = {name: getattr(state, name) for name in TrainingState.__dataclass_fields__}
-    with partial.open("wb") as file:
-        torch.save(fields, file)
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with partial.open("wb") as file:
+            torch.save(fields, file)
+            file.flush()
+            os.fsync(file.fileno())
+    except RuntimeError as error:  # what torch makes of a disk that is full
+        partial.unlink(missing_ok=True)
+        raise TrainingFailed(f"{partial} cannot be written: {str(error).splitlines()[0]}") from error
     partial.replace(folder / STATE_NAME)
 
 
@@ -61,7 +68,7 @@ def load_state(folder: Path) -> TrainingState | None:
     path = folder / STATE_NAME
     if not path.exists():
         return None
-    return TrainingState(**torch.load(path, weights_only=True))
+    return TrainingState(**torch.load(path, weights_only=True, map_location="cpu"))
 
 
 def save_checkpoint(
@@ -72,8 +79,7 @@ def save_checkpoint(
     model.config.architectures = [type(model).__name__]
     config = type(model.config).from_dict(model.config.to_dict() | {"dtype": "bfloat16"})
     with replacing_folder(folder) as partial:
-        save_file(weights, partial / WEIGHTS_NAME, metadata={"format": "pt"})
-        (partial / WEIGHTS_NAME).chmod(0o644)  # safetensors leaves it readable to its owner alone
+        _save_weights(weights, partial / WEIGHTS_NAME)
         config.save_pretrained(partial)
         model.generation_config.save_pretrained(partial)
         tokenizer.save_pretrained(partial)
@@ -94,9 +100,24 @@ def save_trained_checkpoint(
             is_weights = path.suffix in WEIGHTS_SUFFIXES or path.name.endswith(".index.json")
             if path.is_file() and not is_weights and path.name != MANIFEST_NAME:
                 shutil.copy(path, partial / path.name)
-        save_file(tensors, partial / WEIGHTS_NAME, metadata={"format": "pt"})
-        (partial / WEIGHTS_NAME).chmod(0o644)  # safetensors leaves it readable to its owner alone
+        config = json.loads((partial / "config.json").read_text(encoding="utf-8"))
+        config.pop("torch_dtype", None)  # its older name
+        config["dtype"] = str(next(iter(tensors.values())).dtype).removeprefix("torch.")
+        (partial / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        _save_weights(tensors, partial / WEIGHTS_NAME)
         manifest.save(partial)
+
+
+def _save_weights(tensors: dict[str, torch.Tensor], path: Path) -> None:
+    """
+    Raises:
+        TrainingFailed: the disk is full, or the like.
+    """
+    try:
+        save_file(tensors, path, metadata={"format": "pt"})
+    except SafetensorError as error:
+        raise TrainingFailed(f"{path} cannot be written: {error}") from error
+    path.chmod(0o644)  # safetensors leaves it readable to its owner alone
 
 
 @contextmanager

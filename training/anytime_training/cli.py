@@ -39,6 +39,11 @@ def train(argv: Sequence[str]) -> int:
             environment=os.environ,
             flags={"steps": arguments.steps, "seed": arguments.seed},
         )
+        if recipe.kind == "brpo":
+            from anytime_server.engine.environment import preload_allocator, prepare_environment
+
+            prepare_environment()  # before torch is imported
+            preload_allocator()
         with run_folder(out, recipe, resume=arguments.resume) as versions, _interruptible() as interrupted:
             done = _trainer(recipe)(
                 recipe, out, resume=arguments.resume, versions=versions, should_stop=lambda: bool(interrupted)
@@ -63,10 +68,6 @@ def _trainer(recipe: Recipe) -> Callable[..., bool]:
         from anytime_training.warmstart import train_warmstart
 
         return train_warmstart
-    from anytime_server.engine.environment import preload_allocator, prepare_environment
-
-    prepare_environment()  # before torch is imported
-    preload_allocator()
     from anytime_training.brpo import train_brpo
 
     return train_brpo
@@ -91,16 +92,22 @@ def _parser() -> argparse.ArgumentParser:
 
 @contextmanager
 def _interruptible() -> Iterator[list[int]]:
-    """Collect the first interrupt instead of dying of it; a second one is as usual."""
+    """Collect the first interrupt, or order to end, instead of dying of it; a second one is as usual."""
     received: list[int] = []
-    previous = signal.getsignal(signal.SIGINT)
+    signals = (signal.SIGINT, signal.SIGTERM)
+    previous = {number: signal.getsignal(number) for number in signals}
 
     def note(number: int, frame: FrameType | None) -> None:
         received.append(number)
-        signal.signal(signal.SIGINT, previous)
+        restore()
 
-    signal.signal(signal.SIGINT, note)
+    def restore() -> None:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+    for number in signals:
+        signal.signal(number, note)
     try:
         yield received
     finally:
-        signal.signal(signal.SIGINT, previous)
+        restore()

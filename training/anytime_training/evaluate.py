@@ -8,70 +8,62 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import random
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from anytime_server.errors import AnytimeError
+from anytime_server.errors import AnytimeError, EmptyAnswer, InvalidRequest
 from anytime_server.reasoning import PRESETS, AccuracyPoint, Manifest
 from anytime_server.reasoning.manifest import MANIFEST_NAME
 
+from anytime_training.curve import Curve, json_line, keep_curve, table
 from anytime_training.errors import RecipeError, TrainingFailed
 from anytime_training.interval import wilson_interval
+from anytime_training.tasks import CustomTask, Problem, Task, TaskSection, draw_distinct
 
 if TYPE_CHECKING:
     from anytime_server.engine import Engine
     from anytime_server.service import Service
-
-    from anytime_training.tasks.base import Problem, Task
+    from anytime_server.session import Session
 
 USAGE_ERROR = 2
+MAX_SHOWN_CHARACTERS = 80
+"""How much of a problem an error shows."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Curve:
-    """The anytime curve of a model."""
+def held_out_problems(task: Task[Any], count: int, *, seed: int) -> list[Problem]:
+    """Up to `count` problems of the test split, no two of them alike, always the same for a seed.
 
-    points: tuple[AccuracyPoint, ...]
-    """One for each budget, ascending."""
-    mean_thinking_tokens: tuple[float, ...]
-    """Thinking tokens used on average, for each budget."""
-
-    @property
-    def anytime(self) -> float:
-        """Mean accuracy over the budgets."""
-        return sum(point.accuracy for point in self.points) / len(self.points)
-
-    @property
-    def final(self) -> float:
-        """Accuracy at the largest budget."""
-        return self.points[-1].accuracy
+    Raises:
+        RecipeError: the split is empty, or the task cannot be used.
+        TrainingFailed: a task of the user's own failed.
+    """
+    return draw_distinct(task, count, random.Random(f"{seed}:evaluate"), split="test")
 
 
 async def measure(
     service: Service,
     task: Task[Any],
+    problems: Sequence[Problem],
     *,
     budgets: Sequence[int],
-    num_problems: int,
     seed: int,
     on_answer: Callable[[], None] = lambda: None,
 ) -> Curve:
-    """Ask `num_problems` held-out problems at each budget, as many at a time as the engine takes.
+    """Ask every problem at each budget, as many at a time as the engine takes.
+
+    A session that ends because the model had only blank answers counts as a wrong one.
 
     Args:
-        seed: draws the problems, and seeds the thinking on each.
+        seed: seeds the thinking on each.
         on_answer: called after every answer.
 
     Raises:
-        AnytimeError: a session failed.
+        AnytimeError: a session failed, or a problem cannot be asked.
+        TrainingFailed: a task of the user's own failed.
     """
-    rng = random.Random(f"{seed}:evaluate")
-    problems = [task.sample(rng, split="test") for _ in range(num_problems)]
     # A few more than the engine computes at once keeps it busy without a crowd of waiting tasks.
     room = asyncio.Semaphore(service.engine.load().max_num_seqs + 8)
 
@@ -79,14 +71,23 @@ async def measure(
         from anytime_server.service import Question
 
         async with room:
-            session = await service.open(
-                Question(
-                    messages=[{"role": "user", "content": problem.prompt}],
-                    budget_tokens=budget,
-                    seed=seed * 1_000_003 + number,
+            try:
+                session = await service.open(
+                    Question(
+                        messages=[{"role": "user", "content": problem.prompt}],
+                        budget_tokens=budget,
+                        seed=seed * 1_000_003 + number,
+                    )
                 )
-            )
+            except InvalidRequest as error:
+                shown = problem.content[:MAX_SHOWN_CHARACTERS]
+                raise InvalidRequest(
+                    f"the problem that begins {shown!r}: {error}", field=error.field, code=error.code
+                ) from error
             await session.ended()
+        if isinstance(session.error, EmptyAnswer):
+            on_answer()
+            return False, await _tokens_before_answer(session)
         if session.done is None:
             raise session.error or AnytimeError("a session ended without an answer")
         on_answer()
@@ -100,14 +101,27 @@ async def measure(
             *(ask(number, problem, budget) for number, problem in enumerate(problems))
         )
         num_right = sum(is_right for is_right, _ in results)
-        low, high = wilson_interval(num_right, num_problems)
+        low, high = wilson_interval(num_right, len(problems))
         points.append(
             AccuracyPoint(
-                budget=budget, accuracy=num_right / num_problems, low=low, high=high, n=num_problems
+                budget=budget, accuracy=num_right / len(problems), low=low, high=high, n=len(problems)
             )
         )
-        mean_thinking_tokens.append(sum(tokens for _, tokens in results) / num_problems)
+        mean_thinking_tokens.append(sum(tokens for _, tokens in results) / len(problems))
     return Curve(points=tuple(points), mean_thinking_tokens=tuple(mean_thinking_tokens))
+
+
+async def _tokens_before_answer(session: Session) -> int:
+    """Thinking tokens of a session that has ended, which it says when the answer starts."""
+    return max(
+        [
+            event.at_tokens
+            async for batch in session.read()
+            for event in batch
+            if event.type == "answer.started"
+        ],
+        default=0,
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -116,7 +130,7 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
         description="Measure a checkpoint's accuracy at each of its budgets on held-out problems. "
         "A checkpoint that is named gets the curve written into its anytime.json, and a plot beside "
-        "it; the bundled one is left as it is.",
+        "it, unless another task than its own was measured; the bundled one is left as it is.",
     )
     parser.add_argument(
         "checkpoint", nargs="?", type=Path, metavar="CHECKPOINT", help="folder (default: the bundled one)"
@@ -212,10 +226,17 @@ async def _evaluate(arguments: argparse.Namespace) -> None:
     if not budgets:
         raise AnytimeError(f"{folder} names no budgets; give --budgets")
     task = task_of(arguments.task, model.manifest, folder=folder)
+    problems = held_out_problems(task, arguments.problems, seed=arguments.seed)
+    if len(problems) < arguments.problems:
+        print(
+            f"anytime evaluate: {len(problems)} problems are asked, not {arguments.problems}: "
+            "the test split has no more that differ",
+            file=sys.stderr,
+        )
     service = Service(model, _engine(arguments.engine, folder), measure_speed=False)
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        bar = progress.add_task("asking", total=arguments.problems * len(budgets))
+        bar = progress.add_task("asking", total=len(problems) * len(budgets))
         try:
             await service.start()
             if budgets[-1] > (window_tokens := service.engine.window_tokens):
@@ -225,40 +246,48 @@ async def _evaluate(arguments: argparse.Namespace) -> None:
             curve = await measure(
                 service,
                 task,
+                problems,
                 budgets=budgets,
-                num_problems=arguments.problems,
                 seed=arguments.seed,
                 on_answer=lambda: progress.advance(bar),
             )
         finally:
             await service.stop()
-    print(_json(curve, model.manifest.trained) if arguments.json else _table(curve))
+    print(json_line(curve, trained=model.manifest.trained) if arguments.json else table(curve))
     if arguments.checkpoint is not None and not arguments.no_write:
-        print(keep_curve(folder, model.manifest, curve, name=model.name), file=sys.stderr)
+        print(keep_curve(folder, model.manifest, curve, task=task, name=model.name), file=sys.stderr)
     if arguments.plot is not None:
         plot_curves({model.name: curve.points}, arguments.plot)
 
 
-def task_of(recipe: Path | None, manifest: Manifest, *, folder: Path) -> Task[Any]:
+def task_of(recipe: Path | None, manifest: Manifest, *, folder: Path) -> TaskSection:
     """That of the recipe, or else the one that the checkpoint names.
 
+    A checkpoint may come from anywhere: the Python task that it names is not imported.
+
     Raises:
-        AnytimeError: there is none.
+        AnytimeError: there is none, or none that can be used.
         RecipeError: it cannot be read.
     """
     from pydantic import TypeAdapter, ValidationError
 
     from anytime_training.config import load_recipe
-    from anytime_training.tasks import TaskSection
 
     if recipe is not None:
         return load_recipe(recipe, environment={}, flags={}).task
     if manifest.task is None:
         raise AnytimeError(f"{folder} does not say what it was trained on; give --task")
+    path = folder / MANIFEST_NAME
     try:
-        return TypeAdapter(TaskSection).validate_python(manifest.task)
+        task = TypeAdapter(TaskSection).validate_python(manifest.task)
     except ValidationError as error:
-        raise AnytimeError(f"{folder / MANIFEST_NAME}: task: {error.errors()[0]['msg']}") from error
+        faults = [
+            f"{'.'.join(map(str, ('task', *fault['loc'])))}: {fault['msg']}" for fault in error.errors()
+        ]
+        raise AnytimeError(f"{path}: " + "; ".join(faults)) from error
+    if isinstance(task, CustomTask):
+        raise AnytimeError(f"{path} names a Python task; to run its code give --task RECIPE.toml")
+    return task
 
 
 def _engine(name: str, folder: Path) -> Engine:
@@ -269,70 +298,3 @@ def _engine(name: str, folder: Path) -> Engine:
     from anytime_server.engine.vllm import VllmEngine
 
     return VllmEngine(folder)
-
-
-def keep_curve(folder: Path, measured: Manifest, curve: Curve, *, name: str) -> str:
-    """Write and draw the curve beside the weights, unless the checkpoint itself thinks otherwise.
-
-    Args:
-        measured: says how it was made to think.
-        name: what the plot calls it.
-
-    Returns:
-        What was done, for people.
-    """
-    from anytime_training.plot import plot_curves
-
-    path, plot, own = folder / MANIFEST_NAME, folder / "accuracy.svg", Manifest.load(folder)
-    if own is not None and own.texts != measured.texts:
-        return f"{path} is left as it is: it names another way to think than --reasoning-preset"
-    written = write_curve(folder, measured, curve).accuracy_curve
-    plot_curves({name: written}, plot)
-    older = [str(point.budget) for point in written if point not in curve.points]
-    return f"the curve is in {path} and {plot}" + (
-        f", with what was measured earlier at {', '.join(older)}" if older else ""
-    )
-
-
-def write_curve(folder: Path, manifest: Manifest, curve: Curve) -> Manifest:
-    """Put the curve into the checkpoint's manifest, over older points at the same budgets.
-
-    The budgets it was trained for stay, if it has any.
-    """
-    points = {point.budget: point for point in [*manifest.accuracy_curve, *curve.points]}
-    budgets = manifest.budgets or [point.budget for point in curve.points if point.budget]
-    update = {"budgets": budgets, "accuracy_curve": [points[budget] for budget in sorted(points)]}
-    written = manifest.model_copy(update=update)
-    written.save(folder)
-    return written
-
-
-def _json(curve: Curve, trained: str | None) -> str:
-    points = curve.points
-    return json.dumps(
-        {
-            "budgets": [point.budget for point in points],
-            "accuracy": [point.accuracy for point in points],
-            "low": [point.low for point in points],
-            "high": [point.high for point in points],
-            "anytime": curve.anytime,
-            "final": curve.final,
-            "n": points[0].n,
-            "trained": trained,
-            "mean_thinking_tokens": list(curve.mean_thinking_tokens),
-        }
-    )
-
-
-def _table(curve: Curve) -> str:
-    rows = [
-        f"{point.budget:6}  {point.accuracy:8.3f}  [{point.low:.3f}, {point.high:.3f}]  {used:15.1f}"
-        for point, used in zip(curve.points, curve.mean_thinking_tokens, strict=True)
-    ]
-    return "\n".join(
-        [
-            "budget  accuracy  95% interval    thinking tokens",
-            *rows,
-            f"anytime (mean) {curve.anytime:.3f}, final {curve.final:.3f}, {curve.points[0].n} problems",
-        ]
-    )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -21,25 +20,35 @@ def wilson_interval(num_right: int, num_tried: int) -> tuple[float, float]:
 
 
 def paired_bootstrap(
-    differences_N: Sequence[float] | np.ndarray, *, seed: int, samples: int = 10_000
+    a_SN: np.ndarray, b_SN: np.ndarray, *, seed: int, samples: int = 10_000
 ) -> tuple[float, float, float]:
-    """Mean of paired differences, with its 95% percentile bootstrap interval (Efron 1979).
+    """Difference of the means of two methods, with its 95% percentile bootstrap interval (Efron 1979).
+
+    Each sample draws N problems, the same for both, and for each method as many of its runs as there
+    are: the interval includes chance in training as well as in the choice of problems.
 
     Args:
-        differences_N: one for each problem that both were asked.
+        a_SN: what each of the S runs of one method got on each of N problems.
+        b_SN: the same of the other method, on the same problems; S may differ.
         seed: of the samples that are drawn.
         samples: how many.
 
     Returns:
-        The mean, and the lower and upper end of its interval.
+        The mean of a less that of b, and the lower and upper end of its interval.
     """
     import numpy as np
 
-    differences_N = np.asarray(differences_N, dtype=float)
-    # How often each problem is drawn says all about a sample, and takes no N x samples of memory.
     rng = np.random.default_rng(seed)
-    num_problems = len(differences_N)
+    num_problems = a_SN.shape[1]
+    # How often each problem is drawn says all about a sample, and takes no N x samples of memory.
     shares = np.full(num_problems, 1 / num_problems)
-    means = [float(rng.multinomial(num_problems, shares) @ differences_N) for _ in range(samples)]
-    low, high = np.quantile(means, [0.025, 0.975]) / num_problems
-    return float(differences_N.mean()), float(low), float(high)
+    differences = np.empty(samples)
+    for number in range(samples):
+        counts_N = rng.multinomial(num_problems, shares)
+        means = [
+            rng.choice(runs_SN @ counts_N / num_problems, size=len(runs_SN)).mean()
+            for runs_SN in (a_SN, b_SN)
+        ]
+        differences[number] = means[0] - means[1]
+    low, high = np.quantile(differences, [0.025, 0.975])
+    return float(a_SN.mean() - b_SN.mean()), float(low), float(high)

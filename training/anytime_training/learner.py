@@ -29,6 +29,7 @@ class Learner:
         loss: LossConfig,
         pad_id: int,
         max_rollout_tokens: int,
+        max_mismatch: float = float("inf"),
         reference: PreTrainedModel | None = None,
     ) -> None:
         """
@@ -37,6 +38,8 @@ class Learner:
             pad_id: any id of the vocabulary.
             max_rollout_tokens: the most sampled tokens of thinking and one answer: what the sum over
                 tokens is divided by, for each rollout.
+            max_mismatch: mean difference, in nats, between the sampler's log-probabilities and the
+                model's above which nothing is learned.
             reference: the model to stay near to, where `loss.kl_coefficient` is above 0.
         """
         self.model = model
@@ -50,6 +53,7 @@ class Learner:
         self._loss = loss
         self._pad_id = pad_id
         self._max_rollout_tokens = max_rollout_tokens
+        self._max_mismatch = max_mismatch
         self._reference = reference
         self._device = next(model.parameters()).device
 
@@ -73,37 +77,40 @@ class Learner:
             Means over the learned tokens, and norms, for the record.
 
         Raises:
-            TrainingFailed: the loss or its gradient is not finite; the weights are as they were.
+            TrainingFailed: the loss or its gradient is not finite, or the sampler is another model; the
+                weights are as they were before the mini-batch that this was found in.
         """
         learning_rate = learning_rate_at(number, progress, self._config)
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate
         minibatches = self._minibatches(trees_P)
         is_one = len(minibatches) == 1
-        old = None if is_one else [self._logprobs_of(self.model, batches) for batches in minibatches]
+        rollouts_per_prompt = num_rollouts / len(trees_P)
+        old = None if is_one else [self._logprobs_of(self.model, batches) for _, batches in minibatches]
         kept = (
             None
             if self._reference is None
-            else [self._logprobs_of(self._reference, batches) for batches in minibatches]
+            else [self._logprobs_of(self._reference, batches) for _, batches in minibatches]
         )
         statistics: list[dict[str, torch.Tensor]] = []
         grad_norms: list[float] = []
         total_loss = 0.0
-        for index, batches in enumerate(minibatches):
+        for index, (num_prompts, batches) in enumerate(minibatches):
             self.optimiser.zero_grad()
+            counted: list[dict[str, torch.Tensor]] = []
             for place, rows in enumerate(batches):
                 logprobs_N = self._logprobs(self.model, rows)
-                loss, counted = policy_loss(
+                loss, counts = policy_loss(
                     logprobs_N,
                     logprobs_N.detach() if old is None else old[index][place],
                     rows.learned_tokens(),
                     config=self._loss,
-                    normaliser=num_rollouts / len(minibatches) * self._max_rollout_tokens,
+                    normaliser=rollouts_per_prompt * num_prompts * self._max_rollout_tokens,
                     reference_logprobs_N=None if kept is None else kept[index][place],
                 )
                 loss.backward()
-                total_loss += loss.item() / len(minibatches)
-                statistics.append(counted)
+                total_loss += loss.item() / self._config.minibatches
+                counted.append(counts)
             grad_norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self._loss.max_grad_norm)
             grad_norms.append(grad_norm.item())
             if not (grad_norm.isfinite() and torch.tensor(total_loss).isfinite()):
@@ -111,21 +118,26 @@ class Learner:
                     f"in step {number} the loss is {total_loss:.3g} and the norm of its gradient "
                     f"{grad_norm.item():.3g}"
                 )
+            self._require_match(counted, step=number)
             self.optimiser.step()
+            statistics += counted
         return {
             "loss": total_loss,
             "grad_norm": sum(grad_norms) / max(1, len(grad_norms)),
             "learning_rate": learning_rate,
             **_means(merge_statistics(statistics)),
-            "packed_tokens": sum(int(rows.num_tokens_R.sum()) for part in minibatches for rows in part),
+            "packed_tokens": sum(
+                int(rows.num_tokens_R.sum()) for _, batches in minibatches for rows in batches
+            ),
         }
 
-    def _minibatches(self, trees_P: Sequence[Sequence[Tree]]) -> list[list[PackedRows]]:
-        """Micro-batches of each mini-batch; mini-batches that hold no tree are left out."""
+    def _minibatches(self, trees_P: Sequence[Sequence[Tree]]) -> list[tuple[int, list[PackedRows]]]:
+        """Prompts and micro-batches of each mini-batch; those without a tree are left out."""
         is_flex = self._config.attention == "flex"
-        minibatches: list[list[PackedRows]] = []
+        minibatches: list[tuple[int, list[PackedRows]]] = []
         for first in range(self._config.minibatches):
-            trees = [tree for trees_G in trees_P[first :: self._config.minibatches] for tree in trees_G]
+            own = trees_P[first :: self._config.minibatches]
+            trees = [tree for trees_G in own for tree in trees_G]
             if not trees:
                 continue
             rows = pack(
@@ -134,10 +146,17 @@ class Learner:
                 pad_id=self._pad_id,
                 multiple_of=FLEX_BLOCK_TOKENS if is_flex else 1,
             )
-            minibatches.append(
-                [batch.to(self._device) for batch in rows.micro_batches(self._config.micro_batch_tokens)]
-            )
+            batches = rows.micro_batches(self._config.micro_batch_tokens)
+            minibatches.append((len(own), [batch.to(self._device) for batch in batches]))
         return minibatches
+
+    def _require_match(self, counted: list[dict[str, torch.Tensor]], *, step: int) -> None:
+        mismatch = _means(merge_statistics(counted))["mismatch"]
+        if not mismatch <= self._max_mismatch:
+            raise TrainingFailed(
+                f"in step {step} the engine's log-probabilities differ from the trainer's by "
+                f"{mismatch:.3g} nats on average, more than engine.max_mismatch of {self._max_mismatch:g}"
+            )
 
     def _logprobs(self, model: PreTrainedModel, rows: PackedRows) -> torch.Tensor:
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._config.bf16):

@@ -19,11 +19,11 @@ class JsonLines:
         """Open the file; lines of steps from `from_step` on, left by a run that died, are dropped."""
         kept: list[str] = []
         if path.exists() and from_step:
-            kept = [line for line in path.read_text().splitlines(keepends=True) if _step(line) < from_step]
+            kept = [line for line in _lines(path) if _step(line) < from_step]
         partial = path.with_suffix(".jsonl.partial")
-        partial.write_text("".join(kept))
+        partial.write_text("".join(kept), encoding="utf-8")
         partial.replace(path)
-        self._file = path.open("a", buffering=1)
+        self._file = path.open("a", buffering=1, encoding="utf-8")
 
     def write(self, values: dict[str, Any]) -> None:
         """Add a line; `values` has the key `step`."""
@@ -31,6 +31,12 @@ class JsonLines:
 
     def close(self) -> None:
         self._file.close()
+
+
+def _lines(path: Path) -> list[str]:
+    """Lines with their ends; a text in them may hold other characters that end lines elsewhere."""
+    with path.open(encoding="utf-8", newline="\n") as file:
+        return list(file)
 
 
 def _step(line: str) -> float:
@@ -60,10 +66,15 @@ class ProgressReport:
             self._task = self._bar.add_task("", total=steps, completed=first_step)
             self._bar.start()
 
-    def step(self, number: int, text: str) -> None:
-        """Tell of step `number`, counted from 1."""
+    def step(self, number: int, text: str, *, steps: int | None = None) -> None:
+        """Tell of step `number`, counted from 1.
+
+        Args:
+            steps: how many there will be, by what is known now.
+        """
+        self._steps = steps or self._steps
         if self._bar is not None:
-            self._bar.update(self._task, completed=number, description=text)
+            self._bar.update(self._task, completed=number, total=self._steps, description=text)
         elif number % self._line_every == 0 or number in (1, self._steps):
             self.say(f"step {number}/{self._steps}  {text}")
 

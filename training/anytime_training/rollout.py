@@ -13,9 +13,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from anytime_server.engine import Engine, Generation, GenerationRequest, Sampling
+from anytime_server.model import Model
 from anytime_server.reasoning import Cause, Cut, ReasoningFormat, cut_thinking
-
-from anytime_training.errors import RecipeError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,18 +55,21 @@ class RolloutSampler:
     thinking_top_p: float = 1.0
     answer_temperature: float = 1.0
 
+    def fits(self, prompt_tokens: int) -> bool:
+        """Whether a prompt leaves room in the window for the largest budget and an answer after it."""
+        return self._needed(prompt_tokens) <= self.engine.window_tokens
+
     async def sample(self, prompts: Sequence[Sequence[int]], *, seed: str) -> list[list[Rollout]]:
         """G rollouts for each of P prompts.
 
         Args:
-            prompts: ids, with thinking open at their end.
+            prompts: ids, with thinking open at their end; each of them fits.
             seed: all chance comes from it.
 
         Raises:
-            RecipeError: a prompt leaves too little of the window.
             AnytimeError: the engine failed.
         """
-        self._require_room(prompts)
+        assert all(self.fits(len(prompt_ids)) for prompt_ids in prompts)
         seeds = _seeds(seed)
         requests = [
             self._thinking_request(prompt_ids, f"{number}-{index}", next(seeds))
@@ -134,15 +136,13 @@ class RolloutSampler:
             ),
         )
 
-    def _require_room(self, prompts: Sequence[Sequence[int]]) -> None:
-        window_tokens = self.engine.window_tokens
-        longest = max(map(len, prompts))
-        needed = longest + self.budgets[-1] + self.reasoning.max_inserted_tokens + self.answer_tokens
-        if needed > window_tokens:
-            raise RecipeError(
-                f"rollout.budgets: a prompt of {longest} tokens, thinking of {self.budgets[-1]} and an "
-                f"answer of {self.answer_tokens} need {needed} tokens; the model's window has {window_tokens}"
-            )
+    def _needed(self, prompt_tokens: int) -> int:
+        return prompt_tokens + self.budgets[-1] + self.reasoning.max_inserted_tokens + self.answer_tokens
+
+
+def prompt_of(model: Model, question: str) -> list[int]:
+    """Ids of a conversation that asks this, with thinking open at its end."""
+    return model.prompt_ids([{"role": "user", "content": question}])
 
 
 def _seeds(seed: str) -> Iterator[int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import platform
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
@@ -63,20 +64,40 @@ def _begin(out: Path, recipe: BaseModel) -> dict[str, str]:
     if (out / STATE_NAME).exists() or (out / CHECKPOINT_NAME).exists():
         raise RecipeError(f"{out} already holds a run: give --resume to go on with it, or another --out")
     versions = _versions()
-    (out / VERSIONS_NAME).write_text(json.dumps(versions, indent=2) + "\n", encoding="utf-8")
-    resolved = recipe.model_dump(mode="json")
-    (out / RECIPE_NAME).write_text(json.dumps(resolved, indent=2) + "\n", encoding="utf-8")
+    _write(out / VERSIONS_NAME, versions)
+    _write(out / RECIPE_NAME, recipe.model_dump(mode="json"))
     return versions
 
 
 def _resume(out: Path, recipe: BaseModel) -> dict[str, str]:
     resolved, recorded = recipe.model_dump(mode="json"), _read(out / RECIPE_NAME)
-    for key in resolved.keys() | recorded.keys():
-        if resolved.get(key) != recorded.get(key):
-            raise RecipeError(
-                f"{key}: the run in {out} was started with {recorded.get(key)!r}, not {resolved.get(key)!r}"
-            )
-    return _read(out / VERSIONS_NAME)
+    may_change: frozenset[str] = getattr(recipe, "may_change", frozenset())
+    for key, was, is_now in _differences(recorded, resolved):
+        if key not in may_change:
+            raise RecipeError(f"{key}: the run in {out} was started with {was!r}, not {is_now!r}")
+    _write(out / RECIPE_NAME, resolved)
+    began_with, now = _read(out / VERSIONS_NAME), _versions()
+    for name, was, is_now in _differences(began_with, now):
+        print(f"anytime train: {name} is {is_now} now; the run began with {was}", file=sys.stderr)
+    return began_with
+
+
+def _differences(
+    recorded: dict[str, Any], resolved: dict[str, Any], prefix: str = ""
+) -> Iterator[tuple[str, Any, Any]]:
+    """Key, old and new value of what differs, keys of tables after the table's."""
+    for key in sorted(recorded.keys() | resolved.keys()):
+        was, is_now = recorded.get(key), resolved.get(key)
+        if isinstance(was, dict) and isinstance(is_now, dict):
+            yield from _differences(was, is_now, f"{prefix}{key}.")
+        elif was != is_now:
+            yield f"{prefix}{key}", was, is_now
+
+
+def _write(path: Path, values: dict[str, Any]) -> None:
+    partial = path.with_suffix(".json.partial")
+    partial.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    partial.replace(path)
 
 
 def _read(path: Path) -> dict[str, Any]:

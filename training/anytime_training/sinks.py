@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
@@ -30,9 +31,22 @@ class Sinks:
             write(step, scalars)
 
 
+def require_sinks(recipe: BrpoRecipe) -> None:
+    """Look, before anything is computed, whether what `report_to` names is installed.
+
+    Raises:
+        RecipeError: one of them is not.
+    """
+    for name in recipe.report_to:
+        _import("torch.utils.tensorboard" if name == "tensorboard" else name, package=name)
+
+
 @contextmanager
-def open_sinks(recipe: BrpoRecipe, out: Path) -> Iterator[Sinks]:
+def open_sinks(recipe: BrpoRecipe, out: Path, *, from_step: int = 0) -> Iterator[Sinks]:
     """Open what `report_to` names; all are closed at the end.
+
+    Args:
+        from_step: the step that comes next; what a run that died reported from it on does not count.
 
     Raises:
         RecipeError: one of them is not installed.
@@ -40,15 +54,17 @@ def open_sinks(recipe: BrpoRecipe, out: Path) -> Iterator[Sinks]:
     opened: list[tuple[Write, Callable[[], object]]] = []
     try:
         for name in recipe.report_to:
-            opened.append(_OPENERS[name](recipe, out))
+            opened.append(_OPENERS[name](recipe, out, from_step))
         yield Sinks([write for write, _ in opened])
     finally:
         for _, close in opened:
             close()
 
 
-def _tensorboard(recipe: BrpoRecipe, out: Path) -> tuple[Write, Callable[[], object]]:
-    writer = _import("torch.utils.tensorboard", package="tensorboard").SummaryWriter(str(out / "tensorboard"))
+def _tensorboard(recipe: BrpoRecipe, out: Path, from_step: int) -> tuple[Write, Callable[[], object]]:
+    writer = _import("torch.utils.tensorboard", package="tensorboard").SummaryWriter(
+        str(out / "tensorboard"), purge_step=from_step or None
+    )
 
     def write(step: int, scalars: Scalars) -> None:
         for name, value in scalars.items():
@@ -58,21 +74,31 @@ def _tensorboard(recipe: BrpoRecipe, out: Path) -> tuple[Write, Callable[[], obj
     return write, writer.close
 
 
-def _wandb(recipe: BrpoRecipe, out: Path) -> tuple[Write, Callable[[], object]]:
+def _wandb(recipe: BrpoRecipe, out: Path, from_step: int) -> tuple[Write, Callable[[], object]]:
     # `id` and `resume` let a run that is resumed go on in the same place.
     run = _import("wandb", package="wandb").init(
-        project="anytime", name=recipe.name, id=out.name, dir=str(out), config=_config(recipe), resume="allow"
+        project="anytime",
+        name=recipe.name,
+        id=_run_id(out),
+        dir=str(out),
+        config=_config(recipe),
+        resume="allow",
     )
     return lambda step, scalars: run.log(scalars, step=step), run.finish
 
 
-def _trackio(recipe: BrpoRecipe, out: Path) -> tuple[Write, Callable[[], object]]:
+def _trackio(recipe: BrpoRecipe, out: Path, from_step: int) -> tuple[Write, Callable[[], object]]:
     trackio = _import("trackio", package="trackio")
-    run = trackio.init(project="anytime", name=out.name, config=_config(recipe), resume="allow")
+    run = trackio.init(project="anytime", name=_run_id(out), config=_config(recipe), resume="allow")
     return lambda step, scalars: run.log(scalars, step=step), trackio.finish
 
 
 _OPENERS = {"tensorboard": _tensorboard, "wandb": _wandb, "trackio": _trackio}
+
+
+def _run_id(out: Path) -> str:
+    """Names the run's folder among all folders."""
+    return f"{out.name}-{hashlib.sha256(str(out.absolute()).encode()).hexdigest()[:8]}"
 
 
 def _config(recipe: BrpoRecipe) -> dict[str, Any]:

@@ -27,16 +27,21 @@ def load_start(recipe: BrpoRecipe) -> Model:
     Raises:
         RecipeError: there is none, or it cannot be served.
     """
-    folder = BUNDLED_MODELS / recipe.model
+    bundled = {path.name: path for path in BUNDLED_MODELS.iterdir()}
+    folder = bundled.get(recipe.model, Path(recipe.model))
     if not folder.is_dir():
-        folder = Path(recipe.model)
-    if not folder.is_dir():
-        bundled = ", ".join(sorted(path.name for path in BUNDLED_MODELS.iterdir()))
-        raise RecipeError(f"model: there is no folder {recipe.model}, nor is it bundled ({bundled})")
+        names = ", ".join(sorted(bundled))
+        raise RecipeError(f"model: there is no folder {recipe.model}, nor is it bundled ({names})")
     try:
-        return Model.load(folder, preset=recipe.reasoning_preset)
+        model = Model.load(folder, preset=recipe.reasoning_preset)
     except AnytimeError as error:
         raise RecipeError(f"model: {error}") from error
+    if not model.reasoning.answer_lead_in_ids:
+        raise RecipeError(
+            f"model: {folder} has no answer_lead_in; training needs one, of a token at least, for an answer "
+            "to branch off where the thinking ended"
+        )
+    return model
 
 
 def build_engine(recipe: BrpoRecipe, model: Model) -> Engine:
@@ -48,16 +53,24 @@ def build_engine(recipe: BrpoRecipe, model: Model) -> Engine:
         return VllmEngine(
             model.folder,
             options=VllmOptions(
+                window_tokens=config.window_tokens,
                 max_num_seqs=config.max_num_seqs,
                 dtype=config.dtype,
-                kv_cache_mib=config.kv_cache_mib,
+                tensor_parallel_size=config.tensor_parallel_size,
                 gpu_memory_utilization=config.gpu_memory_utilization,
+                kv_cache_mib=config.kv_cache_mib or 512,
             ),
         )
     from anytime_server.engine.transformers import TransformersEngine, TransformersOptions
 
     return TransformersEngine(
-        model.folder, options=TransformersOptions(max_num_seqs=config.max_num_seqs, dtype=config.dtype)
+        model.folder,
+        options=TransformersOptions(
+            window_tokens=config.window_tokens,
+            max_num_seqs=config.max_num_seqs,
+            dtype=config.dtype,
+            kv_cache_mib=config.kv_cache_mib,
+        ),
     )
 
 
@@ -81,6 +94,11 @@ def build_learner(recipe: BrpoRecipe, model: Model, *, max_rollout_tokens: int) 
     if config.gradient_checkpointing:
         network.gradient_checkpointing_enable()
     network.train()
+    for module in network.modules():  # what samples has no dropout, and a resumed run would draw other ones
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+        elif hasattr(module, "attention_dropout"):
+            setattr(module, "attention_dropout", 0.0)  # noqa: B010 (a plain attribute, not a submodule)
     reference = None
     if recipe.loss.kl_coefficient > 0:
         reference = copy.deepcopy(network).requires_grad_(False).eval()
@@ -90,6 +108,7 @@ def build_learner(recipe: BrpoRecipe, model: Model, *, max_rollout_tokens: int) 
         loss=recipe.loss,
         pad_id=min(model.reasoning.eos_ids),
         max_rollout_tokens=max_rollout_tokens,
+        max_mismatch=recipe.engine.max_mismatch,
         reference=reference,
     )
 

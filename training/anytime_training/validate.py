@@ -1,7 +1,8 @@
 """Accuracy over budget while training, on problems that are kept from it.
 
 One thinking for each problem, cut at every budget: a shorter budget's thinking is the start of
-a longer one's, as it is when serving.
+a longer one's, as it is when serving. Two things differ from serving: a blank answer is not asked
+for again, and a right answer counts as wrong where thinking or answer are not well-formed.
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ from anytime_server.engine import Engine
 from anytime_server.model import Model
 from anytime_server.service import ANSWER_TEMPERATURE, THINKING_TEMPERATURE, THINKING_TOP_P
 
+from anytime_training.errors import RecipeError
 from anytime_training.interval import wilson_interval
 from anytime_training.reward import Grades, grade_rollouts
-from anytime_training.rollout import Rollout, RolloutSampler
-from anytime_training.tasks import Problem, Split, Task
+from anytime_training.rollout import Rollout, RolloutSampler, prompt_of
+from anytime_training.tasks import Problem, Split, Task, draw_distinct
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,9 +62,13 @@ class Validation:
 def validation_problems(
     task: Task[Problem], count: int, *, seed: int, split: Split = "validation"
 ) -> list[Problem]:
-    """`count` problems, always the same for a seed."""
-    rng = random.Random(f"{seed}:{split}")
-    return [task.sample(rng, split) for _ in range(count)]
+    """Up to `count` problems, no two of them alike, always the same for a seed.
+
+    Raises:
+        RecipeError: the split is empty, or the task cannot be used.
+        TrainingFailed: a task of the user's own failed.
+    """
+    return draw_distinct(task, count, random.Random(f"{seed}:{split}"), split)
 
 
 async def validate(
@@ -78,8 +84,10 @@ async def validate(
 ) -> Validation:
     """Ask each problem, sampling as a request that says nothing of sampling is served.
 
+    Those whose prompts leave too little of the window are left out.
+
     Raises:
-        RecipeError: a prompt leaves too little of the window.
+        RecipeError: that is all of them.
         AnytimeError: the engine failed.
     """
     sampler = RolloutSampler(
@@ -91,7 +99,14 @@ async def validate(
         thinking_top_p=THINKING_TOP_P,
         answer_temperature=ANSWER_TEMPERATURE,
     )
-    prompts = [model.prompt_ids([{"role": "user", "content": problem.prompt}]) for problem in problems]
+    asked = [(problem, prompt_of(model, problem.prompt)) for problem in problems]
+    fitting = [(problem, prompt_ids) for problem, prompt_ids in asked if sampler.fits(len(prompt_ids))]
+    if not fitting:
+        raise RecipeError(
+            f"evaluation.budgets: no prompt leaves room in the window of {engine.window_tokens} tokens for "
+            f"thinking of {budgets[-1]} and an answer of {answer_tokens}"
+        )
+    problems, prompts = zip(*fitting, strict=True)
     rollouts = await sampler.sample(prompts, seed=f"{seed}:validation")
     grades = grade_rollouts(
         rollouts,

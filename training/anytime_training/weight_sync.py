@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import tempfile
+import os
 from pathlib import Path
 
 import safetensors.torch
 import torch
 from anytime_server.engine import Engine
 from transformers import PreTrainedModel
-
-SHARED_MEMORY = Path("/dev/shm") if Path("/dev/shm").is_dir() else None
-"""Where a file costs no disk; None for the usual place of temporary files."""
 
 
 def own_tensors(model: PreTrainedModel) -> dict[str, torch.Tensor]:
@@ -32,9 +29,11 @@ async def sync_weights(model: PreTrainedModel, engine: Engine, *, timeout_s: flo
     """
     tensors = {name: tensor.detach().contiguous().cpu() for name, tensor in own_tensors(model).items()}
     content = safetensors.torch.save(tensors)
-    with tempfile.NamedTemporaryFile(suffix=".safetensors", dir=SHARED_MEMORY) as file:
+    sha256 = hashlib.sha256(content).hexdigest()
+    # A file without a name: it cannot be left behind, and /dev/shm, often small in containers, is not asked.
+    with os.fdopen(os.memfd_create("anytime-weights"), "wb") as file:
         file.write(content)
         file.flush()
-        await engine.update_weights(
-            Path(file.name), sha256=hashlib.sha256(content).hexdigest(), timeout_s=timeout_s
-        )
+        del content, tensors
+        path = Path(f"/proc/{os.getpid()}/fd/{file.fileno()}")
+        await engine.update_weights(path, sha256=sha256, timeout_s=timeout_s)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import hashlib
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,7 +19,12 @@ from transformers.utils import logging as transformers_logging
 from anytime_server.engine.attention import SHARED_KEYS
 from anytime_server.engine.decoder import Decoder
 from anytime_server.engine.slots import Slots
-from anytime_server.engine.weights import checkpoint_shapes, require_same_shapes
+from anytime_server.engine.weights import (
+    checkpoint_shapes,
+    is_computed,
+    require_checksum,
+    require_same_shapes,
+)
 from anytime_server.errors import UnusableModel, WeightSyncFailed
 
 TOLERANCE = {torch.float32: 1e-3, torch.float16: 0.02, torch.bfloat16: 0.1}
@@ -70,14 +74,12 @@ class LoadedModel:
         Raises:
             WeightSyncFailed: the file is not what it should be; nothing was changed.
         """
-        try:
-            content = path.read_bytes()
-        except OSError as error:
-            raise WeightSyncFailed(f"{path} cannot be read: {error.strerror}") from error
-        if (found := hashlib.sha256(content).hexdigest()) != sha256:
-            raise WeightSyncFailed(f"the file's checksum is {found[:12]}…, not {sha256[:12]}…")
-        new = safetensors.torch.load(content)
-        old: dict[str, torch.Tensor] = dict(self.model.state_dict())
+        require_checksum(path, sha256)
+        loaded = safetensors.torch.load_file(path)  # mapped, so that the file is not in memory twice
+        new, old = (
+            {name: tensor for name, tensor in side.items() if not is_computed(name)}
+            for side in (loaded, self.model.state_dict())
+        )
         for tied, source in self.model.all_tied_weights_keys.items():
             if tied in new and source in new and not torch.equal(new[tied], new[source]):
                 raise WeightSyncFailed(f"{tied} differs from {source}, which the model ties it to")
@@ -155,6 +157,7 @@ def load_model(
                 f"the memory for keys and values takes {slots.max_tokens} tokens, not {window}"
             )
         window = slots.max_tokens
+    assert slots.fits(1, window)
     decoder = Decoder(model, slots, place)
     if not decoder.check(plain.logits[0], ids) <= TOLERANCE[kind]:
         raise UnusableModel("the model computes otherwise when requests of different lengths share a step")

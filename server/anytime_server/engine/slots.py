@@ -19,6 +19,8 @@ from transformers.cache_utils import Cache, CacheLayerMixin
 
 SMALLEST_LAYOUT = 8
 """Slots that are made at the least, so that a quiet engine has a prefix cache too."""
+LENGTH_STEP = 16
+"""What the length of a slot is a multiple of, at the least."""
 FEW_TOKENS = 32
 """A finished sequence that has no more than these beyond what it took over is the first to go."""
 
@@ -100,7 +102,10 @@ class Slots:
         self._dtype, self._device = dtype, device
         self._max_slots, self._max_running = max_slots, max_running
         numbers = sum(heads * size for pair in shapes for heads, size in pair)
-        self.max_tokens = max(16, max_bytes // (numbers * dtype.itemsize))
+        # At the least two slots, which the decoder's check takes. A multiple of the step, so that one
+        # sequence of all these tokens fits, rounded up as it is.
+        num_tokens = max(2 * LENGTH_STEP, max_bytes // (numbers * dtype.itemsize))
+        self.max_tokens = num_tokens // LENGTH_STEP * LENGTH_STEP
         """Tokens that there is memory for, in all slots together."""
         self.forget()
 
@@ -126,7 +131,8 @@ class Slots:
 
     def fits(self, num_slots: int, num_tokens: int) -> bool:
         """Whether so many sequences of up to so many tokens can run at the same time."""
-        return num_slots <= self._max_running and num_slots * _rounded(num_tokens, 16) <= self.max_tokens
+        length = _rounded(num_tokens, LENGTH_STEP)
+        return num_slots <= self._max_running and num_slots * length <= self.max_tokens
 
     def reserve(self, num_slots: int, num_tokens: int) -> None:
         """Make room for so many running sequences of up to so many tokens.
@@ -138,7 +144,7 @@ class Slots:
         if length < num_tokens or num_slots * length > self.max_tokens:
             length = _rounded(num_tokens, 64 if num_tokens <= 512 else 512)
             if num_slots * length > self.max_tokens:
-                length = _rounded(num_tokens, 16)
+                length = _rounded(num_tokens, LENGTH_STEP)
         wanted = max(len(self.ids_ST), SMALLEST_LAYOUT, 1 << (2 * num_slots - 1).bit_length())
         most = max(num_slots, min(self._max_slots, self.max_tokens // length))
         if (min(wanted, most), length) != self.ids_ST.shape:

@@ -220,6 +220,7 @@ class TransformersEngine(Engine):
             if not continuation.ended:
                 longest = max(longest, continuation.total_tokens)
                 if not decoder.slots.fits(len(running) + len(admitted) + 1, longest):
+                    assert running or admitted, "what is within the window fits alone"  # or we'd spin
                     break  # nobody overtakes: a long request would never get in
                 admitted.append(continuation)
             heapq.heappop(self._waiting)

@@ -6,7 +6,6 @@ was killed and could tell nobody.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import select
 import signal
@@ -16,6 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from anytime_server.engine.environment import SERVER_PID
+from anytime_server.engine.weights import require_checksum
+from anytime_server.errors import WeightSyncFailed
 
 if TYPE_CHECKING:
     import torch
@@ -38,26 +39,35 @@ class WorkerExtension:
         """
         import safetensors.torch
 
-        content = Path(path).read_bytes()
-        if (found := hashlib.sha256(content).hexdigest()) != sha256:
-            return f"the file's checksum is {found[:12]}…, not {sha256[:12]}…"
-        self.reload_weights(weights_iterator=iter(safetensors.torch.load(content).items()))
-        self._renew_tied_head()
+        try:
+            require_checksum(Path(path), sha256)
+        except WeightSyncFailed as error:
+            return str(error)
+        new = safetensors.torch.load_file(path)  # mapped, so that the file is not in memory twice
+        model: Any = self.model_runner.get_model()
+        head: Any = getattr(model, "lm_head", None)
+        embedding: Any = getattr(getattr(model, "model", None), "embed_tokens", None)
+        config = self.model_runner.vllm_config.model_config
+        # Where a checkpoint stores a head, vLLM's configuration says that it is not tied, even if
+        # vLLM then finds that it equals the embedding and ties it.
+        is_tied = getattr(config.hf_text_config, "tie_word_embeddings", False) or (
+            hasattr(head, "weight") and hasattr(embedding, "weight") and head.weight is embedding.weight
+        )
+        if config.word_embeddings_untied_by_checkpoint and not is_tied and "lm_head.weight" not in new:
+            return "the new weights lack lm_head.weight, in which the checkpoint differs from its embedding"
+        self.reload_weights(weights_iterator=iter(new.items()))
+        if is_tied and hasattr(head, "cpu_linear"):
+            self._renew_tied_head(head, embedding)
         return None
 
-    def _renew_tied_head(self) -> None:
+    def _renew_tied_head(self, head: Any, embedding: Any) -> None:
         """Let an output head that shares the embedding's weights know the new ones.
 
         On a CPU vLLM keeps a rearranged copy of the head, which reloading leaves as it was.
         """
-        model: Any = self.model_runner.get_model()
-        config = self.model_runner.vllm_config.model_config.hf_text_config
-        head: Any = getattr(model, "lm_head", None)
-        if not getattr(config, "tie_word_embeddings", False) or not hasattr(head, "cpu_linear"):
-            return
         from vllm.model_executor.layers.utils import dispatch_cpu_unquantized_gemm
 
-        head.weight = model.model.embed_tokens.weight
+        head.weight = embedding.weight
         dispatch_cpu_unquantized_gemm(head, remove_weight=False)
 
 

@@ -1,8 +1,11 @@
-"""Files of weights: whether they are whole, and whether they fit. Looks at their headers alone."""
+"""Files of weights: whether they are whole, and whether they fit. Loads no tensor."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
+from typing import Any
 
 from anytime_server.errors import WeightSyncFailed
 
@@ -36,18 +39,54 @@ def checkpoint_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
+def require_checksum(path: Path, sha256: str) -> None:
+    """Read a file, without holding it in memory, and compare its checksum.
+
+    Raises:
+        WeightSyncFailed: it is another one, or the file cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise WeightSyncFailed(f"{path} cannot be read: {error.strerror}") from error
+    if found != sha256:
+        raise WeightSyncFailed(f"the file's checksum is {found[:12]}…, not {sha256[:12]}…")
+
+
+def is_computed(name: str) -> bool:
+    """Whether a tensor of this name is no weight: frequencies of positions, which some checkpoints store."""
+    return name.endswith(".inv_freq")
+
+
 def require_same_tensors(weights: Path, folder: Path) -> None:
     """Hold a file of new weights against the checkpoint whose weights they are to replace.
+
+    Either may have, or lack, an output head that is tied to the embedding, and what `is_computed()`.
 
     Raises:
         WeightSyncFailed: a tensor is missing, too many, or of another shape.
     """
     try:
         new, old = tensor_shapes(weights), checkpoint_shapes(folder)
+        is_tied = bool(old) and _has_tied_head(json.loads((folder / "config.json").read_text()))
     except (OSError, ValueError) as error:
         raise WeightSyncFailed(f"{weights} cannot be read: {error}") from error
     if old:
-        require_same_shapes(new, old)
+        require_same_shapes(*(_own(shapes, is_tied=is_tied) for shapes in (new, old)))
+
+
+def _has_tied_head(config: dict[str, Any]) -> bool:
+    return any(part.get("tie_word_embeddings") is True for part in (config, config.get("text_config") or {}))
+
+
+def _own(shapes: dict[str, tuple[int, ...]], *, is_tied: bool) -> dict[str, tuple[int, ...]]:
+    """Without what is computed, or tied to another."""
+    return {
+        name: shape
+        for name, shape in shapes.items()
+        if not is_computed(name) and not (is_tied and f".{name}".endswith(".lm_head.weight"))
+    }
 
 
 def require_same_shapes(new: dict[str, tuple[int, ...]], old: dict[str, tuple[int, ...]]) -> None:

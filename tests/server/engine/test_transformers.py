@@ -226,23 +226,32 @@ async def test_the_same_after_an_update_to_the_last_bit(
     assert runs[0] == runs[1] == runs[2]
 
 
-@pytest.mark.parametrize("is_tied", [False, True])
+@pytest.mark.parametrize("head", ["own", "tied", "tied, stored"])
 async def test_updated_weights_are_used(
-    started: Starter, tiny_checkpoint: Path, tmp_path: Path, is_tied: bool
+    started: Starter, tiny_checkpoint: Path, tmp_path: Path, head: str
 ) -> None:
     """By everything, with nothing left of the old ones."""
+    frequencies = "model.layers.0.self_attn.rotary_emb.inv_freq"  # old checkpoints have them, too
     before, after, path = tmp_path / "before", tmp_path / "after", tmp_path / "new.safetensors"
     shutil.copytree(tiny_checkpoint, before)
-    if is_tied:
+    if head != "own":
         config = json.loads((before / "config.json").read_text())
         (before / "config.json").write_text(json.dumps({**config, "tie_word_embeddings": True}))
         tensors = load_file(before / "model.safetensors")
         del tensors["lm_head.weight"]
+        if head == "tied, stored":
+            tensors["lm_head.weight"] = tensors["model.embed_tokens.weight"].clone()
+            tensors[frequencies] = torch.ones(16)
         save_file(tensors, before / "model.safetensors", metadata={"format": "pt"})
     engine = await started(before)
     requests = [ask([n, *PROMPT], max_tokens=20, temperature=0.0) for n in range(3)]
     old = await engine.generate_all(requests)
     digest = new_weights(before, path)
+    if head == "tied, stored":
+        tensors = load_file(path)
+        del tensors["lm_head.weight"]
+        save_file(tensors, path)
+        digest = checksum(path)
     shutil.copytree(before, after)
     save_file(load_file(path), after / "model.safetensors", metadata={"format": "pt"})
 

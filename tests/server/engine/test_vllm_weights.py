@@ -16,14 +16,21 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
 PROMPT = list(range(40, 110))
+HEAD = "lm_head.weight"
 
 
-@pytest.fixture(name="checkpoint", params=["own head", "tied head"])
+@pytest.fixture(name="checkpoint", params=["own head", "tied head", "tied head, stored"])
 def fixture_checkpoint(request: pytest.FixtureRequest, tiny_checkpoint: Path, tmp_path: Path) -> Path:
     config = Qwen3Config.from_pretrained(tiny_checkpoint)
-    config.tie_word_embeddings = request.param == "tied head"
+    config.tie_word_embeddings = request.param != "own head"
     torch.manual_seed(5)
     Qwen3ForCausalLM(config).save_pretrained(tmp_path / "checkpoint")
+    if request.param in ("tied head, stored", "tied in name"):
+        path = tmp_path / "checkpoint" / "model.safetensors"
+        weights = load_file(path)
+        weights[HEAD] = weights["model.embed_tokens.weight"] + (request.param == "tied in name")
+        weights["model.layers.0.self_attn.rotary_emb.inv_freq"] = torch.ones(16)
+        save_file(weights, path, metadata={"format": "pt"})
     return tmp_path / "checkpoint"
 
 
@@ -37,8 +44,10 @@ async def fixture_engine(checkpoint: Path) -> AsyncGenerator[Engine, None]:
 
 @pytest.fixture(name="other")
 def fixture_other(checkpoint: Path, tmp_path: Path) -> Path:
-    """A file of other weights for the same model."""
+    """A file of other weights for the same model, each once, as the trainer sends them."""
     weights = load_file(checkpoint / "model.safetensors")
+    if Qwen3Config.from_pretrained(checkpoint).tie_word_embeddings:
+        weights.pop(HEAD, None)
     generator = torch.Generator().manual_seed(6)
     changed = {
         name: weight + 0.05 * torch.randn(weight.shape, generator=generator)
@@ -134,3 +143,10 @@ async def test_what_goes_wrong_is_told(engine: Engine, other: Path, tmp_path: Pa
         await engine.update_weights(other, sha256=checksum(other), timeout_s=30)
     with pytest.raises(EngineDead):
         await engine.generate_all(requests())
+
+
+@pytest.mark.parametrize("checkpoint", ["tied in name"], indirect=True)
+async def test_a_head_that_differs_from_the_embedding_must_be_there(engine: Engine, other: Path) -> None:
+    """Whatever the configuration says: vLLM does not tie it."""
+    with pytest.raises(WeightSyncFailed, match=HEAD):
+        await engine.update_weights(other, sha256=checksum(other), timeout_s=30)

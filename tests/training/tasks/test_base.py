@@ -4,9 +4,10 @@ import random
 import threading
 import time
 from collections import Counter
+from collections.abc import Sequence
 
 import pytest
-from anytime_training.tasks import ChainTask, Problem, Split, grade_all, split_of
+from anytime_training.tasks import ChainTask, Problem, Split, draw_distinct, grade_all, split_of
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -69,6 +70,54 @@ def test_what_was_held_out_before_there_was_a_validation_split_still_is() -> Non
 def test_chains_are_of_the_split_asked_for(split: Split) -> None:
     rng = random.Random(0)
     assert {split_of(ChainTask().sample(rng, split).content) for _ in range(100)} == {split}
+
+
+class Dice(Recorder):
+    """Draws one of so many numbers, each in a wording of its own."""
+
+    def __init__(self, sides: int) -> None:
+        super().__init__()
+        self.sides = sides
+
+    def sample(self, rng: random.Random, split: Split = "train") -> Problem:
+        number = rng.randrange(self.sides)
+        return Problem(content=f"{split} {number}", prompt=f"{rng.random()}", answer="")
+
+
+class Listed(Dice):
+    """Names all it has, each twice; drawing from it is a mistake."""
+
+    def sample(self, rng: random.Random, split: Split = "train") -> Problem:
+        raise AssertionError
+
+    def problems(self, split: Split) -> Sequence[Problem]:
+        return [problem(f"{split} {number}", answer) for number in range(self.sides) for answer in "ab"]
+
+
+def test_a_repeat_is_skipped_and_the_next_drawn() -> None:
+    rng = random.Random(1)
+    draws = [Dice(30).sample(rng, "test") for _ in range(200)]
+    firsts = [
+        one for number, one in enumerate(draws) if one.content not in {d.content for d in draws[:number]}
+    ]
+    drawn = draw_distinct(Dice(30), 20, random.Random(1), "test")
+    assert drawn == firsts[:20]
+    assert drawn != draws[:20]
+
+
+@pytest.mark.parametrize("task", [Dice(6), Listed(6)])
+def test_no_more_are_drawn_than_there_are(task: Dice) -> None:
+    drawn = draw_distinct(task, 50, random.Random(0), "validation")
+    assert sorted(one.content for one in drawn) == [f"validation {number}" for number in range(6)]
+    assert len(draw_distinct(task, 4, random.Random(0), "validation")) == 4
+
+
+def test_of_a_list_every_problem_is_as_likely() -> None:
+    counts = Counter(
+        one.content for seed in range(600) for one in draw_distinct(Listed(6), 2, random.Random(seed), "test")
+    )
+    assert len(counts) == 6
+    assert all(150 < count < 250 for count in counts.values())
 
 
 @given(

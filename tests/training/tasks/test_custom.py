@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from anytime_training.errors import RecipeError
-from anytime_training.tasks import CustomTask, grade_all
+from anytime_training.errors import RecipeError, TrainingFailed
+from anytime_training.tasks import CustomTask, Problem, grade_all
 from pydantic import ValidationError
 
 SOURCE = """
@@ -35,6 +35,18 @@ class Sampler:
 class Careless(Sampler):
     def grade(self, problem, answer_text):
         return True
+
+class Raising:
+    def sample(self, rng, split):
+        raise KeyError("k" * 5000)
+
+    def grade(self, problem, answer_text):
+        raise ValueError("boom")
+
+class Refusing(Raising):
+    def sample(self, rng, split):
+        from anytime_training.errors import RecipeError
+        raise RecipeError("task.options: too few")
 """
 
 
@@ -101,3 +113,19 @@ def test_what_cannot_be_used_is_told(entry: str, options: dict[str, int], fault:
 def test_an_entry_names_a_module_and_an_attribute(entry: str) -> None:
     with pytest.raises(ValidationError, match="entry"):
         CustomTask(entry=entry)
+
+
+def test_what_its_own_code_raises_is_told_with_its_name() -> None:
+    task = CustomTask(entry="own_tasks.doubling:Raising")
+    problem = Problem(content="a", prompt="a", answer="1")
+    with pytest.raises(TrainingFailed) as failure:
+        task.grade(problem, "1")
+    assert str(failure.value) == "task.entry: own_tasks.doubling:Raising.grade raised ValueError: boom"
+    assert isinstance(failure.value.__cause__, ValueError)
+    with pytest.raises(
+        TrainingFailed, match=r"own_tasks.doubling:Raising.sample raised KeyError: 'kkk"
+    ) as failure:
+        task.sample(random.Random(0))
+    assert len(str(failure.value)) < 500
+    with pytest.raises(RecipeError, match=r"^task\.options: too few$"):
+        CustomTask(entry="own_tasks.doubling:Refusing").sample(random.Random(0))

@@ -44,6 +44,24 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
 """What each preset sets, where the recipe does not say otherwise."""
 
 
+CHANGEABLE = frozenset(
+    {
+        "save_every_steps",
+        "record_prompts",
+        "grading_threads",
+        "report_to",
+        "engine.window_tokens",
+        "engine.kv_cache_mib",
+        "engine.gpu_memory_utilization",
+        "engine.sync_timeout_s",
+        "engine.max_mismatch",
+        "learner.micro_batch_tokens",
+        "learner.gradient_checkpointing",
+    }
+)
+"""Keys that do not decide what is learned, but for rounding."""
+
+
 class CreditConfig(Section):
     """From rewards to advantages (`anytime_training.advantage`)."""
 
@@ -97,15 +115,20 @@ class EngineConfig(Section):
 
     kind: Literal["vllm", "transformers"] = "vllm"
     """Which engine."""
+    window_tokens: Annotated[int, Field(ge=16)] | None = None
+    """Its context length; the model's own by default, which may be far more than rollouts need."""
     max_num_seqs: PositiveInt = 128
     """Sequences that it samples at the same time."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Type of its weights. With one that is coarser than the trainer's, what it samples from is not
     quite what is trained."""
-    kv_cache_mib: PositiveInt = 512
-    """Memory for its keys and values on a CPU."""
+    kv_cache_mib: PositiveInt | None = None
+    """Memory for its keys and values: with vllm, on a CPU (512 by default); with transformers, anywhere
+    (1024 by default on a CPU, half of what is free on a GPU)."""
     gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] = 0.4
-    """Share of a GPU's memory that it may use; the trainer needs the rest."""
+    """Share of a GPU's memory that vllm may use; the trainer needs the rest."""
+    tensor_parallel_size: PositiveInt = 1
+    """GPUs that vllm spreads the model over."""
     sync_timeout_s: PositiveFloat = 120.0
     """Seconds that it may take to take new weights."""
     max_mismatch: PositiveFloat = 0.5
@@ -145,6 +168,12 @@ class LearnerConfig(Section):
     threads: PositiveInt = 1
     """Threads that torch may use on a CPU."""
 
+    @model_validator(mode="after")
+    def _rows_suit_the_attention(self) -> LearnerConfig:
+        if self.attention == "flex" and self.row_tokens % 128:
+            raise ValueError("row_tokens must be a multiple of 128 with attention = 'flex'")
+        return self
+
 
 class EvaluationConfig(Section):
     """Accuracy over budget on problems that are kept from training (the `validation` split)."""
@@ -166,7 +195,7 @@ class BrpoRecipe(Section):
     """What the checkpoint calls itself."""
     model: str = Field(min_length=1)
     """Checkpoint to start from: a folder, or the name of a bundled one."""
-    reasoning_preset: str | None = None
+    reasoning_preset: Literal["deepseek-r1", "qwen3", "magistral"] | None = None
     """Family that says how the model thinks, for a checkpoint without an `anytime.json`."""
     preset: PresetName = "ar-uniform"
     """Run of the paper whose settings stand in for those that the recipe leaves out."""
@@ -211,6 +240,17 @@ class BrpoRecipe(Section):
         if self.evaluation.budgets != sorted(set(self.evaluation.budgets)):
             raise ValueError("evaluation.budgets must ascend strictly")
         return self
+
+    @property
+    def may_change(self) -> frozenset[str]:
+        """Keys that may be others when a run is resumed.
+
+        Where and how fast it computes; how long it goes on, unless the learning rate depends on
+        that. `micro_batch_tokens` is among them for a device that ran out of memory; with
+        another one, the last bits of sums differ.
+        """
+        lengths = {"steps", "max_rollout_tokens"} if self.learner.final_share == 1 else set[str]()
+        return CHANGEABLE | lengths
 
     @property
     def evaluated_budgets(self) -> list[int]:

@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
 from anytime_training.tasks.arithmetic import ChainProblem, ChainTask
-from anytime_training.tasks.base import Problem, Split, Task, grade_all, split_of
+from anytime_training.tasks.base import FiniteTask, Problem, Split, Task, draw_distinct, grade_all, split_of
 from anytime_training.tasks.custom import CustomTask
 from anytime_training.tasks.dataset import DatasetTask
 from anytime_training.tasks.gym import GymTask
@@ -44,12 +44,14 @@ __all__ = [
     "ChainTask",
     "CustomTask",
     "DatasetTask",
+    "FiniteTask",
     "GymTask",
     "Problem",
     "Split",
     "Task",
     "TaskSection",
     "TraceMix",
+    "draw_distinct",
     "grade_all",
     "split_of",
 ]

@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, Self, TypeVar
+from typing import Any, Literal, Protocol, Self, TypeVar, runtime_checkable
 
 from anytime_training.section import Section
 
@@ -25,6 +25,9 @@ VALIDATION_SHARE = 0.05
 
 INLINE_S = 0.02
 """Grading that is done within this needs no threads."""
+
+MAX_REPEATS = 1000
+"""Draws in a row, at most, that bring nothing new while problems that differ are looked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +61,19 @@ class Task(Protocol[ProblemT]):
         ...
 
 
+@runtime_checkable
+class FiniteTask(Protocol):
+    """What a task has besides where it can list its problems."""
+
+    def problems(self, split: Split) -> Sequence[Problem]:
+        """All problems of a split, some of which may be the same.
+
+        Raises:
+            RecipeError: there are none.
+        """
+        ...
+
+
 class TaskTable(Section):
     """A task that is the `[task]` table of a recipe, and may keep what it has read in cached properties."""
 
@@ -82,6 +98,26 @@ def split_of(
     if number < test_share * 2**32:
         return "test"
     return "validation" if number < (test_share + validation_share) * 2**32 else "train"
+
+
+def draw_distinct(task: Task[Any], count: int, rng: random.Random, split: Split) -> list[Problem]:
+    """Up to `count` problems, no two of equal content: as many as there are, or can be found.
+
+    Raises:
+        RecipeError: there are none.
+    """
+    if isinstance(task, FiniteTask):
+        listed: dict[str, Problem] = {}
+        for problem in task.problems(split):
+            listed.setdefault(problem.content, problem)
+        return rng.sample(list(listed.values()), min(count, len(listed)))
+    found: dict[str, Problem] = {}
+    num_repeats = 0
+    while len(found) < count and num_repeats < MAX_REPEATS:
+        problem = task.sample(rng, split)
+        num_repeats = num_repeats + 1 if problem.content in found else 0
+        found.setdefault(problem.content, problem)
+    return list(found.values())
 
 
 def grade_all(task: Task[ProblemT], pairs: Sequence[tuple[ProblemT, str]], *, num_threads: int) -> list[bool]:

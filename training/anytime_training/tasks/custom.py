@@ -14,10 +14,13 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from anytime_training.errors import RecipeError
+from anytime_training.errors import RecipeError, TrainingFailed
 from anytime_training.tasks.base import Problem, Split, Task, TaskTable
 
 _importing = threading.Lock()
+
+MAX_MESSAGE_CHARACTERS = 300
+"""How much is shown of what the user's own code has to say."""
 
 
 class CustomTask(TaskTable):
@@ -40,8 +43,11 @@ class CustomTask(TaskTable):
 
         Raises:
             RecipeError: the entry cannot be imported, or does not do what a task must.
+            TrainingFailed: its `sample` raised something.
         """
-        problem = self._task.sample(rng, split=split)
+        task = self._task
+        with self._failures_told("sample"):
+            problem = task.sample(rng, split=split)
         if not isinstance(problem, Problem):
             raise RecipeError(
                 f"task.entry: {self.entry} sampled a {type(problem).__name__}, "
@@ -50,8 +56,25 @@ class CustomTask(TaskTable):
         return problem
 
     def grade(self, problem: Problem, answer_text: str) -> bool:
-        """Whether the task says that the text is the right answer."""
-        return bool(self._task.grade(problem, answer_text))
+        """Whether the task says that the text is the right answer.
+
+        Raises:
+            TrainingFailed: its `grade` raised something, which it must not.
+        """
+        task = self._task
+        with self._failures_told("grade"):
+            return bool(task.grade(problem, answer_text))
+
+    @contextlib.contextmanager
+    def _failures_told(self, method: str) -> Iterator[None]:
+        """Within, what the user's own code raises is told with its name."""
+        try:
+            yield
+        except (RecipeError, TrainingFailed):
+            raise  # from a task of ours within theirs: told already
+        except Exception as error:
+            message = f"{type(error).__name__}: {error}"[:MAX_MESSAGE_CHARACTERS]
+            raise TrainingFailed(f"task.entry: {self.entry}.{method} raised {message}") from error
 
     @cached_property
     def _task(self) -> Task[Problem]:

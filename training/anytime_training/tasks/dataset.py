@@ -64,15 +64,22 @@ class DatasetTask(TaskTable):
         Raises:
             RecipeError: the file cannot be used, or has no row in that split.
         """
-        problems = self.problems(split)
-        if not problems:
-            where = self.test_path if split == "test" and self.test_path else self.path
-            raise RecipeError(f"task.path: no row of {where} falls in the {split} split")
-        return rng.choice(problems)
+        return rng.choice(self.problems(split))
 
     def problems(self, split: Split) -> Sequence[Problem]:
-        """All problems of a split, in the order of the file; may be none."""
-        return self._splits[split]
+        """All problems of a split, in the order of the file; a question may be there twice.
+
+        Raises:
+            RecipeError: the file cannot be used, or has no row in that split.
+        """
+        if problems := self._splits[split]:
+            return problems
+        share = {
+            "train": "",
+            "validation": f": task.validation_share is {self.validation_share:g}",
+            "test": f": task.test_share is {self.test_share:g}",
+        }[split]
+        raise RecipeError(f"task.path: no row of {self.path} falls in the {split} split{share}")
 
     def grade(self, problem: Problem, answer_text: str) -> bool:
         """Whether the text is the right answer, as `grader` sees it."""
