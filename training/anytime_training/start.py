@@ -70,6 +70,7 @@ def build_engine(recipe: BrpoRecipe, model: Model) -> Engine:
             max_num_seqs=config.max_num_seqs,
             dtype=config.dtype,
             kv_cache_mib=config.kv_cache_mib,
+            threads=recipe.learner.threads,
         ),
     )
 

@@ -166,7 +166,8 @@ class LearnerConfig(Section):
     gradient_checkpointing: bool = False
     """Whether activations are computed again in the backward pass instead of kept."""
     threads: PositiveInt = 1
-    """Threads that torch may use on a CPU."""
+    """Threads that torch may use on a CPU, for learning and, with the transformers engine, for sampling.
+    With more than one, a run may not repeat bit for bit: the mathematics library picks how many it uses."""
 
     @model_validator(mode="after")
     def _rows_suit_the_attention(self) -> LearnerConfig:
