@@ -330,7 +330,7 @@ def main() -> None:
         "settings": {
             name: str(value) if isinstance(value, Path) else value
             for name, value in vars(arguments).items()
-            if name != "trl_python"
+            if name not in ("trl_python", "out")
         },
         **measured,
     }

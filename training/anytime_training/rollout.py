@@ -57,7 +57,8 @@ class RolloutSampler:
 
     def fits(self, prompt_tokens: int) -> bool:
         """Whether a prompt leaves room in the window for the largest budget and an answer after it."""
-        return self._needed(prompt_tokens) <= self.engine.window_tokens
+        needed = prompt_tokens + self.budgets[-1] + self.reasoning.max_inserted_tokens + self.answer_tokens
+        return needed <= self.engine.window_tokens
 
     async def sample(self, prompts: Sequence[Sequence[int]], *, seed: str) -> list[list[Rollout]]:
         """G rollouts for each of P prompts.
@@ -135,9 +136,6 @@ class RolloutSampler:
                 stop_ids=self.reasoning.eos_ids,
             ),
         )
-
-    def _needed(self, prompt_tokens: int) -> int:
-        return prompt_tokens + self.budgets[-1] + self.reasoning.max_inserted_tokens + self.answer_tokens
 
 
 def prompt_of(model: Model, question: str) -> list[int]:

@@ -227,6 +227,9 @@ class VllmEngine(Engine):
                 count = llm.output_processor.get_num_unfinished_requests
                 while not running.done() and count() < num_all:  # noqa: ASYNC110 (vLLM has no event for it)
                     await asyncio.sleep(0.001)
+            except asyncio.CancelledError:
+                running.cancel()
+                raise
             finally:
                 await llm.resume_generation()
         return await running
