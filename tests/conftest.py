@@ -75,10 +75,16 @@ def tiny_model(tiny_checkpoint: Path) -> Model:
 def scripted(tiny_model: Model) -> Callable[..., ScriptedEngine]:
     """Makes a scripted engine from the fields of a `Script`."""
 
-    def make(*, window_tokens: int = TINY_WINDOW, max_num_seqs: int = 256, **script: Any) -> ScriptedEngine:
+    def make(
+        *,
+        window_tokens: int = TINY_WINDOW,
+        max_num_seqs: int = 256,
+        model: Model = tiny_model,
+        **script: Any,
+    ) -> ScriptedEngine:
         return ScriptedEngine(
-            tiny_model.tokenizer,
-            tiny_model.reasoning,
+            model.tokenizer,
+            model.reasoning,
             script=Script(**script),
             window_tokens=window_tokens,
             max_num_seqs=max_num_seqs,

@@ -1,7 +1,7 @@
 """What a session says, in order. The native dialect sends these as they are.
 
-`started`, any number of `thinking`, one answer (`answer.started`, `answer.delta`...,
-`answer.done`), then exactly one of `done` and `error`.
+`started`, any number of `thinking`, answers (each `answer.started`, `answer.delta`..., `answer.done`;
+provisional ones between the thinking, the final one after it), then exactly one of `done` and `error`.
 """
 
 from __future__ import annotations
@@ -93,10 +93,24 @@ class AnswerStarted(_Record):
     """Why the thinking stopped; null for a provisional answer."""
 
 
+class AnswerToken(_Record):
+    """A token of an answer and how likely it was. Not in the native dialect."""
+
+    text: str
+    logprob: float
+    top: tuple[tuple[str, float], ...]
+    """The likeliest tokens at its place, with their log-probabilities, likeliest first."""
+
+
 class AnswerDelta(_Record):
     type: Literal["answer.delta"] = "answer.delta"
     index: int
     text: str
+    """What is new of it; empty only where there are `tokens` to tell."""
+    tokens: tuple[AnswerToken, ...] = Field(default=(), exclude=True)
+    """The tokens behind the text, where log-probabilities were asked for."""
+    provisional: bool = Field(default=False, exclude=True)
+    """Of a provisional answer; the native dialect tells by the index."""
 
 
 class Answer(_Record):
@@ -111,6 +125,8 @@ class Answer(_Record):
     """Mean probability of its tokens, 0 to 1."""
     finish_reason: Literal["stop", "length"]
     """`length`: cut at the most tokens that an answer may have."""
+    stop_sequence: str | None = Field(default=None, exclude=True)
+    """The client's stop string that ended it."""
 
 
 class _AnswerDoneType(_Record):
@@ -130,7 +146,7 @@ class Outcome(_Record):
     usage: Usage
     timing: Timing
     continuation: str | None = None
-    """Reserved for thinking on; null in this version."""
+    """To be sent back for thinking on from there."""
 
 
 class _DoneType(_Record):

@@ -38,6 +38,22 @@ class Metrics:
             ["cause"],
             registry=self.registry,
         )
+        self._provisional_tokens = Counter(
+            "anytime_provisional_tokens",
+            "Tokens sampled as provisional answers, probes for agreement included.",
+            registry=self.registry,
+        )
+        self._leaked_tokens = Counter(
+            "anytime_leaked_tokens",
+            "Tokens of answers that were thinking, and were not shown.",
+            registry=self.registry,
+        )
+        self._leaked_answers = Counter(
+            "anytime_leaked_answers",
+            "Sessions in whose answers there was thinking, by how the answer was got.",
+            ["forcing"],
+            registry=self.registry,
+        )
         self._deadlines_missed = Counter(
             "anytime_deadlines_missed",
             "Answers whose last token came after the deadline.",
@@ -73,6 +89,10 @@ class Metrics:
             self._time_to_answer.observe(timing.time_to_answer_s)
             self._thinking_tokens.observe(stop.thinking_tokens)
             self._answers.labels(stop.cause.value).inc()
+            self._provisional_tokens.inc(session.done.usage.provisional_tokens)
+            if session.leaked_tokens:
+                self._leaked_tokens.inc(session.leaked_tokens)
+                self._leaked_answers.labels(session.request.answer.forcing.value).inc()
             deadline_s = session.request.budget.deadline_s
             if deadline_s is not None and timing.total_s > deadline_s:
                 self._deadlines_missed.inc()

@@ -5,10 +5,12 @@ Knows no engine: weights are the engine's.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
+import re
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,24 +74,46 @@ class ModelTokenizer:
     def token_id(self, token: str) -> int | None:
         return self._vocabulary.get(token)
 
-    def decode(self, token_ids: Sequence[int]) -> str:
-        return self._tokenizer.backend_tokenizer.decode(list(token_ids), skip_special_tokens=True)
+    @property
+    def hugging_face(self) -> PreTrainedTokenizerFast:
+        """The tokenizer itself, for libraries that ask for one."""
+        return self._tokenizer
 
-    def render(self, messages: Sequence[dict[str, Any]]) -> list[int]:
+    def decode(self, token_ids: Sequence[int], *, keeps_special: bool = False) -> str:
+        """Text of these ids, without special tokens unless `keeps_special`."""
+        return self._tokenizer.backend_tokenizer.decode(
+            list(token_ids), skip_special_tokens=not keeps_special
+        )
+
+    @property
+    def tool_template(self) -> str:
+        """The chat template that conversations with tools are rendered by."""
+        return self._tokenizer.get_chat_template(tools=[{}])
+
+    def render(
+        self, messages: Sequence[dict[str, Any]], tools: Sequence[dict[str, Any]] | None = None
+    ) -> list[int]:
         """Ids of a conversation, ready for the assistant's turn.
 
+        Args:
+            tools: what the model may call, each `{"type": "function", "function": {...}}`.
+
         Raises:
-            InvalidRequest: the chat template refuses these messages.
+            InvalidRequest: the chat template refuses these messages, or these tools.
         """
         from jinja2 import TemplateError
 
         try:
             text = self._tokenizer.apply_chat_template(
-                list(messages), add_generation_prompt=True, tokenize=False
+                list(messages),
+                tools=list(tools) if tools else None,
+                add_generation_prompt=True,
+                tokenize=False,
             )
-        except TemplateError as error:
+        except (TemplateError, TypeError) as error:  # the latter of filters, given what they cannot take
+            refused = "messages with these tools" if tools else "messages"
             raise InvalidRequest(
-                f"the model's chat template refuses these messages: {error}", field="messages"
+                f"the model's chat template refuses these {refused}: {error}", field="messages"
             ) from error
         assert isinstance(text, str)
         return self.encode(text)
@@ -107,8 +131,8 @@ class ModelTokenizer:
             and text.isspace()
         )
 
-    def text_stream(self) -> TextStream:
-        return TextStream(self)
+    def text_stream(self, *, keeps_special: bool = False) -> TextStream:
+        return TextStream(self, keeps_special=keeps_special)
 
 
 class TextStream:
@@ -122,8 +146,8 @@ class TextStream:
     """Replacement characters that an incomplete character can read as: one for each of its bytes, and
     one for a space before it that a tokenizer may write as a byte, too."""
 
-    def __init__(self, tokenizer: ModelTokenizer) -> None:
-        self._decode = tokenizer.decode
+    def __init__(self, tokenizer: ModelTokenizer, *, keeps_special: bool = False) -> None:
+        self._decode = partial(tokenizer.decode, keeps_special=keeps_special)
         self._context_ids: list[int] = []
         self._context = ""
         self._ids: list[int] = []
@@ -203,8 +227,30 @@ class Model:
             manifest=manifest,
         )
 
-    def prompt_ids(self, messages: Sequence[dict[str, Any]]) -> list[int]:
+    @property
+    def takes_tools(self) -> bool:
+        """Whether the chat template tells the model of tools (`tool_calls` alone are earlier turns)."""
+        return re.search(r"\btools\b", self.tokenizer.tool_template) is not None
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Tells this checkpoint from others, by its texts, its configuration and a part of its weights."""
+        digest = hashlib.sha256(self.manifest.texts.model_dump_json().encode())
+        for path in sorted(self.folder.iterdir()):
+            if path.name in ("config.json", "tokenizer.json"):
+                digest.update(path.read_bytes())
+            elif path.suffix == ".safetensors":
+                size = path.stat().st_size
+                digest.update(f"{path.name} {size}".encode())
+                with path.open("rb") as file:
+                    file.seek(size // 2)
+                    digest.update(file.read(1 << 16))
+        return digest.hexdigest()[:32]
+
+    def prompt_ids(
+        self, messages: Sequence[dict[str, Any]], tools: Sequence[dict[str, Any]] | None = None
+    ) -> list[int]:
         """The conversation with thinking open at its end."""
         return open_thinking(
-            self.tokenizer.render(messages), self.reasoning, blank_ids=self.tokenizer.blank_ids
+            self.tokenizer.render(messages, tools), self.reasoning, blank_ids=self.tokenizer.blank_ids
         )

@@ -52,6 +52,7 @@ def _serve(settings: ServeSettings) -> int:
     from anytime_server.api.app import create_app
     from anytime_server.draining import DrainingServer
     from anytime_server.model import BUNDLED_MODEL, Model
+    from anytime_server.sealing import continuation_key
     from anytime_server.service import Service
 
     logging.basicConfig(
@@ -72,7 +73,14 @@ def _serve(settings: ServeSettings) -> int:
             return
         tell(_greeting(model, url, settings.engine))
 
-    service = Service(model, _engine(settings, model))
+    key = settings.continuation_key
+    service = Service(
+        model,
+        _engine(settings, model),
+        sheds_load=settings.shed == "budget",
+        continuation_key=continuation_key(None if key is None else key.get_secret_value()),
+        tool_parser=settings.tool_parser,
+    )
     app = create_app(service, max_body_bytes=settings.max_body_bytes, on_started=on_started)
     config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False)
     server = DrainingServer(config, service, drain_s=settings.drain_s)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
+import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,18 +17,31 @@ from typing import Any, Literal
 from uuid import uuid4
 
 from anytime_server.engine import Engine
-from anytime_server.errors import InvalidRequest, Unavailable, UnknownModel, UnknownSession, UnusableModel
+from anytime_server.errors import (
+    InvalidRequest,
+    NotSupported,
+    Unavailable,
+    UnknownModel,
+    UnknownSession,
+    UnusableModel,
+)
 from anytime_server.metrics import Metrics
 from anytime_server.model import Model
-from anytime_server.reasoning import resolve_budget
-from anytime_server.session import Session, SessionRequest
+from anytime_server.places import Places
+from anytime_server.reasoning import Forcing, resolve_budget
+from anytime_server.sealing import Sealer
+from anytime_server.session import AnswerRequest, Session, SessionRequest, StopWhen
+from anytime_server.shedding import Shedder
 from anytime_server.speed import SpeedMeter
+from anytime_server.tool_calls import ToolParsing
 
 logger = logging.getLogger(__name__)
 
 WARM_UP_SESSIONS, MEASURED_SESSIONS = 3, 6
 THINKING_TEMPERATURE, THINKING_TOP_P = 0.6, 0.95
 ANSWER_TEMPERATURE, ANSWER_TOP_P = 0.0, 1.0
+MAX_FORKS = 4
+"""Provisional answers of one session that are sampled at the same time; more wait for these."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,12 +58,28 @@ class Question:
     """Seconds from `arrived_at` by which the last answer token is due."""
     answer_tokens: int | None = None
     """The most tokens of the answer; None for the manifest's."""
+    budgets: tuple[int, ...] = ()
+    """Thinking tokens at which to give provisional answers, ascending."""
+    stop_when: StopWhen | None = None
+    """Stop the thinking when provisional answers agree."""
+    continuation: str | None = None
+    """Thinking of an earlier session to go on from, as it was given."""
     total_tokens: int | None = None
     """The most tokens of thinking and answer together, `answer_tokens` of them kept for the answer."""
     thinking_temperature: float = THINKING_TEMPERATURE
     thinking_top_p: float = THINKING_TOP_P
     answer_temperature: float = ANSWER_TEMPERATURE
     answer_top_p: float = ANSWER_TOP_P
+    forcing: Forcing | None = None
+    """How to bring the model to answer at a cut; None for the manifest's way."""
+    stop: tuple[str, ...] = ()
+    """Texts before which the answer ends."""
+    json_schema: str | None = None
+    """JSON Schema, as JSON, that the answer must be an instance of."""
+    top_logprobs: int | None = None
+    """Report the answer's tokens, with so many of the likeliest at each place; None reports none."""
+    tools: Sequence[dict[str, Any]] = ()
+    """Functions that the model may call, as chat templates take them."""
     seed: int | None = None
     id_prefix: str = "any"
     """What the session's id begins with."""
@@ -59,11 +90,26 @@ class Question:
 class Service:
     """Opens sessions on one engine, as many at a time as it has room for; further ones wait in line."""
 
-    def __init__(self, model: Model, engine: Engine, *, measure_speed: bool = True) -> None:
+    def __init__(
+        self,
+        model: Model,
+        engine: Engine,
+        *,
+        measure_speed: bool = True,
+        sheds_load: bool = False,
+        continuation_key: bytes | None = None,
+        tool_parser: str | None = None,
+    ) -> None:
         """
         Args:
             measure_speed: run a few sessions when starting, so that deadlines can be kept
                 from the first request on.
+            sheds_load: shorten thinking while sessions wait, along the model's accuracy curve.
+            continuation_key: what continuations are signed with; a random one where it is None.
+            tool_parser: vLLM's parser of this model's tool calls, if not its family's.
+
+        Raises:
+            UnusableOption: load cannot be shed without an accuracy curve, or no parser has that name.
         """
         self.model = model
         self.engine = engine
@@ -75,8 +121,19 @@ class Service:
         self._num_opening = 0
         self._none_is_opening = asyncio.Event()
         self._none_is_opening.set()
-        self._slots = asyncio.Semaphore(engine.load().max_num_seqs)
-        self._answer_slots = asyncio.Semaphore(engine.load().num_spare_seqs)
+        self._places = Places(engine.load().max_num_seqs)
+        self._answer_places = Places(engine.load().num_spare_seqs)
+        self._shedder: Shedder | None = None
+        if sheds_load:
+            self._shedder = Shedder(
+                model.manifest.accuracy_curve,
+                num_places=self._places.capacity,
+                num_wanted=lambda: self._places.num_wanted,
+            )
+        self._sealer = Sealer(
+            continuation_key or secrets.token_bytes(32), model=model.name, fingerprint=model.fingerprint
+        )
+        self.tool_parsing = ToolParsing.for_model(model, parser=tool_parser)
         self.metrics.gauge("sessions_running", "Sessions that think or answer.", self._num_running)
         self.metrics.gauge("sessions_waiting", "Sessions that wait for room.", self._num_waiting)
         self.metrics.gauge(
@@ -190,35 +247,88 @@ class Service:
     async def _session(self, question: Question, speed: SpeedMeter) -> Session:
         if not question.messages:
             raise InvalidRequest("messages must not be empty", field="messages")
+        tool_parsing = self._tool_parsing(question)
+        if question.json_schema is not None:
+            await self._check_json_schema(question.json_schema)
         # In a thread: a megabyte takes most of a second, and others are to go on meanwhile.
-        prompt_ids = await asyncio.to_thread(self.model.prompt_ids, question.messages)
+        prompt_ids = await asyncio.to_thread(
+            self.model.prompt_ids, question.messages, tools=list(question.tools) or None
+        )
+        carried_ids: tuple[int, ...] = ()
+        if question.continuation is not None:
+            carried_ids = self._sealer.open(question.continuation, prompt_ids=prompt_ids)
         budget = resolve_budget(
             tokens=question.budget_tokens,
             total_tokens=question.total_tokens,
             deadline_s=question.deadline_s,
             window_tokens=self.engine.window_tokens,
-            prompt_tokens=len(prompt_ids),
+            prompt_tokens=len(prompt_ids) + len(carried_ids),
             answer_tokens=question.answer_tokens or self.default_answer_tokens,
             reasoning=self.model.reasoning,
         )
+        if question.budgets and question.budgets[-1] > (
+            self.engine.window_tokens if question.budget_tokens is None else question.budget_tokens
+        ):
+            limit = "budget" if question.budget_tokens is not None else "model's window"
+            raise InvalidRequest(f"budgets: {question.budgets[-1]} is more than the {limit}", field="budgets")
+        num_forks = min(len(question.budgets) + 2 * (question.stop_when is not None), MAX_FORKS)
+        draw = random.random()
         request = SessionRequest(
             id=f"{question.id_prefix}-{uuid4().hex}",
             prompt_ids=prompt_ids,
+            carried_ids=carried_ids,
             budget=budget,
+            budgets=question.budgets,
+            stop_when=question.stop_when,
+            num_forks=num_forks,
             thinking_temperature=question.thinking_temperature,
             thinking_top_p=question.thinking_top_p,
-            answer_temperature=question.answer_temperature,
-            answer_top_p=question.answer_top_p,
+            answer=self._answer_request(question, tool_parsing),
+            tool_start_ids=tool_parsing.start_ids if tool_parsing else frozenset(),
             seed=question.seed,
             arrived_at=question.arrived_at,
         )
+        shedder = self._shedder
         return Session(
             request,
             engine=self.engine,
             model=self.model,
             speed=speed,
-            slot=self._slots,
-            answer_slot=self._answer_slots,
+            slot=self._places.hold(1 + num_forks),
+            answer_slot=self._answer_places.hold(),
+            most_under_load=(lambda: shedder.most_tokens(draw)) if shedder else lambda: None,
+            seal=lambda thinking_ids, ended: self._sealer.seal(prompt_ids, thinking_ids, ended=ended),
+        )
+
+    async def _check_json_schema(self, json_schema: str) -> None:
+        try:
+            await asyncio.to_thread(self.engine.check_json_schema, json_schema)
+        except InvalidRequest as error:
+            error.field = "answer.response_format"
+            raise
+
+    def _tool_parsing(self, question: Question) -> ToolParsing | None:
+        if not question.tools:
+            return None
+        if self.tool_parsing is None:
+            why = (
+                "the format of this model's tool calls is not known: give --tool-parser to the server"
+                if self.model.takes_tools
+                else "the model's chat template takes no tools"
+            )
+            raise NotSupported(why, field="tools")
+        return self.tool_parsing
+
+    def _answer_request(self, question: Question, tool_parsing: ToolParsing | None) -> AnswerRequest:
+        forcing = question.forcing or (Forcing.CLOSE if tool_parsing else self.model.manifest.forcing)
+        return AnswerRequest(
+            temperature=question.answer_temperature,
+            top_p=question.answer_top_p,
+            forcing=forcing,  # a lead-in would keep the model from calling a tool
+            stop=question.stop,
+            json_schema=question.json_schema,
+            top_logprobs=question.top_logprobs,
+            keeps_special_tokens=tool_parsing is not None and tool_parsing.keeps_special,
         )
 
     def _start(self, session: Session, *, on_end: Callable[[Session], None] = lambda session: None) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import (
     BaseSettings,
     CliApp,
@@ -61,6 +61,14 @@ class ServeSettings(BaseSettings):
     """Address to listen on."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     """Port to listen on; 0 picks a free one."""
+    shed: Literal["none", "budget"] = "none"
+    """What to do when more is asked than there is room for: `none` lets requests wait; `budget` shortens
+    thinking, along the accuracy curve in the model's anytime.json, so that hardly any waits."""
+    continuation_key: SecretStr | None = None
+    """Secret that continuations are signed with, 16 characters or more; replicas share it. By default one of
+    this user's own, kept in ~/.local/state/anytime."""
+    tool_parser: str | None = None
+    """vLLM's parser of the model's tool calls (hermes, deepseek_v3, ...); its family's by default."""
     max_body_bytes: Annotated[int, Field(ge=1024)] = 1 << 20
     """Largest request body."""
     drain_s: Annotated[float, Field(ge=0, le=86_400)] = 30

@@ -36,7 +36,7 @@ async def open_slowly(
     begun, go_on = threading.Event(), threading.Event()
     prompt_ids = one.model.prompt_ids
 
-    def slow(messages: Any) -> list[int]:
+    def slow(messages: Any, tools: Any = None) -> list[int]:
         begun.set()
         assert go_on.wait(10)
         return prompt_ids(messages)

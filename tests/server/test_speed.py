@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import pytest
-from anytime_server import speed
-from anytime_server.speed import RECENT, SpeedMeter
+from anytime_server.speed import FEW, WINDOW_S, SpeedMeter
 
 
 class Clock:
@@ -20,10 +17,8 @@ class Clock:
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-    monkeypatch.setattr(speed, "time", SimpleNamespace(monotonic=clock.monotonic))
-    return clock
+def clock() -> Clock:
+    return Clock()
 
 
 def test_nothing_is_assumed_before_anything_was_measured() -> None:
@@ -83,16 +78,14 @@ def test_one_mishap_does_not_set_the_estimate() -> None:
     assert meter.answer_cost_s(8) == 0.25 + 8 * 0.25
 
 
-def test_the_distant_past_is_forgotten() -> None:
-    meter = SpeedMeter()
-    for _ in range(RECENT):
-        meter.record_decoding(num_tokens=1, seconds=8.0)
-        meter.record_switch(seconds=8.0)
-        meter.record_answer(answer_tokens=500)
-    for _ in range(RECENT):
-        meter.record_decoding(num_tokens=1, seconds=0.5)
-        meter.record_switch(seconds=0.5)
-        meter.record_answer(answer_tokens=4)
+def test_the_distant_past_is_forgotten(clock: Clock) -> None:
+    meter = SpeedMeter(clock=clock.monotonic)
+    for seconds, tokens in ((8.0, 500), (0.5, 4)):
+        for _ in range(FEW):
+            meter.record_decoding(num_tokens=1, seconds=seconds)
+            meter.record_switch(seconds=seconds)
+            meter.record_answer(answer_tokens=tokens)
+        clock.now += WINDOW_S + 1
     assert meter.answer_cost_s(500) == 0.5 + 4 * 0.5
 
 
@@ -102,8 +95,39 @@ def test_no_tokens_are_no_pace() -> None:
     assert meter.inter_token_s == 0
 
 
-def test_a_pace_counts_from_the_first_token_to_the_last(clock: Clock) -> None:
+def test_under_load_two_seconds_count_and_no_more(clock: Clock) -> None:
+    meter = SpeedMeter(clock=clock.monotonic)
+    for _ in range(2 * FEW):
+        meter.record_decoding(num_tokens=1, seconds=0.25)
+    clock.now += WINDOW_S / 2
+    for _ in range(FEW // 2):
+        meter.record_decoding(num_tokens=1, seconds=0.5)
+    assert meter.inter_token_s == 0.25  # of 2.5 FEW within the window
+    clock.now += WINDOW_S / 2 + 0.5
+    for _ in range(FEW):
+        meter.record_decoding(num_tokens=1, seconds=1.0)
+    assert meter.inter_token_s == 1.0  # of 1.5 FEW
+
+
+def test_a_prompt_that_is_not_computed_yet_costs_its_tokens() -> None:
     meter = SpeedMeter()
+    meter.record_switch(seconds=0.5)
+    meter.record_prefill(num_tokens=64, seconds=2.0)
+    assert meter.answer_cost_s(10) == 0.5
+    assert meter.answer_cost_s(10, uncached_tokens=32) == 0.5 + 1.0
+
+
+def test_a_long_answer_tells_its_pace_before_its_end(clock: Clock) -> None:
+    meter = SpeedMeter(clock=clock.monotonic)
+    pace = meter.pace()
+    for _ in range(9):
+        clock.now += 0.5
+        pace.tick(1)
+    assert meter.inter_token_s == 0.5
+
+
+def test_a_pace_counts_from_the_first_token_to_the_last(clock: Clock) -> None:
+    meter = SpeedMeter(clock=clock.monotonic)
     pace = meter.pace()
     clock.now = 1010.0  # waiting for the first token is no pace
     pace.tick(1)
@@ -121,7 +145,7 @@ def test_a_pace_counts_from_the_first_token_to_the_last(clock: Clock) -> None:
 
 
 def test_a_pace_without_a_second_token_says_nothing(clock: Clock) -> None:
-    meter = SpeedMeter()
+    meter = SpeedMeter(clock=clock.monotonic)
     meter.pace().report()
     alone = meter.pace()
     alone.tick(1)

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from anytime_server import __version__
-from anytime_server.api import errors, native, openai, operations
+from anytime_server.api import anthropic, errors, native, openai, operations
 from anytime_server.api.ingress import Ingress
 from anytime_server.service import Service
 
@@ -50,10 +50,16 @@ def create_app(
     app.add_middleware(Ingress, max_body_bytes=max_body_bytes)
     app.include_router(native.router(service))
     app.include_router(openai.router(service))
+    app.include_router(anthropic.router(service))
     app.include_router(operations.router(service))
     errors.install(
         app,
-        dialects={"/v1/chat/": openai.error_response, "/v1/models": openai.error_response},
+        dialects={
+            "/v1/chat/": openai.error_response,
+            "/v1/models": openai.error_response,
+            "/v1/responses": openai.error_response,
+            "/v1/messages": anthropic.error_response,
+        },
         default=native.error_response,
     )
     return app

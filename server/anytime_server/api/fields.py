@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+import json
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, Strict, StrictInt
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    Strict,
+    StrictInt,
+    StrictStr,
+)
+
+from anytime_server.errors import InvalidRequest
+from anytime_server.reasoning import Forcing
+from anytime_server.session import StopWhen
 
 DAY_MS = 24 * 60 * 60 * 1000
+MAX_BUDGETS = 64
 
 
 def whole_characters(text: str) -> str:
@@ -54,3 +69,89 @@ def _number_or_object(value: Any) -> Any:
 
 Budget = Annotated[BudgetFields | None, BeforeValidator(_number_or_object, int | BudgetFields | None)]
 """Thinking tokens, or an object with `tokens` and `deadline_ms`."""
+
+
+def _ascending(budgets: list[int]) -> list[int]:
+    if len(set(budgets)) < len(budgets):
+        raise ValueError("must not name a budget twice")
+    return sorted(budgets)
+
+
+Budgets = Annotated[
+    list[Annotated[StrictInt, Field(ge=0)]], Field(max_length=MAX_BUDGETS), AfterValidator(_ascending)
+]
+"""Thinking tokens at which to give provisional answers."""
+
+
+class StopWhenFields(Fields):
+    """Stop thinking once provisional answers agree."""
+
+    stable: Annotated[StrictInt, Field(ge=2, le=1000)]
+    """How many in a row must."""
+    every_tokens: AtLeastOne
+    """Thinking tokens from one to the next."""
+    min_confidence: Annotated[float, Strict(), Field(ge=0, le=1)] = 0.0
+    """Mean probability of its tokens below which an answer agrees with none."""
+
+    def settled(self) -> StopWhen:
+        return StopWhen(**self.model_dump())
+
+
+class JsonSchema(Fields):
+    """A JSON schema as OpenAI wraps it."""
+
+    name: Text | None = None
+    description: Text | None = None
+    schema_: dict[str, Any] | None = Field(default=None, alias="schema")
+    strict: bool | None = None
+
+
+class ResponseFormat(Fields):
+    """What form the answer must have; the thinking is free."""
+
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: JsonSchema | None = None
+
+    @property
+    def schema_text(self) -> str | None:
+        """JSON Schema that the answer must match, as JSON; None for any text.
+
+        Raises:
+            InvalidRequest: there is none where there must be one, or one where there must not.
+        """
+        if (self.type == "json_schema") != (self.json_schema is not None):
+            raise InvalidRequest(
+                "json_schema is required for the type json_schema, and for no other",
+                field="answer.response_format.json_schema",
+            )
+        if self.type == "text":
+            return None
+        if self.json_schema is None or self.json_schema.schema_ is None:
+            return '{"type":"object"}'
+        return json.dumps(self.json_schema.schema_)
+
+
+class AnytimeFields(Fields):
+    """What the fields of another dialect cannot say: the `anytime` object of a request."""
+
+    budget: Budget = None
+    """As in the native dialect: tokens, or an object with `tokens` and `deadline_ms`."""
+    stop_when: StopWhenFields | None = None
+    """As in the native dialect: stop once provisional answers agree. They are not shown."""
+    continuation: StrictStr | None = None
+    """From an earlier response's `anytime` object: think on from there, the budget counted on top."""
+    forcing: Forcing | None = None
+    """How the model is brought to answer at a cut: `close` the thinking, or `force` its trained lead-in."""
+
+    def for_question(self) -> dict[str, Any]:
+        """The fields of a `Question` that these are, but for the budget's tokens."""
+        return {
+            "deadline_s": self.budget and self.budget.deadline_s,
+            "stop_when": self.stop_when and self.stop_when.settled(),
+            "continuation": self.continuation,
+            "forcing": self.forcing,
+        }
+
+    @property
+    def budget_tokens(self) -> int | None:
+        return None if self.budget is None else self.budget.tokens

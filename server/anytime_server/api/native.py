@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
-from pydantic import BaseModel, Field, StrictBool, StrictInt, StrictStr
+from pydantic import BaseModel, Field, StrictBool, StrictStr
 
 from anytime_server import events
-from anytime_server.api.fields import AtLeastOne, Budget, BudgetFields, Fields, Seed, Temperature, TopP
-from anytime_server.api.messages import Conversation
+from anytime_server.api.conversation import Conversation
+from anytime_server.api.fields import (
+    AtLeastOne,
+    Budget,
+    BudgetFields,
+    Budgets,
+    Fields,
+    ResponseFormat,
+    Seed,
+    StopWhenFields,
+    Temperature,
+    TopP,
+)
 from anytime_server.api.respond import Transcript, collect, stream
-from anytime_server.errors import AnytimeError, NotSupported
+from anytime_server.errors import AnytimeError
+from anytime_server.reasoning import Forcing
 from anytime_server.service import (
     ANSWER_TEMPERATURE,
     THINKING_TEMPERATURE,
@@ -38,8 +49,11 @@ class AnswerFields(Fields):
     max_tokens: AtLeastOne | None = None
     """The most tokens of the answer; room for them is kept in the window. Default: the model's."""
     temperature: Temperature = ANSWER_TEMPERATURE
-    response_format: dict[str, Any] | None = None
-    """Not served yet."""
+    response_format: ResponseFormat | None = None
+    """`{"type": "json_object"}`, or a schema as OpenAI writes it; the thinking is free."""
+    forcing: Forcing | None = None
+    """How the model is brought to answer at a cut: `close` the thinking and leave the rest to it, or `force`
+    the lead-in that it was trained with. Default: the model's."""
 
 
 class AnytimeRequest(Conversation):
@@ -53,44 +67,42 @@ class AnytimeRequest(Conversation):
     answer: AnswerFields = Field(default_factory=AnswerFields)
     stream: StrictBool = True
     """Server-sent events; false gives one JSON body at the end."""
-    budgets: list[StrictInt] | None = None
-    """Not served yet: provisional answers."""
-    stop_when: dict[str, Any] | None = None
-    """Not served yet: stop once answers agree."""
+    budgets: Budgets = Field(default_factory=list)
+    """Provisional answers at these numbers of thinking tokens, while the thinking goes on."""
+    stop_when: StopWhenFields | None = None
+    """Stop once provisional answers, given for this, agree."""
     continuation: StrictStr | None = None
-    """Not served yet: think on from an earlier `done`."""
+    """From an earlier `done`: think on from there, the budget counted on top."""
 
     def question(self, *, arrived_at: float) -> Question:
         """The request in no dialect.
 
         Raises:
-            NotSupported, InvalidRequest: naming the field.
+            InvalidRequest: naming the field.
         """
-        for field, value in (
-            ("budgets", self.budgets),
-            ("stop_when", self.stop_when),
-            ("continuation", self.continuation),
-            ("answer.response_format", self.answer.response_format),
-        ):
-            if value is not None:
-                raise NotSupported(f"{field} is not served by this version", field=field)
-        budget = self.budget or BudgetFields()
+        budget, response_format = self.budget or BudgetFields(), self.answer.response_format
         return Question(
             messages=self.turns(),
             model=self.model,
             budget_tokens=budget.tokens,
             deadline_s=budget.deadline_s,
+            budgets=tuple(self.budgets),
+            stop_when=self.stop_when and self.stop_when.settled(),
+            continuation=self.continuation,
             answer_tokens=self.answer.max_tokens,
             thinking_temperature=self.thinking.temperature,
             thinking_top_p=self.thinking.top_p,
             answer_temperature=self.answer.temperature,
+            forcing=self.answer.forcing,
+            json_schema=response_format and response_format.schema_text,
             seed=self.thinking.seed,
             arrived_at=arrived_at,
         )
 
 
 class ExtendRequest(Fields):
-    tokens: StrictInt
+    tokens: AtLeastOne
+    """Thinking tokens more than the budget so far."""
 
 
 class AnytimeResponse(events.Outcome):
@@ -105,6 +117,14 @@ class AnswerNowResponse(BaseModel):
     id: str
     at_tokens: int
     """Thinking tokens that the answer is based on."""
+
+
+class ExtendResponse(BaseModel):
+    id: str
+    budget_tokens: int
+    """The budget from now on; no more than the window has room for."""
+    at_tokens: int
+    """Thinking tokens sampled so far."""
 
 
 class ErrorResponse(BaseModel):
@@ -140,11 +160,12 @@ def router(service: Service) -> APIRouter:
         """Stop thinking and answer from what there is."""
         return AnswerNowResponse(id=session_id, at_tokens=service.find(session_id).answer_now())
 
-    @routes.post("/{session_id}/extend", status_code=501, response_model=ErrorResponse)
-    async def extend(session_id: str, body: ExtendRequest) -> None:
-        """Not served yet: move the budget while it thinks."""
-        service.find(session_id)
-        raise NotSupported("extend is not served by this version", status=501)
+    @routes.post("/{session_id}/extend", status_code=202)
+    async def extend(session_id: str, body: ExtendRequest) -> ExtendResponse:
+        """Move the budget while it thinks: let it think for so many tokens more."""
+        session = service.find(session_id)
+        budget_tokens = session.extend(body.tokens)
+        return ExtendResponse(id=session_id, budget_tokens=budget_tokens, at_tokens=session.thinking_tokens)
 
     @routes.delete("/{session_id}", status_code=204)
     async def cancel(session_id: str) -> None:

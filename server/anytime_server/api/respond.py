@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from typing import Any
 
 from fastapi import Request
 from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse
@@ -15,25 +17,34 @@ from anytime_server.errors import SessionCancelled
 from anytime_server.session import Session
 
 KEEP_ALIVE_S = 5.0
-"""A comment is sent after so many seconds without an event, from the start on."""
+"""Something is sent after so many seconds without an event, from the start on."""
 
 STREAM_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
 
-def stream(session: Session, encode: Callable[[Sequence[events.Event]], bytes]) -> EventSourceResponse:
+def stream(
+    session: Session,
+    encode: Callable[[Sequence[events.Event]], bytes],
+    *,
+    keep_alive: bytes = KEEPALIVE_COMMENT,
+) -> EventSourceResponse:
     """Server-sent events of a session.
 
     Args:
         encode: wire form of a batch of events, which may be empty bytes.
+        keep_alive: what is sent where nothing else is for a while.
     """
 
     async def chunks() -> AsyncGenerator[bytes, None]:
         async with aclosing(session.read(idle_s=KEEP_ALIVE_S)) as batches:
+            sent_at = time.monotonic()
             async for batch in batches:
-                if not batch:
-                    yield KEEPALIVE_COMMENT
-                elif wire := encode(batch):
+                wire = encode(batch) if batch else b""
+                if not batch or (not wire and time.monotonic() - sent_at >= KEEP_ALIVE_S):
+                    wire = keep_alive
+                if wire:
                     yield wire
+                    sent_at = time.monotonic()
 
     return EventSourceResponse(chunks(), headers={**STREAM_HEADERS, "X-Request-Id": session.request.id})
 
@@ -45,7 +56,9 @@ class Transcript:
     model: str
     thinking: str
     answers: list[events.AnswerDone]
-    """The final one is the last."""
+    """By the thinking that they are based on; the final one is the last."""
+    tokens: list[events.AnswerToken]
+    """Of the final answer, where they were asked for."""
     done: events.Done
 
     @classmethod
@@ -56,9 +69,28 @@ class Transcript:
         return cls(
             model=started.model,
             thinking="".join(event.text for event in said if isinstance(event, events.ThinkingDelta)),
-            answers=[event for event in said if isinstance(event, events.AnswerDone)],
+            answers=sorted(
+                (event for event in said if isinstance(event, events.AnswerDone)),
+                key=lambda answer: (not answer.provisional, answer.at_tokens),
+            ),
+            tokens=[
+                token
+                for event in said
+                if isinstance(event, events.AnswerDelta) and not event.provisional
+                for token in event.tokens
+            ],
             done=done,
         )
+
+
+def anytime_object(done: events.Done) -> dict[str, Any]:
+    """What other dialects cannot say, as they carry it."""
+    return {
+        "stop": done.stop.model_dump(mode="json"),
+        "timing": done.timing.model_dump(),
+        "usage": done.usage.model_dump(),
+        "continuation": done.continuation,
+    }
 
 
 async def collect(session: Session, request: Request) -> Transcript:

@@ -10,7 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from anytime_server.errors import NotSupported
+
 FinishReason = Literal["stop", "length", "abort"]
+MAX_TOP_LOGPROBS = 20
+LEAST_LOGPROB = -9999.0
+"""Stands for that of a token that cannot be sampled."""
+TopLogprobs = tuple[tuple[int, float], ...]
+"""The likeliest tokens at one position with their log-probabilities, likeliest first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +38,12 @@ class Sampling:
     """Tokens before which no stop id is sampled."""
     banned_ids: frozenset[int] = frozenset()
     """Made too unlikely to be sampled."""
+    top_logprobs: int = 0
+    """How many of the likeliest tokens to report at each position, up to `MAX_TOP_LOGPROBS`."""
+    json_schema: str | None = None
+    """JSON Schema, as JSON text, that the tokens sampled must spell an instance of; a stop id follows it.
+    To be passed to `check_json_schema()` first. `min_tokens` has no effect then, and log-probabilities are
+    those among the tokens that may come next. None leaves the tokens free."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +71,8 @@ class Delta:
     """Tokens of the prompt that were found in the prefix cache."""
     finish_reason: FinishReason | None
     """Set in the last delta, and only there."""
+    top_logprobs: tuple[TopLogprobs, ...] = ()
+    """One for each of `token_ids`; empty where none were asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +118,17 @@ class Engine(ABC):
     @abstractmethod
     def alive(self) -> bool:
         """Whether it takes requests: started, not stopped, not dead."""
+
+    def check_json_schema(self, json_schema: str) -> None:
+        """Pass if it can hold tokens to this schema; to be called once started, best in a thread: a schema
+        that is new to the engine is compiled, which can take seconds.
+
+        Raises:
+            InvalidRequest: it is no schema, or has something that cannot be enforced; `field` is left to
+                the caller.
+            NotSupported: this engine, or this model's vocabulary, can be held to none.
+        """
+        raise NotSupported("this engine cannot hold an answer to a JSON schema")
 
     @abstractmethod
     async def start(self) -> None:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 import secrets
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from anytime_server.engine.base import Delta, FinishReason, Generation, GenerationRequest
-from anytime_server.errors import AnytimeError
+from anytime_server.engine.base import Delta, FinishReason, Generation, GenerationRequest, TopLogprobs
+from anytime_server.errors import AnytimeError, EngineFailed
+
+if TYPE_CHECKING:
+    from anytime_server.engine.grammar import Matcher
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -22,6 +26,8 @@ class Continuation:
     """Set when there is something for whoever waits; several may share one."""
     is_streamed: bool
     """Whether every token is news, or only the end."""
+    matcher: Matcher | None = None
+    """What holds it to a schema."""
     prompt_ids: np.ndarray = field(init=False)
     """The prompt, int32."""
     seed: int = field(init=False)
@@ -34,6 +40,8 @@ class Continuation:
     """Sampled so far."""
     logprobs: list[float] = field(default_factory=list)
     """One for each of `token_ids`."""
+    top_logprobs: list[TopLogprobs] = field(default_factory=list)
+    """The same, where they were asked for."""
     cached_tokens: int = 0
     """Tokens of the prompt whose keys and values were there already."""
     finish_reason: FinishReason | None = None
@@ -62,20 +70,25 @@ class Continuation:
     @property
     def banned_now(self) -> np.ndarray:
         """Ids that must not be sampled next."""
-        early = len(self.token_ids) < self.request.sampling.min_tokens
+        early = len(self.token_ids) < self.request.sampling.min_tokens and self.matcher is None
         return self.banned_at_first_ids if early else self.banned_ids
 
     @property
     def ended(self) -> bool:
         return self.finish_reason is not None or self.error is not None
 
-    def take(self, token_id: int, logprob: float) -> None:
+    def take(self, token_id: int, logprob: float, top_logprobs: TopLogprobs = ()) -> None:
         """Add what was sampled, unless it has ended meanwhile."""
         if self.ended:
+            return
+        if self.matcher is not None and not self.matcher.accept(token_id):
+            self.end(error=EngineFailed("no token can go on with what the JSON schema asks for"))
             return
         sampling = self.request.sampling
         self.token_ids.append(token_id)
         self.logprobs.append(logprob)
+        if sampling.top_logprobs:
+            self.top_logprobs.append(top_logprobs)
         if token_id in sampling.stop_ids:
             self.finish_reason = "stop"
         elif len(self.token_ids) == sampling.max_tokens:
@@ -97,6 +110,7 @@ class Continuation:
             logprobs=tuple(self.logprobs[since:]),
             cached_tokens=self.cached_tokens,
             finish_reason=self.finish_reason,
+            top_logprobs=tuple(self.top_logprobs[since:]),
         )
 
     def generation(self) -> Generation:

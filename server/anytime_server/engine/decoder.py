@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from anytime_server.engine.continuation import Continuation
-from anytime_server.engine.sampler import sample
+from anytime_server.engine.sampler import Drawn, sample
 from anytime_server.engine.slots import Slots, Span, longest_common
 
 MAX_STEP_TOKENS = 4096
@@ -32,10 +32,8 @@ class Sampled:
 
     continuations: list[Continuation]
     """Those that were in it."""
-    token_ids: list[int]
+    drawn: Drawn
     """The next token of each."""
-    logprobs: list[float]
-    """And its log-probability."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -120,7 +118,7 @@ class Decoder:
         drawn = sample(torch.cat(logits)[torch.tensor(places, device=self._device)], in_order)
         self.running += in_order
         slots.num_running = len(self.running)
-        return Sampled(continuations=in_order, token_ids=drawn[0], logprobs=drawn[1])
+        return Sampled(continuations=in_order, drawn=drawn)
 
     def _find_beginnings(self, prompts: list[_Prompt]) -> None:
         """Find for each prompt what has most of its beginning: a slot, or an earlier prompt."""
@@ -186,8 +184,7 @@ class Decoder:
         logits_NV = self._forward(0, last_N[:, None], positions_N[:, None], positions_N[:, None])
         slots.ids_ST[rows, positions_N] = last_N
         slots.num_tokens_S[rows] += 1
-        token_ids, logprobs = sample(logits_NV, self.running)
-        return Sampled(continuations=list(self.running), token_ids=token_ids, logprobs=logprobs)
+        return Sampled(continuations=list(self.running), drawn=sample(logits_NV, self.running))
 
     def _forward(
         self, first: int, ids_NQ: np.ndarray, positions_NQ: np.ndarray, writes_NQ: np.ndarray

@@ -10,14 +10,16 @@ Dimensions: N rows, V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
+from anytime_server.engine.base import LEAST_LOGPROB, TopLogprobs
 from anytime_server.engine.continuation import Continuation
 
 BANNED_LOGIT = -1e9
-"""Finite, so that a row that bans everything still has a distribution."""
+"""Finite, so that a row that bans all it may have still has a distribution."""
 
 
 def uniforms(seeds_N: Sequence[int], positions_N: Sequence[int]) -> np.ndarray:
@@ -34,25 +36,57 @@ def _mixed(words: np.ndarray) -> np.ndarray:
     return words ^ (words >> np.uint64(31))
 
 
-def sample(logits_NV: torch.Tensor, continuations: Sequence[Continuation]) -> tuple[list[int], list[float]]:
-    """Draw one token for each row.
+class Drawn(NamedTuple):
+    """One token for each row."""
 
-    Returns:
-        The tokens, and their log-probabilities under `logits_NV` as they are: before
-        temperature, nucleus and bans.
-    """
+    token_ids: list[int]
+    logprobs: list[float]
+    """Under the logits as they are: before temperature, nucleus and bans."""
+    top_logprobs: list[TopLogprobs]
+    """Of the same; empty for a row that asks for none."""
+
+
+def sample(logits_NV: torch.Tensor, continuations: Sequence[Continuation]) -> Drawn:
+    """Draw one token for each row."""
     samplings = [c.request.sampling for c in continuations]
     temperatures_N = np.array([s.temperature for s in samplings])
     top_ps_N = np.array([s.top_p for s in samplings])
     uniforms_N = uniforms([c.seed for c in continuations], [c.position for c in continuations])
 
-    logits_NV = logits_NV.float()
+    logits_NV = _held_to_schemas(logits_NV.float(), continuations)
     logprobs_NV = torch.log_softmax(logits_NV, -1)
     scores_NV = _without_banned(logits_NV, continuations)
     drawn_N = _draw(scores_NV, temperatures_N, top_ps_N, uniforms_N)
     chosen_N = logprobs_NV.gather(1, drawn_N[:, None])[:, 0]
     ids_N, logprobs_N = torch.stack([drawn_N.double(), chosen_N.double()]).cpu()  # one transfer
-    return ids_N.long().tolist(), logprobs_N.tolist()
+    num_top = [s.top_logprobs for s in samplings]
+    return Drawn(ids_N.long().tolist(), logprobs_N.tolist(), _likeliest(logprobs_NV, num_top))
+
+
+def _held_to_schemas(logits_NV: torch.Tensor, continuations: Sequence[Continuation]) -> torch.Tensor:
+    """Minus infinity for what the schema of its row does not allow: less than for what is banned."""
+    held = [(row, c.matcher.allowed()) for row, c in enumerate(continuations) if c.matcher is not None]
+    if not held:
+        return logits_NV
+    rows = torch.tensor([row for row, _ in held], device=logits_NV.device)
+    allowed_NV = torch.from_numpy(np.stack([allowed_V for _, allowed_V in held])).to(logits_NV.device)
+    logits_NV = logits_NV.clone()
+    logits_NV[rows] = logits_NV[rows].masked_fill(~allowed_NV, -torch.inf)
+    return logits_NV
+
+
+def _likeliest(logprobs_NV: torch.Tensor, num_top: list[int]) -> list[TopLogprobs]:
+    """The first so many of each row."""
+    asking = [row for row, num in enumerate(num_top) if num]
+    top: list[TopLogprobs] = [()] * len(num_top)
+    if asking:
+        rows = torch.tensor(asking, device=logprobs_NV.device)
+        most = min(max(num_top), logprobs_NV.shape[1])
+        values_NK, ids_NK = logprobs_NV[rows].topk(most)
+        values, ids = values_NK.clamp_min(LEAST_LOGPROB).tolist(), ids_NK.tolist()
+        for place, row in enumerate(asking):
+            top[row] = tuple(zip(ids[place], values[place], strict=True))[: num_top[row]]
+    return top
 
 
 def _without_banned(logits_NV: torch.Tensor, continuations: Sequence[Continuation]) -> torch.Tensor:
@@ -63,7 +97,7 @@ def _without_banned(logits_NV: torch.Tensor, continuations: Sequence[Continuatio
     rows = np.repeat(np.arange(len(counts)), counts)
     cells = torch.from_numpy(np.stack([rows, np.concatenate(banned)])).to(logits_NV.device)
     scores_NV = logits_NV.clone()
-    scores_NV[cells[0], cells[1]] = BANNED_LOGIT
+    scores_NV[cells[0], cells[1]] = scores_NV[cells[0], cells[1]].clamp_max(BANNED_LOGIT)
     return scores_NV
 
 

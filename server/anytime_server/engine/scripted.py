@@ -9,15 +9,25 @@ a shorter one.
 from __future__ import annotations
 
 import asyncio
+import json
+import math
 import random
+import string
 from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from anytime_server.engine.base import Delta, Engine, EngineLoad, FinishReason, GenerationRequest
-from anytime_server.errors import EngineDead
+from anytime_server.engine.base import (
+    Delta,
+    Engine,
+    EngineLoad,
+    FinishReason,
+    GenerationRequest,
+    TopLogprobs,
+)
+from anytime_server.errors import EngineDead, InvalidRequest
 from anytime_server.reasoning import ReasoningFormat, Tokenizer
 
 Fault = Literal["none", "think_end_twice", "eos_in_thinking", "blank_answer", "reopened_thinking"]
@@ -38,6 +48,8 @@ class Script(BaseModel):
     """Never end the thinking."""
     answer: str = Field(default="42", min_length=1)
     """Text of every answer."""
+    settle_after: int = Field(default=0, ge=0)
+    """Thinking tokens from which on that is the answer; after fewer it is how many there were."""
     fault: Fault = "none"
     """`think_end_twice`: the answer begins with another think-end. `eos_in_thinking`: the
     thinking ends with the end of the turn. `blank_answer`: answers are white space until
@@ -64,7 +76,8 @@ class ScriptedEngine(Engine):
         self._window_when_started = window_tokens
         self._max_num_seqs = max_num_seqs
         self._thinking_alphabet = tokenizer.encode("0123456789+-=;, ")
-        self._answer_ids = tokenizer.encode(self._script.answer)
+        self._top_alphabet = [tokenizer.encode(character)[0] for character in string.ascii_letters]
+        self._encode = tokenizer.encode
         self._blank_ids = tokenizer.encode(" ")
         self._requests: dict[str, asyncio.Event] = {}
         self._num_sampled_tokens = 0
@@ -77,6 +90,15 @@ class ScriptedEngine(Engine):
     @property
     def alive(self) -> bool:
         return self._alive
+
+    def check_json_schema(self, json_schema: str) -> None:
+        """Any object will do: the script says what the answer is."""
+        try:
+            schema = json.loads(json_schema)
+        except (ValueError, RecursionError):
+            raise InvalidRequest("the JSON schema is not JSON") from None
+        if not isinstance(schema, dict):
+            raise InvalidRequest("the JSON schema must be an object")
 
     async def start(self) -> None:
         self._window_tokens = self._window_when_started
@@ -120,16 +142,26 @@ class ScriptedEngine(Engine):
                     finish_reason = "stop"
                 elif position == sampling.max_tokens:
                     finish_reason = "length"
+                logprob = -draw.random()
+                top_logprobs = self._likeliest(token_id, logprob, sampling.top_logprobs)
                 yield Delta(
                     token_ids=(token_id,),
-                    logprobs=(-draw.random(),),
+                    logprobs=(logprob,),
                     cached_tokens=0,
                     finish_reason=finish_reason,
+                    top_logprobs=(top_logprobs,) if top_logprobs else (),
                 )
                 if finish_reason is not None:
                     return
         finally:
             self._requests.pop(request.id, None)
+
+    def _likeliest(self, token_id: int, logprob: float, num: int) -> TopLogprobs:
+        """What was sampled, which is likelier than 1/3; of what it leaves the next has half, and so on."""
+        others = [i for i in self._top_alphabet if i != token_id]
+        left = math.log(max(1 - math.exp(logprob), 1e-9))
+        ranked = [(i, left - rank * math.log(2)) for rank, i in enumerate(others, start=1)]
+        return ((token_id, logprob), *ranked)[:num]
 
     def _tokens(self, request: GenerationRequest, draw: random.Random) -> Iterator[int]:
         """An endless continuation, before it is cut at a stop token or the length."""
@@ -151,9 +183,20 @@ class ScriptedEngine(Engine):
         if script.fault == "blank_answer" and not request.sampling.banned_ids.issuperset(self._blank_ids):
             yield from self._blank_ids
         else:
-            yield from self._answer_ids
+            yield from self._encode(self._answer(request.prompt_ids))
         while True:
             yield min(reasoning.eos_ids)
+
+    def _answer(self, prompt_ids: list[int]) -> str:
+        reasoning, script = self._reasoning, self._script
+        if script.settle_after == 0:
+            return script.answer
+        opened = len(prompt_ids) - prompt_ids[::-1].index(reasoning.think_start_id)
+        thinking_ids = tuple(prompt_ids[opened : prompt_ids.index(reasoning.think_end_id, opened)])
+        truncation_ids = reasoning.truncation_ids
+        was_cut_short = truncation_ids and thinking_ids[-len(truncation_ids) :] == truncation_ids
+        num_tokens = len(thinking_ids) - (len(truncation_ids) if was_cut_short else 0)
+        return script.answer if num_tokens >= script.settle_after else str(num_tokens)
 
     def _sampled_one(self) -> None:
         self._num_sampled_tokens += 1

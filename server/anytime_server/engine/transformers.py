@@ -23,6 +23,7 @@ from anytime_server.errors import EngineDead, EngineFailed, UnusableModel, Weigh
 if TYPE_CHECKING:
     from anytime_server.engine.continuation import Continuation
     from anytime_server.engine.decoder import Sampled
+    from anytime_server.engine.grammar import Grammars
     from anytime_server.engine.loading import LoadedModel
 
 logger = logging.getLogger(__name__)
@@ -55,6 +56,7 @@ class TransformersEngine(Engine):
         self._model = str(model)
         self._options = options or TransformersOptions()
         self._loaded: LoadedModel | None = None
+        self._grammars: Grammars | None = None
         self._building: asyncio.Future[LoadedModel] | None = None
         self._loop: asyncio.Task[None] | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="decoder")
@@ -76,12 +78,16 @@ class TransformersEngine(Engine):
     async def start(self) -> None:
         try:
             self._building = asyncio.get_running_loop().run_in_executor(self._thread, self._build)
-            self._loaded = await asyncio.shield(self._building)
+            loaded = await asyncio.shield(self._building)
         except (ModuleNotFoundError, UnusableModel):
             raise  # of the former, the command line tells what to install
         except Exception as error:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise UnusableModel(f"transformers cannot load {self._model}: {reason}") from error
+        from anytime_server.engine.grammar import Grammars
+
+        self._loaded = loaded
+        self._grammars = Grammars(Path(self._model), loaded.decoder.num_vocabulary)
         self._alive = True
         self._loop = asyncio.create_task(self._decode_until_dead())
 
@@ -98,6 +104,12 @@ class TransformersEngine(Engine):
             kv_cache_mib=options.kv_cache_mib,
             threads=options.threads,
         )
+
+    def check_json_schema(self, json_schema: str) -> None:
+        if self._grammars is None:
+            raise EngineDead("the engine is not running")
+        self._grammars.check(json_schema)
+        self._grammars.compiled(json_schema)
 
     async def stop(self) -> None:
         self._alive = False
@@ -166,7 +178,11 @@ class TransformersEngine(Engine):
             raise ValueError(f"a request {request.id!r} is under way already")
         from anytime_server.engine.continuation import Continuation
 
-        continuation = Continuation(request=request, news=news, is_streamed=is_streamed)
+        matcher = None
+        if (schema := request.sampling.json_schema) is not None:
+            assert self._grammars is not None
+            matcher = self._grammars.matcher(schema, request.sampling.stop_ids)
+        continuation = Continuation(request=request, news=news, is_streamed=is_streamed, matcher=matcher)
         assert len(continuation.prompt_ids) >= 1
         assert continuation.total_tokens <= self.window_tokens
         sampling, num_ids = request.sampling, self._loaded.decoder.num_vocabulary
@@ -241,9 +257,9 @@ class TransformersEngine(Engine):
             await asyncio.get_running_loop().run_in_executor(self._thread, loaded.forget)
             return
         if sampled is not None:
-            rows = zip(sampled.continuations, sampled.token_ids, sampled.logprobs, strict=True)
-            for continuation, token_id, logprob in rows:
-                continuation.take(token_id, logprob)
+            rows = zip(sampled.continuations, *sampled.drawn, strict=True)
+            for continuation, token_id, logprob, top_logprobs in rows:
+                continuation.take(token_id, logprob, top_logprobs)
 
     def _end_all(self) -> None:
         for continuation in list(self._under_way.values()):

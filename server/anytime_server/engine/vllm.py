@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from anytime_server.engine.base import (
+    LEAST_LOGPROB,
     Delta,
     Engine,
     EngineLoad,
@@ -28,6 +29,7 @@ from anytime_server.engine.base import (
     Generation,
     GenerationRequest,
     Sampling,
+    TopLogprobs,
 )
 from anytime_server.engine.environment import (
     SERVER_PID,
@@ -36,12 +38,14 @@ from anytime_server.engine.environment import (
     prepare_environment,
 )
 from anytime_server.engine.weights import checkpoint_shapes, require_same_tensors
-from anytime_server.errors import EngineDead, EngineFailed, UnusableModel, WeightSyncFailed
+from anytime_server.errors import EngineDead, EngineFailed, InvalidRequest, UnusableModel, WeightSyncFailed
 
 if TYPE_CHECKING:
     from vllm import SamplingParams
+    from vllm.logprobs import Logprob
     from vllm.v1.engine.async_llm import AsyncLLM
 
+    from anytime_server.engine.grammar import Grammars
 
 logger = logging.getLogger(__name__)
 
@@ -77,6 +81,7 @@ class VllmEngine(Engine):
         self._llm: AsyncLLM | None = None
         self._building: asyncio.Future[None] | None = None
         self._sampling_params: type[SamplingParams] | None = None
+        self._grammars: Grammars | None = None
         self._window_tokens = 0
         self._shortest_prompt = 1
         self._requests: set[str] = set()
@@ -117,6 +122,8 @@ class VllmEngine(Engine):
         from vllm.usage.usage_lib import UsageContext
         from vllm.v1.engine.async_llm import AsyncLLM
 
+        from anytime_server.engine.grammar import Grammars
+
         os.environ[SERVER_PID] = str(os.getpid())
         for name in ("vllm", "torch._library.triton"):
             logging.getLogger(name).setLevel(logging.ERROR)
@@ -133,6 +140,8 @@ class VllmEngine(Engine):
             "disable_log_stats": True,
             "use_tqdm_on_load": False,
             "worker_extension_cls": f"{WORKER_MODULE}.WorkerExtension",
+            # Left to itself, vLLM takes another compiler for the schemas that this one refuses.
+            "structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": True},
         }
         if on_cpu:
             # Compiling takes half a minute and gains nothing once several requests share a step.
@@ -159,6 +168,7 @@ class VllmEngine(Engine):
         for handler in logging.getLogger("vllm").handlers:  # which are there only now
             handler.addFilter(_is_not_of_a_dead_core)
         self._window_tokens = config.model_config.max_model_len
+        self._grammars = Grammars(Path(self._model), config.model_config.get_vocab_size())
         # With fewer, the attention of vLLM 0.32's CPU build meets an illegal instruction (seen with AMX).
         self._shortest_prompt = 5 if on_cpu else 1
 
@@ -179,6 +189,21 @@ class VllmEngine(Engine):
 
     def load(self) -> EngineLoad:
         return EngineLoad(num_requests=len(self._requests), max_num_seqs=self._options.max_num_seqs)
+
+    def check_json_schema(self, json_schema: str) -> None:
+        if self._grammars is None:
+            raise EngineDead("the engine is not running")
+        self._grammars.check(json_schema)
+        from vllm.exceptions import VLLMValidationError
+        from vllm.sampling_params import SamplingParams, StructuredOutputsParams
+        from vllm.v1.structured_output.backend_xgrammar import validate_xgrammar_grammar
+
+        try:  # vLLM takes whatever looks like a schema for one, values and annotations too
+            validate_xgrammar_grammar(
+                SamplingParams(structured_outputs=StructuredOutputsParams(json=json_schema))
+            )
+        except VLLMValidationError as error:
+            raise InvalidRequest(f"the JSON schema cannot be enforced: {_reason(error)}") from error
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[Delta, None]:
         if self._llm is None or self._sampling_params is None:
@@ -209,6 +234,7 @@ class VllmEngine(Engine):
                         ),
                         cached_tokens=cached_tokens,
                         finish_reason=_finish_reason(completion.finish_reason) if output.finished else None,
+                        top_logprobs=_likeliest(entries, request.sampling.top_logprobs),
                     )
         finally:
             self._requests.discard(request.id)
@@ -273,19 +299,27 @@ class VllmEngine(Engine):
             logger.error("the engine is dead: requests end in an error until the server is started again")
 
     def _params(self, sampling: Sampling) -> SamplingParams:
-        from vllm.sampling_params import RequestOutputKind
+        from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 
         assert self._sampling_params is not None
+        min_tokens, unlikely_ids, structured_outputs = sampling.min_tokens, sampling.banned_ids, None
+        if sampling.json_schema is not None:
+            assert self._grammars is not None
+            structured_outputs = StructuredOutputsParams(json=sampling.json_schema)
+            min_tokens = 0  # or, once the JSON is whole, nothing at all could be sampled
+            # vLLM takes special tokens for the text that they are written with.
+            unlikely_ids |= self._grammars.unspellable_ids(sampling.json_schema) - sampling.stop_ids
         return self._sampling_params(
             max_tokens=sampling.max_tokens,
-            min_tokens=sampling.min_tokens,
+            min_tokens=min_tokens,
             temperature=sampling.temperature,
             top_p=sampling.top_p,
             seed=2**63 - 1 if sampling.seed == -1 else sampling.seed,  # vLLM takes -1 for none
             stop_token_ids=sorted(sampling.stop_ids),
-            logit_bias=dict.fromkeys(sampling.banned_ids, -100.0) or None,
+            logit_bias=dict.fromkeys(unlikely_ids, -100.0) or None,
             ignore_eos=True,  # the stop ids say all
-            logprobs=0,  # of the sampled token alone
+            logprobs=sampling.top_logprobs,  # of so many, and of the sampled token
+            structured_outputs=structured_outputs,
             detokenize=False,
             output_kind=RequestOutputKind.DELTA,
         )
@@ -309,6 +343,16 @@ def _is_not_of_a_dead_core(record: logging.LogRecord) -> bool:
 
     error = record.exc_info[1] if record.exc_info else None
     return not (isinstance(error, EngineDeadError) or "died unexpectedly" in record.getMessage())
+
+
+def _likeliest(entries: Sequence[dict[int, Logprob] | None], num: int) -> tuple[TopLogprobs, ...]:
+    """The first `num` at each position: there, the sampled token comes beyond those if it is not of them."""
+    if not num:
+        return ()
+    ranked = [sorted((entry or {}).items(), key=lambda one: -one[1].logprob)[:num] for entry in entries]
+    return tuple(
+        tuple((token_id, max(one.logprob, LEAST_LOGPROB)) for token_id, one in tokens) for tokens in ranked
+    )
 
 
 def _finish_reason(reason: str | None) -> FinishReason:

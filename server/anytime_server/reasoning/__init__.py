@@ -3,8 +3,9 @@
 Pure Python on token ids. Knows no engine, no HTTP and no tensor library.
 """
 
+from anytime_server.reasoning.agreement import normalized_answer
 from anytime_server.reasoning.budget import Budget, resolve_budget
-from anytime_server.reasoning.cut import Cause, Cut, cut_thinking, open_thinking
+from anytime_server.reasoning.cut import Cause, Cut, Forcing, cut_thinking, open_thinking
 from anytime_server.reasoning.format import ReasoningFormat, ReasoningTexts, Tokenizer
 from anytime_server.reasoning.manifest import AccuracyPoint, Manifest
 from anytime_server.reasoning.presets import PRESETS, detect_preset
@@ -15,12 +16,14 @@ __all__ = [
     "Budget",
     "Cause",
     "Cut",
+    "Forcing",
     "Manifest",
     "ReasoningFormat",
     "ReasoningTexts",
     "Tokenizer",
     "cut_thinking",
     "detect_preset",
+    "normalized_answer",
     "open_thinking",
     "resolve_budget",
 ]

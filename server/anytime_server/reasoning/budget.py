@@ -23,6 +23,8 @@ class Budget:
     """Seconds from the request's arrival by which the last answer token is due."""
     cause: Cause
     """What using up `tokens` means: `budget`, or `context` where the window set the number."""
+    most_tokens: int
+    """What `tokens` can be extended to: all that fits beside the prompt, with the answer's room kept."""
 
     def answer_limit(self, thinking_tokens: int) -> int:
         """The most tokens of an answer after `thinking_tokens` of thinking; at least `answer_tokens`."""
@@ -78,6 +80,7 @@ def resolve_budget(
             f"window of {window_tokens}",
             field="messages" if prompt_tokens >= answer_tokens else "answer.max_tokens",
         )
+    most_tokens = room if total_tokens is None else min(room, total_tokens - answer_tokens)
     if tokens is None or tokens > room:
         tokens, cause = room, Cause.CONTEXT
     else:
@@ -88,4 +91,5 @@ def resolve_budget(
         total_tokens=None if total_tokens is None else min(total_tokens, room + answer_tokens),
         deadline_s=deadline_s,
         cause=cause,
+        most_tokens=most_tokens,
     )

@@ -29,6 +29,17 @@ class Cause(StrEnum):
     """Provisional answers agreed."""
     CONTEXT = "context"
     """The window is full, but for the room that is kept for the answer."""
+    LOAD = "load"
+    """The server had too much to do to let everybody think on."""
+
+
+class Forcing(StrEnum):
+    """What is done at a cut to get an answer."""
+
+    CLOSE = "close"
+    """The thinking is ended, and the model answers in its own way."""
+    FORCE = "force"
+    """The thinking is ended, and the answer begun with the lead-in that the model was trained with."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +48,7 @@ class Cut:
 
     cause: Cause
     num_thinking_tokens: int
-    """Tokens sampled as thinking, the one that ended it included."""
+    """Tokens sampled as thinking for this request, the one that ended it included."""
     thinking_ids: tuple[int, ...]
     """What the answer sees of it: all of it, less an end-of-turn token."""
     inserted_ids: tuple[int, ...]
@@ -69,26 +80,43 @@ def open_thinking(
     return [*prompt_ids, reasoning.think_start_id]
 
 
-def cut_thinking(thinking_ids: Sequence[int], reasoning: ReasoningFormat, *, cause: Cause) -> Cut:
+def cut_thinking(
+    thinking_ids: Sequence[int],
+    reasoning: ReasoningFormat,
+    *,
+    cause: Cause,
+    forcing: Forcing = Forcing.FORCE,
+    num_carried_tokens: int = 0,
+    tool_start_ids: frozenset[int] = frozenset(),
+) -> Cut:
     """Close the thinking so that an answer can be sampled after it.
 
     | the thinking | is followed by |
     |---|---|
     | ended with the think-end | lead-in |
     | ended with the end of the turn (dropped) | think-end, lead-in |
+    | ended with the start of a tool call (dropped) | think-end |
     | was cut short | truncation text, think-end, lead-in |
     | never began (budget 0) | think-end, lead-in |
+
+    There is no lead-in where the thinking is only to be closed.
 
     Args:
         thinking_ids: tokens sampled; a stop token can only be the last.
         cause: why it stopped, if the model did not end it itself.
+        num_carried_tokens: of `thinking_ids`, those at the front that an earlier request sampled.
+        tool_start_ids: tokens that begin a tool call, which end the thinking, too.
     """
-    closing_ids = (reasoning.think_end_id, *reasoning.answer_lead_in_ids)
+    lead_in_ids = reasoning.answer_lead_in_ids if forcing is Forcing.FORCE else ()
+    closing_ids = (reasoning.think_end_id, *lead_in_ids)
     kept_ids = tuple(thinking_ids)
-    if kept_ids and kept_ids[-1] == reasoning.think_end_id:
-        cause, inserted_ids = Cause.NATURAL, reasoning.answer_lead_in_ids
-    elif kept_ids and kept_ids[-1] in reasoning.eos_ids:
+    last_id = kept_ids[-1] if kept_ids else None
+    if last_id == reasoning.think_end_id:
+        cause, inserted_ids = Cause.NATURAL, lead_in_ids
+    elif last_id in reasoning.eos_ids:
         cause, inserted_ids, kept_ids = Cause.NATURAL, closing_ids, kept_ids[:-1]
+    elif last_id in tool_start_ids:
+        cause, inserted_ids, kept_ids = Cause.NATURAL, (reasoning.think_end_id,), kept_ids[:-1]
     elif kept_ids:
         inserted_ids = reasoning.truncation_ids + closing_ids
     else:
@@ -96,7 +124,7 @@ def cut_thinking(thinking_ids: Sequence[int], reasoning: ReasoningFormat, *, cau
     assert not reasoning.thinking_stop_ids.intersection(kept_ids[:-1]), "a stop token inside the thinking"
     return Cut(
         cause=cause,
-        num_thinking_tokens=len(thinking_ids),
+        num_thinking_tokens=len(thinking_ids) - num_carried_tokens,
         thinking_ids=kept_ids,
         inserted_ids=inserted_ids,
     )

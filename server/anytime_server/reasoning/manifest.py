@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
 
 from anytime_server.errors import UnusableModel
+from anytime_server.reasoning.cut import Forcing
 from anytime_server.reasoning.format import ReasoningTexts
 
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -38,6 +39,8 @@ class Manifest(ReasoningTexts):
 
     name: str | None = None
     """What the checkpoint calls itself; served under this name unless told otherwise."""
+    forcing: Forcing = Forcing.FORCE
+    """How an answer is got at a cut, unless the request says otherwise."""
     answer_tokens: PositiveInt = 256
     """Room for an answer, unless the request says otherwise."""
     budgets: list[PositiveInt] = Field(default_factory=list)
@@ -96,6 +99,6 @@ class Manifest(ReasoningTexts):
         path = folder / MANIFEST_NAME
         partial = path.with_suffix(".json.partial")
         partial.write_text(
-            json.dumps(self.model_dump(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+            json.dumps(self.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
         )
         partial.replace(path)

@@ -1,10 +1,10 @@
 """One request, from its prompt to its answer: think, cut, answer.
 
 `session` runs the whole; `thinking` and `answering` are its two phases, each one request to
-the engine. Knows nothing of HTTP or of dialects.
+the engine; `forks` are provisional answers while the thinking goes on. Knows nothing of HTTP or of dialects.
 """
 
-from anytime_server.session.request import SessionRequest
+from anytime_server.session.request import AnswerRequest, SessionRequest, StopWhen
 from anytime_server.session.session import Session
 
-__all__ = ["Session", "SessionRequest"]
+__all__ = ["AnswerRequest", "Session", "SessionRequest", "StopWhen"]

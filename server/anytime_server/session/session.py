@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext, suppress
 from typing import Literal
 
 from anytime_server import events
 from anytime_server.engine import Engine
 from anytime_server.errors import AlreadyAnswering, AnytimeError, SessionCancelled
 from anytime_server.model import Model
-from anytime_server.reasoning import cut_thinking
-from anytime_server.session.answering import Answering
+from anytime_server.reasoning import Cause, Cut, cut_thinking
+from anytime_server.session.answering import Answering, AnswerResult
+from anytime_server.session.forks import Forks
 from anytime_server.session.request import SessionRequest
 from anytime_server.session.thinking import Thinking
 from anytime_server.speed import SpeedMeter
@@ -39,12 +41,16 @@ class Session:
         speed: SpeedMeter,
         slot: AbstractAsyncContextManager[object] | None = None,
         answer_slot: AbstractAsyncContextManager[object] | None = None,
+        most_under_load: Callable[[], int | None] = lambda: None,
+        seal: Callable[[Sequence[int], bool], str] | None = None,
     ) -> None:
         """
         Args:
             slot: held while the session uses the engine; entering it may wait for room.
             answer_slot: held in its place by a session that has only to answer: its budget is 0, or
                 its thinking was cut while it waited.
+            most_under_load: tokens that the server lets it think for at present.
+            seal: makes the continuation of thinking, given its ids and whether the model ended it.
         """
         self.request = request
         self.phase: Literal["waiting", "thinking", "answering", "ended"] = "waiting"
@@ -57,7 +63,22 @@ class Session:
         self._speed = speed
         self._slot = slot or nullcontext()
         self._answer_slot = answer_slot or nullcontext()
-        self._thinking = Thinking(request, engine=engine, model=model, speed=speed, say=self._say)
+        self._seal = seal
+        self._forks = Forks(request, answer=self._provisional, on_stable=self._settled)
+        self._thinking = Thinking(
+            request,
+            engine=engine,
+            model=model,
+            speed=speed,
+            say=self._say,
+            reach=self._forks.reach,
+            most_under_load=most_under_load,
+        )
+        self._indices = itertools.count()
+        self._cut: Cut | None = None
+        self._continuation: str | None = None
+        self.leaked_tokens = 0
+        """Tokens of answers that were thinking."""
         self._task: asyncio.Task[events.Done] | None = None
         self._told_to_end = False
         self._cancelled_by: AnytimeError | None = None
@@ -81,10 +102,31 @@ class Session:
         Raises:
             AlreadyAnswering: the thinking has stopped already.
         """
-        if self._thinking.is_cut or self._told_to_end or self.phase in ("answering", "ended"):
-            raise AlreadyAnswering(f"session {self.request.id} is answering already, or ending")
-        self._thinking.cut()
+        self._require_thinking()
+        self._thinking.cut(Cause.CLIENT)
         return len(self._thinking.token_ids)
+
+    def extend(self, tokens: int) -> int:
+        """Let it think for so many tokens more than it was to, as far as there is room for them.
+
+        Returns:
+            The budget from now on, in tokens.
+
+        Raises:
+            AlreadyAnswering: the thinking has stopped already.
+        """
+        self._require_thinking()
+        return self._thinking.extend(tokens)
+
+    @property
+    def thinking_tokens(self) -> int:
+        """Thinking tokens sampled so far."""
+        return len(self._thinking.token_ids)
+
+    def _require_thinking(self) -> None:
+        thinking = self._thinking
+        if thinking.is_cut or thinking.has_ended or self._told_to_end or self.phase in ("answering", "ended"):
+            raise AlreadyAnswering(f"session {self.request.id} is answering already, or ending")
 
     def cancel(self, error: AnytimeError | None = None) -> None:
         """End with an error event, which tells readers; nothing happens if it has ended.
@@ -101,6 +143,13 @@ class Session:
         if self._task is not None and not self._told_to_end:
             self._told_to_end = True
             self._task.cancel()
+
+    def continuation(self) -> str | None:
+        """What a later request can think on from; None while it thinks."""
+        cut = self._cut
+        if self._continuation is None and cut is not None and self._seal is not None:
+            self._continuation = self._seal(cut.thinking_ids, cut.cause is Cause.NATURAL)
+        return self._continuation
 
     async def ended(self) -> None:
         """Wait until all is over, however it ends."""
@@ -164,42 +213,102 @@ class Session:
             self._over.set()
 
     async def _think_and_answer(self) -> events.Done:
-        request, thinking = self.request, self._thinking
+        request, thinking, forks = self.request, self._thinking, self._forks
         self.phase = "thinking"
-        cause = await thinking.run()
-        self.phase = "answering"
-        cut_at = time.monotonic()
-        cut = cut_thinking(thinking.token_ids, self._model.reasoning, cause=cause)
-        result = await Answering(
-            request, cut, engine=self._engine, model=self._model, speed=self._speed, say=self._say
-        ).run()
-        cut_to_answer_s = result.first_token_at - cut_at
+        try:
+            cause = await thinking.run()
+            self.phase = "answering"
+            cut_at = thinking.due_at or time.monotonic()
+            forks.drop_probes()
+            cut = self._cut = self._close([*request.carried_ids, *thinking.token_ids], cause)
+            answering = self._answering(cut, provisional=False)
+            result = await answering.run()
+            self._record(result, cut_to_answer_s=result.first_token_at - cut_at)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._left_s()):
+                    await forks.finish()
+        finally:
+            await forks.close()
+        self.leaked_tokens = answering.leaked_tokens + forks.leaked_tokens
+        return self._done(
+            cut,
+            result,
+            answer_tokens=answering.sampled_tokens,
+            cut_to_answer_s=result.first_token_at - cut_at,
+        )
+
+    def _close(self, thinking_ids: Sequence[int], cause: Cause) -> Cut:
+        request = self.request
+        return cut_thinking(
+            thinking_ids,
+            self._model.reasoning,
+            cause=cause,
+            forcing=request.answer.forcing,
+            num_carried_tokens=len(request.carried_ids),
+            tool_start_ids=request.tool_start_ids,
+        )
+
+    def _provisional(self, thinking_ids: Sequence[int]) -> Answering:
+        cut = self._close([*self.request.carried_ids, *thinking_ids], Cause.BUDGET)
+        return self._answering(cut, provisional=True)
+
+    def _answering(self, cut: Cut, *, provisional: bool) -> Answering:
+        return Answering(
+            self.request,
+            cut,
+            index=next(self._indices),
+            provisional=provisional,
+            engine=self._engine,
+            model=self._model,
+            speed=self._speed,
+            say=self._say,
+        )
+
+    def _settled(self) -> None:
+        """The provisional answers agree."""
+        thinking = self._thinking
+        if self.phase == "thinking" and not thinking.is_cut and not thinking.has_ended:
+            thinking.cut(Cause.STABLE)
+
+    def _record(self, result: AnswerResult, *, cut_to_answer_s: float) -> None:
         self._speed.record_answer(answer_tokens=result.answer.answer_tokens)
-        if thinking.pace.first_token_at is not None:
+        if self._thinking.pace.first_token_at is not None:
             self._speed.record_switch(seconds=cut_to_answer_s)  # else all of the prompt was computed, too
+
+    def _left_s(self) -> float | None:
+        deadline_s = self.request.budget.deadline_s
+        if deadline_s is None:
+            return None
+        return max(0.0, self.request.arrived_at + deadline_s - time.monotonic())
+
+    def _done(
+        self, cut: Cut, result: AnswerResult, *, answer_tokens: int, cut_to_answer_s: float
+    ) -> events.Done:
+        request = self.request
+        first_token_at = self._thinking.pace.first_token_at or result.first_sampled_at
         return events.Done(
             id=request.id,
             stop=events.Stop(
                 cause=cut.cause,
-                budget_tokens=request.budget.tokens,
+                budget_tokens=self._thinking.budget_tokens,
                 thinking_tokens=cut.num_thinking_tokens,
             ),
             answer=result.answer.text,
             usage=events.Usage(
-                prompt_tokens=len(request.prompt_ids),
+                prompt_tokens=len(request.context_ids),
                 thinking_tokens=cut.num_thinking_tokens,
                 inserted_tokens=len(cut.inserted_ids),
-                answer_tokens=result.sampled_tokens,
-                provisional_tokens=0,
+                answer_tokens=answer_tokens,
+                provisional_tokens=self._forks.sampled_tokens,
                 cached_tokens=result.cached_tokens,
             ),
             timing=events.Timing(
-                time_to_first_token_s=(thinking.pace.first_token_at or result.first_sampled_at)
-                - request.arrived_at,
+                time_to_first_token_s=first_token_at - request.arrived_at,
                 cut_to_answer_s=cut_to_answer_s,
                 time_to_answer_s=result.first_token_at - request.arrived_at,
                 total_s=result.last_token_at - request.arrived_at,
             ),
+            continuation=self.continuation(),
         )
 
     def _started(self) -> events.Started:
@@ -211,5 +320,5 @@ class Session:
                 tokens=budget.tokens,
                 deadline_ms=None if budget.deadline_s is None else round(budget.deadline_s * 1000),
             ),
-            prompt_tokens=len(self.request.prompt_ids),
+            prompt_tokens=len(self.request.context_ids),
         )

@@ -4,20 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import socket
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 import uvicorn
 from anytime_server.api.app import create_app
+from anytime_server.engine.environment import prepare_environment
 from anytime_server.engine.scripted import ScriptedEngine
 from anytime_server.model import Model
 from anytime_server.service import Service
 
 QUESTION: dict[str, Any] = {"messages": [{"role": "user", "content": "7-3"}]}
+
+TOOL_TEMPLATE = (
+    "{% if tools %}{% for t in tools %}{{ t | tojson }}<tool_call>{% endfor %}{% endif %}"
+    "{% for m in messages %}<|{{ 'assistant' if m.role == 'assistant' else 'user' }}|>{{ m.content }}"
+    "{% for c in m.tool_calls or [] %}<tool_call>{{ c.function | tojson }}</tool_call>{% endfor %}"
+    "{% if m.role == 'tool' %}({{ m.tool_call_id }}){% endif %}<|end|>{% endfor %}<|assistant|><think>"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +62,20 @@ class Served:
                 await asyncio.sleep(0.01)
 
 
+@pytest.fixture(scope="session")
+def tool_model(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Model:
+    """The tiny checkpoint, told of tools, and writing calls as Qwen3 does."""
+    from transformers import AutoTokenizer
+
+    prepare_environment()  # as the server has it before vLLM, which reads the calls, is imported
+    folder = Path(shutil.copytree(tiny_checkpoint, tmp_path_factory.mktemp("tools") / "tiny"))
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.backend_tokenizer.add_tokens(["<tool_call>", "</tool_call>"])
+    tokenizer.chat_template = TOOL_TEMPLATE
+    tokenizer.save_pretrained(folder)
+    return Model.load(folder)
+
+
 @pytest.fixture
 async def served(
     scripted: Callable[..., ScriptedEngine], tiny_model: Model
@@ -59,8 +83,16 @@ async def served(
     """Starts servers on engines that play the given scripts."""
     running: list[tuple[uvicorn.Server, asyncio.Task[None], httpx2.AsyncClient]] = []
 
-    async def start(*, ready: bool = True, measure_speed: bool = False, **script: Any) -> Served:
-        service = Service(tiny_model, scripted(**script), measure_speed=measure_speed)
+    async def start(
+        *,
+        ready: bool = True,
+        measure_speed: bool = False,
+        model: Model | None = None,
+        options: dict[str, Any] | None = None,
+        **script: Any,
+    ) -> Served:
+        engine = scripted(**script, **({} if model is None else {"model": model}))
+        service = Service(model or tiny_model, engine, measure_speed=measure_speed, **options or {})
         listener = socket.create_server(("127.0.0.1", 0))
         config = uvicorn.Config(
             create_app(service), log_level="warning", lifespan="on", timeout_graceful_shutdown=1

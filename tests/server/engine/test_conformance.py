@@ -3,20 +3,44 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import math
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import jsonschema
 import pytest
 from anytime_server.engine import Delta, Engine, GenerationRequest, Sampling
 from anytime_server.engine.scripted import Script, ScriptedEngine
 from anytime_server.engine.transformers import TransformersEngine, TransformersOptions
-from anytime_server.errors import EngineFailed
+from anytime_server.errors import EngineFailed, InvalidRequest
 from anytime_server.model import Model
 
 PROMPT = list(range(40, 110))
+SCHEMA = {
+    "type": "object",
+    "properties": {
+        "name": {"type": "string", "maxLength": 9},
+        "kind": {"enum": ["one", "two", 3]},
+        "tags": {"type": "array", "items": {"type": "boolean"}, "maxItems": 2},
+        "more": {"anyOf": [{"$ref": "#/$defs/pair"}, {"type": "null"}]},
+    },
+    "required": ["name", "kind", "tags", "more"],
+    "$defs": {
+        "pair": {
+            "type": "array",
+            "prefixItems": [
+                {"type": "integer", "minimum": 0, "maximum": 99},
+                {"type": "string", "format": "date"},
+            ],
+            "minItems": 2,
+            "maxItems": 2,
+        }
+    },
+}
 
 
 @pytest.fixture(scope="session")
@@ -243,3 +267,117 @@ async def test_all_at_once_can_be_cancelled(engine: Engine, request_of: Any) -> 
         await asyncio.sleep(0.01)
     [one] = await engine.generate_all([request_of(max_tokens=3)])
     assert 1 <= len(one.token_ids) <= 3
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+async def test_top_logprobs_are_as_many_as_asked_for(
+    engine: Engine, request_of: Any, temperature: float
+) -> None:
+    asked = {"max_tokens": 12, "temperature": temperature, "stop_ids": frozenset({261, 259})}
+    few, many, none = await asyncio.gather(
+        *(run(engine, request_of(**asked, top_logprobs=num)) for num in (1, 20, 0))
+    )
+    assert tokens(few) == tokens(many) == tokens(none)
+    assert not any(delta.top_logprobs for delta in none)
+    for deltas, num in ((few, 1), (many, 20)):
+        logprobs = [logprob for delta in deltas for logprob in delta.logprobs]
+        tops = [top for delta in deltas for top in delta.top_logprobs]
+        assert len(tops) == len(logprobs)
+        for token_id, logprob, top in zip(tokens(deltas), logprobs, tops, strict=True):
+            assert len({i for i, _ in top}) == len(top) == num
+            assert [p for _, p in top] == sorted((p for _, p in top), reverse=True)
+            assert sum(math.exp(p) for _, p in top) <= 1 + 1e-3
+            if temperature == 0:
+                assert top[0][0] == token_id
+            assert dict(top).get(token_id, logprob) == pytest.approx(logprob, abs=1e-4)
+            assert token_id in dict(top) or logprob <= top[-1][1]
+
+
+@pytest.mark.parametrize("bad", ["{", "[]", "true", '"object"', "3", "[" * 100_000])
+async def test_what_is_no_json_schema_is_refused(engine: Engine, bad: str) -> None:
+    with pytest.raises(InvalidRequest, match="JSON schema"):
+        engine.check_json_schema(bad)
+
+
+@pytest.fixture(params=["transformers_engine", "vllm_engine"])
+def real_engine(request: pytest.FixtureRequest) -> Engine:
+    return request.getfixturevalue(request.param)
+
+
+async def test_answers_are_held_to_a_json_schema(
+    real_engine: Engine, request_of: Any, tiny_model: Model
+) -> None:
+    """Beside others that are free; at temperature 1 a random model says anything that it may."""
+    schema = json.dumps(SCHEMA)
+    real_engine.check_json_schema(schema)
+    reasoning = tiny_model.reasoning
+    sampling = {"max_tokens": 300, "stop_ids": reasoning.eos_ids, "min_tokens": 1}
+    banned_ids = frozenset({reasoning.think_end_id, *tiny_model.tokenizer.encode("a")})
+    requests = [
+        request_of(**sampling, seed=seed, json_schema=schema, banned_ids=banned_ids, top_logprobs=3)
+        for seed in range(12)
+    ]
+    free = request_of(max_tokens=60, seed=5)
+    alone = tokens(await run(real_engine, free))
+    *held, beside = await asyncio.gather(
+        *(run(real_engine, request) for request in (*requests, request_of(max_tokens=60, seed=5)))
+    )
+    assert tokens(beside)[:20] == alone[:20]
+    spellings: set[str] = set()
+    for deltas in held:
+        *text_ids, last_id = tokens(deltas)
+        assert last_id in reasoning.eos_ids
+        assert deltas[-1].finish_reason == "stop"
+        text = tiny_model.tokenizer.decode(text_ids)
+        assert len(tiny_model.tokenizer.encode(text)) == len(text_ids), "no special token is in it"
+        jsonschema.validate(json.loads(text), SCHEMA)
+        tops = [top for delta in deltas for top in delta.top_logprobs]
+        assert {len(top) for top in tops} == {3}
+        assert tops[0][0] == (tiny_model.tokenizer.encode("{")[0], 0.0), "nothing else may come first"
+        assert tops[0][1][1] == tops[0][2][1] == -9999.0
+        spellings.add(text)
+    assert len(spellings) == len(held)
+
+
+async def test_a_json_of_one_token_can_end(real_engine: Engine, request_of: Any, tiny_model: Model) -> None:
+    """Whatever `min_tokens` and the bans say: the schema says more."""
+    schema = '{"enum":[7]}'
+    real_engine.check_json_schema(schema)
+    [seven] = tiny_model.tokenizer.encode("7")
+    deltas = await run(
+        real_engine,
+        request_of(
+            max_tokens=9,
+            min_tokens=5,
+            stop_ids=frozenset({65, 66}),
+            banned_ids=frozenset({seven, 65}),
+            json_schema=schema,
+        ),
+    )
+    assert tokens(deltas) in ([seven, 65], [seven, 66])
+    assert deltas[-1].finish_reason == "stop"
+
+
+async def test_a_json_may_be_cut_short(real_engine: Engine, request_of: Any) -> None:
+    schema = json.dumps(SCHEMA)
+    real_engine.check_json_schema(schema)
+    deltas = await run(real_engine, request_of(max_tokens=9, json_schema=schema))
+    assert len(tokens(deltas)) == 9
+    assert deltas[-1].finish_reason == "length"
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "object", "properties": {"a": {"not": {"type": "null"}}}},
+        {"type": "string", "pattern": "("},
+        {"type": "integer", "minimum": 5, "maximum": 2},
+        {"type": "string", "pattern": "(a?b?c?){0,500}"},
+    ],
+)
+async def test_a_json_schema_that_cannot_be_enforced_is_refused(
+    real_engine: Engine, schema: dict[str, Any]
+) -> None:
+    with pytest.raises(InvalidRequest, match="the JSON schema cannot be enforced: "):
+        real_engine.check_json_schema(json.dumps(schema))
+    assert real_engine.alive

@@ -29,7 +29,7 @@ def row(*, seed: int = 0, sampled: int = 0, **sampling: Any) -> Continuation:
 def shares(**sampling: Any) -> list[float]:
     """How often each token comes, of 20,000 draws."""
     rows = [row(seed=seed, **sampling) for seed in range(20_000)]
-    token_ids, _ = sample(LOGITS_V.expand(len(rows), -1), rows)
+    token_ids = sample(LOGITS_V.expand(len(rows), -1), rows).token_ids
     return (np.bincount(token_ids, minlength=4) / len(rows)).tolist()
 
 
@@ -68,27 +68,27 @@ def test_other_rows_do_not_matter() -> None:
     rows = [row(seed=4), row(seed=5, top_p=0.4), row(seed=6, temperature=0.0), row(seed=7, sampled=3)]
     together = sample(LOGITS_V.expand(4, -1), rows)
     alone = [sample(LOGITS_V[None], [one]) for one in rows]
-    assert together == ([ids[0] for ids, _ in alone], [logprobs[0] for _, logprobs in alone])
+    assert together == tuple([values[0] for values in column] for column in zip(*alone, strict=True))
 
 
 def test_position_matters() -> None:
     rows = [row(seed=4, sampled=n) for n in range(60)]
-    assert len(set(sample(LOGITS_V.expand(60, -1), rows)[0])) > 1
+    assert len(set(sample(LOGITS_V.expand(60, -1), rows).token_ids)) > 1
 
 
 def test_logprobs_are_those_before_temperature_and_bans() -> None:
     one = row(temperature=0.3, top_p=0.1, banned_ids=frozenset({0}))
-    token_ids, logprobs = sample(LOGITS_V[None], [one])
+    token_ids, logprobs, _ = sample(LOGITS_V[None], [one])
     assert token_ids == [1]
     assert logprobs == pytest.approx([math.log(0.3)], abs=1e-6)
 
 
 def test_stop_ids_come_again_after_min_tokens() -> None:
     one = row(temperature=0.0, stop_ids=frozenset({0}), min_tokens=2, sampled=2)
-    assert sample(LOGITS_V[None], [one])[0] == [0]
+    assert sample(LOGITS_V[None], [one]).token_ids == [0]
 
 
 def test_a_row_that_bans_everything_still_draws() -> None:
-    token_ids, logprobs = sample(LOGITS_V[None], [row(banned_ids=frozenset(range(4)))])
+    token_ids, logprobs, _ = sample(LOGITS_V[None], [row(banned_ids=frozenset(range(4)))])
     assert 0 <= token_ids[0] < 4
     assert math.isfinite(logprobs[0])

@@ -14,7 +14,7 @@ from anytime_server.engine import Delta, GenerationRequest
 from anytime_server.engine.scripted import ScriptedEngine
 from anytime_server.model import Model
 from anytime_server.reasoning import Budget, Cause
-from anytime_server.session import Session, SessionRequest
+from anytime_server.session import AnswerRequest, Session, SessionRequest
 from anytime_server.speed import SpeedMeter
 
 PROMPT_IDS = [257, 22, 12, 18, 259, 258, 260]
@@ -30,6 +30,10 @@ def open_session(scripted: Callable[..., ScriptedEngine], tiny_model: Model) -> 
         deadline_s: float | None = None,
         cause: Cause = Cause.BUDGET,
         seed: int | None = 1,
+        most_tokens: int = 400,
+        num_forks: int = 4,
+        asking: AnswerRequest | None = None,
+        fields: dict[str, Any] | None = None,
         speed: SpeedMeter | None = None,
         **script: Any,
     ) -> Session:
@@ -38,13 +42,16 @@ def open_session(scripted: Callable[..., ScriptedEngine], tiny_model: Model) -> 
         request = SessionRequest(
             id="any-1",
             prompt_ids=PROMPT_IDS,
-            budget=Budget(tokens=tokens, answer_tokens=8, deadline_s=deadline_s, cause=cause),
+            budget=Budget(
+                tokens=tokens, answer_tokens=8, deadline_s=deadline_s, cause=cause, most_tokens=most_tokens
+            ),
             thinking_temperature=0.6,
             thinking_top_p=0.95,
-            answer_temperature=0.0,
-            answer_top_p=1.0,
+            answer=asking or AnswerRequest(),
+            num_forks=num_forks,
             seed=seed,
             arrived_at=time.monotonic(),
+            **fields or {},
         )
         return Session(request, engine=engine, model=tiny_model, speed=speed or SpeedMeter())
 

@@ -172,5 +172,5 @@ async def test_an_answer_without_thinking_is_no_switch(
     speed = SpeedMeter()
     session = await open_session(tokens=tokens, never_end=True, first_token_s=0.05, speed=speed)
     await listen(session)
-    assert len(speed._switch_s) == num_switches
+    assert len(speed._switch_s._values) == num_switches
     assert (speed.answer_cost_s(0) > 0) == (num_switches > 0)

@@ -26,10 +26,11 @@ SHARES: dict[Effort, float] = {
 }
 """Share of the tokens available that an effort may think for (OpenRouter's, and `max`)."""
 
-Tokens = Annotated[StrictInt, Field(ge=0)]
-
 NO_LIMIT = -1
-"""vLLM's way to say so."""
+"""vLLM's and llama.cpp's way to say so."""
+
+Tokens = Annotated[StrictInt, Field(ge=0)]
+TokensOrNoLimit = Annotated[StrictInt, Field(ge=NO_LIMIT)]
 
 
 class CustomParams(Fields):
@@ -64,7 +65,7 @@ class TemplateFields(Fields):
 class BudgetAliases(Fields):
     """Every field that can carry a budget."""
 
-    thinking_token_budget: Annotated[StrictInt, Field(ge=NO_LIMIT)] | None = None
+    thinking_token_budget: TokensOrNoLimit | None = None
     """vLLM's; -1 is no limit."""
     thinking_budget: Tokens | None = None
     """Qwen's."""
@@ -72,10 +73,10 @@ class BudgetAliases(Fields):
     """SGLang's."""
     custom_logit_processor: Any = None
     """What SGLang cuts with; taken beside `custom_params.thinking_budget`, since the cut is made here."""
-    thinking_budget_tokens: Tokens | None = None
-    """llama.cpp's."""
-    reasoning_budget_tokens: Tokens | None = None
-    """llama.cpp's."""
+    thinking_budget_tokens: TokensOrNoLimit | None = None
+    """llama.cpp's; -1 is no limit."""
+    reasoning_budget_tokens: TokensOrNoLimit | None = None
+    """llama.cpp's; -1 is no limit."""
     nvext: NvextFields | None = None
     """NIM's."""
     reasoning: ReasoningFields | None = None

@@ -7,7 +7,7 @@ from itertools import combinations
 from typing import Any
 
 import pytest
-from anytime_server.api.effort import SHARES, BudgetAliases, Effort
+from anytime_server.api.openai.effort import SHARES, BudgetAliases, Effort
 from anytime_server.errors import InvalidRequest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -171,8 +171,13 @@ def test_sglangs_processor_comes_with_its_budget() -> None:
     assert refused.value.field == "custom_logit_processor"
 
 
-def test_minus_one_is_no_limit_where_vllm_says_so() -> None:
-    assert budget({"thinking_token_budget": -1}) is None
+UNLIMITED = ("thinking_token_budget", "thinking_budget_tokens", "reasoning_budget_tokens")
+
+
+@pytest.mark.parametrize("field", UNLIMITED)
+def test_minus_one_is_no_limit_where_vllm_and_llama_cpp_say_so(field: str) -> None:
+    assert budget({field: -1}) is None
+    assert budget({field: -1, "thinking_token_budget": -1}) is None
 
 
 @pytest.mark.parametrize("field", [name for name in COUNTS if name != "thinking_token_budget"])
@@ -184,7 +189,7 @@ def test_no_limit_and_a_limit_conflict(field: str) -> None:
 @pytest.mark.parametrize("field", COUNTS)
 def test_no_other_number_is_below_zero(field: str) -> None:
     with pytest.raises(ValidationError):
-        budget(COUNTS[field](-2 if field == "thinking_token_budget" else -1))
+        budget(COUNTS[field](-2 if field in UNLIMITED else -1))
 
 
 @pytest.mark.parametrize("field", COUNTS)

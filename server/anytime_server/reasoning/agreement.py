@@ -1,0 +1,42 @@
+"""When two answers are the same."""
+
+from __future__ import annotations
+
+import re
+import string
+from decimal import Decimal, InvalidOperation
+
+_BOX = "\\boxed{"
+_NUMBER = re.compile(r"[+-]?(\d{1,3}(,\d{3})+|\d+)?(\.\d+)?")
+_AFTER = ".,;:!?*_`'\"$" + string.whitespace
+_BEFORE = _AFTER.replace(".", "")
+
+
+def normalized_answer(text: str) -> str:
+    """What of an answer says what it is: two answers agree if this is the same.
+
+    What stands in the last box, if there is one; without formatting and punctuation around it,
+    differences of case and of white space; a number in its shortest form.
+    """
+    text = _last_box(text).replace("\\$", "").replace("$", "").replace("**", "")
+    text = " ".join(text.casefold().split()).lstrip(_BEFORE).rstrip(_AFTER)
+    if (match := _NUMBER.fullmatch(text)) is None:
+        return text
+    try:
+        number = Decimal(match[0].replace(",", ""))
+    except InvalidOperation:
+        return text
+    return f"{number.normalize():f}" if number else "0"
+
+
+def _last_box(text: str) -> str:
+    """What stands in the last `\\boxed{}`; all of the text if none is there, or it never closes."""
+    start = text.rfind(_BOX)
+    if start < 0:
+        return text
+    depth = 1
+    for end, character in enumerate(text[start + len(_BOX) :], start + len(_BOX)):
+        depth += {"{": 1, "}": -1}.get(character, 0)
+        if depth == 0:
+            return text[start + len(_BOX) : end]
+    return text

@@ -1,0 +1,47 @@
+"""Which answers are the same."""
+
+from __future__ import annotations
+
+import pytest
+from anytime_server.reasoning import normalized_answer
+
+
+@pytest.mark.parametrize(
+    "same",
+    [
+        ["5", " 5.", "**5**", "5.0", "05", "$5$", "so \\boxed{5}.", "\\boxed{3} no, \\boxed{5}", "'5'", "+5"],
+        ["1000", "1,000", "1000.00"],
+        [".5", "0.5", "0.50"],
+        ["-3", "-3.0"],
+        ["0", "-0", "0.0"],
+        ["Yes", "yes!", "  YES \n"],
+        ["x = 2", "x  =\n2"],
+        ["\\frac{1}{2}", "\\boxed{\\frac{1}{2}}"],
+    ],
+)
+def test_the_same(same: list[str]) -> None:
+    assert len({normalized_answer(text) for text in same}) == 1
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("5", "-5"),
+        ("5", "50"),
+        ("1,00", "100"),
+        ("0.5", "5"),
+        ("5%", "5"),
+        ("yes", "no"),
+        ("(a)", "(b)"),
+        ("", "0"),
+    ],
+)
+def test_others(one: str, other: str) -> None:
+    assert normalized_answer(one) != normalized_answer(other)
+
+
+@pytest.mark.parametrize(
+    "text", ["", ".", "\\boxed{", "\\boxed{{}", "$", "1e999999999", "9" * 5000, "-", "+.", "\ud800"]
+)
+def test_nothing_is_too_odd(text: str) -> None:
+    assert isinstance(normalized_answer(text), str)

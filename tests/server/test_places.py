@@ -1,0 +1,81 @@
+"""Places are given in order, whole, and never lost."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from anytime_server.places import Places
+
+
+async def holder(places: Places, count: int, name: str, log: list[str], leave: asyncio.Event) -> None:
+    async with places.hold(count):
+        log.append(name)
+        await leave.wait()
+
+
+async def settle() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+async def test_who_asks_first_is_first_also_for_more_places() -> None:
+    places, log = Places(3), list[str]()
+    leave = {name: asyncio.Event() for name in "abc"}
+    tasks = [
+        asyncio.create_task(holder(places, count, name, log, leave[name]))
+        for name, count in (("a", 2), ("b", 2), ("c", 1))
+    ]
+    await settle()
+    # There is a place left, but "c" does not overtake "b".
+    assert (log, places.num_taken, places.num_wanted) == (["a"], 2, 3)
+    leave["a"].set()
+    await settle()
+    assert (log, places.num_taken, places.num_wanted) == (["a", "b", "c"], 3, 0)
+    leave["b"].set()
+    leave["c"].set()
+    await asyncio.gather(*tasks)
+    assert places.num_taken == 0
+
+
+async def test_more_than_there_are_is_all_there_are() -> None:
+    places = Places(2)
+    async with places.hold(5):
+        assert places.num_taken == 2
+    assert places.num_taken == 0
+
+
+@pytest.mark.parametrize("gives_up", ["before", "just before", "just after"])
+async def test_who_stops_waiting_leaves_the_place_to_the_next(gives_up: str) -> None:
+    places, log = Places(1), list[str]()
+    leave = asyncio.Event()
+    async with places.hold():
+        impatient = asyncio.create_task(holder(places, 1, "impatient", log, leave))
+        patient = asyncio.create_task(holder(places, 1, "patient", log, leave))
+        await settle()
+        if gives_up != "just after":
+            impatient.cancel()
+        if gives_up == "before":
+            await settle()
+            assert places.num_wanted == 1
+    impatient.cancel()
+    await settle()
+    assert log == ["patient"]
+    leave.set()
+    await asyncio.gather(patient, impatient, return_exceptions=True)
+    assert (places.num_taken, places.num_wanted) == (0, 0)
+
+
+async def test_a_large_one_that_gives_up_lets_the_small_ones_in() -> None:
+    places, log = Places(2), list[str]()
+    leave = asyncio.Event()
+    async with places.hold():
+        large = asyncio.create_task(holder(places, 2, "large", log, leave))
+        small = asyncio.create_task(holder(places, 1, "small", log, leave))
+        await settle()
+        assert log == []
+        large.cancel()
+        await settle()
+        assert log == ["small"]
+    leave.set()
+    await small
