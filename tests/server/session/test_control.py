@@ -12,6 +12,7 @@ from anytime_server.engine import Delta, GenerationRequest
 from anytime_server.errors import AlreadyAnswering, Unavailable
 from anytime_server.reasoning import Cause
 from anytime_server.session import Session
+from anytime_server.speed import SpeedMeter
 
 from .conftest import begin, closes_slowly, collect, finished, listen, num_engine_requests, thinking_text
 
@@ -159,3 +160,27 @@ async def test_idle_reader_gets_empty_batches(open_session: Any) -> None:
     batches = [batch async for batch in session.read(idle_s=0.02)]
     assert [] in batches
     assert batches[-1][-1].type == "done"
+
+
+async def test_a_waiting_sessions_deadline_follows_the_speed(open_session: Any) -> None:
+    """The answer would have come in time by the speed at first; it does by what is measured meanwhile."""
+    speed = SpeedMeter()
+    session = await open_session(tokens=400, deadline_s=30.0, never_end=True, speed=speed)
+    full = asyncio.Semaphore(0)
+    session._slot = full
+    session.start()
+    reading = asyncio.create_task(collect(session))
+    await asyncio.sleep(0.01)
+    assert session.phase == "waiting"
+    speed.record_switch(seconds=60.0)
+    said = await asyncio.wait_for(reading, timeout=5)
+    assert isinstance(said[-1], events.Done)
+    assert (said[-1].stop.cause, said[-1].stop.thinking_tokens) == (Cause.DEADLINE, 0)
+
+
+async def test_a_prompt_that_is_not_computed_is_part_of_what_the_answer_costs(open_session: Any) -> None:
+    speed = SpeedMeter()
+    speed.record_prefill(num_tokens=7, seconds=60.0)
+    session = await open_session(tokens=400, deadline_s=30.0, never_end=True, speed=speed)
+    await listen(session)
+    assert finished(session).stop.thinking_tokens == 0
