@@ -40,6 +40,8 @@ logger = logging.getLogger(__name__)
 WARM_UP_SESSIONS, MEASURED_SESSIONS = 3, 6
 THINKING_TEMPERATURE, THINKING_TOP_P = 0.6, 0.95
 ANSWER_TEMPERATURE, ANSWER_TOP_P = 0.0, 1.0
+STRUCTURED_ANSWER_TOKENS = 256
+"""Room for an answer that is JSON or may call tools, where neither client nor manifest gives more."""
 MAX_FORKS = 4
 """Provisional answers of one session that are sampled at the same time; more wait for these."""
 
@@ -198,10 +200,17 @@ class Service:
         if (reason := self.not_ready_because) is not None:
             raise Unavailable(reason)
 
-    @property
-    def default_answer_tokens(self) -> int:
-        """Room for an answer where the client names none: the manifest's, within a quarter of the window."""
-        return min(self.model.manifest.answer_tokens, max(1, self.engine.window_tokens // 4))
+    def _answer_room(self, question: Question) -> int:
+        """Tokens to keep for an answer: the client's, else the manifest's within a quarter of the window.
+
+        What is usual for the model's answers is too little for JSON and for tool calls.
+        """
+        if question.answer_tokens is not None:
+            return question.answer_tokens
+        usual = self.model.manifest.answer_tokens
+        if question.json_schema is not None or question.tools:
+            usual = max(usual, STRUCTURED_ANSWER_TOKENS)
+        return min(usual, max(1, self.engine.window_tokens // 4))
 
     async def open(self, question: Question) -> Session:
         """Admit a question, or refuse it before anything is sampled. The session has started.
@@ -263,7 +272,7 @@ class Service:
             deadline_s=question.deadline_s,
             window_tokens=self.engine.window_tokens,
             prompt_tokens=len(prompt_ids) + len(carried_ids),
-            answer_tokens=question.answer_tokens or self.default_answer_tokens,
+            answer_tokens=self._answer_room(question),
             reasoning=self.model.reasoning,
         )
         if question.budgets and question.budgets[-1] > (

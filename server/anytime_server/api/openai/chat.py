@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Any
@@ -83,11 +84,15 @@ async def _tool_answers(
 def _stream(choices: Choices, chunks: ChatChunks) -> EventSourceResponse:
     async def wire() -> AsyncGenerator[bytes, None]:
         async with aclosing(choices.read(idle_s=respond.KEEP_ALIVE_S)) as batches:
+            sent_at = time.monotonic()
             async for index, batch in batches:
-                if not batch:
-                    yield KEEPALIVE_COMMENT
-                elif data := await chunks.encode(index, batch):
+                data = await chunks.encode(index, batch)
+                # What is said may not be shown; the connection is to be kept alive all the same.
+                if not batch or (not data and time.monotonic() - sent_at >= respond.KEEP_ALIVE_S):
+                    data = KEEPALIVE_COMMENT
+                if data:
                     yield data
+                    sent_at = time.monotonic()
 
     headers = {**respond.STREAM_HEADERS, "X-Request-Id": choices.id}
     return EventSourceResponse(wire(), headers=headers)

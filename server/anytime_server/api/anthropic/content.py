@@ -1,0 +1,197 @@
+"""Messages of Anthropic's, made of blocks, and the turns that chat templates take."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, StrictBool, StrictStr, ValidationInfo
+
+from anytime_server.api.conversation import Nothing
+from anytime_server.api.fields import Fields, Text, whole_characters
+from anytime_server.errors import InvalidRequest
+
+
+class Block(Fields):
+    cache_control: Any = None
+    """No effect: every prefix is cached."""
+
+
+class TextBlock(Block):
+    """A piece of text."""
+
+    type: Literal["text"]
+    text: Text
+    citations: Nothing = None
+
+
+class ThinkingBlock(Block):
+    """Earlier thinking; the chat template decides what of it the model sees."""
+
+    type: Literal["thinking"]
+    thinking: Text
+    signature: StrictStr
+    """A continuation. In history it is not looked at."""
+
+
+class RedactedThinkingBlock(Block):
+    """Thinking that another server has encrypted; the model does not see it."""
+
+    type: Literal["redacted_thinking"]
+    data: StrictStr
+
+
+class ToolUseBlock(Block):
+    """A call that the model made."""
+
+    type: Literal["tool_use"]
+    id: Text
+    name: Text
+    input: dict[str, Any]
+    caller: Any = None
+    toolset_name: Nothing = None
+
+
+def _text_or_blocks(content: Any) -> Any:
+    if isinstance(content, str):
+        return [TextBlock.model_construct(type="text", text=whole_characters(content))]
+    if not isinstance(content, list):
+        raise ValueError("must be a string or a list of blocks")
+    return content
+
+
+def _text_only(block: Any) -> TextBlock:
+    return _validated(block, {"text": TextBlock})
+
+
+def _of_role(block: Any, info: ValidationInfo) -> Block:
+    role = info.data.get("role")  # none where that is at fault itself
+    return _validated(block, BLOCKS[role] if role else BLOCKS["user"] | BLOCKS["assistant"])
+
+
+def _validated(block: Any, served: dict[str, type[Any]]) -> Any:
+    """The block, as its `type` says. Not by pydantic's union: that puts the type into an error's field."""
+    if isinstance(block, Block):
+        return block
+    if not isinstance(block, dict):
+        raise ValueError("must be an object")
+    kind = block.get("type")
+    if not isinstance(kind, str) or kind not in served:
+        raise ValueError(f"a block of type {kind!r} is not served here, only {', '.join(served)}")
+    return served[kind].model_validate(block)
+
+
+TextBlocks = Annotated[
+    list[Annotated[TextBlock, BeforeValidator(_text_only)]],
+    BeforeValidator(_text_or_blocks, str | list[TextBlock]),
+]
+"""A string, which is one block, or text blocks."""
+
+
+class ToolResultBlock(Block):
+    """What a call gave."""
+
+    type: Literal["tool_result"]
+    tool_use_id: Text
+    content: TextBlocks | None = None
+    is_error: StrictBool = False
+    """The model sees `Error: ` before the text: chat templates have no other place for it."""
+    toolset_name: Nothing = None
+
+    @property
+    def text(self) -> str:
+        text = text_of(self.content or ())
+        return f"Error: {text}" if self.is_error else text
+
+
+AnyBlock = TextBlock | ThinkingBlock | RedactedThinkingBlock | ToolUseBlock | ToolResultBlock
+BLOCKS: dict[str, dict[str, type[Block]]] = {
+    "user": {"text": TextBlock, "tool_result": ToolResultBlock},
+    "assistant": {
+        "text": TextBlock,
+        "thinking": ThinkingBlock,
+        "redacted_thinking": RedactedThinkingBlock,
+        "tool_use": ToolUseBlock,
+    },
+    "system": {"text": TextBlock},
+}
+"""What a message can have, by its role."""
+
+
+class Message(Fields):
+    """One turn of the conversation."""
+
+    role: Literal["user", "assistant", "system"]
+    content: Annotated[
+        list[Annotated[AnyBlock, BeforeValidator(_of_role)]],
+        BeforeValidator(_text_or_blocks, str | list[AnyBlock]),
+    ]
+    """A string, which is one text block, or a list of blocks."""
+
+    @property
+    def continuation(self) -> str | None:
+        """The signature of an assistant's turn that is thinking alone; None for any other."""
+        match self.content:
+            case [ThinkingBlock(signature=signature)] if signature:
+                return signature
+        return None
+
+    @property
+    def is_blank(self) -> bool:
+        """Whether there is nothing in it to answer."""
+        return not any(
+            isinstance(block, ToolResultBlock) or (isinstance(block, TextBlock) and block.text.strip())
+            for block in self.content
+        )
+
+
+def text_of(blocks: Sequence[Block]) -> str:
+    """Text of the blocks that have any."""
+    return "".join(block.text for block in blocks if isinstance(block, TextBlock))
+
+
+def turns_of(messages: Sequence[Message]) -> list[dict[str, Any]]:
+    """Messages as chat templates take them; each tool result is a turn of its own.
+
+    Raises:
+        InvalidRequest: a tool result is of no call before it.
+    """
+    turns: list[dict[str, Any]] = []
+    called: dict[str, str] = {}  # names of functions, by the id of the call
+    for number, message in enumerate(messages):
+        if message.role != "assistant":
+            turns += _given_turns(message, called, field=f"messages.{number}.content")
+            continue
+        turn: dict[str, Any] = {"role": "assistant", "content": text_of(message.content)}
+        thinking = [block.thinking for block in message.content if isinstance(block, ThinkingBlock)]
+        if any(thinking):
+            turn["reasoning_content"] = "".join(thinking)
+        calls = [block for block in message.content if isinstance(block, ToolUseBlock)]
+        if calls:
+            turn["tool_calls"] = [
+                {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.input}}
+                for call in calls
+            ]
+            called |= {call.id: call.name for call in calls}
+        turns.append(turn)
+    return turns
+
+
+def _given_turns(message: Message, called: dict[str, str], *, field: str) -> list[dict[str, Any]]:
+    """Turns of a message that the model did not write, in the order of its blocks."""
+    turns: list[dict[str, Any]] = []
+    for place, block in enumerate(message.content):
+        if isinstance(block, ToolResultBlock):
+            if (name := called.get(block.tool_use_id)) is None:
+                raise InvalidRequest(
+                    f"no tool_use before it has the id {block.tool_use_id!r}",
+                    field=f"{field}.{place}.tool_use_id",
+                )
+            turns.append(
+                {"role": "tool", "tool_call_id": block.tool_use_id, "name": name, "content": block.text}
+            )
+        elif isinstance(block, TextBlock):
+            if not turns or turns[-1]["role"] == "tool":
+                turns.append({"role": message.role, "content": ""})
+            turns[-1]["content"] += block.text
+    return turns or [{"role": message.role, "content": ""}]

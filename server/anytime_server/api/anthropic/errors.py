@@ -1,0 +1,56 @@
+"""Errors as Anthropic tells them: the message is all there is, so it names the field."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import uuid4
+
+from fastapi.responses import JSONResponse
+
+from anytime_server.errors import AnytimeError, EngineDead, Unavailable
+
+FIELDS = {
+    "answer.max_tokens": "max_tokens",
+    "budget": "anytime.budget",
+    "continuation": "anytime.continuation",
+}
+"""What this dialect calls a field of the native one."""
+
+KINDS = {404: "not_found_error", 413: "request_too_large", 503: "overloaded_error"}
+"""By status, where that of refused requests or of failures is too general."""
+
+OVERLOADED = (Unavailable.code, EngineDead.code)
+
+
+def error_response(error: AnytimeError) -> JSONResponse:
+    """A whole response; a refused request is 400."""
+    status = 400 if error.status == 422 else error.status
+    kind = KINDS.get(status, "invalid_request_error" if status < 500 else "api_error")
+    request_id = f"req_{uuid4().hex}"
+    headers = {"request-id": request_id}
+    if status == 409:
+        headers["x-should-retry"] = "false"  # SDKs would: to them it is a lock that is held
+    body = error_object(kind, named(str(error), _own_field(error.field))) | {"request_id": request_id}
+    return JSONResponse(body, status_code=status, headers=headers)
+
+
+def error_event(code: str, message: str) -> dict[str, Any]:
+    """What ends a stream that has failed."""
+    return error_object("overloaded_error" if code in OVERLOADED else "api_error", message)
+
+
+def error_object(kind: str, message: str) -> dict[str, Any]:
+    return {"type": "error", "error": {"type": kind, "message": message}}
+
+
+def named(message: str, field: str | None) -> str:
+    """The message, with the field in it."""
+    return message if field is None or field in message else f"{field}: {message}"
+
+
+def _own_field(field: str | None) -> str | None:
+    if field is None:
+        return None
+    if field.startswith("tools."):  # of the shape that chat templates take
+        return field.replace(".function.parameters", ".input_schema").replace(".function.", ".")
+    return FIELDS.get(field, field)

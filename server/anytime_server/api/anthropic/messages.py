@@ -1,0 +1,87 @@
+"""The endpoints of Anthropic's Messages API."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, Response
+
+from anytime_server.api.anthropic.request import MessagesRequest, Prompt
+from anytime_server.api.anthropic.response import message
+from anytime_server.api.anthropic.stream import KEEP_ALIVE, MessageEvents
+from anytime_server.api.respond import collect, stream
+from anytime_server.errors import InvalidRequest, NotSupported, UnknownModel
+from anytime_server.service import Question, Service
+from anytime_server.session import Session
+from anytime_server.tool_calls import ToolCallReader
+
+
+def router(service: Service) -> APIRouter:
+    """The endpoints of this dialect."""
+    routes = APIRouter(prefix="/v1/messages", tags=["anthropic"])
+
+    @routes.post("")
+    async def messages(body: MessagesRequest, request: Request) -> Response:
+        """A message whose thinking keeps to a budget."""
+        service.require_ready()  # before the window is looked at, which is not known until then
+        question = body.question(
+            window_tokens=service.engine.window_tokens, arrived_at=request.state.arrived_at
+        )
+        calls = await _calls(service, question)
+        session = await _open(service, question, body)
+        headers = {"request-id": session.request.id, "X-Request-Id": session.request.id}
+        if body.stream:
+            said = MessageEvents(
+                continuation=session.continuation,
+                omits_thinking=body.omits_thinking,
+                calls=calls,
+                most_calls=body.most_calls,
+            )
+            response = stream(session, said.encode, keep_alive=KEEP_ALIVE)
+            response.headers.update(headers)
+            return response
+        transcript = await collect(session, request)
+        written = message(
+            transcript, omits_thinking=body.omits_thinking, calls=calls, most_calls=body.most_calls
+        )
+        return JSONResponse(written, headers=headers)
+
+    @routes.post("/count_tokens")
+    async def count_tokens(body: Prompt) -> dict[str, Any]:
+        """Tokens of the prompt, with thinking opened."""
+        service.require_ready()
+        if body.model != service.model.name:
+            raise UnknownModel(
+                f"no model {body.model!r} is served here, only {service.model.name!r}", field="model"
+            )
+        if body.continued is not None:
+            raise NotSupported("thinking to go on from is not counted", field=body.last_signature)
+        turns, tools = body.turns(), body.called_tools()
+        if tools and service.tool_parsing is None:
+            raise NotSupported("tools are not served with this model", field="tools")
+        prompt_ids = await asyncio.to_thread(service.model.prompt_ids, turns, tools=tools or None)
+        return {"input_tokens": len(prompt_ids)}
+
+    return routes
+
+
+async def _calls(service: Service, question: Question) -> ToolCallReader | None:
+    """What reads the calls in the answer; None where there are no tools, or none can be called."""
+    if not question.tools or service.tool_parsing is None:
+        return None
+    # In a thread: the first time it imports what reads them.
+    return await asyncio.to_thread(service.tool_parsing.reader, question.tools)
+
+
+async def _open(service: Service, question: Question, body: MessagesRequest) -> Session:
+    """The session; what the service refuses is told of the field that it came in."""
+    try:
+        return await service.open(question)
+    except InvalidRequest as error:
+        if error.field == "continuation" and body.continued is not None:
+            error.field = body.last_signature
+        elif (error.field or "").startswith("answer.response_format"):
+            error.field = f"{body.format_field}.schema"
+        raise

@@ -1,0 +1,30 @@
+"""Errors as OpenAI tells them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi.responses import JSONResponse
+
+from anytime_server.errors import AnytimeError, UnknownModel
+
+FIELDS = {
+    "answer.max_tokens": "max_tokens",
+    "answer.response_format": "response_format",
+    "answer.response_format.json_schema": "response_format.json_schema",
+    "continuation": "anytime.continuation",
+}
+"""What this dialect calls a field of the native one."""
+
+
+def error_response(error: AnytimeError) -> JSONResponse:
+    """A whole response; a refused request is 400."""
+    status = 400 if error.status == 422 else error.status
+    code = "model_not_found" if isinstance(error, UnknownModel) else error.code
+    field = None if error.field is None else FIELDS.get(error.field, error.field)
+    return JSONResponse({"error": error_object(str(error), code, field, status)}, status_code=status)
+
+
+def error_object(message: str, code: str, field: str | None, status: int) -> dict[str, Any]:
+    kind = "invalid_request_error" if status < 500 else "server_error"
+    return {"message": message, "type": kind, "param": field, "code": code}

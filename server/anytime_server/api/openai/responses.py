@@ -1,0 +1,91 @@
+"""OpenAI's Responses API, for clients that exist. Nothing is stored."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing, contextmanager
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, Response
+from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse
+
+from anytime_server.api import respond
+from anytime_server.api.openai.chat_tools import ToolAnswer
+from anytime_server.api.openai.responses_events import ResponseEvents
+from anytime_server.api.openai.responses_request import ResponsesRequest
+from anytime_server.api.openai.responses_response import opening, whole
+from anytime_server.errors import AnytimeError, InvalidRequest
+from anytime_server.service import Service
+from anytime_server.session import Session
+
+
+def router(service: Service) -> APIRouter:
+    """The endpoints of this dialect."""
+    routes = APIRouter(prefix="/v1/responses", tags=["openai"])
+
+    @routes.post("")
+    async def responses(body: ResponsesRequest, request: Request) -> Response:
+        """A response whose thinking keeps to a budget."""
+        service.require_ready()  # before the window is looked at, which is not known until then
+        with _own_fields(body):
+            question = body.question(service, arrived_at=request.state.arrived_at)
+            tool_answer = await _tool_answer(service, body)
+            session = await service.open(question)
+        opened = opening(body, response_id=session.request.id, model=service.model.name)
+        if body.stream:
+            told = ResponseEvents(body, opened, tool_answer=tool_answer, continuation=session.continuation)
+            return _stream(session, told)
+        transcript = await respond.collect(session, request)
+        return JSONResponse(
+            await whole(body, opened, transcript, tool_answer), headers={"X-Request-Id": session.request.id}
+        )
+
+    @routes.get("/{response_id}")
+    @routes.delete("/{response_id}")
+    async def stored(response_id: str) -> Response:
+        """Always 404."""
+        raise AnytimeError(
+            f"no response {response_id!r} is here: responses are not stored",
+            code="response_not_found",
+            status=404,
+            field="response_id",
+        )
+
+    return routes
+
+
+async def _tool_answer(service: Service, body: ResponsesRequest) -> ToolAnswer | None:
+    """What reads the answer, where there can be calls in it."""
+    if service.tool_parsing is None or not (tools := body.offered_tools):
+        return None
+    # In a thread: the first time takes seconds.
+    reader = await asyncio.to_thread(service.tool_parsing.reader, tools)
+    return ToolAnswer(reader, parallel=body.parallel_tool_calls is not False)
+
+
+def _stream(session: Session, told: ResponseEvents) -> EventSourceResponse:
+    async def wire() -> AsyncGenerator[bytes, None]:
+        async with aclosing(session.read(idle_s=respond.KEEP_ALIVE_S)) as batches:
+            sent_at = time.monotonic()
+            async for batch in batches:
+                data = await told.encode(batch)
+                if not data and (not batch or time.monotonic() - sent_at >= respond.KEEP_ALIVE_S):
+                    data = KEEPALIVE_COMMENT
+                if data:
+                    yield data
+                    sent_at = time.monotonic()
+
+    headers = {**respond.STREAM_HEADERS, "X-Request-Id": session.request.id}
+    return EventSourceResponse(wire(), headers=headers)
+
+
+@contextmanager
+def _own_fields(body: ResponsesRequest) -> Iterator[None]:
+    """Let errors name the fields of this dialect."""
+    try:
+        yield
+    except InvalidRequest as error:
+        error.field = body.own_field(error.field)
+        raise

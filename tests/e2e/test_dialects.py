@@ -1,0 +1,66 @@
+"""The official SDKs, unchanged, against real vLLM."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import anthropic
+import openai
+import pytest
+
+from .conftest import RealServer
+
+PROMPT: Any = [{"role": "user", "content": "7-3"}]
+BUDGETS = [1, 9, 40, 120]
+
+
+@pytest.mark.parametrize("budget", BUDGETS)
+def test_anthropic_messages(real_server: RealServer, budget: int) -> None:
+    thinking: Any = {"type": "enabled", "budget_tokens": budget}
+    with anthropic.Anthropic(base_url=real_server.url, api_key="none", max_retries=0) as client:
+        whole = client.messages.create(model="tiny", max_tokens=200, messages=PROMPT, thinking=thinking)
+        with client.messages.stream(
+            model="tiny", max_tokens=200, messages=PROMPT, thinking=thinking
+        ) as stream:
+            streamed = stream.get_final_message()
+    for message in (whole, streamed):
+        assert [block.type for block in message.content] == ["thinking", "text"]
+        thought, text = message.content
+        assert thought.type == "thinking"
+        assert thought.signature
+        assert text.type == "text"
+        assert text.text.strip()
+    thinking_tokens = (whole.model_extra or {})["anytime"]["stop"]["thinking_tokens"]
+    assert thinking_tokens <= budget
+    assert whole.usage.output_tokens > thinking_tokens
+
+
+def test_anthropic_thinks_on_from_a_thinking_block(real_server: RealServer) -> None:
+    thinking: Any = {"type": "enabled", "budget_tokens": 10}
+    with anthropic.Anthropic(base_url=real_server.url, api_key="none", max_retries=0) as client:
+        first = client.messages.create(model="tiny", max_tokens=200, messages=PROMPT, thinking=thinking)
+        begun: Any = {"role": "assistant", "content": [first.content[0].model_dump()]}
+        asked: Any = {"model": "tiny", "max_tokens": 200, "messages": [*PROMPT, begun], "thinking": thinking}
+        on = client.messages.create(**asked)
+        begun["content"][0]["signature"] = begun["content"][0]["signature"][:-4] + "AAAA"
+        with pytest.raises(anthropic.BadRequestError, match="signature"):
+            client.messages.create(**asked)
+    assert on.usage.input_tokens == first.usage.input_tokens + 10
+    assert (on.model_extra or {})["anytime"]["stop"]["thinking_tokens"] <= 10
+
+
+@pytest.mark.parametrize("budget", [0, *BUDGETS])
+def test_openai_responses(real_server: RealServer, budget: int) -> None:
+    extra = {"thinking_token_budget": budget}
+    with openai.OpenAI(base_url=f"{real_server.url}/v1", api_key="none", max_retries=0) as client:
+        whole = client.responses.create(model="tiny", input="7-3", extra_body=extra)
+        with client.responses.stream(model="tiny", input="7-3", extra_body=extra) as stream:
+            events = list(stream)
+    assert [event.sequence_number for event in events] == list(range(len(events)))
+    last: Any = events[-1]
+    assert last.type in ("response.completed", "response.incomplete")
+    for response in (whole, last.response):
+        assert response.output_text.strip()
+        assert response.usage is not None
+        assert response.usage.output_tokens_details.reasoning_tokens <= budget
+        assert [item.type for item in response.output] == ["reasoning", "message"][not budget :]

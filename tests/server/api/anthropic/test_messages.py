@@ -1,0 +1,295 @@
+"""The Messages API through the official SDK: what is thought, answered and streamed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import anthropic
+import httpx2
+import pydantic
+import pytest
+from anthropic.types import Message, RawMessageStreamEvent
+from pydantic import TypeAdapter
+
+MESSAGES: Any = [{"role": "user", "content": "7-3"}]
+ENABLED: Any = {"type": "enabled", "budget_tokens": 20}
+EXTRA = ("anytime", "output_format", "temperature", "top_p")
+"""What the SDK's `create` has no parameters for."""
+BODY: dict[str, Any] = {"model": "tiny", "max_tokens": 100, "messages": MESSAGES}
+
+
+async def create(client: anthropic.AsyncAnthropic, **fields: Any) -> Any:
+    extra = {name: fields.pop(name) for name in list(fields) if name in EXTRA}
+    return await client.messages.create(**(BODY | fields), extra_body=extra or None)
+
+
+async def sent(response: httpx2.Response) -> list[dict[str, Any]]:
+    """Events of a stream as they were on the wire."""
+    lines = response.text.split("\n")
+    found = [json.loads(line.removeprefix("data: ")) for line in lines if line.startswith("data: ")]
+    named = [line.removeprefix("event: ") for line in lines if line.startswith("event: ")]
+    assert named == [event["type"] for event in found]
+    return found
+
+
+async def test_whole(sdk: Any) -> None:
+    client = await sdk(never_end=True)
+    message = await create(client, thinking=ENABLED)
+    thinking, text = message.content
+    assert (thinking.type, len(thinking.thinking)) == ("thinking", 20)
+    assert (text.type, text.text) == ("text", "42")
+    assert (message.stop_reason, message.stop_sequence) == ("end_turn", None)
+    assert message.id.startswith("msg_")
+    assert (message.type, message.role, message.model) == ("message", "assistant", "tiny")
+    usage = message.usage
+    assert (usage.input_tokens, usage.output_tokens) == (7, 23)
+    assert usage.output_tokens_details.thinking_tokens == 20
+    assert usage.cache_read_input_tokens + usage.cache_creation_input_tokens == 0
+    assert message.anytime["stop"] == {"cause": "budget", "budget_tokens": 20, "thinking_tokens": 20}
+    assert message.anytime["timing"]["total_s"] > 0
+    assert thinking.signature == message.anytime["continuation"]
+
+
+async def test_stream_says_the_same(sdk: Any) -> None:
+    client = await sdk(never_end=True)
+    whole = await create(client, thinking=ENABLED)
+    async with client.messages.stream(**BODY, thinking=ENABLED) as stream:
+        texts = [text async for text in stream.text_stream]
+        streamed = await stream.get_final_message()
+    assert "".join(texts) == "42"
+    assert [block.to_dict() for block in streamed.content] == [block.to_dict() for block in whole.content]
+    assert streamed.usage.to_dict() == whole.usage.to_dict()
+    assert (streamed.stop_reason, streamed.stop_sequence) == (whole.stop_reason, whole.stop_sequence)
+    assert streamed.id.startswith("msg_")
+
+
+async def test_order_of_events(served: Any) -> None:
+    server = await served(never_end=True)
+    body = BODY | {"stream": True, "thinking": ENABLED}
+    events = await sent(await server.http.post("/v1/messages", json=body))
+    told = [event["type"] for event in events]
+    places = [e["index"] for e in events if e["type"].startswith("content_block")]
+    deltas = [e["delta"]["type"] for e in events if e["type"] == "content_block_delta"]
+    assert told == [
+        "message_start",
+        "ping",
+        "content_block_start",
+        *["content_block_delta"] * 21,
+        "content_block_stop",
+        "content_block_start",
+        *["content_block_delta"] * 2,
+        "content_block_stop",
+        "message_delta",
+        "message_stop",
+    ]
+    assert places == sorted(places)
+    assert deltas == [*["thinking_delta"] * 20, "signature_delta", *["text_delta"] * 2]
+    assert events[0]["message"]["usage"]["input_tokens"] == 7
+    assert events[-2]["anytime"]["stop"]["cause"] == "budget"
+
+
+def check_keys(value: Any, checked: Any) -> None:
+    """Nothing was sent that the SDK's type has no field for, but the `anytime` object."""
+    if isinstance(checked, pydantic.BaseModel):
+        assert set(value) - {"anytime"} <= set(type(checked).model_fields)
+        for name, part in value.items():
+            if name != "anytime" and not (value.get("type") == "tool_use" and name == "input"):
+                check_keys(part, getattr(checked, name))
+    elif isinstance(value, list):
+        for one, other in zip(value, checked, strict=True):
+            check_keys(one, other)
+
+
+TOOL = {"name": "add", "input_schema": {"type": "object", "properties": {"a": {"type": "integer"}}}}
+CALL = '<tool_call>\n{"name": "add", "arguments": {"a": 1}}\n</tool_call>'
+
+
+@pytest.mark.parametrize("with_tools", [False, True])
+async def test_all_that_is_sent_is_of_the_sdks_types(served: Any, tool_model: Any, with_tools: bool) -> None:
+    more = {"model": tool_model, "answer": f"So: {CALL}"} if with_tools else {}
+    server = await served(never_end=True, **more)
+    body = BODY | {"thinking": ENABLED} | ({"tools": [TOOL]} if with_tools else {})
+    whole = (await server.http.post("/v1/messages", json=body)).json()
+    check_keys(whole, Message.model_validate(whole, strict=True))
+    events = await sent(await server.http.post("/v1/messages", json=body | {"stream": True}))
+    adapter: TypeAdapter[Any] = TypeAdapter(RawMessageStreamEvent)
+    for event in events:
+        if event["type"] != "ping":
+            check_keys(event, adapter.validate_python(event, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("thinking_tokens", "fields"),
+    [
+        (0, {}),
+        (0, {"thinking": {"type": "disabled"}}),
+        (0, {"thinking": {"type": "disabled"}, "anytime": {"budget": {"deadline_ms": 5000}}}),
+        (1, {"thinking": {"type": "enabled", "budget_tokens": 1}}),
+        (40, {"thinking": {"type": "enabled", "budget_tokens": 40}}),
+        (40, {"thinking": {"type": "enabled", "budget_tokens": 51}, "max_tokens": 52}),
+        (40, {"thinking": {"type": "adaptive"}, "max_tokens": 52}),
+        (20, {"thinking": {"type": "adaptive"}, "output_config": {"effort": "low"}}),
+        (88, {"thinking": {"type": "adaptive"}, "output_config": {"effort": "max"}}),
+        (40, {"anytime": {"budget": 40}}),
+        (40, {"anytime": {"budget": 40}, "thinking": {"type": "enabled", "budget_tokens": 40}}),
+        (0, {"anytime": {"budget": 0}, "thinking": {"type": "adaptive"}}),
+        (0, {"anytime": {"forcing": "close"}}),
+    ],
+)
+async def test_how_long_it_thinks(sdk: Any, thinking_tokens: int, fields: dict[str, Any]) -> None:
+    client = await sdk(never_end=True)
+    message = await create(client, **fields)
+    assert message.usage.output_tokens_details.thinking_tokens == thinking_tokens
+    kinds = ["thinking", "text"] if thinking_tokens else ["text"]
+    assert [block.type for block in message.content] == kinds
+    async with client.messages.stream(
+        **(BODY | {name: value for name, value in fields.items() if name != "anytime"}),
+        extra_body={"anytime": fields.get("anytime")},
+    ) as stream:
+        assert [block.type for block in (await stream.get_final_message()).content] == kinds
+
+
+async def test_thinking_can_be_omitted(sdk: Any) -> None:
+    client = await sdk(never_end=True)
+    thinking: Any = ENABLED | {"display": "omitted"}
+    whole = await create(client, thinking=thinking)
+    async with client.messages.stream(**BODY, thinking=thinking) as stream:
+        events = [event async for event in stream]
+        streamed = await stream.get_final_message()
+    for block in (whole.content[0], streamed.content[0]):
+        assert (block.type, block.thinking) == ("thinking", "")
+        assert block.signature.startswith("a1.")
+    assert "thinking" not in {event.type for event in events}
+    assert whole.usage.output_tokens_details.thinking_tokens == 20
+
+
+@pytest.mark.parametrize("display", ["summarized", "omitted"])
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_thinking_block_at_the_end_is_thought_on_from(sdk: Any, display: str, stream: bool) -> None:
+    client = await sdk(never_end=True)
+    at_once = await create(client, thinking=ENABLED)
+    first = await create(client, thinking={"type": "enabled", "budget_tokens": 8, "display": display})
+    turn: Any = {"role": "assistant", "content": [first.content[0]]}
+    fields: Any = BODY | {"messages": [*MESSAGES, turn], "thinking": ENABLED | {"budget_tokens": 12}}
+    if stream:
+        async with client.messages.stream(**fields) as streamed:
+            second = await streamed.get_final_message()
+    else:
+        second = await client.messages.create(**fields)
+    assert second.usage.input_tokens == 7 + 8
+    assert second.usage.output_tokens_details.thinking_tokens == 12
+    assert second.content[0].signature != first.content[0].signature
+    # What was thought in two parts goes on as what was thought in one does.
+    rest: Any = fields | {"messages": [*MESSAGES, {"role": "assistant", "content": [second.content[0]]}]}
+    whole: Any = fields | {"messages": [*MESSAGES, {"role": "assistant", "content": [at_once.content[0]]}]}
+    in_parts, in_one = await client.messages.create(**rest), await client.messages.create(**whole)
+    assert in_parts.usage.input_tokens == in_one.usage.input_tokens == 7 + 20
+
+
+async def test_without_a_budget_a_thinking_block_at_the_end_is_answered_from(sdk: Any) -> None:
+    client = await sdk(never_end=True)
+    first = await create(client, thinking=ENABLED)
+    turn = {"role": "assistant", "content": [first.content[0]]}
+    second = await create(client, messages=[*MESSAGES, turn])
+    assert [block.type for block in second.content] == ["text"]
+    assert second.usage.input_tokens == 27
+
+
+async def test_the_anytime_object_of_a_request(sdk: Any) -> None:
+    client = await sdk(never_end=True, seconds_per_token=0.001)
+    message = await create(client, anytime={"stop_when": {"stable": 2, "every_tokens": 4}})
+    assert message.anytime["stop"]["cause"] == "stable"
+    assert [block.text for block in message.content if block.type == "text"] == ["42"]
+    usage = message.anytime["usage"]
+    assert usage["provisional_tokens"] > 0
+    assert message.usage.output_tokens == sum(
+        usage[name] for name in ("thinking_tokens", "answer_tokens", "provisional_tokens")
+    )
+    again = await create(client, anytime={"continuation": message.anytime["continuation"], "budget": 5})
+    assert again.usage.input_tokens == 7 + usage["thinking_tokens"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_why_it_stopped(sdk: Any, stream: bool) -> None:
+    client = await sdk(never_end=True, answer="one two three")
+
+    async def stopped(**fields: Any) -> tuple[Any, ...]:
+        if not stream:
+            message = await create(client, **fields)
+        else:
+            async with client.messages.stream(**(BODY | fields)) as streamed:
+                message = await streamed.get_final_message()
+        [text] = message.content
+        return message.stop_reason, message.stop_sequence, text.text
+
+    assert await stopped() == ("end_turn", None, "one two three")
+    assert await stopped(max_tokens=5) == ("max_tokens", None, "one t")
+    assert await stopped(stop_sequences=["three", "two"]) == ("stop_sequence", "two", "one ")
+    assert await stopped(stop_sequences=["one"]) == ("stop_sequence", "one", "")
+
+
+async def test_an_answer_of_a_schema(sdk: Any) -> None:
+    class Digit(pydantic.BaseModel):
+        digit: int
+
+    client = await sdk(answer='{"digit":4}')
+    schema = {"type": "object", "properties": {"digit": {"type": "integer"}}}
+    for fields in (
+        {"output_config": {"format": {"type": "json_schema", "schema": schema}}},
+        {"output_format": {"type": "json_schema", "schema": schema}},
+    ):
+        assert (await create(client, **fields)).content[0].text == '{"digit":4}'
+    parsed = await client.messages.parse(**BODY, output_format=Digit)
+    assert parsed.parsed_output == Digit(digit=4)
+    async with client.messages.stream(**BODY, output_format=Digit) as stream:
+        assert (await stream.get_final_message()).parsed_output == Digit(digit=4)
+
+
+async def test_raw_events_and_headers(sdk: Any) -> None:
+    client = await sdk(never_end=True)
+    raw = await client.messages.with_raw_response.create(**BODY, thinking=ENABLED)
+    message = await raw.parse()
+    assert raw.headers["request-id"] == message.id == message._request_id
+    stream = await client.messages.create(**BODY, thinking=ENABLED, stream=True)
+    assert stream.response.headers["request-id"].startswith("msg_")
+    kinds = [event.type async for event in stream]
+    assert (kinds[0], kinds[-1]) == ("message_start", "message_stop")
+    assert (await client.beta.messages.create(**BODY, betas=["x-2025-01-01"])).content[0].text == "42"
+
+
+async def test_pings_while_nothing_comes(served: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where there is much to think, and nothing of it is shown."""
+    monkeypatch.setattr("anytime_server.api.respond.KEEP_ALIVE_S", 0.02)
+    server = await served(never_end=True, first_token_s=0.1, seconds_per_token=0.005)
+    body = BODY | {"stream": True, "thinking": ENABLED | {"display": "omitted"}}
+    response = await server.http.post("/v1/messages", json=body)
+    told = [event["type"] for event in await sent(response)]
+    assert ":" not in {line[:1] for line in response.text.split("\n")}
+    thinking_at = told.index("content_block_start")
+    assert "ping" in told[2:thinking_at]
+    assert "ping" in told[thinking_at : told.index("content_block_delta")]
+
+
+async def test_answer_now_by_the_messages_id(served: Any) -> None:
+    server = await served(never_end=True, seconds_per_token=0.002)
+    body = BODY | {"stream": True, "max_tokens": 500, "thinking": {"type": "adaptive"}}
+    async with server.http.stream("POST", "/v1/messages", json=body) as response:
+        now = await server.http.post(f"/v1/anytime/{response.headers['request-id']}/answer")
+        assert now.status_code == 202
+        events = await sent(httpx2.Response(200, content=await response.aread()))
+    assert events[-2]["anytime"]["stop"]["cause"] == "client"
+
+
+async def test_who_goes_away_ends_it(served: Any) -> None:
+    server = await served(never_end=True, seconds_per_token=0.005)
+    body = BODY | {"max_tokens": 500, "thinking": {"type": "adaptive"}}
+    async with server.http.stream("POST", "/v1/messages", json=body | {"stream": True}):
+        assert server.service.engine.load().num_requests
+    await server.idle()
+    whole = asyncio.create_task(server.http.post("/v1/messages", json=body))
+    while not server.service.engine.load().num_requests:
+        await asyncio.sleep(0.001)
+    whole.cancel()
+    await server.idle()

@@ -1,0 +1,328 @@
+"""What is taken in, how it is rendered, and what is refused, in Anthropic's own error bodies."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import anthropic
+import pytest
+from anytime_server.api.anthropic.request import Prompt
+from anytime_server.engine.scripted import ScriptedEngine
+from anytime_server.errors import InvalidRequest
+
+from .test_messages import BODY, CALL, ENABLED, MESSAGES, TOOL, create
+
+JSON = {"content-type": "application/json"}
+IMAGE = {"type": "image", "source": {"type": "url", "url": "http://127.0.0.1/x.png"}}
+USE: dict[str, Any] = {"type": "tool_use", "id": "toolu_1", "name": "add", "input": {"a": 1}}
+RESULT: dict[str, Any] = {"type": "tool_result", "tool_use_id": "toolu_1", "content": "4"}
+THOUGHT = {"type": "thinking", "thinking": "x", "signature": "forged"}
+SCHEMA = {"type": "json_schema", "schema": {"type": "object"}}
+
+
+def assistant(*blocks: dict[str, Any]) -> dict[str, Any]:
+    return {"messages": [*MESSAGES, {"role": "assistant", "content": list(blocks)}]}
+
+
+def user(*blocks: Any) -> dict[str, Any]:
+    return {"messages": [{"role": "user", "content": list(blocks)}]}
+
+
+BAD_FIELDS: list[tuple[str, dict[str, Any]]] = [
+    ("max_tokens", {"max_tokens": None}),
+    ("max_tokens", {"max_tokens": 0}),
+    ("max_tokens", {"max_tokens": 100_000}),
+    ("messages", {"messages": []}),
+    ("messages.0.role", {"messages": [{"role": "tool", "content": "x"}]}),
+    ("messages.0.content", {"messages": [{"role": "user", "content": 7}]}),
+    ("messages.0.content", {"messages": [{"role": "user", "content": "7\ud800"}]}),
+    ("messages.0.content", user()),
+    ("messages.0.content", user({"type": "text", "text": " "})),
+    ("messages.0.content.0", user("7")),
+    ("messages.0.content.0", user(IMAGE)),
+    ("messages.0.content.0", user({"type": "document"})),
+    ("messages.0.content.0", user({"type": ["text"]})),
+    ("messages.0.content.0", user(USE)),
+    ("messages.0.content.1.text", user({"type": "text", "text": "7"}, {"type": "text"})),
+    ("messages.0.content.0.mood", user({"type": "text", "text": "7", "mood": "good"})),
+    ("messages.0.content.0.citations", user({"type": "text", "text": "7", "citations": [{}]})),
+    ("messages.0.content.0.tool_use_id", user(RESULT)),
+    ("messages.0.content.0.content.0", user(RESULT | {"content": [IMAGE]})),
+    ("messages", user({"type": "text", "text": "7" * 1000})),
+    ("messages.1", {"messages": [*MESSAGES, {"role": "assistant", "content": "The answer is"}]}),
+    ("messages.1", assistant({"type": "thinking", "thinking": "x", "signature": ""})),
+    ("messages.1", assistant({"type": "redacted_thinking", "data": "x"})),
+    (
+        "messages.1.content.0.signature",
+        assistant(THOUGHT),
+    ),
+    ("messages.1.content.0.signature", assistant({"type": "thinking", "thinking": "x"})),
+    (
+        "messages.0",
+        {"messages": assistant(THOUGHT)["messages"][1:]},
+    ),
+    (
+        "anytime.continuation",
+        assistant(THOUGHT) | {"anytime": {"continuation": "b"}},
+    ),
+    ("anytime.continuation", {"anytime": {"continuation": "b"}}),
+    ("system.0", {"system": [IMAGE]}),
+    ("system", {"system": 3}),
+    ("thinking.type", {"thinking": {"type": "between_tools"}}),
+    ("thinking.budget_tokens", {"thinking": {"type": "enabled"}}),
+    ("thinking.budget_tokens", {"thinking": {"type": "enabled", "budget_tokens": 0}}),
+    ("thinking.budget_tokens", {"thinking": {"type": "enabled", "budget_tokens": 100}}),
+    ("thinking.budget_tokens", {"thinking": {"type": "adaptive", "budget_tokens": 10}}),
+    ("thinking.budget_tokens", {"thinking": {"type": "disabled", "budget_tokens": 10}}),
+    ("thinking.display", {"thinking": {"type": "disabled", "display": "omitted"}}),
+    ("thinking.display", {"thinking": {"type": "adaptive", "display": "hidden"}}),
+    ("anytime.budget", {"thinking": ENABLED, "anytime": {"budget": 21}}),
+    ("anytime.budget", {"thinking": {"type": "disabled"}, "anytime": {"budget": 21}}),
+    ("anytime.budget", {"anytime": {"budget": 1000}}),
+    ("output_config.effort", {"output_config": {"effort": "high"}}),
+    ("output_config.effort", {"output_config": {"effort": "high"}, "thinking": ENABLED}),
+    ("output_config.effort", {"output_config": {"effort": "heroic"}, "thinking": {"type": "adaptive"}}),
+    (
+        "anytime.budget",
+        {"output_config": {"effort": "low"}, "thinking": {"type": "adaptive"}, "anytime": {"budget": 30}},
+    ),
+    ("output_config.format.type", {"output_config": {"format": {"type": "json_object", "schema": {}}}}),
+    ("output_config.format.schema", {"output_config": {"format": {"type": "json_schema"}}}),
+    (
+        "output_format",
+        {"output_config": {"format": SCHEMA}, "output_format": SCHEMA | {"schema": {"type": "array"}}},
+    ),
+    ("temperature", {"temperature": 1.5}),
+    ("top_p", {"top_p": 0}),
+    ("top_k", {"top_k": 20}),
+    ("stop_sequences.0", {"stop_sequences": [""]}),
+    ("stop_sequences", {"stop_sequences": ["x"] * 100}),
+    ("container", {"container": "c"}),
+    ("mcp_servers", {"mcp_servers": [{"type": "url"}]}),
+    ("speed", {"speed": "fast"}),
+    ("inference_geo", {"inference_geo": "eu"}),
+    ("tools.0.type", {"tools": [{"type": "web_search_20250305", "name": "web_search"}]}),
+    ("tools.0.name", {"tools": [TOOL | {"name": "a b"}]}),
+    ("tools.0.input_schema", {"tools": [{"name": "add"}]}),
+    ("tools.0.strict", {"tools": [TOOL | {"strict": True}]}),
+    ("tools", {"tools": [TOOL]}),  # of this model's template
+    ("tool_choice.type", {"tools": [TOOL], "tool_choice": {"type": "any"}}),
+    ("tool_choice.type", {"tools": [TOOL], "tool_choice": {"type": "tool", "name": "add"}}),
+    ("output_config.format", {"tools": [TOOL], "output_config": {"format": SCHEMA}}),
+    ("nonsense", {"nonsense": 1}),
+]
+
+
+async def test_bad_requests_are_400_and_name_the_field(served: Any) -> None:
+    server = await served()
+    for field, fields in BAD_FIELDS:
+        body = {name: value for name, value in (BODY | fields).items() if value is not None}
+        content = json.dumps(body)  # in ASCII, so that it can say what is no text
+        response = await server.http.post("/v1/messages", content=content, headers=JSON)
+        assert response.status_code == 400, (fields, response.text)
+        told = response.json()
+        assert set(told) == {"type", "error", "request_id"}
+        assert (told["type"], told["error"]["type"]) == ("error", "invalid_request_error")
+        assert field in told["error"]["message"].replace(":", "").split(), (fields, told)
+        assert told["request_id"] == response.headers["request-id"]
+    assert (await server.http.post("/v1/messages", json=BODY)).status_code == 200
+
+
+async def test_the_schemas_fault_is_told_of_its_field(served: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(engine: ScriptedEngine, json_schema: str) -> None:
+        raise InvalidRequest("the JSON schema cannot be enforced", field="answer.response_format")
+
+    monkeypatch.setattr(ScriptedEngine, "check_json_schema", refuse)
+    server = await served()
+    response = await server.http.post("/v1/messages", json=BODY | {"output_config": {"format": SCHEMA}})
+    message = "output_config.format.schema: the JSON schema cannot be enforced"
+    assert (response.status_code, response.json()["error"]["message"]) == (400, message)
+
+
+async def test_other_failures_are_of_the_sdks_classes(sdk: Any) -> None:
+    client = await sdk()
+    with pytest.raises(anthropic.NotFoundError) as unknown:
+        await create(client, model="gpt-0")
+    assert unknown.value.type == "not_found_error"
+    assert unknown.value.request_id
+    with pytest.raises(anthropic.BadRequestError):
+        await create(client, stream=True, anytime={"budget": 1000})
+    with pytest.raises(anthropic.APIStatusError) as large:
+        await create(client, messages=[{"role": "user", "content": "7" * 2_000_000}])
+    assert large.value.status_code == 413
+    assert "request_too_large" in str(large.value.body)
+    assert (await client.messages.create(**BODY)).content[0].text == "42"
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null"])
+async def test_bodies_that_are_no_request(served: Any, body: bytes) -> None:
+    server = await served()
+    response = await server.http.post("/v1/messages", content=body, headers=JSON)
+    assert (response.status_code, response.json()["error"]["type"]) == (400, "invalid_request_error")
+    assert "body" in response.json()["error"]["message"]
+
+
+async def test_a_request_while_loading_may_be_tried_again(
+    served: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def load_for_ever(engine: ScriptedEngine) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(ScriptedEngine, "start", load_for_ever)
+    server = await served(ready=False)
+    for path in ("/v1/messages", "/v1/messages/count_tokens"):
+        body = {"model": "tiny", "messages": MESSAGES} | (
+            {} if path.endswith("tokens") else {"max_tokens": 9}
+        )
+        response = await server.http.post(path, json=body)
+        assert (response.status_code, response.json()["error"]["type"]) == (503, "overloaded_error")
+
+
+async def test_a_failure_within_a_stream_raises_in_the_client(sdk: Any) -> None:
+    client = await sdk(never_end=True, die_after_tokens=5)
+    with pytest.raises(anthropic.APIStatusError, match="overloaded_error"):
+        async with client.messages.stream(**BODY, thinking=ENABLED) as stream:
+            await stream.get_final_message()
+
+
+async def test_a_cancelled_message_is_not_tried_again(served: Any) -> None:
+    server = await served(never_end=True, seconds_per_token=0.005)
+    body = BODY | {"max_tokens": 500, "thinking": {"type": "adaptive"}}
+    whole = asyncio.create_task(server.http.post("/v1/messages", json=body))
+    while not server.service.engine.load().num_requests:
+        await asyncio.sleep(0.001)
+    [session_id] = server.service._sessions
+    await server.http.delete(f"/v1/anytime/{session_id}")
+    response = await whole
+    assert (response.status_code, response.headers["x-should-retry"]) == (409, "false")
+
+
+async def test_fields_without_effect_are_taken(sdk: Any) -> None:
+    client = await sdk()
+    cached: Any = {"type": "ephemeral"}
+    message = await create(
+        client,
+        messages=[
+            {"role": "user", "content": [{"type": "text", "text": "7-3", "cache_control": cached}]},
+        ],
+        system=[{"type": "text", "text": "be brief", "cache_control": cached}],
+        cache_control=cached,
+        metadata={"user_id": "me"},
+        service_tier="auto",
+        tools=[],
+        tool_choice={"type": "auto"},
+        stop_sequences=[],
+        temperature=1.0,
+        top_p=0.9,
+    )
+    assert message.content[0].text == "42"
+
+
+def turns(*messages: dict[str, Any], **fields: Any) -> list[dict[str, Any]]:
+    return Prompt.model_validate({"model": "tiny", "messages": messages} | fields).turns()
+
+
+def test_what_templates_are_given() -> None:
+    thinking = {"type": "thinking", "thinking": "7-3=4", "signature": "of another server"}
+    redacted = {"type": "redacted_thinking", "data": "x"}
+    text = {"type": "text", "text": "Adding."}
+    assert turns(
+        {"role": "user", "content": [{"type": "text", "text": "7"}, {"type": "text", "text": "-3"}]},
+        {"role": "assistant", "content": [thinking, redacted, text, USE, USE | {"id": "toolu_2"}]},
+        {
+            "role": "user",
+            "content": [
+                RESULT,
+                RESULT | {"tool_use_id": "toolu_2", "is_error": True, "content": [text]},
+                {"type": "text", "text": "and?"},
+            ],
+        },
+        system="be brief",
+    ) == [
+        {"role": "system", "content": "be brief"},
+        {"role": "user", "content": "7-3"},
+        {
+            "role": "assistant",
+            "content": "Adding.",
+            "reasoning_content": "7-3=4",
+            "tool_calls": [
+                {"id": id_, "type": "function", "function": {"name": "add", "arguments": {"a": 1}}}
+                for id_ in ("toolu_1", "toolu_2")
+            ],
+        },
+        {"role": "tool", "tool_call_id": "toolu_1", "name": "add", "content": "4"},
+        {"role": "tool", "tool_call_id": "toolu_2", "name": "add", "content": "Error: Adding."},
+        {"role": "user", "content": "and?"},
+    ]
+
+
+async def test_a_message_can_be_sent_back_as_it_came(sdk: Any) -> None:
+    client = await sdk()
+    first = await create(client, thinking=ENABLED)
+    for content in (first.content, [block.to_dict() for block in first.content], first.to_param()["content"]):
+        messages = [*MESSAGES, {"role": "assistant", "content": content}, {"role": "user", "content": "8-3"}]
+        assert (await create(client, messages=messages)).content[0].text == "42"
+
+
+async def test_count_tokens(sdk: Any) -> None:
+    client = await sdk()
+    system = [{"type": "text", "text": "be brief"}]
+    for fields in ({}, {"system": system}):
+        count = await client.messages.count_tokens(model="tiny", messages=MESSAGES, **fields)
+        assert count.input_tokens == (await create(client, **fields)).usage.input_tokens
+    assert (await client.messages.count_tokens(model="tiny", messages=MESSAGES)).input_tokens == 7
+    with pytest.raises(anthropic.NotFoundError):
+        await client.messages.count_tokens(model="gpt-0", messages=MESSAGES)
+    with pytest.raises(anthropic.BadRequestError, match="tools"):
+        await client.messages.count_tokens(model="tiny", messages=MESSAGES, tools=[TOOL])
+
+
+async def test_tools_are_called(sdk: Any, tool_model: Any) -> None:
+    client = await sdk(model=tool_model, answer=f"I add.{CALL}\n{CALL}")
+    fields: Any = BODY | {"max_tokens": 300, "thinking": ENABLED, "tools": [TOOL]}
+    whole = await client.messages.create(**fields)
+    async with client.messages.stream(**fields) as stream:
+        streamed = await stream.get_final_message()
+    for message in (whole, streamed):
+        assert [block.type for block in message.content] == ["thinking", "text", "tool_use", "tool_use"]
+        _, text, *calls = message.content
+        assert text.text == "I add."
+        assert [(call.name, call.input) for call in calls] == [("add", {"a": 1})] * 2
+        assert len({call.id for call in calls}) == 2
+        assert calls[0].id.startswith("toolu_")
+        assert message.stop_reason == "tool_use"
+    choice: Any = {"type": "auto", "disable_parallel_tool_use": True}
+    one = await client.messages.create(**fields, tool_choice=choice)
+    assert [block.type for block in one.content] == ["thinking", "text", "tool_use"]
+    async with client.messages.stream(**fields, tool_choice=choice) as stream:
+        assert len((await stream.get_final_message()).content) == 3
+
+    turn = {"role": "assistant", "content": whole.content}
+    ids = [block.id for block in whole.content if block.type == "tool_use"]
+    results = {"role": "user", "content": [RESULT | {"tool_use_id": one} for one in ids]}
+    again = await client.messages.create(**(fields | {"messages": [*MESSAGES, turn, results]}))
+    assert again.usage.input_tokens > whole.usage.input_tokens + 20
+
+
+async def test_tools_that_are_not_to_be_called_are_not_told_of(sdk: Any, tool_model: Any) -> None:
+    client = await sdk(model=tool_model, answer=CALL)
+    tools: Any = {"tools": [TOOL]}
+    told = await client.messages.create(**BODY, **tools)
+    assert [block.type for block in told.content] == ["tool_use"]
+    async with client.messages.stream(**BODY, **tools) as stream:
+        assert [block.type for block in (await stream.get_final_message()).content] == ["tool_use"]
+    untold = await client.messages.create(**BODY, **tools, tool_choice={"type": "none"})
+    assert (untold.stop_reason, untold.content[0].text) == ("end_turn", CALL)
+    assert untold.usage.input_tokens == 7 < told.usage.input_tokens
+    counted = await client.messages.count_tokens(model="tiny", messages=MESSAGES, **tools)
+    assert counted.input_tokens == told.usage.input_tokens
+
+
+async def test_a_call_that_is_cut_off_is_text(sdk: Any, tool_model: Any) -> None:
+    client = await sdk(model=tool_model, answer=CALL)
+    async with client.messages.stream(**(BODY | {"max_tokens": 20, "tools": [TOOL]})) as stream:
+        message = await stream.get_final_message()
+    assert message.stop_reason == "max_tokens"
+    assert message.content[0].text == CALL[:30]

@@ -1,0 +1,178 @@
+"""What a chat completion can ask of its answer, and in what shape it is told."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import openai
+import pytest
+from anytime_server.errors import InvalidRequest
+from openai.types.chat import ChatCompletion, ChatCompletionChunk
+from openai.types.chat.chat_completion import ChoiceLogprobs
+from pydantic import BaseModel
+
+from .test_chat import MESSAGES, create
+
+OURS = {"anytime", "reasoning", "reasoning_content"}
+"""Fields beyond the SDK's."""
+
+
+def check_shape(model: type[BaseModel], value: dict[str, Any]) -> None:
+    """It is what the SDK's model says, no type converted, and has no other fields but ours."""
+    model.model_validate(value, strict=True)
+    for name, found in value.items():
+        if name in OURS:
+            continue
+        assert name in model.model_fields, f"{model.__name__} has no {name}"
+        [inner, *_] = [*_models_in(model.model_fields[name].annotation), None]
+        for one in found if isinstance(found, list) else [found]:
+            if inner is not None and isinstance(one, dict):
+                check_shape(inner, one)
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in getattr(annotation, "__args__", ()) for model in _models_in(part)]
+
+
+ASKED: list[dict[str, Any]] = [
+    {},
+    {"n": 2},
+    {"logprobs": True, "top_logprobs": 2, "thinking_budget": 5},
+    {"include_reasoning": False, "stop": "2"},
+]
+
+
+async def test_bodies_and_chunks_are_what_the_sdk_takes_them_for(served: Any) -> None:
+    server = await served()
+    for fields in ASKED:
+        body = {"model": "tiny", "messages": MESSAGES} | fields
+        whole = (await server.http.post("/v1/chat/completions", json=body)).json()
+        check_shape(ChatCompletion, whole)
+        assert whole.keys() >= {"id", "object", "created", "model", "choices", "usage", "anytime"}
+        body |= {"stream": True, "stream_options": {"include_usage": True}}
+        lines = (await server.http.post("/v1/chat/completions", json=body)).text.split("\n\n")
+        *data, done = [line.removeprefix("data: ") for line in lines if line.startswith("data: ")]
+        for one in data:
+            check_shape(ChatCompletionChunk, json.loads(one))
+        assert done == "[DONE]"
+
+
+def test_other_shapes_would_be_found() -> None:
+    token = {"token": "4", "logprob": -1.0, "bytes": [52], "top_logprobs": []}
+    check_shape(ChoiceLogprobs, {"content": [token | {"anytime": {}}]})
+    with pytest.raises(AssertionError, match="has no other"):
+        check_shape(ChoiceLogprobs, {"content": [token | {"other": 1}]})
+    with pytest.raises(ValueError, match="valid number"):
+        check_shape(ChoiceLogprobs, {"content": [token | {"logprob": "-1.0"}]})
+
+
+@pytest.mark.parametrize(
+    ("stop", "content"), [("and", "this "), (["x", " that"], "this and"), ("absent", "this and that")]
+)
+async def test_stop(sdk: Any, stop: Any, content: str) -> None:
+    client = await sdk(answer="this and that")
+    fields = {"stop": stop, "max_tokens": 100, "thinking_budget": 5}
+    whole = await create(client, **fields)
+    assert (whole.choices[0].message.content, whole.choices[0].finish_reason) == (content, "stop")
+    chunks = [
+        chunk
+        async for chunk in await create(client, stop=stop, max_tokens=100, thinking_budget=5, stream=True)
+    ]
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == content
+    assert chunks[-1].choices[0].finish_reason == "stop"
+
+
+async def test_logprobs(sdk: Any) -> None:
+    client = await sdk(answer="4é")
+    whole = await create(client, logprobs=True, top_logprobs=3, seed=1)
+    tokens = whole.choices[0].logprobs.content
+    assert (tokens[0].token, tokens[0].bytes) == ("4", [52])
+    assert [token.bytes for token in tokens[1:]] == [None, None], "halves of a character"
+    assert all(len(token.top_logprobs) == 3 for token in tokens)
+    assert all(token.top_logprobs[0].logprob >= token.top_logprobs[1].logprob for token in tokens)
+    assert all(token.logprob <= 0 for token in tokens)
+    chunks = [
+        chunk async for chunk in await create(client, logprobs=True, top_logprobs=3, seed=1, stream=True)
+    ]
+    told = [chunk.choices[0].logprobs.content for chunk in chunks if chunk.choices[0].logprobs]
+    assert [token for part in told for token in part] == tokens
+    alone = (await create(client, logprobs=True)).choices[0].logprobs.content
+    assert [token.top_logprobs for token in alone] == [[], [], []]
+
+
+async def test_response_format(sdk: Any) -> None:
+    client = await sdk(answer='{"a":4}')
+
+    class Answer(BaseModel):
+        a: int
+
+    completion = await client.chat.completions.parse(
+        model="tiny", messages=MESSAGES, response_format=Answer, max_tokens=100
+    )
+    first = completion.choices[0].message
+    assert first.parsed == Answer(a=4)
+    again = [*MESSAGES, first.model_dump(warnings=False), *MESSAGES]
+    assert (await create(client, messages=again)).choices[0].message.content == '{"a":4}'
+    for response_format in ({"type": "json_object"}, {"type": "text"}):
+        completion = await create(client, response_format=response_format)
+        assert completion.choices[0].message.content == '{"a":4}'
+
+
+async def test_schemas_that_cannot_be_kept_to_are_refused(sdk: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = await sdk(answer='{"a":4}')
+    schema = {"type": "json_schema", "json_schema": {"name": "a", "schema": {}}}
+    assert await create(client, response_format=schema)
+
+    def refuse(engine: Any, json_schema: str) -> None:
+        raise InvalidRequest(f"not {json_schema}")
+
+    monkeypatch.setattr("anytime_server.engine.scripted.ScriptedEngine.check_json_schema", refuse)
+    with pytest.raises(openai.BadRequestError, match=r"not \{\}") as refused:
+        await create(client, response_format=schema)
+    assert refused.value.param == "response_format"
+
+
+async def test_stop_when_shows_no_provisional_answer_and_counts_them(sdk: Any) -> None:
+    client = await sdk(never_end=True, seconds_per_token=0.001)
+    fields = {"anytime": {"stop_when": {"stable": 3, "every_tokens": 4}}}
+    whole = await create(client, **fields)
+    assert whole.anytime["stop"]["cause"] == "stable"
+    assert whole.choices[0].message.content == "42"
+    counted = whole.anytime["usage"]
+    assert counted["provisional_tokens"] > 0
+    assert whole.usage.completion_tokens == sum(
+        counted[part] for part in ("thinking_tokens", "answer_tokens", "provisional_tokens")
+    )
+    chunks = [chunk async for chunk in await create(client, **fields, logprobs=True, stream=True)]
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == "42"
+    told = [chunk.choices[0].logprobs.content for chunk in chunks if chunk.choices[0].logprobs]
+    assert "".join(token.token for part in told for token in part) == "42"
+    assert chunks[-1].anytime["stop"]["cause"] == "stable"
+
+
+async def test_thinks_on(sdk: Any) -> None:
+    client = await sdk(never_end=True)
+    first = await create(client, thinking_budget=10, seed=1)
+    fields: Any = {"thinking_budget": 5, "anytime": {"continuation": first.anytime["continuation"]}}
+    second = await create(client, **fields)
+    assert second.usage.completion_tokens_details.reasoning_tokens == 5
+    assert second.usage.prompt_tokens == first.usage.prompt_tokens + 10
+    assert second.choices[0].message.content == "42"
+    other = [{"role": "user", "content": "8-3"}]
+    with pytest.raises(openai.BadRequestError) as refused:
+        await create(client, messages=other, **fields)
+    assert refused.value.param == "anytime.continuation"
+
+
+async def test_cached_tokens_are_no_more_than_the_prompt(sdk: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = await sdk()
+    assert (await create(client)).usage.prompt_tokens_details.cached_tokens == 0
+    monkeypatch.setattr(
+        "anytime_server.session.answer_text.AnswerText.cached_tokens",
+        property(lambda text: 99, lambda *_: None),
+        raising=False,
+    )
+    assert (await create(client)).usage.prompt_tokens_details.cached_tokens == 7
