@@ -7,80 +7,52 @@ over HTTP, timing everything at the client. Usage: python bench/promises.py [--r
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
-import re
+import asyncio
 import statistics
-import subprocess
-import sys
-import time
-from datetime import UTC, datetime
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import httpx2
-from anytime_client import sse
-from anytime_server.engine.environment import cpu_multiplies_bf16
+from serving import add_out, answer_of, client_of, describe, examples, serving, write_record
 
 DEADLINES_MS = (30, 50, 100, 200, 400)
 SWITCH_BUDGETS = (16, 32, 48)
-ANYTIME = Path(sys.executable).with_name("anytime")
-RECORD = Path(__file__).parent / "results" / "promises.json"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--requests", type=int, default=200, help="for each deadline (default: %(default)s)")
     parser.add_argument("--model", help="checkpoint to serve instead of the bundled one")
+    add_out(parser)
     arguments = parser.parse_args()
-    command = [str(ANYTIME), "serve", "--port", "0"]
-    if arguments.model:
-        command += ["--model", arguments.model]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
-        try:
-            url = _wait_for_url(server)
-            with httpx2.Client(base_url=url, timeout=60) as client:
-                record = {
-                    "date": datetime.now(UTC).date().isoformat(),
-                    "command": " ".join(["python", "bench/promises.py", *sys.argv[1:]]),
-                    "machine": f"{os.cpu_count()} cores, {_processor()}",
-                    "versions": client.get("/version").json(),
-                    "deadlines": measure_deadlines(client, arguments.requests),
-                    "switch": measure_switch(client, arguments.requests),
-                }
-        finally:
-            server.terminate()
-    RECORD.write_text(json.dumps(record, indent=2) + "\n")
+    with serving(*(["--model", arguments.model] if arguments.model else [])) as url:
+        record = describe() | asyncio.run(measure(url, arguments.requests))
+    write_record("promises", record, out=arguments.out, parser=parser)
 
 
-def _processor() -> str:
-    """Architecture, and whether it multiplies bfloat16, by which the type of the weights is chosen."""
-    return f"{platform.machine()} {'with' if cpu_multiplies_bf16() else 'without'} bfloat16"
+async def measure(url: str, num_requests: int) -> dict[str, Any]:
+    """Both questions, put to the server at `url`."""
+    async with client_of(url) as client:
+        return {
+            "deadlines": await measure_deadlines(client, num_requests),
+            "switch": await measure_switch(client, num_requests),
+        }
 
 
-def _wait_for_url(server: subprocess.Popen[str]) -> str:
-    assert server.stdout is not None
-    for line in server.stdout:
-        if found := re.search(r"serves .* on (http://\S+)", line):
-            return found[1]
-    sys.exit("the server did not start")
-
-
-def measure_deadlines(client: httpx2.Client, num_requests: int) -> list[dict[str, Any]]:
+async def measure_deadlines(client: httpx2.AsyncClient, num_requests: int) -> list[dict[str, Any]]:
     """For each deadline: the share of answers whose last token came in time, and how they ended."""
-    prompts = _prompts(client)
+    prompts = await examples(client)
     rows = []
     print("deadline_ms  in time  late by at most (ms)  thinking tokens  causes")
     for deadline_ms in DEADLINES_MS:
         lateness_ms, thinking_tokens, causes = [], [], dict[str, int]()
         for number in range(num_requests):
-            timed = _ask(client, prompts[number % len(prompts)], {"deadline_ms": deadline_ms}, seed=number)
-            lateness_ms.append(timed["last_answer_s"] * 1000 - deadline_ms)
-            stop = timed["done"]["stop"]
-            thinking_tokens.append(stop["thinking_tokens"])
-            causes[stop["cause"]] = causes.get(stop["cause"], 0) + 1
+            prompt = prompts[number % len(prompts)]
+            answer = await answer_of(client, prompt, seed=number, budget={"deadline_ms": deadline_ms})
+            lateness_ms.append(answer.answer_s[-1] * 1000 - deadline_ms)
+            thinking_tokens.append(answer.stop["thinking_tokens"])
+            cause = answer.stop["cause"]
+            causes[cause] = causes.get(cause, 0) + 1
         rows.append(
             {
                 "deadline_ms": deadline_ms,
@@ -100,18 +72,18 @@ def measure_deadlines(client: httpx2.Client, num_requests: int) -> list[dict[str
     return rows
 
 
-def measure_switch(client: httpx2.Client, num_requests: int) -> dict[str, Any]:
+async def measure_switch(client: httpx2.AsyncClient, num_requests: int) -> dict[str, Any]:
     """From the last thinking token to the first of the answer, over the time between tokens."""
-    prompts = _prompts(client)
+    prompts = await examples(client)
     inter_token_s, cut_to_answer_s, cached_shares = [], [], []
     for number in range(num_requests):
         budget = SWITCH_BUDGETS[number % len(SWITCH_BUDGETS)]
-        timed = _ask(client, prompts[number % len(prompts)], budget, seed=number)
-        if timed["done"]["stop"]["cause"] != "budget":
+        answer = await answer_of(client, prompts[number % len(prompts)], seed=number, budget=budget)
+        if answer.stop["cause"] != "budget":
             continue
-        inter_token_s += timed["gaps_s"]
-        cut_to_answer_s.append(timed["first_answer_s"] - timed["last_thinking_s"])
-        usage = timed["done"]["usage"]
+        thinking_s, usage = answer.thinking_s, answer.usage
+        inter_token_s += [after - before for before, after in pairwise(thinking_s)]
+        cut_to_answer_s.append(answer.answer_s[0] - thinking_s[-1])
         # The last thinking token was sampled but never computed on: it can be in no cached block.
         computed = usage["prompt_tokens"] + usage["thinking_tokens"] - 1
         if full_blocks := computed // 32 * 32:
@@ -130,39 +102,6 @@ def measure_switch(client: httpx2.Client, num_requests: int) -> dict[str, Any]:
         f"{result['full_blocks_cached']:.1%} of the full blocks found in the cache"
     )
     return result
-
-
-def _prompts(client: httpx2.Client) -> list[str]:
-    return client.get("/v1/models").json()["data"][0]["anytime"]["examples"]
-
-
-def _ask(client: httpx2.Client, prompt: str, budget: Any, *, seed: int) -> dict[str, Any]:
-    """One request, and when its events arrived, in seconds from before it was sent."""
-    body = {
-        "messages": [{"role": "user", "content": prompt}],
-        "budget": budget,
-        "thinking": {"seed": seed},
-    }
-    thinking_s: list[float] = []
-    answer_s: list[float] = []
-    started = time.perf_counter()
-    with client.stream("POST", "/v1/anytime", json=body) as response:
-        response.raise_for_status()
-        for raw in sse.decode(sse.lines(response.iter_text())):
-            arrived = time.perf_counter() - started
-            if raw.event == "thinking":
-                thinking_s.append(arrived)
-            elif raw.event == "answer.delta":
-                answer_s.append(arrived)
-            elif raw.event == "done":
-                return {
-                    "done": json.loads(raw.data),
-                    "gaps_s": [after - before for before, after in pairwise(thinking_s)],
-                    "last_thinking_s": thinking_s[-1] if thinking_s else 0.0,
-                    "first_answer_s": answer_s[0],
-                    "last_answer_s": answer_s[-1],
-                }
-    raise RuntimeError("the stream ended without an answer")
 
 
 if __name__ == "__main__":
