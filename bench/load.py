@@ -26,8 +26,9 @@ import httpx2
 import virtual_time
 from anytime_server.engine.scripted import Script, ScriptedEngine
 from anytime_server.model import BUNDLED_MODEL, Model
+from anytime_server.question import Question
 from anytime_server.reasoning import AccuracyPoint
-from anytime_server.service import Question, Service
+from anytime_server.service import Service
 from anytime_training.evaluate import held_out_problems, task_of
 from serving import add_out, answer_of, client_of, describe, serving, write_record
 
@@ -250,7 +251,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("what", choices=["simulate", "serve"])
-    parser.add_argument("--requests", type=int, default=800, help="in each run (default: %(default)s)")
+    parser.add_argument("--requests", type=int, default=600, help="in each run (default: %(default)s)")
     parser.add_argument("--places", type=int, default=16, help="sessions at a time (default: %(default)s)")
     parser.add_argument("--budget", type=int, default=96, help="asked for (default: %(default)s)")
     parser.add_argument("--seconds-per-token", type=float, default=0.005, help="of the scripted engine")

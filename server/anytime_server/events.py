@@ -52,6 +52,8 @@ class Usage(_Record):
     """Sampled as provisional answers."""
     cached_tokens: int
     """Of the answer's prompt (prompt, thinking, inserted), found in the prefix cache."""
+    prompt_cached_tokens: int = Field(default=0, exclude=True)
+    """Of the prompt, found in the prefix cache when the request came. Not in the native dialect."""
 
 
 class Timing(_Record):

@@ -99,7 +99,8 @@ class ModelTokenizer:
             tools: what the model may call, each `{"type": "function", "function": {...}}`.
 
         Raises:
-            InvalidRequest: the chat template refuses these messages, or these tools.
+            InvalidRequest: the chat template refuses these messages, or these tools, or what it makes of
+                them is no text.
         """
         from jinja2 import TemplateError
 
@@ -116,6 +117,12 @@ class ModelTokenizer:
                 f"the model's chat template refuses these {refused}: {error}", field="messages"
             ) from error
         assert isinstance(text, str)
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise InvalidRequest(
+                "messages: must be text, but have half of a surrogate pair", field="messages"
+            ) from error
         return self.encode(text)
 
     @cached_property

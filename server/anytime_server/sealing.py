@@ -1,7 +1,7 @@
 """Continuations: thinking that a client keeps, so that any replica can think on from it.
 
-`a1.PAYLOAD.SIGNATURE`, both in URL-safe base64: the payload is compressed JSON, the signature an
-HMAC-SHA256 of version and payload. Clients are to take it as opaque.
+`a1.PAYLOAD.SIGNATURE`, both in URL-safe base64: the payload is compressed, a line of JSON and then the
+ids; the signature an HMAC-SHA256 of version and payload. Clients are to take it as opaque.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from anytime_server.errors import InvalidRequest, UnusableOption
 
@@ -49,14 +51,16 @@ class Sealer:
             prompt_ids: what it was thought about.
             ended: whether the model ended it, so that there is nothing to think on from.
         """
-        payload = {
+        about = {
             "model": self._model,
             "fingerprint": self._fingerprint,
             "prompt": _digest(prompt_ids),
-            "thinking": [] if ended else list(thinking_ids),
             "ended": ended,
         }
-        packed = _encode(zlib.compress(json.dumps(payload, separators=(",", ":")).encode()))
+        payload = (
+            json.dumps(about, separators=(",", ":")).encode() + b"\n" + _bytes([] if ended else thinking_ids)
+        )
+        packed = _encode(zlib.compress(payload, level=1))
         return f"{VERSION}.{packed}.{_encode(self._sign(packed))}"
 
     def open(self, continuation: str, *, prompt_ids: Sequence[int]) -> tuple[int, ...]:
@@ -76,14 +80,14 @@ class Sealer:
             raise _refused(
                 "its signature does not fit: it was changed, or its server has another continuation key"
             )
-        payload = _unpack(packed)
-        if payload["fingerprint"] != self._fingerprint:
-            raise _refused(f"it belongs to another model ({payload['model']})")
-        if payload["prompt"] != _digest(prompt_ids):
+        about, thinking_ids = _unpack(packed)
+        if about["fingerprint"] != self._fingerprint:
+            raise _refused(f"it belongs to another model ({about['model']})")
+        if about["prompt"] != _digest(prompt_ids):
             raise _refused("it belongs to another conversation: send the messages that it came from")
-        if payload["ended"]:
+        if about["ended"]:
             raise _refused("the model had ended this thinking by itself: there is nothing to think on from")
-        return tuple(payload["thinking"])
+        return thinking_ids
 
     def _sign(self, packed: str) -> bytes:
         return hmac.digest(self._key, f"{VERSION}.{packed}".encode(), "sha256")
@@ -125,20 +129,23 @@ def _refused(why: str) -> InvalidRequest:
     return InvalidRequest(f"the continuation cannot be used: {why}", field="continuation")
 
 
+def _bytes(ids: Sequence[int]) -> bytes:
+    return np.asarray(ids, "<u4").tobytes()
+
+
 def _digest(ids: Sequence[int]) -> str:
-    return hashlib.sha256(json.dumps(list(ids)).encode()).hexdigest()[:32]
+    return hashlib.sha256(_bytes(ids)).hexdigest()[:32]
 
 
 def _encode(data: bytes) -> str:
     return base64.urlsafe_b64encode(data).decode().rstrip("=")
 
 
-def _unpack(packed: str) -> dict[str, Any]:
-    """The payload; it was signed, so it is what `seal()` made, unless a key got out."""
+def _unpack(packed: str) -> tuple[dict[str, Any], tuple[int, ...]]:
+    """What it is about, and the ids. It was signed, so it is what `seal()` made, unless a key got out."""
     try:
         data = base64.urlsafe_b64decode(packed + "=" * (-len(packed) % 4))
-        unpacking = zlib.decompressobj()
-        text = unpacking.decompress(data, MAX_PAYLOAD_BYTES)
-        return json.loads(text)
+        about, _, ids = zlib.decompressobj().decompress(data, MAX_PAYLOAD_BYTES).partition(b"\n")
+        return json.loads(about), tuple(np.frombuffer(ids, "<u4").tolist())
     except (ValueError, binascii.Error, zlib.error) as error:
         raise _refused("it cannot be read") from error

@@ -9,11 +9,9 @@ import asyncio
 import logging
 import random
 import secrets
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 from uuid import uuid4
 
 from anytime_server.engine import Engine
@@ -27,66 +25,26 @@ from anytime_server.errors import (
 )
 from anytime_server.metrics import Metrics
 from anytime_server.model import Model
-from anytime_server.places import Places
+from anytime_server.places import For, Places
+from anytime_server.question import (
+    Question,
+)
 from anytime_server.reasoning import Forcing, resolve_budget
 from anytime_server.sealing import Sealer
-from anytime_server.session import AnswerRequest, Session, SessionRequest, StopWhen
+from anytime_server.session import AnswerRequest, Session, SessionRequest
 from anytime_server.shedding import Shedder
 from anytime_server.speed import SpeedMeter
 from anytime_server.tool_calls import ToolParsing
 
 logger = logging.getLogger(__name__)
 
-WARM_UP_SESSIONS, MEASURED_SESSIONS = 3, 6
-THINKING_TEMPERATURE, THINKING_TOP_P = 0.6, 0.95
-ANSWER_TEMPERATURE, ANSWER_TOP_P = 0.0, 1.0
+WARM_UP_SESSIONS, MEASURED_SESSIONS, LONG_SESSIONS = 3, 6, 2
+LONG_PROMPT_TOKENS = 512
+"""Length, about, of the prompts that tell what prompts cost."""
 STRUCTURED_ANSWER_TOKENS = 256
 """Room for an answer that is JSON or may call tools, where neither client nor manifest gives more."""
 MAX_FORKS = 4
 """Provisional answers of one session that are sampled at the same time; more wait for these."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
-    """A request in no dialect: what to ask, and how long to think about it."""
-
-    messages: Sequence[dict[str, Any]]
-    """Turns with `role` and `content`, as the chat template takes them."""
-    model: str | None = None
-    """Name that the client used; None for whatever is served."""
-    budget_tokens: int | None = None
-    """The most thinking tokens; None for all that fits."""
-    deadline_s: float | None = None
-    """Seconds from `arrived_at` by which the last answer token is due."""
-    answer_tokens: int | None = None
-    """The most tokens of the answer; None for the manifest's."""
-    budgets: tuple[int, ...] = ()
-    """Thinking tokens at which to give provisional answers, ascending."""
-    stop_when: StopWhen | None = None
-    """Stop the thinking when provisional answers agree."""
-    continuation: str | None = None
-    """Thinking of an earlier session to go on from, as it was given."""
-    total_tokens: int | None = None
-    """The most tokens of thinking and answer together, `answer_tokens` of them kept for the answer."""
-    thinking_temperature: float = THINKING_TEMPERATURE
-    thinking_top_p: float = THINKING_TOP_P
-    answer_temperature: float = ANSWER_TEMPERATURE
-    answer_top_p: float = ANSWER_TOP_P
-    forcing: Forcing | None = None
-    """How to bring the model to answer at a cut; None for the manifest's way."""
-    stop: tuple[str, ...] = ()
-    """Texts before which the answer ends."""
-    json_schema: str | None = None
-    """JSON Schema, as JSON, that the answer must be an instance of."""
-    top_logprobs: int | None = None
-    """Report the answer's tokens, with so many of the likeliest at each place; None reports none."""
-    tools: Sequence[dict[str, Any]] = ()
-    """Functions that the model may call, as chat templates take them."""
-    seed: int | None = None
-    id_prefix: str = "any"
-    """What the session's id begins with."""
-    arrived_at: float = field(default_factory=time.monotonic)
-    """`time.monotonic()` of the request's arrival."""
 
 
 class Service:
@@ -123,8 +81,8 @@ class Service:
         self._num_opening = 0
         self._none_is_opening = asyncio.Event()
         self._none_is_opening.set()
-        self._places = Places(engine.load().max_num_seqs)
-        self._answer_places = Places(engine.load().num_spare_seqs)
+        load = engine.load()
+        self._places = Places(load.max_num_seqs, num_spare=load.num_spare_seqs)
         self._shedder: Shedder | None = None
         if sheds_load:
             self._shedder = Shedder(
@@ -207,10 +165,15 @@ class Service:
         """
         if question.answer_tokens is not None:
             return question.answer_tokens
-        usual = self.model.manifest.answer_tokens
-        if question.json_schema is not None or question.tools:
-            usual = max(usual, STRUCTURED_ANSWER_TOKENS)
-        return min(usual, max(1, self.engine.window_tokens // 4))
+        usual = min(self.model.manifest.answer_tokens, max(1, self.engine.window_tokens // 4))
+        if question.json_schema is None and not question.tools:
+            return usual
+        room = min(STRUCTURED_ANSWER_TOKENS, max(1, self.engine.window_tokens // 4))
+        if (total_tokens := question.total_tokens) is not None:
+            # No more than what the thinking that was asked for leaves, or half.
+            asked = total_tokens // 2 if question.budget_tokens is None else question.budget_tokens
+            room = min(room, total_tokens - asked)
+        return max(usual, room)
 
     async def open(self, question: Question) -> Session:
         """Admit a question, or refuse it before anything is sampled. The session has started.
@@ -266,6 +229,7 @@ class Service:
         carried_ids: tuple[int, ...] = ()
         if question.continuation is not None:
             carried_ids = self._sealer.open(question.continuation, prompt_ids=prompt_ids)
+            self._check_continued_text(question, carried_ids)
         budget = resolve_budget(
             tokens=question.budget_tokens,
             total_tokens=question.total_tokens,
@@ -304,10 +268,18 @@ class Service:
             model=self.model,
             speed=speed,
             slot=self._places.hold(1 + num_forks),
-            answer_slot=self._answer_places.hold(),
+            answer_slot=self._places.hold(kind=For.ANSWER),
+            late_slot=self._places.hold(kind=For.LATE_ANSWER),
+            crowd=lambda: self._places.num_wanted / self._places.num_all,
             most_under_load=(lambda: shedder.most_tokens(draw)) if shedder else lambda: None,
             seal=lambda thinking_ids, ended: self._sealer.seal(prompt_ids, thinking_ids, ended=ended),
         )
+
+    def _check_continued_text(self, question: Question, carried_ids: Sequence[int]) -> None:
+        """It may be the last part only, where thinking was gone on from more than once."""
+        text = (question.continued_text or "").strip()
+        if not self.model.tokenizer.decode(carried_ids).rstrip().endswith(text):
+            raise InvalidRequest("the text of the thinking is not what was signed", field="continuation")
 
     async def _check_json_schema(self, json_schema: str) -> None:
         try:
@@ -337,6 +309,7 @@ class Service:
             stop=question.stop,
             json_schema=question.json_schema,
             top_logprobs=question.top_logprobs,
+            is_structured=tool_parsing is not None or question.json_schema is not None,
             keeps_special_tokens=tool_parsing is not None and tool_parsing.keeps_special,
         )
 
@@ -350,20 +323,30 @@ class Service:
 
     async def _run_own_sessions(self, num_sessions: int, *, speed: SpeedMeter) -> None:
         content = (self.model.manifest.examples or ["What is 2 + 2?"])[0]
+        budget_tokens = min(32, self.engine.window_tokens // 4)
         for seed in range(num_sessions):
-            session = await self._session(
-                Question(
-                    messages=[{"role": "user", "content": content}],
-                    budget_tokens=min(32, self.engine.window_tokens // 4),
-                    answer_temperature=0.6 * (seed % 2),
-                    seed=seed,
-                ),
-                speed,
-            )
-            self._start(session)
-            await session.ended()
-            if session.error is not None:
-                raise session.error
+            temperature = 0.6 * (seed % 2)
+            await self._run_own_session(content, speed, budget_tokens, seed=seed, temperature=temperature)
+        # And what a long prompt takes: no two of these begin alike, so that none is found in the cache.
+        most_tokens = min(LONG_PROMPT_TOKENS, self.engine.window_tokens // 2)
+        times = most_tokens // max(1, len(self.model.tokenizer.encode(content)))
+        for seed in range(min(LONG_SESSIONS, num_sessions)):
+            await self._run_own_session(f"{num_sessions + seed}: {content * times}", speed, 1, seed=seed)
+
+    async def _run_own_session(
+        self, content: str, speed: SpeedMeter, budget_tokens: int, *, seed: int, temperature: float = 0.0
+    ) -> None:
+        question = Question(
+            messages=[{"role": "user", "content": content}],
+            budget_tokens=budget_tokens,
+            answer_temperature=temperature,
+            seed=seed,
+        )
+        session = await self._session(question, speed)
+        self._start(session)
+        await session.ended()
+        if session.error is not None:
+            raise session.error
 
     @property
     def num_sessions(self) -> int:

@@ -15,6 +15,8 @@ MANY = 512
 """Figures that are remembered."""
 CHUNK_TOKENS = 8
 """Tokens of a request after which their pace is reported, before its end."""
+LONG_PROMPT_TOKENS = 128
+"""Tokens from which on a prompt tells what its tokens cost."""
 STALE_S = 0.02
 """How long an estimate is good for: many sessions ask at every token."""
 
@@ -37,7 +39,7 @@ class SpeedMeter:
         self._switch_s = _Recent(clock)
         self._inter_token_s = _Recent(clock)
         self._prefill_s = _Recent(clock)
-        self._answer_tokens = _Recent(clock)
+        self._answer_tokens = {structured: _Recent(clock) for structured in (False, True)}
 
     def pace(self) -> Pace:
         """A stop-watch for one request's tokens, reporting here."""
@@ -48,33 +50,43 @@ class SpeedMeter:
         if num_tokens > 0:
             self._inter_token_s.add(seconds / num_tokens)
 
-    def record_switch(self, *, seconds: float) -> None:
-        """An answer's first token came `seconds` after the thinking before it was, or was to be, cut."""
-        self._switch_s.add(seconds)
+    def record_switch(self, *, seconds: float, uncached_tokens: int = 0) -> None:
+        """An answer's first token came `seconds` after the thinking before it was, or was to be, cut.
+
+        Args:
+            uncached_tokens: tokens of its prompt that had to be computed in that time.
+        """
+        prefill_s = uncached_tokens * self._prefill_s.quantile(0.5)
+        if uncached_tokens == 0 or prefill_s > 0:
+            self._switch_s.add(max(0.0, seconds - prefill_s))
 
     def record_prefill(self, *, num_tokens: int, seconds: float) -> None:
-        """The first token after a prompt of `num_tokens`, none of them computed before, took `seconds`."""
-        if num_tokens > 0:
+        """The first token after a prompt of `num_tokens`, none of them computed before, took `seconds`.
+
+        A short prompt tells of a step of the engine, and nothing of what a token of a long one costs.
+        """
+        if num_tokens >= LONG_PROMPT_TOKENS:
             self._prefill_s.add(seconds / num_tokens)
 
-    def record_answer(self, *, answer_tokens: int) -> None:
+    def record_answer(self, *, answer_tokens: int, structured: bool = False) -> None:
         """An answer had `answer_tokens`."""
-        self._answer_tokens.add(answer_tokens)
+        self._answer_tokens[structured].add(answer_tokens)
 
     @property
     def inter_token_s(self) -> float:
         """Median time from one token to the next; 0 before any was seen."""
         return self._inter_token_s.quantile(0.5)
 
-    def answer_cost_s(self, max_tokens: int, *, uncached_tokens: int = 0) -> float:
+    def answer_cost_s(self, max_tokens: int, *, uncached_tokens: int = 0, structured: bool = False) -> float:
         """Seconds from a cut to the last token of the answer, at the slow end of what was seen lately.
 
         Args:
             max_tokens: the most tokens that this answer may have; shorter ones are expected
                 only as far as recent answers were.
             uncached_tokens: tokens of its prompt that are yet to be computed.
+            structured: whether it is JSON or may call tools.
         """
-        longest = self._answer_tokens.quantile(1.0)
+        longest = self._answer_tokens[structured].quantile(1.0)
         num_tokens = min(max_tokens, longest or max_tokens)
         return (
             self._switch_s.quantile(0.98)

@@ -11,7 +11,7 @@ import pytest
 from .conftest import RealServer
 
 PROMPT: Any = [{"role": "user", "content": "7-3"}]
-BUDGETS = [1, 9, 40, 120]
+BUDGETS = [1, 40]
 
 
 @pytest.mark.parametrize("budget", BUDGETS)
@@ -45,7 +45,8 @@ def test_anthropic_thinks_on_from_a_thinking_block(real_server: RealServer) -> N
         begun["content"][0]["signature"] = begun["content"][0]["signature"][:-4] + "AAAA"
         with pytest.raises(anthropic.BadRequestError, match="signature"):
             client.messages.create(**asked)
-    assert on.usage.input_tokens == first.usage.input_tokens + 10
+    prompts = [m.usage.input_tokens + (m.usage.cache_read_input_tokens or 0) for m in (first, on)]
+    assert prompts[1] == prompts[0] + 10
     assert (on.model_extra or {})["anytime"]["stop"]["thinking_tokens"] <= 10
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from anytime_server.places import Places
+from anytime_server.places import For, Places
 
 
 async def holder(places: Places, count: int, name: str, log: list[str], leave: asyncio.Event) -> None:
@@ -20,7 +20,7 @@ async def settle() -> None:
 
 
 async def test_who_asks_first_is_first_also_for_more_places() -> None:
-    places, log = Places(3), list[str]()
+    places, log = Places(3, num_spare=0), list[str]()
     leave = {name: asyncio.Event() for name in "abc"}
     tasks = [
         asyncio.create_task(holder(places, count, name, log, leave[name]))
@@ -39,7 +39,7 @@ async def test_who_asks_first_is_first_also_for_more_places() -> None:
 
 
 async def test_more_than_there_are_is_all_there_are() -> None:
-    places = Places(2)
+    places = Places(2, num_spare=0)
     async with places.hold(5):
         assert places.num_taken == 2
     assert places.num_taken == 0
@@ -47,7 +47,7 @@ async def test_more_than_there_are_is_all_there_are() -> None:
 
 @pytest.mark.parametrize("gives_up", ["before", "just before", "just after"])
 async def test_who_stops_waiting_leaves_the_place_to_the_next(gives_up: str) -> None:
-    places, log = Places(1), list[str]()
+    places, log = Places(1, num_spare=0), list[str]()
     leave = asyncio.Event()
     async with places.hold():
         impatient = asyncio.create_task(holder(places, 1, "impatient", log, leave))
@@ -67,7 +67,7 @@ async def test_who_stops_waiting_leaves_the_place_to_the_next(gives_up: str) -> 
 
 
 async def test_a_large_one_that_gives_up_lets_the_small_ones_in() -> None:
-    places, log = Places(2), list[str]()
+    places, log = Places(2, num_spare=0), list[str]()
     leave = asyncio.Event()
     async with places.hold():
         large = asyncio.create_task(holder(places, 2, "large", log, leave))
@@ -79,3 +79,36 @@ async def test_a_large_one_that_gives_up_lets_the_small_ones_in() -> None:
         assert log == ["small"]
     leave.set()
     await small
+
+
+async def test_spare_places_are_for_answers_and_late_answers_get_any() -> None:
+    places, log = Places(2, num_spare=1), list[str]()
+    leave = {name: asyncio.Event() for name in "abcdef"}
+
+    async def want(name: str, kind: For) -> None:
+        async with places.hold(kind=kind):
+            log.append(name)
+            await leave[name].wait()
+
+    wanted = [
+        ("a", For.THINKING), ("b", For.THINKING), ("c", For.THINKING),
+        ("d", For.ANSWER), ("e", For.ANSWER), ("f", For.LATE_ANSWER),
+    ]  # fmt: skip
+    tasks = [asyncio.create_task(want(*one)) for one in wanted]
+    await settle()
+    # Two think, one answers in the spare place; "c" may not have that, and the others find it taken.
+    assert log == ["a", "b", "d"]
+    assert places.num_wanted == 1
+    leave["a"].set()
+    await settle()
+    assert log[3:] == ["f"]  # before "c", which came first, and "e", whose kind has its one place
+    leave["f"].set()
+    await settle()
+    assert log[4:] == ["c"]
+    leave["d"].set()
+    await settle()
+    assert log[5:] == ["e"]
+    for event in leave.values():
+        event.set()
+    await asyncio.gather(*tasks)
+    assert (places.num_taken, places.num_wanted) == (0, 0)

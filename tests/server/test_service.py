@@ -19,7 +19,8 @@ from anytime_server.errors import (
     UnusableModel,
 )
 from anytime_server.model import Model
-from anytime_server.service import Question, Service
+from anytime_server.question import Question
+from anytime_server.service import Service
 from anytime_server.session import Session
 
 MESSAGES = [{"role": "user", "content": "7-3"}]

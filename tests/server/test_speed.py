@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from anytime_server.speed import FEW, WINDOW_S, SpeedMeter
+from anytime_server.speed import FEW, LONG_PROMPT_TOKENS, WINDOW_S, SpeedMeter
 
 
 class Clock:
@@ -112,9 +112,29 @@ def test_under_load_two_seconds_count_and_no_more(clock: Clock) -> None:
 def test_a_prompt_that_is_not_computed_yet_costs_its_tokens() -> None:
     meter = SpeedMeter()
     meter.record_switch(seconds=0.5)
-    meter.record_prefill(num_tokens=64, seconds=2.0)
+    meter.record_prefill(num_tokens=LONG_PROMPT_TOKENS, seconds=4.0)
+    meter.record_prefill(num_tokens=LONG_PROMPT_TOKENS - 1, seconds=64.0)  # too short to tell anything
     assert meter.answer_cost_s(10) == 0.5
     assert meter.answer_cost_s(10, uncached_tokens=32) == 0.5 + 1.0
+
+
+def test_an_answer_to_a_prompt_that_had_to_be_computed_is_a_switch_without_that() -> None:
+    meter = SpeedMeter()
+    meter.record_switch(seconds=8.0, uncached_tokens=64)  # what of it the prompt took is not known
+    assert meter.answer_cost_s(0) == 0
+    meter.record_prefill(num_tokens=LONG_PROMPT_TOKENS, seconds=4.0)
+    meter.record_switch(seconds=2.5, uncached_tokens=64)
+    assert meter.answer_cost_s(0) == 0.5
+
+
+def test_plain_answers_tell_nothing_of_how_long_json_is() -> None:
+    meter = SpeedMeter()
+    meter.record_decoding(num_tokens=4, seconds=1.0)
+    meter.record_answer(answer_tokens=2)
+    assert meter.answer_cost_s(100) == 0.5
+    assert meter.answer_cost_s(100, structured=True) == 25.0
+    meter.record_answer(answer_tokens=40, structured=True)
+    assert (meter.answer_cost_s(100), meter.answer_cost_s(100, structured=True)) == (0.5, 10.0)
 
 
 def test_a_long_answer_tells_its_pace_before_its_end(clock: Clock) -> None:

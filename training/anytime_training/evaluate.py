@@ -68,7 +68,7 @@ async def measure(
     room = asyncio.Semaphore(service.engine.load().max_num_seqs + 8)
 
     async def ask(number: int, problem: Problem, budget: int) -> tuple[bool, int]:
-        from anytime_server.service import Question
+        from anytime_server.question import Question
 
         async with room:
             try:

@@ -15,7 +15,11 @@ from typing import Any
 import torch
 from anytime_server.engine import Engine
 from anytime_server.model import Model
-from anytime_server.service import ANSWER_TEMPERATURE, THINKING_TEMPERATURE, THINKING_TOP_P
+from anytime_server.question import (
+    ANSWER_TEMPERATURE,
+    THINKING_TEMPERATURE,
+    THINKING_TOP_P,
+)
 
 from anytime_training.errors import RecipeError
 from anytime_training.interval import wilson_interval

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, cast
 
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
-from anytime_server.api.fields import Fields, Text, whole_characters
+from anytime_server.api.fields import Fields, Text, whole_characters, written_again
 from anytime_server.errors import InvalidRequest
 
 
@@ -32,12 +32,12 @@ class Arguments(dict[str, Any]):
     def __init__(self, text: str) -> None:
         """
         Raises:
-            ValueError: the text is not that of a JSON object.
+            ValueError: the text is not that of a JSON object, or of one that cannot be written again.
         """
         value = json.loads(text)
         if not isinstance(value, dict):
             raise ValueError("not an object")
-        super().__init__(value)
+        super().__init__(written_again(value))
         self._text = text
 
     def __str__(self) -> str:

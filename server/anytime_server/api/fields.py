@@ -22,6 +22,9 @@ from anytime_server.session import StopWhen
 
 DAY_MS = 24 * 60 * 60 * 1000
 MAX_BUDGETS = 64
+MAX_TOOLS = 128
+DEEPER = 32
+"""Levels that a prompt or a response, and what writes it, have around an object of the client's."""
 
 
 def whole_characters(text: str) -> str:
@@ -31,7 +34,21 @@ def whole_characters(text: str) -> str:
     return text
 
 
+def written_again(value: dict[str, Any]) -> dict[str, Any]:
+    """The same object, if it can be written into a prompt or a response, which nest it deeper."""
+    nested: Any = value
+    for _ in range(DEEPER):
+        nested = [nested]
+    try:
+        whole_characters(json.dumps(nested, ensure_ascii=False))
+    except RecursionError:
+        raise ValueError("is nested too deeply") from None
+    return value
+
+
 Text = Annotated[str, AfterValidator(whole_characters)]
+JsonObject = Annotated[dict[str, Any], AfterValidator(written_again)]
+"""Any JSON object of the client's that the model is shown, or the client again."""
 Temperature = Annotated[float, Strict(), Field(ge=0, le=2)]
 TopP = Annotated[float, Strict(), Field(gt=0, le=1)]
 Seed = Annotated[StrictInt, Field(ge=-(2**63), lt=2**63)]
@@ -102,7 +119,7 @@ class JsonSchema(Fields):
 
     name: Text | None = None
     description: Text | None = None
-    schema_: dict[str, Any] | None = Field(default=None, alias="schema")
+    schema_: JsonObject | None = Field(default=None, alias="schema")
     strict: bool | None = None
 
 

@@ -24,14 +24,14 @@ from anytime_server.api.fields import (
 )
 from anytime_server.api.respond import Transcript, collect, stream
 from anytime_server.errors import AnytimeError
-from anytime_server.reasoning import Forcing
-from anytime_server.service import (
+from anytime_server.question import (
     ANSWER_TEMPERATURE,
     THINKING_TEMPERATURE,
     THINKING_TOP_P,
     Question,
-    Service,
 )
+from anytime_server.reasoning import Forcing
+from anytime_server.service import Service
 
 
 class ThinkingFields(Fields):
@@ -67,7 +67,7 @@ class AnytimeRequest(Conversation):
     answer: AnswerFields = Field(default_factory=AnswerFields)
     stream: StrictBool = True
     """Server-sent events; false gives one JSON body at the end."""
-    budgets: Budgets = Field(default_factory=list)
+    budgets: Budgets | None = None
     """Provisional answers at these numbers of thinking tokens, while the thinking goes on."""
     stop_when: StopWhenFields | None = None
     """Stop once provisional answers, given for this, agree."""
@@ -86,7 +86,7 @@ class AnytimeRequest(Conversation):
             model=self.model,
             budget_tokens=budget.tokens,
             deadline_s=budget.deadline_s,
-            budgets=tuple(self.budgets),
+            budgets=tuple(self.budgets or ()),
             stop_when=self.stop_when and self.stop_when.settled(),
             continuation=self.continuation,
             answer_tokens=self.answer.max_tokens,
@@ -152,7 +152,7 @@ def router(service: Service) -> APIRouter:
         """Think to a budget, then answer. Streams server-sent events unless `stream` is false."""
         session = await service.open(body.question(arrived_at=request.state.arrived_at))
         if body.stream:
-            return stream(session, encode)
+            return stream(session, encode, request_id=session.request.id)
         return _whole(await collect(session, request))
 
     @routes.post("/{session_id}/answer", status_code=202)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from fastapi import Request
 from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse
@@ -22,31 +22,45 @@ KEEP_ALIVE_S = 5.0
 STREAM_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
 
+Said = TypeVar("Said")
+
+
+class Source(Protocol[Said]):
+    """What is streamed: a session, or several as one."""
+
+    def read(self, *, idle_s: float) -> AsyncGenerator[list[Said], None]:
+        """Batches as they come; an empty one after so many seconds without any."""
+        ...
+
+
 def stream(
-    session: Session,
-    encode: Callable[[Sequence[events.Event]], bytes],
+    source: Source[Said],
+    encode: Callable[[Sequence[Said]], bytes | Awaitable[bytes]],
     *,
+    request_id: str,
     keep_alive: bytes = KEEPALIVE_COMMENT,
 ) -> EventSourceResponse:
-    """Server-sent events of a session.
+    """Server-sent events of a source.
 
     Args:
-        encode: wire form of a batch of events, which may be empty bytes.
+        encode: wire form of a batch that is not empty; may be empty itself.
         keep_alive: what is sent where nothing else is for a while.
     """
 
     async def chunks() -> AsyncGenerator[bytes, None]:
-        async with aclosing(session.read(idle_s=KEEP_ALIVE_S)) as batches:
+        async with aclosing(source.read(idle_s=KEEP_ALIVE_S)) as batches:
             sent_at = time.monotonic()
             async for batch in batches:
-                wire = encode(batch) if batch else b""
+                encoded = encode(batch) if batch else b""
+                wire = encoded if isinstance(encoded, bytes) else await encoded
+                # What is said may not be shown; the connection is to be kept alive all the same.
                 if not batch or (not wire and time.monotonic() - sent_at >= KEEP_ALIVE_S):
                     wire = keep_alive
                 if wire:
                     yield wire
                     sent_at = time.monotonic()
 
-    return EventSourceResponse(chunks(), headers={**STREAM_HEADERS, "X-Request-Id": session.request.id})
+    return EventSourceResponse(chunks(), headers={**STREAM_HEADERS, "X-Request-Id": request_id})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -37,7 +37,7 @@ class Grammars:
             num_ids: ids that the model gives logits for.
         """
         self._folder, self._num_ids = folder, num_ids
-        self._lock = threading.Lock()
+        self._loading = threading.Lock()
 
     def check(self, json_schema: str) -> None:
         """Pass if tokens can be held to this schema.
@@ -46,30 +46,38 @@ class Grammars:
             InvalidRequest: they cannot, to this one.
             NotSupported: nor to any other.
         """
-        schema = parse_schema(json_schema)
-        with self._lock:
-            single_bytes = {token[0] for token in self._vocabulary if len(token) == 1}
-            if not single_bytes >= NEEDED_BYTES:
-                raise NotSupported("the model's vocabulary cannot spell every JSON")
-            if not _spelt(schema) <= single_bytes:
-                raise InvalidRequest("the model's vocabulary cannot spell what the JSON schema asks for")
-            _compile(self._compiler_of_bytes, json_schema)
+        schema = parse_schema(json_schema, num_ids=self._num_ids)
+        with self._loading:
+            single_bytes, compiler = self._single_bytes, self._compiler_of_bytes
+        if not single_bytes >= NEEDED_BYTES:
+            raise NotSupported("the model's vocabulary cannot spell every JSON")
+        if not _spelt(schema) <= single_bytes:
+            raise InvalidRequest("the model's vocabulary cannot spell what the JSON schema asks for")
+        compiler.compile(json_schema)
 
-    def matcher(self, json_schema: str, stop_ids: frozenset[int]) -> Matcher:
-        """What holds one continuation to a schema that was checked.
+    def matcher(self, grammar: CompiledGrammar, stop_ids: frozenset[int]) -> Matcher:
+        """What holds one continuation to a grammar; quick.
 
         Args:
             stop_ids: at least one; what follows the JSON.
         """
         from xgrammar import GrammarMatcher
 
-        matcher = GrammarMatcher(self.compiled(json_schema), override_stop_tokens=sorted(stop_ids))
+        matcher = GrammarMatcher(grammar, override_stop_tokens=sorted(stop_ids))
         return Matcher(matcher, self._num_ids)
 
+    def kept(self, json_schema: str) -> CompiledGrammar | None:
+        """What `compiled()` gave, where it is still there; waits for nothing."""
+        compiler: _Compiler | None = self.__dict__.get("_compiler")  # built by no look-up
+        return compiler and compiler.kept(json_schema)
+
     def compiled(self, json_schema: str) -> CompiledGrammar:
-        """The grammar of a schema that was checked, kept for matchers to come."""
-        with self._lock:
-            return _compile(self._compiler, json_schema)
+        """The grammar of a schema that was checked, kept for matchers to come; may take a second."""
+        if (grammar := self.kept(json_schema)) is not None:
+            return grammar
+        with self._loading:
+            compiler = self._compiler
+        return compiler.compile(json_schema)
 
     def unspellable_ids(self, json_schema: str) -> frozenset[int]:
         """Ids that stand in no JSON, but that xgrammar lets into strings over the plain vocabulary."""
@@ -101,13 +109,17 @@ class Grammars:
         return [b"" if i in self._blank_ids else token for i, token in enumerate(tokens)]
 
     @cached_property
-    def _compiler(self) -> GrammarCompiler:
-        return _compiler(self._vocabulary)
+    def _single_bytes(self) -> frozenset[int]:
+        return frozenset(token[0] for token in self._vocabulary if len(token) == 1)
 
     @cached_property
-    def _compiler_of_bytes(self) -> GrammarCompiler:
+    def _compiler(self) -> _Compiler:
+        return _Compiler(self._vocabulary)
+
+    @cached_property
+    def _compiler_of_bytes(self) -> _Compiler:
         """Quick, and fails where the other would."""
-        return _compiler([bytes([byte]) for byte in range(256)])
+        return _Compiler([bytes([byte]) for byte in range(256)])
 
 
 class Matcher:
@@ -129,24 +141,60 @@ class Matcher:
         return self._matcher.accept_token(token_id)
 
 
-def _compiler(vocabulary: list[bytes]) -> GrammarCompiler:
-    from xgrammar import GrammarCompiler, TokenizerInfo, VocabType
+class _Compiler:
+    """Compiles one schema at a time; what is kept is had meanwhile."""
 
-    # Each matcher brings its own stop ids, but xgrammar wants some here. As these are then taken for text,
-    # it is an id beyond the vocabulary.
-    size = len(vocabulary)
-    info = TokenizerInfo(vocabulary, VocabType.RAW, vocab_size=size + 1, stop_token_ids=[size])
-    return GrammarCompiler(info, cache_limit_bytes=CACHE_BYTES)
+    def __init__(self, vocabulary: list[bytes]) -> None:
+        from xgrammar import GrammarCompiler, TokenizerInfo, VocabType
+
+        # Each matcher brings its own stop ids, but xgrammar wants some here. As these are then taken for
+        # text, it is an id beyond the vocabulary.
+        size = len(vocabulary)
+        info = TokenizerInfo(vocabulary, VocabType.RAW, vocab_size=size + 1, stop_token_ids=[size])
+        self._compiler: GrammarCompiler = GrammarCompiler(info, cache_limit_bytes=CACHE_BYTES)
+        self._compiling, self._keeping = threading.Lock(), threading.Lock()
+        self._kept: dict[str, CompiledGrammar] = {}
+        """The least lately used first."""
+        self._kept_bytes = 0
+
+    def kept(self, json_schema: str) -> CompiledGrammar | None:
+        with self._keeping:
+            if (grammar := self._kept.pop(json_schema, None)) is not None:
+                self._kept[json_schema] = grammar
+            return grammar
+
+    def compile(self, json_schema: str) -> CompiledGrammar:
+        if (grammar := self.kept(json_schema)) is not None:
+            return grammar
+        with self._compiling:
+            if (grammar := self.kept(json_schema)) is None:
+                grammar = self._compile(json_schema)
+                self._keep(json_schema, grammar)
+            return grammar
+
+    def _keep(self, json_schema: str, grammar: CompiledGrammar) -> None:
+        with self._keeping:
+            self._kept[json_schema] = grammar
+            self._kept_bytes += _size(json_schema, grammar)
+            while self._kept_bytes > CACHE_BYTES and len(self._kept) > 1:
+                oldest = next(iter(self._kept))
+                self._kept_bytes -= _size(oldest, self._kept.pop(oldest))
+
+    def _compile(self, json_schema: str) -> CompiledGrammar:
+        try:
+            return self._compiler.compile_json_schema(
+                json_schema, any_whitespace=False, separators=(",", ":")
+            )
+        except RuntimeError as error:
+            reason = WHERE_IT_FAILED.sub("", str(error).splitlines()[0]).strip()
+            raise InvalidRequest(
+                f"the JSON schema cannot be enforced: {reason or 'it is too intricate'}"
+            ) from None
 
 
-def _compile(compiler: GrammarCompiler, json_schema: str) -> CompiledGrammar:
-    try:
-        return compiler.compile_json_schema(json_schema, any_whitespace=False, separators=(",", ":"))
-    except RuntimeError as error:
-        reason = WHERE_IT_FAILED.sub("", str(error).splitlines()[0]).strip()
-        raise InvalidRequest(
-            f"the JSON schema cannot be enforced: {reason or 'it is too intricate'}"
-        ) from None
+def _size(json_schema: str, grammar: CompiledGrammar) -> int:
+    """In bytes, about."""
+    return grammar.memory_size_bytes + len(json_schema) + 4096
 
 
 def _spelt(schema: Any) -> set[int]:

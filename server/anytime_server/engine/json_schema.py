@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from anytime_server.errors import InvalidRequest
@@ -23,6 +24,16 @@ MAX_BOUNDS = 8
 """Different pairs of the least and the most of something, those in patterns included."""
 MAX_PATTERN_CHARACTERS = 128
 """Of all patterns together."""
+MAX_COUNT = 100_000
+"""The least or the most of something."""
+MAX_PATTERN_STEPS = 64
+"""Of the patterns of a schema with every repeat written out: what is repeated, and what is no literal."""
+MAX_AMBIGUOUS_STEPS = 12
+"""Those that may be left out, in patterns with several repeats: long tokens fit these in many ways."""
+MAX_LENGTH_STEPS_OF_IDS = 30_000_000
+"""Positions in strings of bounded length, times the ids of the vocabulary: each tries every id."""
+COUNTED_POSITIONS = 192
+"""What the longest string costs: beyond 128 characters, the compiler counts instead."""
 
 NUMBER_KEYWORDS = frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"})
 KEYWORDS_OF_TYPE: dict[str, frozenset[str]] = {
@@ -67,11 +78,16 @@ FORMATS = (
 """Held to by their shape: there can be a 30th of February."""
 UNSAFE_IN_PATTERN = re.compile(r'"|\(\?(?!:)|\\(?![dDwWsS.*+?()\[\]{}|^$/-])')
 """Look-around and names for groups; and what a string of JSON writes otherwise than it is."""
+PARTS_OF_PATTERN = re.compile(r"\\.|\[(?:\\.|[^\]\\])*\]|\{\d+(?:,\d*)?\}|\(\?:|.")
+WIDE = re.compile(r"\.|\[.+|\\[dDwWsS]")
 REPEATS = re.compile(r"\{(\d+)(?:,(\d*))?\}")
 
 
-def parse_schema(json_schema: str) -> dict[str, Any]:
+def parse_schema(json_schema: str, *, num_ids: int) -> dict[str, Any]:
     """Read a schema that tokens can be held to.
+
+    Args:
+        num_ids: size of the vocabulary; strings can be held to greater lengths over a smaller one.
 
     Raises:
         InvalidRequest: it is none; says why, and at which JSON pointer.
@@ -88,7 +104,7 @@ def parse_schema(json_schema: str) -> dict[str, Any]:
         raise InvalidRequest(f"the JSON schema is longer than {MAX_CHARACTERS} characters")
     if _nesting(schema) > MAX_NESTING:
         raise InvalidRequest(f"the JSON schema is nested more than {MAX_NESTING} deep")
-    _Reader().read(schema)
+    _Reader(num_ids).read(schema)
     return schema
 
 
@@ -105,12 +121,16 @@ def _refuse(pointer: str, fault: str) -> NoReturn:
 class _Reader:
     """One schema, with all that are in it."""
 
-    def __init__(self) -> None:
+    def __init__(self, num_ids: int) -> None:
+        self._most_positions = max(64, MAX_LENGTH_STEPS_OF_IDS // num_ids)
         self._schemas: dict[str, Any] = {}
         """Each by the JSON pointer of where it stands."""
         self._num_properties = 0
         self._bounds: set[tuple[str, str, str]] = set()
+        self._lengths: set[tuple[int, int]] = set()
         self._pattern_characters = 0
+        self._pattern_steps = 0
+        self._ambiguous_steps = 0
 
     def read(self, schema: dict[str, Any]) -> None:
         self._visit("#", schema)
@@ -118,8 +138,12 @@ class _Reader:
             _refuse("#", f"has more than {MAX_PROPERTIES} properties")
         if len(self._bounds) > MAX_BOUNDS:
             _refuse("#", f"has more than {MAX_BOUNDS} different bounds of lengths")
-        if self._pattern_characters > MAX_PATTERN_CHARACTERS:
-            _refuse("#", f"has more than {MAX_PATTERN_CHARACTERS} characters of patterns")
+        if sum(min(max(pair), COUNTED_POSITIONS) for pair in self._lengths) > self._most_positions:
+            _refuse(
+                "#",
+                f"bounds lengths of strings by more than {self._most_positions} characters in all, which is"
+                f" the most over this vocabulary (any bound counts for at most {COUNTED_POSITIONS})",
+            )
         self._require_ends()
 
     def _visit(self, pointer: str, schema: Any) -> None:
@@ -177,15 +201,36 @@ class _Reader:
             if not isinstance(pattern, str) or not pattern.isprintable() or UNSAFE_IN_PATTERN.search(pattern):
                 _refuse(pointer, f"has the pattern {pattern!r}")
             self._pattern_characters += len(pattern)
+            if self._pattern_characters > MAX_PATTERN_CHARACTERS:
+                _refuse(pointer, f"has more than {MAX_PATTERN_CHARACTERS} characters of patterns")
             self._bounds |= {(pattern, least, most) for least, most in REPEATS.findall(pattern)}
+            written = _written_out(pattern)
+            self._pattern_steps += written.repeated
+            if self._pattern_steps > MAX_PATTERN_STEPS:
+                _refuse(
+                    pointer,
+                    f"has a 'pattern' that repeats over {MAX_PATTERN_STEPS} times (nested ones multiplied)",
+                )
+            self._ambiguous_steps += written.optional if written.num_choices > 1 else 0
+            if self._ambiguous_steps > MAX_AMBIGUOUS_STEPS:
+                _refuse(
+                    pointer,
+                    f"has a 'pattern' whose repeats leave more than {MAX_AMBIGUOUS_STEPS} choices together",
+                )
 
     def _visit_sizes(self, pointer: str, schema: dict[str, Any]) -> None:
         for keyword in COUNTS:
             count = schema.get(keyword, 0)
             if not isinstance(count, int) or isinstance(count, bool) or count < 0:
                 _refuse(pointer, f"has a {keyword!r} that is no number of things")
+            if count > MAX_COUNT:
+                _refuse(pointer, f"has a {keyword!r} of more than {MAX_COUNT}")
         for what in ("Length", "Items"):
             least, most = schema.get(f"min{what}", 0), schema.get(f"max{what}", "")
+            if what == "Length" and f"max{what}" in schema:
+                self._lengths.add((least, most))
+            elif what == "Length" and least > 1:
+                self._lengths.add((least, least))
             if least > 1 or most not in ("", 0, 1):
                 self._bounds.add((what, str(least), str(most)))
         properties = schema.get("properties", {})
@@ -234,6 +279,71 @@ class _Reader:
             if branches and all(where in pending for where in branches):
                 return False
         return True
+
+
+@dataclass(slots=True, kw_only=True)
+class _Written:
+    """A part of a pattern with its repeats written out."""
+
+    steps: int = 0
+    """Characters of text, at the most."""
+    repeated: int = 0
+    """Those of them that stand in a counted repeat, or for more than one character."""
+    optional: int = 0
+    """Steps that may be left out."""
+    num_choices: int = 0
+    """Repeats that left them."""
+    num_branches: int = 0
+    """Beyond the first, and repeats without end: choices only where they are repeated."""
+
+    def add(self, other: _Written) -> None:
+        self.steps += other.steps
+        self.repeated += other.repeated
+        self.optional += other.optional
+        self.num_choices += other.num_choices
+        self.num_branches += other.num_branches
+
+    def times(self, least: int, most: int | None) -> _Written:
+        """The same repeated; without end where there is no most of it."""
+        copies = max(least, 2) if most is None else most
+        branches = self.num_branches if self.repeated and copies > 1 else 0
+        steps = self.steps * copies
+        return _Written(
+            steps=steps,
+            repeated=steps if max(least, most or 0) > 1 else self.repeated,
+            optional=copies * (self.optional + branches) + (0 if most is None else most - least),
+            num_choices=copies * (self.num_choices + branches) + (most is not None and most != least),
+            num_branches=self.num_branches - branches + (most is None),
+        )
+
+
+def _written_out(pattern: str) -> _Written:
+    """What a pattern comes to; of one that is none, anything."""
+    whole, last, outer = _Written(), _Written(), list[_Written]()
+    for part in PARTS_OF_PATTERN.finditer(pattern):
+        text = part[0]
+        if (repeat := REPEATS.fullmatch(text)) or text in "*+?":
+            if repeat is None:
+                last = last.times(int(text == "+"), 1 if text == "?" else None)
+            else:
+                least = int(repeat[1])
+                most = least if repeat[2] is None else int(repeat[2]) if repeat[2] else None
+                last = last.times(least, most)
+            continue
+        whole.add(last)
+        last = _Written()
+        if text[0] == "(":
+            outer.append(whole)
+            whole = _Written()
+        elif text == ")" and outer:
+            last, whole = whole, outer.pop()
+        elif text == "|":
+            whole.num_branches += 1
+        elif text not in "^$":
+            last.steps, last.repeated = 1, int(WIDE.fullmatch(text) is not None)
+    for part in (last, *outer):
+        whole.add(part)
+    return whole
 
 
 def _children(pointer: str, schema: dict[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -23,7 +23,7 @@ from anytime_server.errors import EngineDead, EngineFailed, UnusableModel, Weigh
 if TYPE_CHECKING:
     from anytime_server.engine.continuation import Continuation
     from anytime_server.engine.decoder import Sampled
-    from anytime_server.engine.grammar import Grammars
+    from anytime_server.engine.grammar import Grammars, Matcher
     from anytime_server.engine.loading import LoadedModel
 
 logger = logging.getLogger(__name__)
@@ -137,7 +137,7 @@ class TransformersEngine(Engine):
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[Delta, None]:
         news, num_delivered = asyncio.Event(), 0
-        continuation = self._submit(request, news, is_streamed=True)
+        continuation = self._submit(request, news, await self._matcher(request), is_streamed=True)
         try:
             while True:
                 await news.wait()
@@ -158,7 +158,8 @@ class TransformersEngine(Engine):
         continuations: list[Continuation] = []
         try:
             for request in requests:
-                continuations.append(self._submit(request, news, is_streamed=False))
+                matcher = await self._matcher(request)
+                continuations.append(self._submit(request, news, matcher, is_streamed=False))
             pending = continuations
             while pending := [c for c in pending if not c.ended]:
                 await news.wait()
@@ -171,17 +172,25 @@ class TransformersEngine(Engine):
             for continuation in continuations:
                 self._dismiss(continuation)
 
-    def _submit(self, request: GenerationRequest, news: asyncio.Event, *, is_streamed: bool) -> Continuation:
+    async def _matcher(self, request: GenerationRequest) -> Matcher | None:
+        if (schema := request.sampling.json_schema) is None:
+            return None
+        if self._grammars is None:
+            raise EngineDead("the engine is not running")
+        grammar = self._grammars.kept(schema)
+        if grammar is None:  # checked, but dropped since
+            grammar = await asyncio.to_thread(self._grammars.compiled, schema)
+        return self._grammars.matcher(grammar, request.sampling.stop_ids)
+
+    def _submit(
+        self, request: GenerationRequest, news: asyncio.Event, matcher: Matcher | None, *, is_streamed: bool
+    ) -> Continuation:
         if not self._alive or self._loaded is None:
             raise EngineDead("the engine is not running")
         if request.id in self._under_way:
             raise ValueError(f"a request {request.id!r} is under way already")
         from anytime_server.engine.continuation import Continuation
 
-        matcher = None
-        if (schema := request.sampling.json_schema) is not None:
-            assert self._grammars is not None
-            matcher = self._grammars.matcher(schema, request.sampling.stop_ids)
         continuation = Continuation(request=request, news=news, is_streamed=is_streamed, matcher=matcher)
         assert len(continuation.prompt_ids) >= 1
         assert continuation.total_tokens <= self.window_tokens

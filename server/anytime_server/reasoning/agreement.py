@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import string
-from decimal import Decimal, InvalidOperation
 
 _BOX = "\\boxed{"
 _NUMBER = re.compile(r"[+-]?(\d{1,3}(,\d{3})+|\d+)?(\.\d+)?")
@@ -20,13 +19,16 @@ def normalized_answer(text: str) -> str:
     """
     text = _last_box(text).replace("\\$", "").replace("$", "").replace("**", "")
     text = " ".join(text.casefold().split()).lstrip(_BEFORE).rstrip(_AFTER)
-    if (match := _NUMBER.fullmatch(text)) is None:
-        return text
-    try:
-        number = Decimal(match[0].replace(",", ""))
-    except InvalidOperation:
-        return text
-    return f"{number.normalize():f}" if number else "0"
+    return _shortest(text) if _NUMBER.fullmatch(text) and any(map(str.isdigit, text)) else text
+
+
+def _shortest(number: str) -> str:
+    """The same number without what does not change it: +, thousands' commas, outer zeros."""
+    sign = "-" if number.startswith("-") else ""
+    whole, _, fraction = number.lstrip("+-").replace(",", "").partition(".")
+    whole, fraction = whole.lstrip("0") or "0", fraction.rstrip("0")
+    shortest = f"{whole}.{fraction}" if fraction else whole
+    return shortest if shortest == "0" else sign + shortest
 
 
 def _last_box(text: str) -> str:

@@ -26,6 +26,8 @@ class AnswerResult:
     """An answer and when it came."""
 
     answer: events.AnswerDone
+    tokens: tuple[events.AnswerToken, ...]
+    """Its tokens, where they are to be reported."""
     cached_tokens: int
     """Of its prompt, found in the prefix cache."""
     first_sampled_at: float
@@ -63,6 +65,7 @@ class Answering:
         self._model = model
         self._speed = speed
         self._say = say
+        self._tokens: list[events.AnswerToken] = []
 
     async def run(self) -> AnswerResult:
         """Sample until the answer has text that can be shown.
@@ -114,6 +117,7 @@ class Answering:
         self._say(answer)
         return AnswerResult(
             answer=answer,
+            tokens=tuple(self._tokens),
             cached_tokens=text.cached_tokens,
             first_sampled_at=first_sampled_at,
             first_token_at=pace.first_token_at,
@@ -130,8 +134,9 @@ class Answering:
                     pace.tick(len(delta.token_ids))
                     self.sampled_tokens += len(delta.token_ids)
                     shown = text.push(delta)
-                    is_told = shown or delta.finish_reason is not None or text.stop_sequence is not None
-                    tokens = text.take_tokens() if is_told else ()
+                    is_over = delta.finish_reason is not None or text.stop_sequence is not None
+                    tokens = text.take_tokens() if shown or (is_over and text.text) else ()
+                    self._tokens += tokens
                     if shown or tokens:
                         self._say(
                             events.AnswerDelta(
@@ -145,11 +150,12 @@ class Answering:
 
     def _generation(self, number: int, banned_ids: frozenset[int]) -> GenerationRequest:
         request, answer = self._request, self._request.answer
+        limit = request.budget.answer_limit(self._cut.num_thinking_tokens)
         return GenerationRequest(
             id=f"{request.id}-answer-{self._index}-{number}",
             prompt_ids=self._cut.answer_prompt(request.prompt_ids),
             sampling=Sampling(
-                max_tokens=request.budget.answer_limit(self._cut.num_thinking_tokens),
+                max_tokens=max(1, limit - self.sampled_tokens),
                 min_tokens=1,
                 temperature=answer.temperature,
                 top_p=answer.top_p,

@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import bisect
 import logging
+from collections import deque
 from collections.abc import Callable, Sequence
 
-from anytime_server.errors import AnytimeError, EmptyAnswer
+from anytime_server.errors import AnytimeError
 from anytime_server.reasoning import normalized_answer
 from anytime_server.session.answering import Answering, AnswerResult
 from anytime_server.session.request import SessionRequest
@@ -20,52 +21,51 @@ logger = logging.getLogger(__name__)
 
 
 class Forks:
-    """The provisional answers of one request."""
+    """The provisional answers of one request. What goes wrong with one costs that one alone."""
 
     def __init__(
         self,
         request: SessionRequest,
         *,
-        answer: Callable[[Sequence[int]], Answering],
+        answer: Callable[[Sequence[int], bool], Answering],
         on_stable: Callable[[], None],
     ) -> None:
         """
         Args:
-            answer: makes a provisional answer to some thinking, not yet begun.
-            on_stable: called once, when the probes agree.
+            answer: makes a provisional answer to some thinking, not yet begun; and whether it is
+                there for comparison alone.
+            on_stable: called when the probes agree.
         """
-        self.error: AnytimeError | None = None
-        """What went wrong with one of them."""
+        self.sampled_tokens = 0
+        """Tokens that they took, also those that were dropped."""
+        self.leaked_tokens = 0
+        """Of those, thinking that is not shown."""
+        self.agreed: AnswerResult | None = None
+        """The answer that the probes agree on, as the last of them gave it."""
         self._request = request
         self._answer = answer
         self._on_stable = on_stable
-        self._seats = asyncio.Semaphore(max(1, request.num_forks))
+        self._thinking_ids: Sequence[int] = ()
         self._num_reached = -1
-        self._answerings: list[Answering] = []
+        self._asked_waiting: deque[int] = deque()
+        """Thinking tokens at which answers are due that the client asked for."""
+        self._probes_waiting: deque[int] = deque()
+        """The same of those that are there for comparison alone."""
         self._asked: set[asyncio.Task[None]] = set()
-        """Those that the client asked for."""
         self._probes: set[asyncio.Task[None]] = set()
-        """Those that are there for comparison alone."""
         self._agreement = None if request.stop_when is None else Agreement(request)
 
-    @property
-    def sampled_tokens(self) -> int:
-        """Tokens that they took, also those that were dropped."""
-        return sum(answering.sampled_tokens for answering in self._answerings)
-
-    @property
-    def leaked_tokens(self) -> int:
-        return sum(answering.leaked_tokens for answering in self._answerings)
-
     def reach(self, thinking_ids: Sequence[int], count: int) -> None:
-        """So many tokens of the thinking are there, and more will follow: fork where that is due."""
+        """So many tokens of the thinking are there, and more will follow: fork where that is due.
+
+        Args:
+            thinking_ids: grows while the thinking goes on, and is not changed otherwise.
+        """
+        self._thinking_ids = thinking_ids
         for at_tokens in self._due(count):
-            is_asked = self._is_asked(at_tokens)
-            task = asyncio.create_task(self._fork(tuple(thinking_ids[:at_tokens])))
-            tasks = self._asked if is_asked else self._probes
-            tasks.add(task)
-            task.add_done_callback(tasks.discard)
+            (self._asked_waiting if self._is_asked(at_tokens) else self._probes_waiting).append(at_tokens)
         self._num_reached = max(self._num_reached, count)
+        self._begin()
 
     def _due(self, count: int) -> list[int]:
         budgets, first = self._request.budgets, self._num_reached + 1
@@ -80,41 +80,56 @@ class Forks:
         place = bisect.bisect_left(budgets, at_tokens)
         return place < len(budgets) and budgets[place] == at_tokens
 
-    async def _fork(self, thinking_ids: Sequence[int]) -> None:
+    def _begin(self) -> None:
+        """As many as there are seats for; those that the client asked for first."""
+        while len(self._asked) + len(self._probes) < max(1, self._request.num_forks):
+            if self._asked_waiting:
+                at_tokens, tasks = self._asked_waiting.popleft(), self._asked
+            elif self._probes_waiting:
+                at_tokens, tasks = self._probes_waiting.popleft(), self._probes
+            else:
+                return
+            task = asyncio.create_task(self._fork(at_tokens, is_probe=tasks is self._probes))
+            tasks.add(task)
+            task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._asked.discard(task)
+        self._probes.discard(task)
+        self._begin()
+
+    async def _fork(self, at_tokens: int, *, is_probe: bool) -> None:
         result: AnswerResult | None = None
+        answering = self._answer(self._thinking_ids[:at_tokens], is_probe)
         try:
-            async with self._seats:
-                answering = self._answer(thinking_ids)
-                self._answerings.append(answering)
-                result = await answering.run()
-        except EmptyAnswer as error:
-            logger.info("%s: no provisional answer at %d: %s", self._request.id, len(thinking_ids), error)
+            result = await answering.run()
         except AnytimeError as error:
-            self.error = error
+            logger.warning("%s: no provisional answer at %d: %s", self._request.id, at_tokens, error)
         except Exception:
-            logger.exception("a provisional answer of %s failed", self._request.id)
-            self.error = AnytimeError("an unexpected error ended a provisional answer")
-        if self._agreement is not None and self._agreement.take(len(thinking_ids), result):
-            self._on_stable()
+            logger.exception("%s: no provisional answer at %d", self._request.id, at_tokens)
+        finally:
+            self.sampled_tokens += answering.sampled_tokens
+            self.leaked_tokens += answering.leaked_tokens
+        if self._agreement is not None:
+            self.agreed = self.agreed or self._agreement.take(at_tokens, result)
+            if self.agreed is not None:
+                self._on_stable()
 
     def drop_probes(self) -> None:
         """The thinking is over: what was there for comparison is of no use any more."""
+        self._probes_waiting.clear()
         for task in self._probes:
             task.cancel()
 
     async def finish(self) -> None:
-        """Wait for those that the client asked for.
-
-        Raises:
-            AnytimeError: one of them failed, for another reason than that it was blank.
-        """
-        if self._asked:
-            await asyncio.wait(self._asked)
-        if self.error is not None:
-            raise self.error
+        """Wait for those that the client asked for."""
+        while self._asked_waiting or self._asked:
+            await asyncio.wait(self._asked | self._probes, return_when=asyncio.FIRST_COMPLETED)
 
     async def close(self) -> None:
         """Drop all that are left, and wait until the engine is rid of them."""
+        self._asked_waiting.clear()
+        self._probes_waiting.clear()
         left = self._asked | self._probes
         for task in left:
             task.cancel()
@@ -133,18 +148,23 @@ class Agreement:
         self._answer: str | None = None
         self._num_agreed = 0
 
-    def take(self, at_tokens: int, result: AnswerResult | None) -> bool:
-        """Take in the answer at so many tokens, None if there is none; whether enough agree, told once."""
+    def take(self, at_tokens: int, result: AnswerResult | None) -> AnswerResult | None:
+        """Take in the answer at so many tokens, None if there is none.
+
+        Returns:
+            The last of those that agree, once there are enough.
+        """
         every = self._stop_when.every_tokens
         if at_tokens == 0 or at_tokens % every:
-            return False
+            return None
         self._results[at_tokens] = result
         while (following := self._judged_tokens + every) in self._results:
             self._judged_tokens = following
-            self._judge(self._results.pop(following))
+            judged = self._results.pop(following)
+            self._judge(judged)
             if self._num_agreed == self._stop_when.stable:
-                return True
-        return False
+                return judged
+        return None
 
     def _judge(self, result: AnswerResult | None) -> None:
         if result is None or result.answer.confidence < self._stop_when.min_confidence:

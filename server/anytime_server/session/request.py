@@ -35,6 +35,8 @@ class AnswerRequest:
     """Report its tokens, with so many of the likeliest at each place; None reports none."""
     keeps_special_tokens: bool = False
     """Show tokens that are no text, but for those of thinking and of the end of a turn."""
+    is_structured: bool = False
+    """Whether it is JSON or may call tools: of another length than plain answers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +63,10 @@ class SessionRequest:
     """Makes thinking and answer repeatable."""
     arrived_at: float
     """`time.monotonic()` when the request came in; deadlines count from here."""
+
+    @property
+    def num_context_tokens(self) -> int:
+        return len(self.prompt_ids) + len(self.carried_ids)
 
     @property
     def context_ids(self) -> list[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import itertools
 import logging
 import time
@@ -41,15 +42,18 @@ class Session:
         speed: SpeedMeter,
         slot: AbstractAsyncContextManager[object] | None = None,
         answer_slot: AbstractAsyncContextManager[object] | None = None,
+        late_slot: AbstractAsyncContextManager[object] | None = None,
         most_under_load: Callable[[], int | None] = lambda: None,
+        crowd: Callable[[], float] = lambda: 0.0,
         seal: Callable[[Sequence[int], bool], str] | None = None,
     ) -> None:
         """
         Args:
             slot: held while the session uses the engine; entering it may wait for room.
-            answer_slot: held in its place by a session that has only to answer: its budget is 0, or
-                its thinking was cut while it waited.
+            answer_slot: held in its place by a session that has only to answer: its budget is 0.
+            late_slot: the same where its thinking was cut while it waited.
             most_under_load: tokens that the server lets it think for at present.
+            crowd: how many other sessions that wait may want to answer before it, for each place.
             seal: makes the continuation of thinking, given its ids and whether the model ended it.
         """
         self.request = request
@@ -63,6 +67,8 @@ class Session:
         self._speed = speed
         self._slot = slot or nullcontext()
         self._answer_slot = answer_slot or nullcontext()
+        self._late_slot = late_slot or self._answer_slot
+        self._only_answers = False
         self._seal = seal
         self._forks = Forks(request, answer=self._provisional, on_stable=self._settled)
         self._thinking = Thinking(
@@ -73,6 +79,7 @@ class Session:
             say=self._say,
             reach=self._forks.reach,
             most_under_load=most_under_load,
+            crowd=crowd,
         )
         self._indices = itertools.count()
         self._cut: Cut | None = None
@@ -125,7 +132,8 @@ class Session:
 
     def _require_thinking(self) -> None:
         thinking = self._thinking
-        if thinking.is_cut or thinking.has_ended or self._told_to_end or self.phase in ("answering", "ended"):
+        is_over = thinking.is_cut or thinking.has_ended or self._only_answers
+        if is_over or self._told_to_end or self.phase in ("answering", "ended"):
             raise AlreadyAnswering(f"session {self.request.id} is answering already, or ending")
 
     def cancel(self, error: AnytimeError | None = None) -> None:
@@ -187,7 +195,9 @@ class Session:
     async def _run(self) -> events.Done:
         async with AsyncExitStack() as held:
             if not await self._thinking.wait(lambda: held.enter_async_context(self._slot)):
-                await held.enter_async_context(self._answer_slot)
+                self._only_answers = True
+                slot = self._late_slot if self._thinking.is_cut else self._answer_slot
+                await held.enter_async_context(slot)
             return await self._think_and_answer()
 
     def _end(self, task: asyncio.Task[events.Done], on_end: Callable[[Session], None]) -> None:
@@ -221,21 +231,37 @@ class Session:
             cut_at = thinking.due_at or time.monotonic()
             forks.drop_probes()
             cut = self._cut = self._close([*request.carried_ids, *thinking.token_ids], cause)
-            answering = self._answering(cut, provisional=False)
-            result = await answering.run()
-            self._record(result, cut_to_answer_s=result.first_token_at - cut_at)
+            if cut.cause is Cause.STABLE and forks.agreed is not None:
+                result = self._adopt(forks.agreed)
+                answer_tokens = result.answer.answer_tokens
+            else:
+                answering = self._answering(cut)
+                result = await answering.run()
+                answer_tokens = answering.sampled_tokens
+                self.leaked_tokens = answering.leaked_tokens
+                self._record(cut, result, cut_to_answer_s=result.first_token_at - cut_at)
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._left_s()):
                     await forks.finish()
         finally:
             await forks.close()
-        self.leaked_tokens = answering.leaked_tokens + forks.leaked_tokens
+        self.leaked_tokens += forks.leaked_tokens
         return self._done(
-            cut,
-            result,
-            answer_tokens=answering.sampled_tokens,
-            cut_to_answer_s=result.first_token_at - cut_at,
+            cut, result, answer_tokens=answer_tokens, cut_to_answer_s=result.first_token_at - cut_at
         )
+
+    def _adopt(self, agreed: AnswerResult) -> AnswerResult:
+        """Make the provisional answer that others agree with the final one; it is not sampled again."""
+        index, now = next(self._indices), time.monotonic()
+        answer = agreed.answer.model_copy(update={"index": index, "provisional": False})
+        self._say(
+            events.AnswerStarted(
+                index=index, at_tokens=answer.at_tokens, provisional=False, cause=Cause.STABLE
+            )
+        )
+        self._say(events.AnswerDelta(index=index, text=answer.text, tokens=agreed.tokens))
+        self._say(answer)
+        return dataclasses.replace(agreed, answer=answer, first_token_at=now, last_token_at=now)
 
     def _close(self, thinking_ids: Sequence[int], cause: Cause) -> Cut:
         request = self.request
@@ -248,11 +274,12 @@ class Session:
             tool_start_ids=request.tool_start_ids,
         )
 
-    def _provisional(self, thinking_ids: Sequence[int]) -> Answering:
+    def _provisional(self, thinking_ids: Sequence[int], is_probe: bool) -> Answering:
         cut = self._close([*self.request.carried_ids, *thinking_ids], Cause.BUDGET)
-        return self._answering(cut, provisional=True)
+        # What is there for comparison is told once it is whole: it may be dropped at any time.
+        return self._answering(cut, provisional=True, at_once=is_probe)
 
-    def _answering(self, cut: Cut, *, provisional: bool) -> Answering:
+    def _answering(self, cut: Cut, *, provisional: bool = False, at_once: bool = False) -> Answering:
         return Answering(
             self.request,
             cut,
@@ -261,7 +288,7 @@ class Session:
             engine=self._engine,
             model=self._model,
             speed=self._speed,
-            say=self._say,
+            say=_WholeAnswers(self._say) if at_once else self._say,
         )
 
     def _settled(self) -> None:
@@ -270,10 +297,15 @@ class Session:
         if self.phase == "thinking" and not thinking.is_cut and not thinking.has_ended:
             thinking.cut(Cause.STABLE)
 
-    def _record(self, result: AnswerResult, *, cut_to_answer_s: float) -> None:
-        self._speed.record_answer(answer_tokens=result.answer.answer_tokens)
-        if self._thinking.pace.first_token_at is not None:
-            self._speed.record_switch(seconds=cut_to_answer_s)  # else all of the prompt was computed, too
+    def _record(self, cut: Cut, result: AnswerResult, *, cut_to_answer_s: float) -> None:
+        request = self.request
+        self._speed.record_answer(
+            answer_tokens=result.answer.answer_tokens, structured=request.answer.is_structured
+        )
+        uncached_tokens = 0
+        if self._thinking.pace.first_token_at is None:
+            uncached_tokens = len(cut.answer_prompt(request.prompt_ids)) - result.cached_tokens
+        self._speed.record_switch(seconds=cut_to_answer_s, uncached_tokens=uncached_tokens)
 
     def _left_s(self) -> float | None:
         deadline_s = self.request.budget.deadline_s
@@ -286,6 +318,8 @@ class Session:
     ) -> events.Done:
         request = self.request
         first_token_at = self._thinking.pace.first_token_at or result.first_sampled_at
+        cached = self._thinking.cached_tokens
+        adopted_tokens = answer_tokens if cut.cause is Cause.STABLE else 0  # counted once
         return events.Done(
             id=request.id,
             stop=events.Stop(
@@ -295,12 +329,15 @@ class Session:
             ),
             answer=result.answer.text,
             usage=events.Usage(
-                prompt_tokens=len(request.context_ids),
+                prompt_tokens=request.num_context_tokens,
                 thinking_tokens=cut.num_thinking_tokens,
                 inserted_tokens=len(cut.inserted_ids),
                 answer_tokens=answer_tokens,
-                provisional_tokens=self._forks.sampled_tokens,
+                provisional_tokens=self._forks.sampled_tokens - adopted_tokens,
                 cached_tokens=result.cached_tokens,
+                prompt_cached_tokens=min(
+                    request.num_context_tokens, result.cached_tokens if cached is None else cached
+                ),
             ),
             timing=events.Timing(
                 time_to_first_token_s=first_token_at - request.arrived_at,
@@ -320,5 +357,19 @@ class Session:
                 tokens=budget.tokens,
                 deadline_ms=None if budget.deadline_s is None else round(budget.deadline_s * 1000),
             ),
-            prompt_tokens=len(self.request.context_ids),
+            prompt_tokens=self.request.num_context_tokens,
         )
+
+
+class _WholeAnswers:
+    """Passes on what is said of an answer once it is whole."""
+
+    def __init__(self, say: Callable[[events.Event], None]) -> None:
+        self._say = say
+        self._held: list[events.Event] = []
+
+    def __call__(self, event: events.Event) -> None:
+        self._held.append(event)
+        if isinstance(event, events.AnswerDone):
+            for held in self._held:
+                self._say(held)

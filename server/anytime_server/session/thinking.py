@@ -35,12 +35,14 @@ class Thinking:
         say: Callable[[events.Event], None],
         reach: Callable[[Sequence[int], int], None] = lambda token_ids, count: None,
         most_under_load: Callable[[], int | None] = lambda: None,
+        crowd: Callable[[], float] = lambda: 0.0,
     ) -> None:
         """
         Args:
             reach: called, as tokens come, with all of them and how many of them are certain to
                 be followed by more thinking.
             most_under_load: tokens that the server lets it think for at present.
+            crowd: how many other sessions that wait may want to answer before it, for each place.
         """
         self.token_ids: list[int] = []
         """Tokens sampled so far; those that an engine delivers after a cut are dropped."""
@@ -48,6 +50,8 @@ class Thinking:
         """The most of them there may be."""
         self.has_ended = False
         """Whether the model has ended it."""
+        self.cached_tokens: int | None = None
+        """Of the prompt, found in the prefix cache; None before anything was sampled."""
         self.due_at: float | None = None
         """`time.monotonic()` when the clock was to end it, if the clock did."""
         self.pace = speed.pace()
@@ -57,6 +61,7 @@ class Thinking:
         self._say = say
         self._reach = reach
         self._most_under_load = most_under_load
+        self._crowd = crowd
         self._stop_ids = model.reasoning.thinking_stop_ids | request.tool_start_ids
         self._text = model.tokenizer.text_stream()
         self._said_tokens = 0
@@ -64,6 +69,7 @@ class Thinking:
         self._timer: asyncio.Timeout | None = None
         self._latest_at: float | None = None
         self._began_at = 0.0
+        self._is_waiting = False
         self._cut_by: Cause | None = None
 
     @property
@@ -100,7 +106,11 @@ class Thinking:
         Returns:
             Whether there is room.
         """
-        return self._is_wanted and await self._until_cut(room())
+        self._is_waiting = True
+        try:
+            return self._is_wanted and await self._until_cut(room())
+        finally:
+            self._is_waiting = False
 
     async def run(self) -> Cause:
         """Think.
@@ -165,6 +175,7 @@ class Thinking:
 
     def _take(self, delta: Delta) -> None:
         if not self.token_ids and delta.token_ids:
+            self.cached_tokens = delta.cached_tokens
             self._record_prefill(delta.cached_tokens)
         self.token_ids.extend(delta.token_ids)
         self.pace.tick(len(delta.token_ids))
@@ -172,17 +183,18 @@ class Thinking:
         self.has_ended = delta.finish_reason == "stop"
         if shown := self._text.push([i for i in delta.token_ids if i not in self._stop_ids]):
             self._tell(shown)
-        may_be_last = self.has_ended or num_tokens == self.budget_tokens
-        self._reach(self.token_ids, num_tokens - may_be_last)
         most = self._most_under_load()
         if most is not None and num_tokens >= most and self._is_wanted:
             self._cut_by = Cause.LOAD
+        self._reach(
+            self.token_ids, num_tokens - (not self._is_wanted)
+        )  # the last token is the final answer's
         if self._timer is not None and self._cut_by is None:
             self._timer.reschedule(self._latest_cut())
 
     def _record_prefill(self, cached_tokens: int) -> None:
         """The first tokens are there: what did the prompt take? Where most was cached, it tells nothing."""
-        num_tokens = len(self._request.context_ids)
+        num_tokens = self._request.num_context_tokens
         if 2 * cached_tokens <= num_tokens:
             seconds = time.monotonic() - self._began_at
             self._speed.record_prefill(num_tokens=num_tokens - cached_tokens, seconds=seconds)
@@ -213,10 +225,14 @@ class Thinking:
             return None
         cost_s = self._speed.answer_cost_s(
             request.budget.answer_limit(len(self.token_ids)),
-            uncached_tokens=0 if self.token_ids else len(request.context_ids),
+            uncached_tokens=0 if self.token_ids else request.num_context_tokens,
+            structured=request.answer.is_structured,
         )
-        self._latest_at = request.arrived_at + request.budget.deadline_s - cost_s
-        return asyncio.get_running_loop().time() + self._latest_at - time.monotonic()
+        if self._is_waiting:
+            cost_s *= 1 + self._crowd()
+        now = time.monotonic()
+        self._latest_at = max(now, request.arrived_at + request.budget.deadline_s - cost_s)
+        return asyncio.get_running_loop().time() + self._latest_at - now
 
 
 def _seed_after(seed: int | None, num_tokens: int) -> int | None:

@@ -177,3 +177,13 @@ async def test_forks_are_counted_when_sessions_are_let_in(served: Any) -> None:
     watching.cancel()
     assert all(len(body["answers"]) == 4 for body in bodies)
     assert most <= 4
+
+
+async def test_a_schema_leaves_the_thinking_that_was_asked_for(served: Any) -> None:
+    server = await served(never_end=True)
+    form = {"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": "object"}}}
+    body = {"model": "tiny", "max_tokens": 60, "response_format": form, **QUESTION}
+    asked = (await server.http.post("/v1/chat/completions", json=body | {"thinking_token_budget": 32})).json()
+    assert asked["anytime"]["stop"]["thinking_tokens"] == 32
+    half = (await server.http.post("/v1/chat/completions", json=body)).json()
+    assert half["anytime"]["stop"]["thinking_tokens"] == 30

@@ -95,6 +95,11 @@ async def test_without_a_budget_the_window_is_used_but_for_the_answer(served: An
     assert body["answer"] == "42"
 
 
+async def test_no_budgets(served: Any) -> None:
+    server = await served(never_end=True)
+    assert [one["provisional"] for one in (await server.think(budgets=None, budget=9))["answers"]] == [False]
+
+
 async def test_answer_now(served: Any) -> None:
     server = await served(never_end=True, seconds_per_token=0.005)
     control: list[Any] = []

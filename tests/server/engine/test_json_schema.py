@@ -9,6 +9,7 @@ import pytest
 from anytime_server.engine.json_schema import parse_schema
 from anytime_server.errors import InvalidRequest
 
+NUM_IDS = 150_000
 NULL = {"type": "null"}
 
 
@@ -29,13 +30,16 @@ def nested(depth: int) -> dict[str, Any]:
         {"type": ["string", "null"], "enum": ["a", None]},
         {"const": {"not": 1, "type": "no type"}},
         {"type": "string", "pattern": r"^(?:a|b)+[^x]\d{2,9}\.$"},
+        {"type": "string", "pattern": r"^(?:red|green|blue|cyan)+ [0-9a-f]{1,40}$"},
+        {"type": "string", "pattern": r"^(\d{1,3}\.){3}\d{1,3}$"},
+        {"type": "string", "maxLength": 66},
         {"type": "array", "items": False, "uniqueItems": False},
         {"type": "object", "properties": {f"p{i}": True for i in range(200)}},
         nested(32),
     ],
 )
 def test_what_can_be_enforced_passes(schema: dict[str, Any]) -> None:
-    assert parse_schema(json.dumps(schema)) == schema
+    assert parse_schema(json.dumps(schema), num_ids=NUM_IDS) == schema
 
 
 @pytest.mark.parametrize(
@@ -69,6 +73,21 @@ def test_what_can_be_enforced_passes(schema: dict[str, Any]) -> None:
         ({"type": "string", "pattern": r"\\"}, "# has the pattern"),
         ({"type": "string", "pattern": "a\nb"}, "# has the pattern"),
         ({"type": "string", "pattern": "a" * 129}, "# has more than 128 characters of patterns"),
+        ({"type": "string", "pattern": "a{1,20000}"}, "# has a 'pattern' that repeats over 64 times"),
+        ({"type": "string", "pattern": r"^(\w{9}\d){7}$"}, "# has a 'pattern' that repeats over 64 times"),
+        ({"type": "string", "pattern": "." * 65}, "# has a 'pattern' that repeats over 64 times"),
+        (
+            {"type": "string", "pattern": "^(.{1,4}){1,4}$"},
+            "# has a 'pattern' whose repeats leave more than 12",
+        ),
+        ({"type": "string", "pattern": ".?" * 13}, "# has a 'pattern' whose repeats leave more than 12"),
+        ({"type": "string", "pattern": "^(.|..|...)+(.{1,6})*$"}, "# has a 'pattern' whose repeats leave"),
+        (
+            {"type": "string", "maxLength": 67},
+            "# bounds lengths of strings by more than 66 characters in all",
+        ),
+        ({"type": "string", "minLength": 1 << 20}, "# has a 'minLength' of more than 100000"),
+        ({"type": "array", "maxItems": 100_001}, "# has a 'maxItems' of more than 100000"),
         ({"type": "string", "maxLength": -1}, "# has a 'maxLength' that is no number"),
         ({"type": "string", "maxLength": True}, "# has a 'maxLength' that is no number"),
         (
@@ -84,7 +103,7 @@ def test_what_can_be_enforced_passes(schema: dict[str, Any]) -> None:
 )
 def test_what_cannot_be_enforced_is_refused(schema: dict[str, Any], fault: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
-        parse_schema(json.dumps(schema))
+        parse_schema(json.dumps(schema), num_ids=NUM_IDS)
     assert str(caught.value).startswith(f"the JSON schema cannot be enforced: {fault}")
 
 
@@ -99,4 +118,11 @@ def test_what_cannot_be_enforced_is_refused(schema: dict[str, Any], fault: str) 
 )
 def test_what_is_too_much_is_refused(text: str, fault: str) -> None:
     with pytest.raises(InvalidRequest, match=f"the JSON schema {fault}"):
-        parse_schema(text)
+        parse_schema(text, num_ids=NUM_IDS)
+
+
+def test_a_small_vocabulary_bears_longer_strings() -> None:
+    text = json.dumps({"type": "string", "maxLength": 9_999})
+    assert parse_schema(text, num_ids=512)
+    with pytest.raises(InvalidRequest, match="more than 66 characters in all"):
+        parse_schema(text, num_ids=NUM_IDS)

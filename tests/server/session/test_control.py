@@ -180,7 +180,38 @@ async def test_a_waiting_sessions_deadline_follows_the_speed(open_session: Any) 
 
 async def test_a_prompt_that_is_not_computed_is_part_of_what_the_answer_costs(open_session: Any) -> None:
     speed = SpeedMeter()
-    speed.record_prefill(num_tokens=7, seconds=60.0)
+    speed.record_prefill(num_tokens=140, seconds=1200.0)
     session = await open_session(tokens=400, deadline_s=30.0, never_end=True, speed=speed)
     await listen(session)
     assert finished(session).stop.thinking_tokens == 0
+
+
+async def test_who_waits_in_a_crowd_is_cut_before_the_others_want_to_answer(open_session: Any) -> None:
+    speed = SpeedMeter()
+    speed.record_switch(seconds=2.0)
+    session = await open_session(tokens=400, deadline_s=30.0, never_end=True, speed=speed)
+    session._slot, session._thinking._crowd = asyncio.Semaphore(0), lambda: 50.0
+    said = await asyncio.wait_for(listen(session), timeout=5)
+    assert isinstance(said[-1], events.Done)
+    assert said[-1].stop.cause is Cause.DEADLINE
+
+
+async def test_a_deadline_that_was_hopeless_says_nothing_of_the_switch(open_session: Any) -> None:
+    speed = SpeedMeter()
+    speed.record_switch(seconds=60.0)
+    session = await open_session(tokens=400, deadline_s=1.0, never_end=True, speed=speed)
+    await listen(session)
+    timing = finished(session).timing
+    assert timing.cut_to_answer_s <= timing.time_to_answer_s < 10
+
+
+async def test_who_has_only_to_answer_is_not_extended(open_session: Any) -> None:
+    """Its place is not one to think in."""
+    session = await open_session(tokens=0)
+    session._answer_slot = asyncio.Semaphore(0)
+    session.start()
+    await asyncio.sleep(0.01)
+    with pytest.raises(AlreadyAnswering):
+        session.extend(5)
+    session.cancel()
+    await session.ended()

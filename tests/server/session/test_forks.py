@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from anytime_server import events
+from anytime_server.errors import EngineFailed
 from anytime_server.reasoning import Cause
 from anytime_server.session import Session, StopWhen
 
@@ -138,8 +139,14 @@ async def test_stops_once_answers_agree(open_session: Any) -> None:
     assert [found[at] for at in (4, 8, 12, 16, 20)] == ["4", "8", "42", "42", "42"]
     assert done.stop.cause is Cause.STABLE
     assert 20 <= done.stop.thinking_tokens < 40
-    assert done.answer == "42"
-    assert done.usage.provisional_tokens >= sum(a.answer_tokens for a in answers(said) if a.provisional)
+    # The last of them is the answer, and is sampled and counted once.
+    final = answers(said)[-1]
+    assert (final.at_tokens, final.text, final.provisional, done.answer) == (20, "42", False, "42")
+    assert done.usage.answer_tokens == final.answer_tokens == 3
+    told = sum(a.answer_tokens for a in answers(said) if a.provisional)
+    assert done.usage.provisional_tokens >= told - final.answer_tokens
+    started = [event for event in said if isinstance(event, events.AnswerStarted)]
+    assert [event.index for event in started] == [answer.index for answer in answers(said)]
     assert num_engine_requests(session) == 0
 
 
@@ -184,3 +191,55 @@ async def test_forks_share_the_budget_with_nobody(open_session: Any, every_token
     await listen(session)
     stop = finished(session).stop
     assert (stop.cause, stop.thinking_tokens) == (Cause.BUDGET, 12)
+
+
+async def test_answers_that_were_asked_for_go_before_probes(open_session: Any) -> None:
+    session = await open_session(
+        tokens=60, never_end=True, seconds_per_token=0.002, settle_after=999, num_forks=2,
+        fields={"budgets": (20,)} | settling(9, 1),
+    )  # fmt: skip
+    said = await listen(session)
+    at = [isinstance(e, events.AnswerDone) and e.at_tokens == 20 for e in said].index(True)
+    thought = [e.total_tokens for e in said[:at] if isinstance(e, events.ThinkingDelta)]
+    assert thought[-1] < 50
+
+
+async def test_a_probe_for_each_token_costs_no_more_than_its_seat(open_session: Any) -> None:
+    session = await open_session(
+        tokens=400, never_end=True, settle_after=999, first_token_s=0.2, num_forks=2, fields=settling(9, 1)
+    )
+    session._engine._script = session._engine._script.model_copy(update={"first_token_s": 0.0})
+    reading = await begin(session)
+    session._engine._script = session._engine._script.model_copy(update={"first_token_s": 5.0})
+    while session.thinking_tokens < 390 and not reading.done():
+        await asyncio.sleep(0)
+    assert len(session._forks._probes) <= 2
+    session.cancel()
+    await reading
+    assert num_engine_requests(session) == 0
+
+
+async def test_a_fork_that_fails_costs_only_itself(open_session: Any) -> None:
+    session = await open_session(
+        tokens=40, never_end=True, seconds_per_token=0.002, fields={"budgets": (4, 20)}
+    )
+    generate = session._engine.generate
+
+    async def fails_once(request: Any) -> Any:
+        if request.id.endswith("answer-0-0"):
+            raise EngineFailed("not this one")
+        async for delta in generate(request):
+            yield delta
+
+    session._engine.generate = fails_once
+    said = await listen(session)
+    assert list(provisional(said)) == [20]
+    assert finished(session).answer == "42"
+
+
+async def test_where_the_load_cuts_is_no_provisional_answer(open_session: Any) -> None:
+    session = await open_session(tokens=40, never_end=True, fields={"budgets": (8, 10)})
+    session._thinking._most_under_load = lambda: 10
+    said = await listen(session)
+    assert finished(session).stop.cause is Cause.LOAD
+    assert [(a.at_tokens, a.provisional) for a in answers(said)] == [(8, True), (10, False)]

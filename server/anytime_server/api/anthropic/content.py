@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, StrictBool, StrictStr, ValidationInfo
 
 from anytime_server.api.conversation import Nothing
-from anytime_server.api.fields import Fields, Text, whole_characters
+from anytime_server.api.fields import Fields, JsonObject, Text, whole_characters
 from anytime_server.errors import InvalidRequest
 
 
@@ -47,7 +47,7 @@ class ToolUseBlock(Block):
     type: Literal["tool_use"]
     id: Text
     name: Text
-    input: dict[str, Any]
+    input: JsonObject
     caller: Any = None
     toolset_name: Nothing = None
 
@@ -134,6 +134,14 @@ class Message(Fields):
         match self.content:
             case [ThinkingBlock(signature=signature)] if signature:
                 return signature
+        return None
+
+    @property
+    def continued_text(self) -> str | None:
+        """The thinking that goes with the signature; None where it was omitted."""
+        match self.content:
+            case [ThinkingBlock(thinking=thinking)] if thinking:
+                return thinking
         return None
 
     @property

@@ -13,7 +13,8 @@ from anytime_server.api.anthropic.response import message
 from anytime_server.api.anthropic.stream import KEEP_ALIVE, MessageEvents
 from anytime_server.api.respond import collect, stream
 from anytime_server.errors import InvalidRequest, NotSupported, UnknownModel
-from anytime_server.service import Question, Service
+from anytime_server.question import Question
+from anytime_server.service import Service
 from anytime_server.session import Session
 from anytime_server.tool_calls import ToolCallReader
 
@@ -39,11 +40,11 @@ def router(service: Service) -> APIRouter:
                 calls=calls,
                 most_calls=body.most_calls,
             )
-            response = stream(session, said.encode, keep_alive=KEEP_ALIVE)
+            response = stream(session, said.encode, request_id=session.request.id, keep_alive=KEEP_ALIVE)
             response.headers.update(headers)
             return response
         transcript = await collect(session, request)
-        written = message(
+        written = await message(
             transcript, omits_thinking=body.omits_thinking, calls=calls, most_calls=body.most_calls
         )
         return JSONResponse(written, headers=headers)

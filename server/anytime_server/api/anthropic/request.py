@@ -10,10 +10,19 @@ from pydantic import Field, StrictBool, StrictStr, ValidationInfo, field_validat
 
 from anytime_server.api.anthropic.content import Message, TextBlocks, text_of, turns_of
 from anytime_server.api.conversation import Nothing
-from anytime_server.api.fields import AnytimeFields, AtLeastOne, Fields, Temperature, Text, TopP
-from anytime_server.api.openai.effort import SHARES
+from anytime_server.api.effort import SHARES
+from anytime_server.api.fields import (
+    MAX_TOOLS,
+    AnytimeFields,
+    AtLeastOne,
+    Fields,
+    JsonObject,
+    Temperature,
+    Text,
+    TopP,
+)
 from anytime_server.errors import InvalidRequest, NotSupported
-from anytime_server.service import (
+from anytime_server.question import (
     ANSWER_TEMPERATURE,
     ANSWER_TOP_P,
     THINKING_TEMPERATURE,
@@ -55,7 +64,7 @@ class JsonOutputFormat(Fields):
     """The form of the answer; the thinking is free."""
 
     type: Literal["json_schema"]
-    schema_: dict[str, Any] = Field(alias="schema")
+    schema_: JsonObject = Field(alias="schema")
 
 
 class OutputConfig(Fields):
@@ -70,7 +79,7 @@ class Tool(Fields):
     type: Literal["custom"] | None = None
     name: Annotated[StrictStr, Field(pattern=r"^[a-zA-Z0-9_-]{1,128}$")]
     description: Text | None = None
-    input_schema: dict[str, Any]
+    input_schema: JsonObject
     cache_control: Any = None
     eager_input_streaming: Any = None
     """No effect: the input of a call is sent once it is whole."""
@@ -102,7 +111,7 @@ class Prompt(Fields):
     messages: list[Message] = Field(min_length=1, max_length=4096)
     """The conversation. Thinking alone as the assistant's last turn is thought on from."""
     system: TextBlocks | None = None
-    tools: list[Tool] = Field(default_factory=list)
+    tools: list[Tool] = Field(default_factory=list, max_length=MAX_TOOLS)
     tool_choice: ToolChoice | None = None
     thinking: ThinkingFields | None = None
     """Absent: no thinking, unless `anytime` has a budget or tells when to stop."""
@@ -224,6 +233,8 @@ class MessagesRequest(Prompt):
             raise NotSupported(f"{self.format_field} is not served with tools", field=self.format_field)
         more = anytime.for_question()
         more["continuation"] = self.continued or anytime.continuation
+        if self.continued is not None:
+            more["continued_text"] = self.messages[-1].continued_text
         return Question(
             messages=self.turns(),
             model=self.model,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -14,7 +15,7 @@ from anytime_server.tool_calls import ToolCall, ToolCallReader
 StopReason = Literal["end_turn", "max_tokens", "stop_sequence", "tool_use"]
 
 
-def message(
+async def message(
     transcript: Transcript, *, omits_thinking: bool, calls: ToolCallReader | None, most_calls: int | None
 ) -> dict[str, Any]:
     """All of a session.
@@ -32,9 +33,9 @@ def message(
     text, called = answer.text, []
     if calls is not None:
         text = calls.push(answer.text)
-        rest, called = calls.finish()
+        rest, called = await asyncio.to_thread(calls.finish)  # parsers can take long
         text, called = text + rest, called[:most_calls]
-    if text or not called:
+    if text:  # the client's stop sequence can leave none
         content.append({"type": "text", "text": text})
     content += [tool_use(call, json.loads(call.arguments)) for call in called]
     return {
@@ -68,12 +69,16 @@ def stop_of(answer: events.Answer, called: Sequence[ToolCall]) -> dict[str, Any]
 
 def usage_of(usage: events.Usage) -> dict[str, Any]:
     """Tokens in Anthropic's terms; provisional answers are output, too."""
-    return input_usage(usage.prompt_tokens) | {
+    return input_usage(usage.prompt_tokens, cached_tokens=usage.prompt_cached_tokens) | {
         "output_tokens": usage.thinking_tokens + usage.answer_tokens + usage.provisional_tokens,
         "output_tokens_details": {"thinking_tokens": usage.thinking_tokens},
     }
 
 
-def input_usage(prompt_tokens: int) -> dict[str, Any]:
-    # An answer reads from the cache what its own thinking put there: nothing that was there before.
-    return {"input_tokens": prompt_tokens, "cache_creation_input_tokens": 0, "cache_read_input_tokens": 0}
+def input_usage(prompt_tokens: int, *, cached_tokens: int) -> dict[str, Any]:
+    """The prompt in Anthropic's terms: what was found in the cache is counted apart from the rest."""
+    return {
+        "input_tokens": prompt_tokens - cached_tokens,
+        "cache_creation_input_tokens": 0,
+        "cache_read_input_tokens": cached_tokens,
+    }

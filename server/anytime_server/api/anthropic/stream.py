@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -10,7 +11,7 @@ from anytime_server import events
 from anytime_server.api.anthropic.errors import error_event
 from anytime_server.api.anthropic.response import input_usage, stop_of, tool_use, usage_of
 from anytime_server.api.respond import anytime_object
-from anytime_server.tool_calls import ToolCallReader
+from anytime_server.tool_calls import ToolCall, ToolCallReader
 
 Wire = dict[str, Any]
 
@@ -42,11 +43,11 @@ class MessageEvents:
         """Type of the block that is open."""
         self._answer: events.Answer | None = None
 
-    def encode(self, batch: Sequence[events.Event]) -> bytes:
+    async def encode(self, batch: Sequence[events.Event]) -> bytes:
         """Events on the wire, `event:` equal to their type."""
-        return b"".join(encode(wire) for event in batch for wire in self._events(event))
+        return b"".join([encode(wire) for event in batch for wire in await self._events(event)])
 
-    def _events(self, event: events.Event) -> list[Wire]:
+    async def _events(self, event: events.Event) -> list[Wire]:
         match event:
             case events.Started():
                 return [_message_start(event), PING]
@@ -63,7 +64,10 @@ class MessageEvents:
                 self._answer = event
                 return []
             case events.Done():
-                return self._end(event)
+                rest, called = "", []
+                if self._calls is not None:
+                    rest, called = await asyncio.to_thread(self._calls.finish)  # parsers can take long
+                return self._end(event, rest, called[: self._most_calls])
             case events.ErrorEvent(error=error):
                 return [error_event(error.code, error.message)]
             case _:
@@ -77,14 +81,10 @@ class MessageEvents:
     def _text(self, text: str) -> list[Wire]:
         return [*self._in("text"), self._delta({"type": "text_delta", "text": text})] if text else []
 
-    def _end(self, done: events.Done) -> list[Wire]:
+    def _end(self, done: events.Done, rest: str, called: Sequence[ToolCall]) -> list[Wire]:
+        """The end; `rest`: of the answer, what had been held back until then."""
         assert self._answer is not None
-        rest, called = self._calls.finish() if self._calls is not None else ("", [])
-        called = called[: self._most_calls]
-        said = self._text(rest)
-        if self._open is None and not called:
-            said += self._in("text")  # the client's stop sequence left nothing
-        said += self._stop()
+        said = [*self._text(rest), *self._stop()]
         for call in called:
             said += self._start("tool_use", tool_use(call, {}))
             said.append(self._delta({"type": "input_json_delta", "partial_json": call.arguments}))
@@ -130,7 +130,8 @@ def _message_start(started: events.Started) -> Wire:
             "content": [],
             "stop_reason": None,
             "stop_sequence": None,
-            "usage": input_usage(started.prompt_tokens) | {"output_tokens": 0},
+            # What of it was cached is not known yet; the last usage tells.
+            "usage": input_usage(started.prompt_tokens, cached_tokens=0) | {"output_tokens": 0},
         },
     }
 

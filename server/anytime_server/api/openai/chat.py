@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from collections.abc import Sequence
 from typing import Any
 from weakref import WeakValueDictionary
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
-from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse
 
-from anytime_server.api import respond
 from anytime_server.api.openai.chat_choices import NOT_UNDER_WAY, Choices
 from anytime_server.api.openai.chat_request import ChatRequest, ControlRequest, StreamOptions
 from anytime_server.api.openai.chat_response import ChatChunks, completion
 from anytime_server.api.openai.chat_tools import ToolAnswer
+from anytime_server.api.respond import stream
 from anytime_server.service import Service
 
 
@@ -50,7 +47,7 @@ def router(service: Service) -> APIRouter:
                 shows_thinking=body.shows_thinking,
                 shows_usage=options.include_usage,
             )
-            return _stream(choices, chunks)
+            return stream(choices, chunks.encode, request_id=choices.id)
         whole = await completion(
             await choices.collect(request), tool_answers=tool_answers, shows_thinking=body.shows_thinking
         )
@@ -79,20 +76,3 @@ async def _tool_answers(
         return [ToolAnswer(parsing.reader(tools), parallel=parallel) for _ in range(body.num_choices)]
 
     return await asyncio.to_thread(make)  # the first time takes seconds
-
-
-def _stream(choices: Choices, chunks: ChatChunks) -> EventSourceResponse:
-    async def wire() -> AsyncGenerator[bytes, None]:
-        async with aclosing(choices.read(idle_s=respond.KEEP_ALIVE_S)) as batches:
-            sent_at = time.monotonic()
-            async for index, batch in batches:
-                data = await chunks.encode(index, batch)
-                # What is said may not be shown; the connection is to be kept alive all the same.
-                if not batch or (not data and time.monotonic() - sent_at >= respond.KEEP_ALIVE_S):
-                    data = KEEPALIVE_COMMENT
-                if data:
-                    yield data
-                    sent_at = time.monotonic()
-
-    headers = {**respond.STREAM_HEADERS, "X-Request-Id": choices.id}
-    return EventSourceResponse(wire(), headers=headers)

@@ -12,7 +12,8 @@ from fastapi import Request
 from anytime_server import events
 from anytime_server.api.respond import Transcript, collect
 from anytime_server.errors import AlreadyAnswering
-from anytime_server.service import Question, Service
+from anytime_server.question import Question
+from anytime_server.service import Service
 from anytime_server.session import Session
 
 NOT_UNDER_WAY = "no active completion for this id"
@@ -50,7 +51,7 @@ class Choices:
             raise
         return cls(sessions, is_controllable=is_controllable)
 
-    async def read(self, *, idle_s: float) -> AsyncGenerator[tuple[int, list[events.Event]], None]:
+    async def read(self, *, idle_s: float) -> AsyncGenerator[list[tuple[int, events.Event]], None]:
         """Batches of events as they come, each with the index of its choice.
 
         Ends once all choices are done, or with the first error, which ends all. Closing it abandons them.
@@ -61,14 +62,14 @@ class Choices:
         if len(self._sessions) == 1:
             async with aclosing(self._sessions[0].read(idle_s=idle_s)) as batches:
                 async for batch in batches:
-                    yield 0, batch
+                    yield [(0, event) for event in batch]
             return
-        said: asyncio.Queue[tuple[int, list[events.Event]]] = asyncio.Queue()
+        said: asyncio.Queue[list[tuple[int, events.Event]]] = asyncio.Queue()
 
         async def pass_on(index: int, session: Session) -> None:
             async with aclosing(session.read()) as batches:
                 async for batch in batches:
-                    said.put_nowait((index, batch))
+                    said.put_nowait([(index, event) for event in batch])
 
         readers = [asyncio.create_task(pass_on(*numbered)) for numbered in enumerate(self._sessions)]
         num_under_way = len(readers)
@@ -76,14 +77,15 @@ class Choices:
             while num_under_way:
                 try:
                     async with asyncio.timeout(idle_s):
-                        index, batch = await said.get()
+                        batch = await said.get()
                 except TimeoutError:
-                    yield 0, []
+                    yield []
                     continue
-                yield index, batch
-                if isinstance(batch[-1], events.ErrorEvent):
+                yield batch
+                _, last = batch[-1]
+                if isinstance(last, events.ErrorEvent):
                     return
-                num_under_way -= isinstance(batch[-1], events.Done)
+                num_under_way -= isinstance(last, events.Done)
         finally:
             self._abandon()
             for reader in readers:

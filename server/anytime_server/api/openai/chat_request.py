@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, StrictBool, StrictInt, 
 
 from anytime_server.api.conversation import Conversation
 from anytime_server.api.fields import (
+    MAX_TOOLS,
     AnytimeFields,
     AtLeastOne,
     Fields,
@@ -17,18 +18,18 @@ from anytime_server.api.fields import (
     Text,
     TopP,
 )
-from anytime_server.api.openai.chat_tools import MAX_TOOLS, ToolFields
+from anytime_server.api.openai.chat_tools import ToolFields
 from anytime_server.api.openai.effort import BudgetAliases
 from anytime_server.engine.base import MAX_TOP_LOGPROBS
 from anytime_server.errors import InvalidRequest, NotSupported
-from anytime_server.service import (
+from anytime_server.question import (
     ANSWER_TEMPERATURE,
     ANSWER_TOP_P,
     THINKING_TEMPERATURE,
     THINKING_TOP_P,
     Question,
-    Service,
 )
+from anytime_server.service import Service
 
 MAX_CHOICES = 16
 MAX_STOPS = 16

@@ -43,11 +43,10 @@ class ChatChunks:
         self._shows_usage = shows_usage
         self._done: dict[int, events.Done] = {}
 
-    async def encode(self, index: int, batch: Sequence[events.Event]) -> bytes:
-        """Wire form of a batch of one choice; may be empty."""
-        return b"".join(
-            [b"data: " + data + b"\n\n" for event in batch for data in await self._chunks(index, event)]
-        )
+    async def encode(self, batch: Sequence[tuple[int, events.Event]]) -> bytes:
+        """Wire form of a batch, each event with the index of its choice; may be empty."""
+        chunks = [chunk for index, event in batch for chunk in await self._chunks(index, event)]
+        return b"".join(b"data: " + chunk + b"\n\n" for chunk in chunks)
 
     async def _chunks(self, index: int, event: events.Event) -> list[bytes]:
         match event:
@@ -216,7 +215,7 @@ def _usage(usages: Sequence[events.Usage]) -> dict[str, Any]:
         "completion_tokens": completion_tokens,
         "total_tokens": prompt_tokens + completion_tokens,
         "completion_tokens_details": {"reasoning_tokens": thinking_tokens},
-        "prompt_tokens_details": {"cached_tokens": min(usages[0].cached_tokens, prompt_tokens)},
+        "prompt_tokens_details": {"cached_tokens": usages[0].cached_tokens},
     }
 
 

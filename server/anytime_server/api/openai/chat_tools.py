@@ -2,32 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Any, Literal
 from uuid import uuid4
 
-from pydantic import AfterValidator, Field, StrictBool
+from pydantic import Field, StrictBool
 
-from anytime_server.api.fields import Fields, Text, whole_characters
+from anytime_server.api.fields import Fields, JsonObject, Text
 from anytime_server.tool_calls import ToolCall, ToolCallReader
 
-MAX_TOOLS = 128
 CALL_ID_CHARACTERS = 9
 """Mistral's chat templates take ids of this length, of letters and digits, and no others."""
-
-
-def _can_be_written(value: dict[str, Any]) -> dict[str, Any]:
-    try:
-        whole_characters(json.dumps(value, ensure_ascii=False))
-    except RecursionError:
-        raise ValueError("is nested too deeply") from None
-    return value
 
 
 class FunctionFields(Fields):
     name: Annotated[Text, Field(min_length=1)]
     description: Text | None = None
-    parameters: Annotated[dict[str, Any], AfterValidator(_can_be_written)] | None = None
+    parameters: JsonObject | None = None
     """JSON Schema of the arguments."""
     strict: StrictBool | None = None
     """Required by OpenAI's SDK where it is to parse the arguments. The model sees the schema; its calls are

@@ -10,21 +10,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StrictBool, StrictInt
 
+from anytime_server.api.effort import SHARES, Effort
 from anytime_server.api.fields import Fields
 from anytime_server.errors import InvalidRequest
-
-Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
-
-SHARES: dict[Effort, float] = {
-    "none": 0.0,
-    "minimal": 0.1,
-    "low": 0.2,
-    "medium": 0.5,
-    "high": 0.8,
-    "xhigh": 0.95,
-    "max": 1.0,
-}
-"""Share of the tokens available that an effort may think for (OpenRouter's, and `max`)."""
 
 NO_LIMIT = -1
 """vLLM's and llama.cpp's way to say so."""

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import aclosing, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
-from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse
 
-from anytime_server.api import respond
 from anytime_server.api.openai.chat_tools import ToolAnswer
 from anytime_server.api.openai.responses_events import ResponseEvents
 from anytime_server.api.openai.responses_request import ResponsesRequest
 from anytime_server.api.openai.responses_response import opening, whole
+from anytime_server.api.respond import collect, stream
 from anytime_server.errors import AnytimeError, InvalidRequest
 from anytime_server.service import Service
-from anytime_server.session import Session
 
 
 def router(service: Service) -> APIRouter:
@@ -36,8 +33,8 @@ def router(service: Service) -> APIRouter:
         opened = opening(body, response_id=session.request.id, model=service.model.name)
         if body.stream:
             told = ResponseEvents(body, opened, tool_answer=tool_answer, continuation=session.continuation)
-            return _stream(session, told)
-        transcript = await respond.collect(session, request)
+            return stream(session, told.encode, request_id=session.request.id)
+        transcript = await collect(session, request)
         return JSONResponse(
             await whole(body, opened, transcript, tool_answer), headers={"X-Request-Id": session.request.id}
         )
@@ -63,22 +60,6 @@ async def _tool_answer(service: Service, body: ResponsesRequest) -> ToolAnswer |
     # In a thread: the first time takes seconds.
     reader = await asyncio.to_thread(service.tool_parsing.reader, tools)
     return ToolAnswer(reader, parallel=body.parallel_tool_calls is not False)
-
-
-def _stream(session: Session, told: ResponseEvents) -> EventSourceResponse:
-    async def wire() -> AsyncGenerator[bytes, None]:
-        async with aclosing(session.read(idle_s=respond.KEEP_ALIVE_S)) as batches:
-            sent_at = time.monotonic()
-            async for batch in batches:
-                data = await told.encode(batch)
-                if not data and (not batch or time.monotonic() - sent_at >= respond.KEEP_ALIVE_S):
-                    data = KEEPALIVE_COMMENT
-                if data:
-                    yield data
-                    sent_at = time.monotonic()
-
-    headers = {**respond.STREAM_HEADERS, "X-Request-Id": session.request.id}
-    return EventSourceResponse(wire(), headers=headers)
 
 
 @contextmanager

@@ -2,37 +2,35 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt, StrictStr
+from pydantic import BeforeValidator, ConfigDict, Field, StrictBool, StrictInt, StrictStr
 
 from anytime_server.api.fields import (
+    MAX_TOOLS,
     AnytimeFields,
     AtLeastOne,
     Fields,
+    JsonObject,
     ResponseFormat,
     Temperature,
     Text,
     TopP,
-    whole_characters,
 )
-from anytime_server.api.openai.chat_tools import MAX_TOOLS, FunctionFields, ToolFields
+from anytime_server.api.openai.chat_tools import FunctionFields
 from anytime_server.api.openai.effort import BudgetAliases, ReasoningFields
 from anytime_server.api.openai.responses_input import Dialogue, Items, dialogue
 from anytime_server.engine.base import MAX_TOP_LOGPROBS
 from anytime_server.errors import InvalidRequest, NotSupported
-from anytime_server.service import (
+from anytime_server.question import (
     ANSWER_TEMPERATURE,
     ANSWER_TOP_P,
     THINKING_TEMPERATURE,
     THINKING_TOP_P,
     Question,
-    Service,
 )
+from anytime_server.service import Service
 
-DEEPER = 32
-"""Levels that a response, and what writes it, have around a schema; more than enough."""
 ENCRYPTED, LOGPROBS = "reasoning.encrypted_content", "message.output_text.logprobs"
 
 NOT_SERVED: dict[str, tuple[tuple[Any, ...], str]] = {
@@ -60,27 +58,13 @@ class ResponsesReasoning(ReasoningFields):
     mode: Literal["standard"] | None = None
 
 
-def _told_back(schema: dict[str, Any] | None) -> dict[str, Any] | None:
-    """The same, if it can be written into a response, which nests it deeper."""
-    nested: Any = schema
-    for _ in range(DEEPER):
-        nested = [nested]
-    try:
-        whole_characters(json.dumps(nested, ensure_ascii=False))
-    except RecursionError:
-        raise ValueError("is nested too deeply") from None
-    return schema
-
-
 class TextFormat(Fields):
     """What form the answer must have; the thinking is free."""
 
     type: Literal["text", "json_object", "json_schema"]
     name: Text | None = None
     description: Text | None = None
-    schema_: Annotated[dict[str, Any] | None, AfterValidator(_told_back)] = Field(
-        default=None, alias="schema"
-    )
+    schema_: JsonObject | None = Field(default=None, alias="schema")
     strict: StrictBool | None = None
 
     @property
@@ -120,11 +104,11 @@ class FunctionTool(FunctionFields):
     """A function that the model may call, written flat."""
 
     type: Literal["function"]
-    parameters: Annotated[dict[str, Any] | None, AfterValidator(_told_back)] = None
 
     def for_template(self) -> dict[str, Any]:
-        function = FunctionFields.model_validate(self.model_dump(exclude={"type"}))
-        return ToolFields(type=self.type, function=function).for_template()
+        """The function as chat templates take it."""
+        function = self.model_dump(exclude_none=True, exclude={"type", "strict"})
+        return {"type": self.type, "function": function}
 
 
 Tool = Annotated[FunctionTool, BeforeValidator(_function)]
@@ -264,7 +248,7 @@ class ResponsesRequest(BudgetAliases):
                 return "max_output_tokens"
             case "continuation":
                 return self._dialogue().continuation_field or "anytime.continuation"
-            case None if self.text.format is not None and self.text.format.type == "json_schema":
+            case "answer.response_format":
                 return "text.format.schema"
         return field and field.replace(".function.", ".")
 

@@ -171,10 +171,9 @@ async def whole(
 
 def _usage(usage: events.Usage) -> dict[str, Any]:
     output_tokens = usage.thinking_tokens + usage.answer_tokens + usage.provisional_tokens
-    cached_tokens = min(usage.cached_tokens, usage.prompt_tokens)
     return {
         "input_tokens": usage.prompt_tokens,
-        "input_tokens_details": {"cached_tokens": cached_tokens, "cache_write_tokens": 0},
+        "input_tokens_details": {"cached_tokens": usage.prompt_cached_tokens, "cache_write_tokens": 0},
         "output_tokens": output_tokens,
         "output_tokens_details": {"reasoning_tokens": usage.thinking_tokens},
         "total_tokens": usage.prompt_tokens + output_tokens,

@@ -188,6 +188,14 @@ async def test_a_thinking_block_at_the_end_is_thought_on_from(sdk: Any, display:
     assert in_parts.usage.input_tokens == in_one.usage.input_tokens == 7 + 20
 
 
+async def test_thinking_that_is_not_what_was_signed_is_refused(sdk: Any) -> None:
+    client = await sdk(never_end=True)
+    block = (await create(client, thinking=ENABLED)).content[0]
+    changed: Any = {"role": "assistant", "content": [block.to_dict() | {"thinking": "I give up."}]}
+    with pytest.raises(anthropic.BadRequestError, match=r"messages\.1\.content\.0\.signature"):
+        await create(client, messages=[*MESSAGES, changed], thinking=ENABLED)
+
+
 async def test_without_a_budget_a_thinking_block_at_the_end_is_answered_from(sdk: Any) -> None:
     client = await sdk(never_end=True)
     first = await create(client, thinking=ENABLED)
@@ -221,13 +229,12 @@ async def test_why_it_stopped(sdk: Any, stream: bool) -> None:
         else:
             async with client.messages.stream(**(BODY | fields)) as streamed:
                 message = await streamed.get_final_message()
-        [text] = message.content
-        return message.stop_reason, message.stop_sequence, text.text
+        return message.stop_reason, message.stop_sequence, *(block.text for block in message.content)
 
     assert await stopped() == ("end_turn", None, "one two three")
     assert await stopped(max_tokens=5) == ("max_tokens", None, "one t")
     assert await stopped(stop_sequences=["three", "two"]) == ("stop_sequence", "two", "one ")
-    assert await stopped(stop_sequences=["one"]) == ("stop_sequence", "one", "")
+    assert await stopped(stop_sequences=["one"]) == ("stop_sequence", "one")
 
 
 async def test_an_answer_of_a_schema(sdk: Any) -> None:

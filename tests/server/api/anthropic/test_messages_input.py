@@ -67,6 +67,7 @@ BAD_FIELDS: list[tuple[str, dict[str, Any]]] = [
         "anytime.continuation",
         assistant(THOUGHT) | {"anytime": {"continuation": "b"}},
     ),
+    ("messages.1.content.0.input", assistant(USE | {"input": {"a": "\ud800"}})),
     ("anytime.continuation", {"anytime": {"continuation": "b"}}),
     ("system.0", {"system": [IMAGE]}),
     ("system", {"system": 3}),
@@ -107,6 +108,8 @@ BAD_FIELDS: list[tuple[str, dict[str, Any]]] = [
     ("tools.0.name", {"tools": [TOOL | {"name": "a b"}]}),
     ("tools.0.input_schema", {"tools": [{"name": "add"}]}),
     ("tools.0.strict", {"tools": [TOOL | {"strict": True}]}),
+    ("tools.0.input_schema", {"tools": [TOOL | {"input_schema": {"a": "\ud800"}}]}),
+    ("tools", {"tools": [TOOL] * 129}),
     ("tools", {"tools": [TOOL]}),  # of this model's template
     ("tool_choice.type", {"tools": [TOOL], "tool_choice": {"type": "any"}}),
     ("tool_choice.type", {"tools": [TOOL], "tool_choice": {"type": "tool", "name": "add"}}),

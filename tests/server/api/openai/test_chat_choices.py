@@ -38,7 +38,7 @@ async def test_the_largest_seed_has_a_next_one(sdk: Any) -> None:
 
 
 async def test_a_stream_says_the_same(sdk: Any) -> None:
-    client = await sdk(never_end=True)
+    client = await sdk(never_end=True, seconds_per_token=0.002)
     fields = {"seed": 4, "thinking_budget": 9, "n": 3}
     whole = await create(client, **fields)
     options = {"include_usage": True}

@@ -7,7 +7,8 @@ from itertools import combinations
 from typing import Any
 
 import pytest
-from anytime_server.api.openai.effort import SHARES, BudgetAliases, Effort
+from anytime_server.api.effort import SHARES, Effort
+from anytime_server.api.openai.effort import BudgetAliases
 from anytime_server.errors import InvalidRequest
 from hypothesis import given
 from hypothesis import strategies as st

@@ -10,6 +10,8 @@ import pytest
 from anytime_server.api.conversation import Arguments
 from anytime_server.api.openai.responses_input import dialogue
 from anytime_server.api.openai.responses_request import ResponsesRequest
+from anytime_server.engine.scripted import ScriptedEngine
+from anytime_server.errors import InvalidRequest
 from anytime_server.model import Model
 from pydantic import BaseModel
 
@@ -79,6 +81,14 @@ def test_items_become_turns() -> None:
         USER,
     ]
     assert isinstance(found[4]["tool_calls"][0]["function"]["arguments"], Arguments)
+
+
+def test_arguments_that_cannot_be_written_again_stay_text() -> None:
+    for text in ('{"a": "\\ud800"}', '{"a":' * 960 + "1" + "}" * 960):
+        assert turns([USER, CALL | {"arguments": text}, OUTPUT])[1]["tool_calls"][0]["function"] == {
+            "name": "add",
+            "arguments": text,
+        }
 
 
 async def test_a_response_can_be_sent_back(sdk: Any) -> None:
@@ -290,13 +300,23 @@ async def test_what_is_too_deep_or_no_text_is_refused(served: Any, tool_model: M
         ("continuation", "anytime.continuation"),
         ("tools.0.function.name", "tools.0.name"),
         ("model", "model"),
-        (None, "text.format.schema"),
+        ("answer.response_format", "text.format.schema"),
+        (None, None),
     ],
 )
-def test_errors_of_the_core_name_own_fields(of_the_core: str | None, own: str) -> None:
+def test_errors_of_the_core_name_own_fields(of_the_core: str | None, own: str | None) -> None:
     request = ResponsesRequest.model_validate(BODY | {"text": {"format": SCHEMA}})
     assert request.own_field(of_the_core) == own
-    assert ResponsesRequest.model_validate(BODY).own_field(None) is None
+
+
+async def test_the_schemas_fault_is_told_of_its_field(served: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(engine: ScriptedEngine, json_schema: str) -> None:
+        raise InvalidRequest("the JSON schema cannot be enforced")
+
+    monkeypatch.setattr(ScriptedEngine, "check_json_schema", refuse)
+    server = await served()
+    answer = await server.http.post("/v1/responses", json=BODY | {"text": {"format": SCHEMA}})
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "text.format.schema")
 
 
 async def test_the_schema_of_the_endpoints_can_be_told(served: Any) -> None:

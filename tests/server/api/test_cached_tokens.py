@@ -1,0 +1,56 @@
+"""What of the prompt was found in the cache, as each dialect counts it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from anytime_server.engine.base import Delta
+from anytime_server.engine.scripted import ScriptedEngine
+
+from .conftest import QUESTION
+
+NUM_CACHED, NUM_PROMPT = 4, 7
+ASKED: dict[str, dict[str, Any]] = {
+    "/v1/chat/completions": QUESTION,
+    "/v1/responses": {"input": "7-3"},
+    "/v1/messages": QUESTION | {"max_tokens": 100},
+}
+
+
+@pytest.fixture
+def cached(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes the engine find a part of every prompt in its cache."""
+    generate = ScriptedEngine.generate
+
+    async def found(engine: ScriptedEngine, *args: Any, **more: Any) -> AsyncGenerator[Delta, None]:
+        async for delta in generate(engine, *args, **more):
+            yield replace(delta, cached_tokens=NUM_CACHED)
+
+    monkeypatch.setattr(ScriptedEngine, "generate", found)
+
+
+async def usage(served: Any, path: str) -> dict[str, Any]:
+    server = await served()
+    response = await server.http.post(path, json={"model": "tiny"} | ASKED[path])
+    assert response.status_code == 200, response.text
+    return response.json()["usage"]
+
+
+@pytest.mark.usefixtures("cached")
+async def test_openai_counts_it_within_the_prompt(served: Any) -> None:
+    told = await usage(served, "/v1/chat/completions")
+    assert told["prompt_tokens"] == NUM_PROMPT
+    assert told["prompt_tokens_details"]["cached_tokens"] == NUM_CACHED
+    told = await usage(served, "/v1/responses")
+    assert told["input_tokens"] == NUM_PROMPT
+    assert told["input_tokens_details"]["cached_tokens"] == NUM_CACHED
+
+
+@pytest.mark.usefixtures("cached")
+async def test_anthropic_counts_it_apart(served: Any) -> None:
+    told = await usage(served, "/v1/messages")
+    assert told["input_tokens"] == NUM_PROMPT - NUM_CACHED
+    assert told["cache_read_input_tokens"] == NUM_CACHED
