@@ -251,7 +251,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("what", choices=["simulate", "serve"])
-    parser.add_argument("--requests", type=int, default=600, help="in each run (default: %(default)s)")
+    parser.add_argument("--requests", type=int, default=400, help="in each run (default: %(default)s)")
     parser.add_argument("--places", type=int, default=16, help="sessions at a time (default: %(default)s)")
     parser.add_argument("--budget", type=int, default=96, help="asked for (default: %(default)s)")
     parser.add_argument("--seconds-per-token", type=float, default=0.005, help="of the scripted engine")

@@ -1,4 +1,4 @@
-"""An event loop whose clock jumps to the next thing to do: hours of waiting in the time that the work takes."""
+"""An event loop whose clock jumps to the next thing to do: nobody waits for what takes its time."""
 
 from __future__ import annotations
 
@@ -41,6 +41,8 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
 def run(main: Coroutine[Any, Any, T]) -> T:
     """As `asyncio.run()`, in virtual time, which `time.monotonic()` tells meanwhile, too."""
-    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
-        with mock.patch.object(time, "monotonic", runner.get_loop().time):
-            return runner.run(main)
+    with (
+        asyncio.Runner(loop_factory=VirtualTimeLoop) as runner,
+        mock.patch.object(time, "monotonic", runner.get_loop().time),
+    ):
+        return runner.run(main)

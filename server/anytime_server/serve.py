@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from anytime_server.engine import Engine
     from anytime_server.model import Model
 
+KEEP_ALIVE_S = 30
+"""How long an idle connection is kept: longer than by clients, or one is used just as it closes."""
+
 
 def main(argv: Sequence[str]) -> int:
     """Serve until told to stop. Returns the exit status."""
@@ -82,7 +85,13 @@ def _serve(settings: ServeSettings) -> int:
         tool_parser=settings.tool_parser,
     )
     app = create_app(service, max_body_bytes=settings.max_body_bytes, on_started=on_started)
-    config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False)
+    config = uvicorn.Config(
+        app,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_S,
+    )
     server = DrainingServer(config, service, drain_s=settings.drain_s)
     # Once it has shut down, uvicorn raises the signal that told it to: being told is no failure.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
