@@ -24,10 +24,10 @@ def test_anthropic_messages(real_server: RealServer, budget: int) -> None:
         ) as stream:
             streamed = stream.get_final_message()
     for message in (whole, streamed):
-        assert [block.type for block in message.content] == ["thinking", "text"]
-        thought, text = message.content
-        assert thought.type == "thinking"
-        assert thought.signature
+        *thinking_blocks, text = message.content
+        for thought in thinking_blocks:  # none where the model ends its thinking at once
+            assert thought.type == "thinking"
+            assert thought.signature
         assert text.type == "text"
         assert text.text.strip()
     thinking_tokens = (whole.model_extra or {})["anytime"]["stop"]["thinking_tokens"]
@@ -64,4 +64,6 @@ def test_openai_responses(real_server: RealServer, budget: int) -> None:
         assert response.output_text.strip()
         assert response.usage is not None
         assert response.usage.output_tokens_details.reasoning_tokens <= budget
-        assert [item.type for item in response.output] == ["reasoning", "message"][not budget :]
+        *reasoning, message = (item.type for item in response.output)
+        assert message == "message"
+        assert reasoning in ([], ["reasoning"])  # none where the model ends its thinking at once
