@@ -162,15 +162,8 @@ async def simulate(arguments: argparse.Namespace) -> dict[str, Any]:
                     outcomes = await open_loop(
                         ask, fields, rate=share * capacity, count=arguments.requests, seed=1
                     )
-                rows.append({"load": share, "policy": policy, "asked": name})
-                rows[-1] |= summary(outcomes, deadline_s=deadline_s)
-                _print_row(rows[-1])
-    return {
-        "places": arguments.places,
-        "capacity_per_s": capacity,
-        "deadline_ms": deadline_s * 1000,
-        "rows": rows,
-    }
+                rows.append(_row(share, policy, name, outcomes, deadline_s))
+    return _result(arguments, capacity, deadline_s, rows)
 
 
 def _asked(budget: int, deadline_s: float, *, native: bool) -> dict[str, dict[str, Any]]:
@@ -225,9 +218,13 @@ async def serve(arguments: argparse.Namespace) -> dict[str, Any]:
                         outcomes = await open_loop(
                             ask, fields, rate=share * capacity, count=arguments.requests, seed=1
                         )
-                        rows.append({"load": share, "policy": policy, "asked": name})
-                        rows[-1] |= summary(outcomes, deadline_s=deadline_s)
-                        _print_row(rows[-1])
+                        rows.append(_row(share, policy, name, outcomes, deadline_s))
+    return _result(arguments, capacity, deadline_s, rows)
+
+
+def _result(
+    arguments: argparse.Namespace, capacity: float, deadline_s: float, rows: list[dict[str, Any]]
+) -> dict[str, Any]:
     return {
         "places": arguments.places,
         "capacity_per_s": capacity,
@@ -236,7 +233,9 @@ async def serve(arguments: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _print_row(row: dict[str, Any]) -> None:
+def _row(share: float, policy: str, asked: str, outcomes: list[Outcome], deadline_s: float) -> dict[str, Any]:
+    """A row of the record, printed."""
+    row = {"load": share, "policy": policy, "asked": asked, **summary(outcomes, deadline_s=deadline_s)}
     latency = row["latency_ms"]
     print(
         f"{row['load']:5.0%}  {row['policy']:5}  {row['asked']:8}  accuracy {row['accuracy']:.3f}  "
@@ -244,6 +243,7 @@ def _print_row(row: dict[str, Any]) -> None:
         f"in time {row['in_time']:6.1%}  thinking {row['thinking_tokens']:5.1f}  {row['causes']}",
         flush=True,
     )
+    return row
 
 
 def main() -> None:

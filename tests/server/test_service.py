@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,9 +18,11 @@ from anytime_server.errors import (
     UnknownModel,
     UnknownSession,
     UnusableModel,
+    UnusableOption,
 )
 from anytime_server.model import Model
 from anytime_server.question import Question
+from anytime_server.reasoning import AccuracyPoint, Cause
 from anytime_server.service import Service
 from anytime_server.session import Session
 
@@ -303,3 +306,29 @@ async def test_metrics_count(service: Callable[..., Any]) -> None:
     assert "anytime_thinking_tokens_sum 7.0" in text
     assert "anytime_time_to_first_token_seconds_count 2.0" in text
     assert "anytime_sessions_running 0.0" in text
+
+
+async def test_load_is_shed_only_while_sessions_wait(
+    scripted: Callable[..., ScriptedEngine], tiny_checkpoint: Path
+) -> None:
+    model = Model.load(tiny_checkpoint)
+    with pytest.raises(UnusableOption, match="--shed"):
+        Service(model, scripted(), sheds_load=True)
+    curve = [
+        AccuracyPoint(budget=budget, accuracy=accuracy, low=0, high=1, n=10)
+        for budget, accuracy in ((8, 0.3), (60, 0.9))
+    ]
+    model.manifest = model.manifest.model_copy(update={"accuracy_curve": curve})
+    engine = scripted(never_end=True, seconds_per_token=0.002, max_num_seqs=2)
+    one = Service(model, engine, measure_speed=False, sheds_load=True)
+    await one.start()
+    sessions = [await one.open(Question(messages=MESSAGES, budget_tokens=60)) for _ in range(10)]
+    for session in sessions:
+        await session.ended()
+    stops = [session.done.stop for session in sessions if session.done is not None]
+    assert len(stops) == 10
+    shed = [stop for stop in stops if stop.cause is Cause.LOAD]
+    assert all(8 <= stop.thinking_tokens < 60 for stop in shed)
+    assert len(shed) >= 6
+    assert stops[-1].cause is Cause.BUDGET  # nobody waits behind the last
+    await one.stop()

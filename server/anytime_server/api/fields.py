@@ -148,6 +148,17 @@ class ResponseFormat(Fields):
         return json.dumps(self.json_schema.schema_)
 
 
+def sampling(*, temperature: float | None, top_p: float | None) -> dict[str, Any]:
+    """The fields of a `Question` that a temperature and nucleus for thinking and answer are, where given."""
+    given = {
+        "thinking_temperature": temperature,
+        "thinking_top_p": top_p,
+        "answer_temperature": temperature,
+        "answer_top_p": top_p,
+    }
+    return {field: value for field, value in given.items() if value is not None}
+
+
 class AnytimeFields(Fields):
     """What the fields of another dialect cannot say: the `anytime` object of a request."""
 
@@ -170,5 +181,7 @@ class AnytimeFields(Fields):
         }
 
     @property
-    def budget_tokens(self) -> int | None:
-        return None if self.budget is None else self.budget.tokens
+    def asked_tokens(self) -> dict[str, int]:
+        """The budget's tokens by the field that they are in, where it has any."""
+        tokens = None if self.budget is None else self.budget.tokens
+        return {} if tokens is None else {"anytime.budget": tokens}

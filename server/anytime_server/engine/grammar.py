@@ -1,4 +1,5 @@
-"""JSON schemas as grammars over the vocabulary of one checkpoint. The only module that knows xgrammar.
+"""JSON schemas as grammars over the vocabulary of one checkpoint. Where xgrammar is known, but
+for vLLM's own use of it.
 
 JSON comes out compact: with white space allowed, a model could spend a whole budget on it. xgrammar is
 imported with the first schema.

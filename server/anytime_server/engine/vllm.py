@@ -1,7 +1,7 @@
 """vLLM in this process's service: `AsyncLLM`, its engine core in a process beside ours.
 
-The only module that knows vLLM; its errors become ours here. vLLM is imported by `start()`,
-so that choosing another engine, or asking for help, does not pay for it.
+The only engine that knows vLLM (`tool_calls.py` borrows its parsers); its errors become ours here.
+vLLM is imported by `start()`, so that choosing another engine, or asking for help, does not pay for it.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from anytime_server.reasoning import Cause, Cut, ReasoningFormat, cut_thinking, open_thinking
+from anytime_server.reasoning import Cause, Cut, Forcing, ReasoningFormat, cut_thinking, open_thinking
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -201,3 +201,19 @@ def test_a_shorter_cut_is_a_prefix_of_the_same_thinking(
 def test_a_stop_token_inside_the_thinking_is_a_fault_of_ours(stop_id: int) -> None:
     with pytest.raises(AssertionError, match="inside the thinking"):
         cut_thinking([10, stop_id, 11], FORMAT, cause=Cause.BUDGET)
+
+
+@pytest.mark.parametrize("forcing", list(Forcing))
+def test_thinking_that_begins_a_tool_call_is_closed_before_it_and_nothing_is_forced(forcing: Forcing) -> None:
+    cut = cut_thinking(
+        [50, 51, 70], FORMAT, cause=Cause.BUDGET, forcing=forcing, tool_start_ids=frozenset({70})
+    )
+    assert (cut.cause, cut.num_thinking_tokens) == (Cause.NATURAL, 3)
+    assert (cut.thinking_ids, cut.inserted_ids) == ((50, 51), (THINK_END,))
+
+
+def test_thinking_that_is_only_closed_has_no_lead_in() -> None:
+    cut = cut_thinking([50, 51], FORMAT, cause=Cause.BUDGET, forcing=Forcing.CLOSE)
+    assert cut.inserted_ids == (90, 91, THINK_END)
+    ended = cut_thinking([50, THINK_END], FORMAT, cause=Cause.BUDGET, forcing=Forcing.CLOSE)
+    assert ended.inserted_ids == ()

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from anytime_server import events
+from anytime_server.model import Model
 from anytime_server.reasoning import Cause
 from anytime_server.speed import SpeedMeter
 
@@ -174,3 +175,15 @@ async def test_an_answer_without_thinking_is_no_switch(
     await listen(session)
     assert len(speed._switch_s._values) == num_switches
     assert (speed.answer_cost_s(0) > 0) == (num_switches > 0)
+
+
+async def test_no_cut_falls_into_a_tool_call(open_session: Any, tiny_model: Model) -> None:
+    """Thinking ends before one begins, whose token is not shown, and no lead-in keeps it from the call."""
+    [start_id] = tiny_model.tokenizer.encode("+")
+    session = await open_session(tokens=400, never_end=True, fields={"tool_start_ids": frozenset({start_id})})
+    said = await listen(session)
+    done = finished(session)
+    assert done.stop.cause is Cause.NATURAL
+    assert len(thinking_text(said)) == done.stop.thinking_tokens - 1 < 399
+    assert "+" not in thinking_text(said)
+    assert done.usage.inserted_tokens == 1

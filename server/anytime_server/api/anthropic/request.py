@@ -20,15 +20,10 @@ from anytime_server.api.fields import (
     Temperature,
     Text,
     TopP,
+    sampling,
 )
 from anytime_server.errors import InvalidRequest, NotSupported
-from anytime_server.question import (
-    ANSWER_TEMPERATURE,
-    ANSWER_TOP_P,
-    THINKING_TEMPERATURE,
-    THINKING_TOP_P,
-    Question,
-)
+from anytime_server.question import Question
 
 MAX_STOP_SEQUENCES = 16
 
@@ -241,10 +236,7 @@ class MessagesRequest(Prompt):
             budget_tokens=self._budget_tokens(anytime),
             total_tokens=self.max_tokens,
             **more,
-            thinking_temperature=_first(self.temperature, THINKING_TEMPERATURE),
-            thinking_top_p=_first(self.top_p, THINKING_TOP_P),
-            answer_temperature=_first(self.temperature, ANSWER_TEMPERATURE),
-            answer_top_p=_first(self.top_p, ANSWER_TOP_P),
+            **sampling(temperature=self.temperature, top_p=self.top_p),
             stop=tuple(self.stop_sequences),
             json_schema=json_schema,
             tools=tools,
@@ -297,13 +289,8 @@ class MessagesRequest(Prompt):
                     field="output_config.effort",
                 )
             asked["output_config.effort"] = int(SHARES[effort] * self.max_tokens)
-        if anytime.budget_tokens is not None:
-            asked["anytime.budget"] = anytime.budget_tokens
+        asked |= anytime.asked_tokens
         if len(set(asked.values())) > 1:
             told = ", ".join(f"{field} ({tokens})" for field, tokens in asked.items())
             raise InvalidRequest(f"conflicting budgets: {told}; give one", field=list(asked)[-1])
         return next(iter(asked.values()), None)
-
-
-def _first(given: float | None, default: float) -> float:
-    return default if given is None else given

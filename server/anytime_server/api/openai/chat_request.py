@@ -17,18 +17,13 @@ from anytime_server.api.fields import (
     Temperature,
     Text,
     TopP,
+    sampling,
 )
 from anytime_server.api.openai.chat_tools import ToolFields
 from anytime_server.api.openai.effort import BudgetAliases
 from anytime_server.engine.base import MAX_TOP_LOGPROBS
 from anytime_server.errors import InvalidRequest, NotSupported
-from anytime_server.question import (
-    ANSWER_TEMPERATURE,
-    ANSWER_TOP_P,
-    THINKING_TEMPERATURE,
-    THINKING_TOP_P,
-    Question,
-)
+from anytime_server.question import Question
 from anytime_server.service import Service
 
 MAX_CHOICES = 16
@@ -165,15 +160,12 @@ class ChatRequest(Conversation, BudgetAliases):
             model=self.model,
             budget_tokens=self.budget(
                 available_tokens=total_tokens or window_tokens,
-                more={} if anytime.budget_tokens is None else {"anytime.budget": anytime.budget_tokens},
+                more=dict(anytime.asked_tokens),
                 window_tokens=window_tokens,
             ),
             total_tokens=total_tokens,
             **anytime.for_question(),
-            thinking_temperature=_first(self.temperature, THINKING_TEMPERATURE),
-            thinking_top_p=_first(self.top_p, THINKING_TOP_P),
-            answer_temperature=_first(self.temperature, ANSWER_TEMPERATURE),
-            answer_top_p=_first(self.top_p, ANSWER_TOP_P),
+            **sampling(temperature=self.temperature, top_p=self.top_p),
             stop=tuple(self.stop or ()),
             json_schema=self._json_schema(has_tools=bool(tools)),
             top_logprobs=self._top_logprobs(),
@@ -222,7 +214,3 @@ class ControlRequest(Fields):
     """`reasoning_end`: stop thinking and answer."""
     model: Any = None
     """Sent where several servers stand behind one; there is one here."""
-
-
-def _first(given: float | None, default: float) -> float:
-    return default if given is None else given

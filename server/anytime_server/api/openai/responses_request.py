@@ -16,19 +16,14 @@ from anytime_server.api.fields import (
     Temperature,
     Text,
     TopP,
+    sampling,
 )
 from anytime_server.api.openai.chat_tools import FunctionFields
 from anytime_server.api.openai.effort import BudgetAliases, ReasoningFields
 from anytime_server.api.openai.responses_input import Dialogue, Items, dialogue
 from anytime_server.engine.base import MAX_TOP_LOGPROBS
 from anytime_server.errors import InvalidRequest, NotSupported
-from anytime_server.question import (
-    ANSWER_TEMPERATURE,
-    ANSWER_TOP_P,
-    THINKING_TEMPERATURE,
-    THINKING_TOP_P,
-    Question,
-)
+from anytime_server.question import Question
 from anytime_server.service import Service
 
 ENCRYPTED, LOGPROBS = "reasoning.encrypted_content", "message.output_text.logprobs"
@@ -223,15 +218,12 @@ class ResponsesRequest(BudgetAliases):
             model=self.model,
             budget_tokens=self.budget(
                 available_tokens=self.max_output_tokens or window_tokens,
-                more={} if anytime.budget_tokens is None else {"anytime.budget": anytime.budget_tokens},
+                more=dict(anytime.asked_tokens),
                 window_tokens=window_tokens,
             ),
             total_tokens=self.max_output_tokens,
             **more,
-            thinking_temperature=_first(self.temperature, THINKING_TEMPERATURE),
-            thinking_top_p=_first(self.top_p, THINKING_TOP_P),
-            answer_temperature=_first(self.temperature, ANSWER_TEMPERATURE),
-            answer_top_p=_first(self.top_p, ANSWER_TOP_P),
+            **sampling(temperature=self.temperature, top_p=self.top_p),
             json_schema=self.text.format and self.text.format.schema_text,
             top_logprobs=(self.top_logprobs or 0) if LOGPROBS in (self.include or ()) else None,
             tools=self.offered_tools,
@@ -279,7 +271,3 @@ class ResponsesRequest(BudgetAliases):
                 raise NotSupported(
                     f"include: {LOGPROBS} beside tools is not served by this version", field="include"
                 )
-
-
-def _first(given: float | None, default: float) -> float:
-    return default if given is None else given
