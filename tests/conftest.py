@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,8 @@ from anytime_server.engine.base import Engine
 from anytime_server.engine.scripted import Script, ScriptedEngine
 from anytime_server.model import Model
 from anytime_server.service import Service
+
+from .servers import RealServer, start
 
 TINY_MANIFEST: dict[str, Any] = {
     "name": "tiny",
@@ -120,3 +122,35 @@ async def service(
     yield start
     for one in started:
         await one.stop()
+
+
+@pytest.fixture(scope="session")
+def demo_server() -> Generator[RealServer, None, None]:
+    """One server on the bundled model, for all tests that leave it whole."""
+    server = start([])
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def real_server(tiny_checkpoint: Path) -> Generator[RealServer, None, None]:
+    """One server on the tiny random checkpoint, for all tests that leave it whole."""
+    server = start(["--model", str(tiny_checkpoint)])
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def start_server() -> Generator[Callable[..., RealServer], None, None]:
+    """Starts servers of a test's own."""
+    started: list[RealServer] = []
+
+    def begin(*arguments: str, own_group: bool = False) -> RealServer:
+        started.append(start(arguments, own_group=own_group))
+        return started[-1]
+
+    yield begin
+    for server in started:
+        if server.process.poll() is None:
+            server.process.kill()
+            server.process.communicate()

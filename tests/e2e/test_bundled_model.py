@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import random
 import subprocess
-from collections.abc import Generator
 from itertools import pairwise
 from typing import Any
 
@@ -14,14 +13,7 @@ from anytime_server.model import BUNDLED_MODEL, BUNDLED_MODELS
 from anytime_server.reasoning import Manifest
 from anytime_training.tasks import ChainTask
 
-from .conftest import ANYTIME, RealServer, start
-
-
-@pytest.fixture(scope="module")
-def demo_server() -> Generator[RealServer, None, None]:
-    server = start([])
-    yield server
-    server.stop()
+from ..servers import ANYTIME, RealServer
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import anthropic
 import openai
 import pytest
 
-from .conftest import RealServer
+from ..servers import RealServer
 
 PROMPT: Any = [{"role": "user", "content": "7-3"}]
 BUDGETS = [1, 40]

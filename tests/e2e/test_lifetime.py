@@ -16,8 +16,8 @@ import httpx2
 import psutil
 import pytest
 
+from ..servers import ANYTIME, RealServer
 from .asking import QUESTION, begin_request, open_streams, stream
-from .conftest import ANYTIME, RealServer
 
 
 def free_port() -> int:

@@ -13,8 +13,8 @@ import httpx2
 import openai
 import pytest
 
+from ..servers import RealServer
 from .asking import QUESTION, engine_is_idle, open_streams, stream, think
-from .conftest import RealServer
 
 BLOCK_TOKENS = 32
 

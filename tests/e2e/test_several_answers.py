@@ -8,8 +8,8 @@ from typing import Any
 
 import jsonschema
 
+from ..servers import RealServer
 from .asking import QUESTION, engine_is_idle, open_streams, think
-from .conftest import RealServer
 
 GREEDY = {"temperature": 0.0, "seed": 1}
 SAMPLED = {"temperature": 1.0, "seed": 5}

@@ -6,16 +6,15 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx2
 import psutil
-import pytest
 
 ANYTIME = Path(sys.executable).with_name("anytime")
-START_S, STOP_S = 180, 30
+STOP_S = 30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,28 +53,5 @@ def start(arguments: Sequence[str], *, own_group: bool = False) -> RealServer:
         said.append(line)
         if found := re.search(r"serves .* on (http://\S+)", line):
             return RealServer(url=found[1], process=process)
+    process.stdout.close()
     raise AssertionError(f"the server ended with {process.wait()}:\n{''.join(said)}")
-
-
-@pytest.fixture(scope="session")
-def real_server(tiny_checkpoint: Path) -> Generator[RealServer, None, None]:
-    """One server on the tiny random checkpoint, for all tests that leave it whole."""
-    server = start(["--model", str(tiny_checkpoint)])
-    yield server
-    server.stop()
-
-
-@pytest.fixture
-def start_server() -> Generator[Callable[..., RealServer], None, None]:
-    """Starts servers of a test's own."""
-    started: list[RealServer] = []
-
-    def begin(*arguments: str, own_group: bool = False) -> RealServer:
-        started.append(start(arguments, own_group=own_group))
-        return started[-1]
-
-    yield begin
-    for server in started:
-        if server.process.poll() is None:
-            server.process.kill()
-            server.process.communicate()
