@@ -132,23 +132,17 @@ async def stream_events(
     Raises:
         httpx2.HTTPError: the request was refused, or the stream broke.
     """
-    pieces: list[tuple[float, str]] = []
+    pieces: list[tuple[float, bytes]] = []
     began = time.perf_counter()
     async with client.stream("POST", path, json=body) as response:
         if response.is_error:
             await response.aread()
         response.raise_for_status()
         # Taken apart when all is there, so that what the client does delays nothing that it times.
-        async for text in response.aiter_text():
-            pieces.append((time.perf_counter() - began, text))
-    at = 0.0
-
-    def texts() -> Iterator[str]:
-        nonlocal at
-        for at, text in pieces:  # noqa: B007, read below, when an event is complete
-            yield text
-
-    return [(at, event) for event in sse.decode(sse.lines(texts()))]
+        async for piece in response.aiter_bytes():
+            pieces.append((time.perf_counter() - began, piece))
+    decoder = sse.Decoder()
+    return [(at, event) for at, piece in pieces for event in decoder.feed(piece)]
 
 
 def describe() -> dict[str, Any]:

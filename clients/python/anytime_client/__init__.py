@@ -1,1 +1,78 @@
-"""The client: talks to a server over HTTP and imports nothing of it."""
+"""Ask an Anytime server from Python: `Client`, or `AsyncClient` for asyncio.
+
+Talks HTTP and imports nothing of the server.
+"""
+
+from anytime_client.aio import AsyncClient, AsyncStream
+from anytime_client.calls import Model
+from anytime_client.client import Client, Stream
+from anytime_client.errors import (
+    ClientError,
+    RequestRefused,
+    ServerUnreachable,
+    SessionFailed,
+    StreamInterrupted,
+    TimedOut,
+)
+from anytime_client.events import (
+    Answer,
+    AnswerDelta,
+    AnswerDone,
+    AnswerStarted,
+    Cause,
+    Done,
+    Event,
+    ResolvedBudget,
+    Result,
+    Started,
+    Stop,
+    Thinking,
+    Timing,
+    UnknownEvent,
+    Usage,
+)
+from anytime_client.options import (
+    AnswerOptions,
+    Budget,
+    Message,
+    Messages,
+    Options,
+    StopWhen,
+    ThinkingOptions,
+)
+
+__all__ = [
+    "Answer",
+    "AnswerDelta",
+    "AnswerDone",
+    "AnswerOptions",
+    "AnswerStarted",
+    "AsyncClient",
+    "AsyncStream",
+    "Budget",
+    "Cause",
+    "Client",
+    "ClientError",
+    "Done",
+    "Event",
+    "Message",
+    "Messages",
+    "Model",
+    "Options",
+    "RequestRefused",
+    "ResolvedBudget",
+    "Result",
+    "ServerUnreachable",
+    "SessionFailed",
+    "Started",
+    "Stop",
+    "StopWhen",
+    "Stream",
+    "StreamInterrupted",
+    "Thinking",
+    "ThinkingOptions",
+    "TimedOut",
+    "Timing",
+    "UnknownEvent",
+    "Usage",
+]

@@ -1,136 +1,236 @@
-"""A session with a server: its events as they come, and the button to press."""
+"""The client for programs that wait: sessions as iterators. Its twin in `aio.py` awaits instead."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
-from types import TracebackType
-from typing import Any
+import contextlib
+import threading
+import time
+import weakref
+from collections.abc import Generator, Iterator, Sequence
+from typing import Any, Self, TypeVar, Unpack
 
 import httpx2
 
-from anytime_client import sse
-from anytime_client.errors import RequestRefused, ServerUnreachable, SessionFailed, StreamInterrupted
+from anytime_client import calls
+from anytime_client.calls import Call, Model
+from anytime_client.endpoint import Endpoint
+from anytime_client.errors import ClientError, TimedOut
+from anytime_client.events import Event, Result
+from anytime_client.line import Line, StreamState
+from anytime_client.options import Messages, Options, body
+from anytime_client.reception import Reception
+from anytime_client.retrying import Deadline, Retries
 
-CONNECT_TIMEOUT_S = 5.0
-SILENCE_TIMEOUT_S = 60.0
-"""The server sends a comment every few seconds; longer silence means that it is gone."""
-RELIED_ON = {
-    "started": ("id",),
-    "thinking": ("text",),
-    "answer.started": ("at_tokens",),
-    "answer.delta": ("text",),
-    "answer.done": ("finish_reason",),
-    "done": ("stop", "timing"),
-}
-"""Fields that an event of a type must have."""
+Outcome = TypeVar("Outcome")
 
 
-class Client:
-    """Talks to one server.
+class Client(Endpoint):
+    """Talks to one server. Threads may share it.
 
-    >>> with Client("http://127.0.0.1:8000") as client:  # doctest: +SKIP
-    ...     for event in client.think("What is 7 - 3 x 2 + 5?", budget=64):
-    ...         print(event["type"])
+    >>> client = Client("http://127.0.0.1:8000")
+    >>> result = client.think("What is 7 - 3 x 2 + 5 modulo 10?", budget=16).result()
+    >>> result.stop.budget_tokens
+    16
+    >>> result.answer == result.answers[-1].text
+    True
     """
 
-    def __init__(self, url: str = "http://127.0.0.1:8000") -> None:
-        """
-        Args:
-            url: of the server; the `/v1` that OpenAI's SDKs want at its end may be there.
+    def _prepare(self) -> None:
+        self._http = httpx2.Client(**self._http_options())
+        self._closing = weakref.finalize(self, self._http.close)
 
-        Raises:
-            ServerUnreachable: `url` is none.
-        """
-        self.url = url.rstrip("/").removesuffix("/v1")
-        if not self.url.lower().startswith(("http://", "https://")):
-            raise ServerUnreachable(f"{url!r} is no address: it must begin with http:// or https://")
-        timeout = httpx2.Timeout(SILENCE_TIMEOUT_S, connect=CONNECT_TIMEOUT_S)
-        try:
-            self._http = httpx2.Client(base_url=self.url, timeout=timeout)
-        except httpx2.InvalidURL as error:
-            raise ServerUnreachable(f"{url!r} is no address: {error}") from error
-
-    def __enter__(self) -> Client:
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.close()
 
     def close(self) -> None:
         """Close the connections; a session that is still streaming is cancelled by that."""
-        self._http.close()
+        self._closing()
 
     def think(
-        self, prompt: str, *, budget: int | Mapping[str, int] | None = None, **fields: Any
-    ) -> Iterator[dict[str, Any]]:
-        """Ask, and yield the session's events until `done`.
+        self, messages: Messages, *, timeout_s: float | None = None, **options: Unpack[Options]
+    ) -> Stream:
+        """Ask. Nothing is sent before the stream is used: entered, iterated, or asked for its result.
 
         Args:
-            prompt: the user's message.
-            budget: thinking tokens, or an object with `tokens` and `deadline_ms`.
-            fields: further fields of the request body.
+            messages: the user's message, or a conversation.
+            timeout_s: how long the session may take, instead of the client's `timeout_s`.
+            options: see `Options`.
 
-        Raises:
-            ServerUnreachable, RequestRefused, SessionFailed, StreamInterrupted.
+        >>> with Client("http://127.0.0.1:8000") as client:
+        ...     with client.think("What is 2 + 2 modulo 10?", budget=8, budgets=[4]) as stream:
+        ...         for event in stream:
+        ...             match event:
+        ...                 case AnswerDone(provisional=True, at_tokens=at_tokens):
+        ...                     print("an answer after", at_tokens)
+        ...                 case _:
+        ...                     pass
+        an answer after 4
         """
-        body = {"messages": [{"role": "user", "content": prompt}], "budget": budget, "stream": True, **fields}
-        try:
-            with self._http.stream("POST", "/v1/anytime", json=body) as response:
-                if response.is_error:
-                    response.read()
-                    raise RequestRefused(_error_message(response))
-                for raw in sse.decode(sse.lines(response.iter_text())):
-                    event = _event(raw)
-                    if event is None:
-                        raise StreamInterrupted(f"{self.url} sent what is no event: {raw.data[:200]!r}")
-                    if raw.event == "error":
-                        raise SessionFailed(event["error"]["message"])
-                    yield event
-                    if raw.event == "done":
-                        return
-        except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
-            raise ServerUnreachable(
-                f"no server answers at {self.url}; start one with: anytime serve"
-            ) from error
-        except httpx2.RequestError as error:
-            raise StreamInterrupted(f"the connection to {self.url} broke: {error}") from error
-        raise StreamInterrupted("the stream ended before the answer was done")
+        reception, line = Reception(), Line()
+        call = calls.think(body(messages, options))
+        timeout_s = self.timeout_s if timeout_s is None else timeout_s
+        events = self._events(call, timeout_s, reception, line)
+        return Stream(self, events, reception, line)
 
     def answer_now(self, session_id: str) -> bool:
         """Stop the thinking of a session; False if it was answering already or had ended."""
+        return self._run(calls.answer_now(session_id))
+
+    def extend(self, session_id: str, tokens: int) -> int:
+        """Let a session think for so many tokens more than it was to; the new budget in tokens.
+
+        Raises:
+            RequestRefused: the thinking is over.
+        """
+        return self._run(calls.extend(session_id, tokens))
+
+    def cancel(self, session_id: str) -> None:
+        """End a session; nothing happens if it had ended."""
+        self._run(calls.cancel(session_id))
+
+    def models(self) -> Sequence[Model]:
+        """What the server serves.
+
+        >>> with Client("http://127.0.0.1:8000") as client:
+        ...     [model] = client.models()
+        >>> "think_end" in model.anytime
+        True
+        """
+        return self._run(calls.models())
+
+    def _run(self, call: Call[Outcome], deadline: Deadline | None = None) -> Outcome:
+        deadline = deadline or Deadline(None)
+        retries = Retries(self.max_retries)
+        while True:
+            try:
+                with self._translating(deadline):
+                    request = self._http.build_request(**self._request_options(call, deadline))
+                    response = self._http.send(request, stream=True)
+                    if not (call.streams and response.is_success):
+                        response.read()
+                    return call.outcome(response)
+            except ClientError as error:
+                pause_s = retries.pause_s(error)
+                if pause_s >= deadline.left_s:
+                    raise
+            time.sleep(pause_s)
+
+    def _events(
+        self,
+        call: Call[httpx2.Response],
+        timeout_s: float | None,
+        reception: Reception,
+        line: Line,
+    ) -> Generator[Any]:
+        """None as soon as the stream is open, then its events."""
+        deadline = Deadline(timeout_s)
         try:
-            response = self._http.post(f"/v1/anytime/{session_id}/answer")
-        except httpx2.RequestError as error:
-            raise ServerUnreachable(f"no server answers at {self.url}") from error
-        if response.status_code in (404, 409):
-            return False
-        if response.is_error:
-            raise RequestRefused(_error_message(response))
-        return True
+            with contextlib.closing(self._run(call, deadline)) as response, _dropped_at(deadline, line):
+                line.connect(response)
+                yield None
+                with self._translating(deadline, reception.interrupted):
+                    for piece in response.iter_bytes():
+                        yield from reception.read(piece)
+                        if reception.done is not None:
+                            return
+                    raise reception.interrupted("the stream ended before the answer was done")
+        except ClientError as error:
+            if isinstance(error, TimedOut) or not line.was_left:
+                raise
 
 
-def _event(raw: sse.ServerSentEvent) -> dict[str, Any] | None:
-    """What was sent, if it is an event and has what everyone relies on."""
+class Stream(StreamState, Iterator[Event]):
+    """A session: an iterator of its events.
+
+    In a `with` it is cancelled on leaving early. Without one the connection is closed once nothing refers to
+    the stream any more, which is soon in CPython, but the `with` is the sure way. The controls may be used
+    from other threads than the one that iterates.
+    """
+
+    def __init__(self, client: Client, events: Generator[Any], reception: Reception, line: Line) -> None:
+        super().__init__(reception, line)
+        self._client = client
+        # It must not refer to the stream: then it would not be closed as soon as the stream is dropped.
+        self._events = events
+        self._is_open = False
+
+    def __enter__(self) -> Self:
+        self._open()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Event:
+        self._open()
+        return next(self._events)
+
+    def result(self) -> Result:
+        """Read to the end; the whole session.
+
+        Raises:
+            ClientError: any of the tree.
+        """
+        for _ in self:
+            pass
+        return self._reception.result()
+
+    def answer_now(self) -> bool:
+        """Stop the thinking; False if it was answering already or had ended.
+
+        Raises:
+            RuntimeError: `started` has not come.
+        """
+        return self._client.answer_now(self._started_id())
+
+    def extend(self, tokens: int) -> int:
+        """Let it think for so many tokens more than it was to; the new budget in tokens.
+
+        Raises:
+            RuntimeError: `started` has not come.
+            RequestRefused: the thinking is over.
+        """
+        return self._client.extend(self._started_id(), tokens)
+
+    def cancel(self) -> None:
+        """End the session. Who iterates comes to the end without an error.
+
+        Raises:
+            RuntimeError: `started` has not come.
+        """
+        session_id, self._line.was_left = self._started_id(), True
+        try:
+            self._client.cancel(session_id)
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Drop the connection; a server cancels a session that nobody reads."""
+        self._line.leave()
+        with contextlib.suppress(ValueError):  # another thread is just reading, and closes it on waking up
+            self._events.close()
+
+    def _open(self) -> None:
+        if not self._is_open:
+            self._is_open = True
+            next(self._events, None)
+
+
+@contextlib.contextmanager
+def _dropped_at(deadline: Deadline, line: Line) -> Generator[None]:
+    if not deadline.is_set:
+        yield
+        return
+    timer = threading.Timer(deadline.left_s, line.drop)
+    timer.daemon = True
+    timer.start()
     try:
-        event = json.loads(raw.data)
-    except ValueError:
-        return None
-    if not isinstance(event, dict) or event.get("type") != raw.event:
-        return None
-    if raw.event == "error":
-        error = event.get("error")
-        return event if isinstance(error, dict) and "message" in error else None
-    return event if all(field in event for field in RELIED_ON.get(raw.event, ())) else None
-
-
-def _error_message(response: httpx2.Response) -> str:
-    try:
-        return response.json()["error"]["message"]
-    except (ValueError, KeyError, TypeError):
-        return f"HTTP {response.status_code}"
+        yield
+    finally:
+        timer.cancel()

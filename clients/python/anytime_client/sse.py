@@ -1,10 +1,16 @@
-"""Server-sent events from lines of text (WHATWG HTML, section 9.2.6)."""
+"""Server-sent events from bytes that come in pieces (WHATWG HTML, section 9.2.6).
+
+Knows nothing of what the events say. `id` and `retry` are for clients that reconnect, which these never do.
+"""
 
 from __future__ import annotations
 
+import codecs
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
+
+_LINE_END = re.compile(r"\r\n|\n|\r")  # nothing else ends a line, whatever str.splitlines says
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,29 +21,45 @@ class ServerSentEvent:
     data: str
 
 
-def decode(lines: Iterable[str]) -> Iterator[ServerSentEvent]:
-    """Events of a stream, given line by line without line ends; comments are dropped."""
-    event, data = "message", list[str]()
-    for line in lines:
-        if not line:
-            if data:
-                yield ServerSentEvent(event=event or "message", data="\n".join(data))
-            event, data = "message", []
-            continue
-        field, _, value = line.partition(":")
-        value = value.removeprefix(" ")
-        if field == "event":
-            event = value
-        elif field == "data":
-            data.append(value)
+class Decoder:
+    """Bytes in, events out, as soon as they are whole. What is not whole at the end is dropped.
 
+    >>> decoder = Decoder()
+    >>> list(decoder.feed(b"event: done\\ndata: {}"))
+    []
+    >>> list(decoder.feed(b"\\n\\n"))
+    [ServerSentEvent(event='done', data='{}')]
+    """
 
-def lines(pieces: Iterable[str]) -> Iterator[str]:
-    """Lines of a text that comes in pieces. CR LF, LF and CR end one, and nothing else does."""
-    rest = ""
-    for piece in pieces:
-        # A CR at the end of a piece may be the first half of a CR LF.
-        *whole, rest = re.split(r"\r\n|\n|\r(?!\Z)", rest + piece)
-        yield from whole
-    if rest:
-        yield rest.removesuffix("\r")
+    def __init__(self) -> None:
+        self._utf8 = codecs.getincrementaldecoder("utf-8-sig")(errors="replace")
+        self._ended_in_cr = False
+        self._line = ""
+        """The beginning of a line whose end has not come."""
+        self._event = ""
+        self._data: list[str] = []
+
+    def feed(self, piece: bytes) -> Iterator[ServerSentEvent]:
+        """The events that this piece makes whole; it is taken in as they are read."""
+        for line in self._lines(self._utf8.decode(piece)):
+            if not line:
+                if self._data:
+                    yield ServerSentEvent(event=self._event or "message", data="\n".join(self._data))
+                self._event, self._data = "", []
+                continue
+            field, _, value = line.partition(":")
+            value = value.removeprefix(" ")
+            if field == "event":
+                self._event = value
+            elif field == "data":
+                self._data.append(value)
+
+    def _lines(self, text: str) -> list[str]:
+        if not text:
+            return []
+        if self._ended_in_cr:  # that line has been told; this may be the second half of its CR LF
+            text = text.removeprefix("\n")
+        self._ended_in_cr = text.endswith("\r")
+        first, *others = _LINE_END.split(text)
+        *lines, self._line = [self._line + first, *others]
+        return lines

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import socket
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -12,6 +14,10 @@ from typing import Any
 
 import pytest
 
+from .blocking import Connect, connecting
+
+NEVER = "never"
+"""As what a reply waits for: its last piece is not sent."""
 RECORDINGS = Path(__file__).parent.parent / "recordings"
 
 
@@ -27,6 +33,7 @@ class Reply:
     """Close the connection instead of ending the body."""
     waits_for: str | None
     """Path that must be asked for before the last piece is sent."""
+    headers: Mapping[str, str]
 
 
 @dataclass
@@ -34,9 +41,14 @@ class ReplayServer:
     """Answers as it was told to; 404 for what it was told nothing of."""
 
     url: str = ""
-    replies: dict[str, Reply] = field(default_factory=dict)
+    replies: dict[str, list[Reply]] = field(default_factory=dict)
+    """One after the other for each path, the last one for good."""
     requests: list[tuple[str, bytes]] = field(default_factory=list)
-    """Path and body of every request so far."""
+    """Path and body of every request so far; paths of other methods than POST begin with the method."""
+    headers: list[Mapping[str, str]] = field(default_factory=list)
+    """Of every request so far."""
+    gone: list[str] = field(default_factory=list)
+    """Paths of the responses that nobody read to the end."""
     arrived: threading.Condition = field(default_factory=threading.Condition)
 
     def reply(
@@ -47,24 +59,49 @@ class ReplayServer:
         content_type: str = "text/event-stream",
         breaks_off: bool = False,
         waits_for: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        after: int = 0,
     ) -> None:
-        self.replies[path] = Reply(
-            status=status,
-            content_type=content_type,
-            pieces=pieces,
-            breaks_off=breaks_off,
-            waits_for=waits_for,
-        )
+        """Say what to answer to a path, once so many replies to it have been given that stay as they are."""
+        self.replies[path] = [
+            *self.replies.get(path, [])[:after],
+            Reply(
+                status=status,
+                content_type=content_type,
+                pieces=pieces,
+                breaks_off=breaks_off,
+                waits_for=waits_for,
+                headers=headers or {},
+            ),
+        ]
 
-    def see(self, path: str, body: bytes) -> None:
+    def next_reply(self, path: str) -> Reply | None:
+        with self.arrived:
+            replies = self.replies.get(path, [])
+            return replies.pop(0) if len(replies) > 1 else next(iter(replies), None)
+
+    def see(self, path: str, body: bytes, headers: Mapping[str, str] | None = None) -> None:
         with self.arrived:
             self.requests.append((path, body))
+            self.headers.append(headers or {})
+            self.arrived.notify_all()
+
+    def miss(self, path: str) -> None:
+        with self.arrived:
+            self.gone.append(path)
             self.arrived.notify_all()
 
     def wait_for(self, path: str) -> None:
+        """Until somebody has asked for it."""
+        self._wait_until(lambda: any(p == path for p, _ in self.requests), f"nobody asked for {path}")
+
+    def wait_until_gone(self, path: str) -> None:
+        """Until the reader of a response has gone."""
+        self._wait_until(lambda: path in self.gone, f"somebody still reads {path}")
+
+    def _wait_until(self, condition: Callable[[], bool], otherwise: str) -> None:
         with self.arrived:
-            seen = self.arrived.wait_for(lambda: any(p == path for p, _ in self.requests), timeout=60)
-        assert seen, f"nobody asked for {path}"
+            assert self.arrived.wait_for(condition, timeout=60), otherwise
 
 
 @pytest.fixture(autouse=True)
@@ -81,24 +118,51 @@ def server() -> Iterator[ReplayServer]:
         protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:
-            replay.see(self.path, self.rfile.read(int(self.headers.get("Content-Length", 0))))
-            reply = replay.replies.get(self.path)
-            if reply is None:
+            self.answer(self.path)
+
+        def do_GET(self) -> None:
+            self.answer(f"GET {self.path}")
+
+        def do_DELETE(self) -> None:
+            self.answer(f"DELETE {self.path}")
+
+        def answer(self, path: str) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            replay.see(path, body, dict(self.headers))
+            if (reply := replay.next_reply(path)) is None:
                 self.send_error(404)
                 return
+            try:
+                self.send(reply)
+            except ConnectionError:
+                replay.miss(path)
+                raise
+
+        def send(self, reply: Reply) -> None:
             self.send_response(reply.status)
-            self.send_header("Content-Type", reply.content_type)
+            for name, value in ({"Content-Type": reply.content_type} | dict(reply.headers)).items():
+                self.send_header(name, value)
+            if reply.status == 204:
+                self.end_headers()
+                return
             self.send_header("Transfer-Encoding", "chunked")
             self.end_headers()
             for i, piece in enumerate(reply.pieces):
-                if reply.waits_for is not None and i == len(reply.pieces) - 1:
-                    replay.wait_for(reply.waits_for)
+                if i == len(reply.pieces) - 1:
+                    self.pause(reply.waits_for)
                 self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
                 self.wfile.flush()
             if reply.breaks_off:
                 self.close_connection = True
             else:
                 self.wfile.write(b"0\r\n\r\n")
+
+        def pause(self, waits_for: str | None) -> None:
+            if waits_for == NEVER:
+                if not self.connection.recv(1):  # nothing comes but the end of the connection
+                    raise ConnectionResetError
+            elif waits_for is not None:
+                replay.wait_for(waits_for)
 
         def log_message(self, format: str, *args: object) -> None:
             pass
@@ -118,13 +182,59 @@ def server() -> Iterator[ReplayServer]:
         thread.join()
 
 
-@pytest.fixture(scope="session")
-def recording_done() -> bytes:
-    """A session of the server that went well, keep-alive comments included."""
-    return (RECORDINGS / "done.sse").read_bytes()
+@dataclass(frozen=True, kw_only=True)
+class Recording:
+    """A stream of a real server, and what a client should make of it."""
+
+    wire: bytes
+    events: list[dict[str, Any]]
+    result: dict[str, Any] | None
+    error: dict[str, Any] | None
+
+    @property
+    def id(self) -> str:
+        return self.events[0]["id"]
+
+    @classmethod
+    def load(cls, name: str) -> Recording:
+        expected = json.loads((RECORDINGS / f"{name}.json").read_text(encoding="utf-8"))
+        return cls(wire=(RECORDINGS / f"{name}.sse").read_bytes(), **expected)
+
+
+@pytest.fixture(params=sorted(path.stem for path in RECORDINGS.glob("*.sse")))
+def recording(request: pytest.FixtureRequest) -> Recording:
+    """Each of them."""
+    return Recording.load(request.param)
 
 
 @pytest.fixture(scope="session")
-def recording_cancelled() -> bytes:
+def done() -> Recording:
+    """A session that went well, keep-alive comments included."""
+    return Recording.load("done")
+
+
+@pytest.fixture(scope="session")
+def cancelled() -> Recording:
     """One that somebody cancelled: it ended with an error."""
-    return (RECORDINGS / "cancelled.sse").read_bytes()
+    return Recording.load("cancelled")
+
+
+@pytest.fixture(scope="session")
+def ladder() -> Recording:
+    """One with provisional answers."""
+    return Recording.load("ladder")
+
+
+@pytest.fixture(params=["sync", "async"])
+def connect(request: pytest.FixtureRequest) -> Iterator[Connect]:
+    """Makes clients of either kind, used alike."""
+    with connecting(request.param) as connect:
+        yield connect
+
+
+@pytest.fixture
+def nowhere() -> str:
+    """An address that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{probe.getsockname()[1]}"

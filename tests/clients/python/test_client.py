@@ -1,197 +1,286 @@
-"""The client against replayed sessions: every stream ends in an answer or in one of its errors."""
+"""Both clients against replayed sessions: every stream ends in an answer or in one of their errors."""
 
 from __future__ import annotations
 
+import gc
 import json
-import socket
-from collections.abc import Iterator
-from typing import Any
+import time
+from email.utils import formatdate
 
 import pytest
-from anytime_client.client import Client
-from anytime_client.errors import (
+from anytime_client import (
+    AnswerDone,
+    Client,
     ClientError,
     RequestRefused,
     ServerUnreachable,
     SessionFailed,
     StreamInterrupted,
+    TimedOut,
 )
 
+from .blocking import Connect
+from .conftest import NEVER, Recording, ReplayServer
+
 THINK = "/v1/anytime"
-ANSWER = "/v1/anytime/any-1/answer"
-
-
-@pytest.fixture
-def client(server: Any) -> Iterator[Client]:
-    with Client(server.url) as client:
-        yield client
-
-
-@pytest.fixture
-def nowhere() -> str:
-    """An address that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{probe.getsockname()[1]}"
+JSON = "application/json"
 
 
 def refusal(message: str) -> bytes:
     return json.dumps({"error": {"code": "invalid_request", "message": message, "field": "budget"}}).encode()
 
 
-def test_a_session_is_yielded_to_its_end(server: Any, client: Client, recording_done: bytes) -> None:
-    server.reply(THINK, recording_done)
-    events = list(client.think("7-3", budget=6))
-    assert [event["type"] for event in events] == (
-        ["started"] + ["thinking"] * 6 + ["answer.started"] + ["answer.delta"] * 8 + ["answer.done", "done"]
-    )
-    assert "".join(event["text"] for event in events if event["type"] == "answer.delta") == "x = 42 €"
-    assert events[-1]["answer"] == "x = 42 €"
-    assert events[-1]["stop"] == {"cause": "budget", "budget_tokens": 6, "thinking_tokens": 6}
+def head(recording: Recording, num_events: int) -> bytes:
+    """The first events of a recording, each as it was sent."""
+    events = recording.wire.replace(b": ping\n\n", b"").split(b"\n\n")
+    return b"".join(event + b"\n\n" for event in events[:num_events])
 
 
-def test_the_question_is_put_as_the_interface_says(
-    server: Any, client: Client, recording_done: bytes
+def test_a_session_is_told_as_it_was(server: ReplayServer, connect: Connect, recording: Recording) -> None:
+    server.reply(THINK, recording.wire)
+    stream = connect(server.url).think("7-3", budget=6)
+    if recording.error is None:
+        assert stream.result().model_dump(mode="json") == recording.result
+        assert stream.id == recording.id
+    else:
+        with pytest.raises(SessionFailed, match=f"^{recording.error['message']}$") as raised:
+            stream.result()
+        assert raised.value.code == recording.error["code"]
+
+
+def test_a_stream_torn_into_bytes_is_the_same(
+    server: ReplayServer, connect: Connect, ladder: Recording
 ) -> None:
-    server.reply(THINK, recording_done)
-    list(client.think("7-3 €", budget={"tokens": 6, "deadline_ms": 500}, thinking={"seed": 1}))
+    server.reply(THINK, *(ladder.wire[i : i + 1] for i in range(len(ladder.wire))))
+    stream = connect(server.url).think("7-3")
+    events = [json.loads(event.model_dump_json(exclude_unset=True)) for event in stream]
+    assert events == ladder.events
+
+
+def test_only_what_is_given_is_sent(server: ReplayServer, connect: Connect, done: Recording) -> None:
+    server.reply(THINK, done.wire)
+    connect(server.url).think("7-3 €", model=None).result()
     [(path, body)] = server.requests
     assert path == THINK
-    assert json.loads(body) == {
-        "messages": [{"role": "user", "content": "7-3 €"}],
+    assert json.loads(body) == {"messages": [{"role": "user", "content": "7-3 €"}], "stream": True}
+
+
+def test_options_have_the_wires_names(server: ReplayServer, connect: Connect, done: Recording) -> None:
+    server.reply(THINK, done.wire)
+    messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "7-3"}]
+    options = {
+        "model": "tiny",
         "budget": {"tokens": 6, "deadline_ms": 500},
+        "budgets": [0, 2],
+        "stop_when": {"stable": 2, "every_tokens": 8},
+        "answer": {"max_tokens": 4, "response_format": {"type": "json_object"}},
         "thinking": {"seed": 1},
-        "stream": True,
+        "continuation": "a1.x",
     }
+    connect(server.url).think(messages, **options).result()
+    [(_, body)] = server.requests
+    assert json.loads(body) == {"messages": messages, "stream": True, **options}
 
 
-def test_events_come_as_they_are_sent(server: Any, client: Client, recording_done: bytes) -> None:
-    """The last piece is sent only after the button was pressed, on seeing the first."""
-    started, rest = recording_done.split(b"\n\n", maxsplit=1)
-    server.reply(THINK, started + b"\n\n", rest, waits_for=ANSWER)
-    server.reply(ANSWER, b"{}", status=202, content_type="application/json")
-    events = client.think("7-3")
-    assert next(events)["type"] == "started"
-    assert client.answer_now("any-1")
-    assert list(events)[-1]["type"] == "done"
+def test_nothing_is_sent_before_it_is_used(server: ReplayServer, connect: Connect, done: Recording) -> None:
+    server.reply(THINK, done.wire)
+    stream = connect(server.url).think("7-3")
+    assert (server.requests, stream.id, stream.thinking, stream.answers) == ([], None, "", [])
+    with stream:
+        assert len(server.requests) == 1
+        assert stream.id is None
+        next(stream)
+        assert stream.id == done.id
 
 
-def test_nothing_is_read_after_done(server: Any, client: Client, recording_done: bytes) -> None:
-    server.reply(THINK, recording_done, b'event: error\ndata: {"error": {"message": "late"}}\n\n')
-    assert list(client.think("7-3"))[-1]["type"] == "done"
+def test_a_stream_that_was_closed_unused_is_never_sent(server: ReplayServer, connect: Connect) -> None:
+    stream = connect(server.url).think("7-3")
+    stream.close()
+    with stream:
+        assert list(stream) == []
+    with pytest.raises(StreamInterrupted, match="left before"):
+        stream.result()
+    assert server.requests == []
 
 
-def test_a_stream_torn_into_bytes_is_the_same(server: Any, client: Client, recording_done: bytes) -> None:
-    server.reply(THINK, recording_done)
-    whole = list(client.think("7-3"))
-    server.reply(THINK, *(recording_done[i : i + 1] for i in range(len(recording_done))))
-    assert list(client.think("7-3")) == whole
+def test_key_and_headers_are_sent(server: ReplayServer, connect: Connect, done: Recording) -> None:
+    server.reply(THINK, done.wire)
+    connect(server.url, "a key", headers={"X-Team": "blue"}).think("7-3").result()
+    [headers] = server.headers
+    assert (headers["Authorization"], headers["X-Team"]) == ("Bearer a key", "blue")
 
 
-def test_events_of_a_later_version_pass_through(server: Any, client: Client, recording_done: bytes) -> None:
-    server.reply(THINK, b'event: news\ndata: {"type": "news"}\n\n', recording_done)
-    events = list(client.think("7-3"))
-    assert [event["type"] for event in events[:2]] == ["news", "started"]
-    assert events[-1]["type"] == "done"
-
-
-def test_an_error_event_is_raised_with_its_message(
-    server: Any, client: Client, recording_cancelled: bytes
+@pytest.mark.parametrize("ending", ["/", "/v1", "/v1/"])
+def test_an_address_may_be_the_one_for_openais_sdk(
+    server: ReplayServer, connect: Connect, done: Recording, ending: str
 ) -> None:
-    server.reply(THINK, recording_cancelled)
-    events = client.think("7-3")
-    assert next(events)["type"] == "started"
-    with pytest.raises(SessionFailed, match=r"^the session was cancelled$"):
-        next(events)
+    server.reply(THINK, done.wire)
+    assert connect(server.url + ending).think("7-3").result().answer == done.events[-1]["answer"]
+
+
+def test_events_come_as_they_are_sent(server: ReplayServer, connect: Connect, done: Recording) -> None:
+    """The last piece is sent only after the button was pressed, on seeing the first."""
+    button = f"{THINK}/{done.id}/answer"
+    server.reply(THINK, head(done, 1), done.wire.split(b"\n\n", 1)[1], waits_for=button)
+    server.reply(button, b"{}", status=202, content_type=JSON)
+    stream = connect(server.url).think("7-3")
+    assert next(stream).type == "started"
+    assert stream.answer_now() is True
+    assert list(stream)[-1].type == "done"
 
 
 @pytest.mark.parametrize("breaks_off", [False, True], ids=["ends", "breaks-off"])
-@pytest.mark.parametrize("num_events", [0, 1, 9, 17])
+@pytest.mark.parametrize("num_events", [0, 1, 4, 9])
 def test_a_stream_without_an_end_is_interrupted(
-    server: Any, client: Client, recording_done: bytes, num_events: int, breaks_off: bool
+    server: ReplayServer, connect: Connect, ladder: Recording, num_events: int, breaks_off: bool
 ) -> None:
-    whole = recording_done.replace(b": ping\n\n", b"").split(b"\n\n")
-    server.reply(
-        THINK, b"".join(event + b"\n\n" for event in whole[:num_events]), b"event: d", breaks_off=breaks_off
-    )
-    events = client.think("7-3")
+    server.reply(THINK, head(ladder, num_events), b"event: d", breaks_off=breaks_off)
+    stream = connect(server.url).think("7-3")
     for _ in range(num_events):
-        next(events)
-    with pytest.raises(StreamInterrupted):
-        next(events)
+        next(stream)
+    with pytest.raises(StreamInterrupted) as raised:
+        next(stream)
+    error = raised.value
+    assert (error.id, error.thinking, list(error.answers)) == (stream.id, stream.thinking, stream.answers)
+    assert len(error.answers) == sum(e["type"] == "answer.done" for e in ladder.events[:num_events])
+    assert len(server.requests) == 1
 
 
-@pytest.mark.parametrize(
-    "garbage",
-    [
-        b"event: thinking\ndata: {\n\n",
-        b"event: thinking\ndata: \xff\n\n",
-        b"event: error\ndata: {}\n\n",
-        b"event: error\ndata: []\n\n",
-    ],
-)
-def test_what_is_no_event_of_ours_is_an_error_of_ours(server: Any, client: Client, garbage: bytes) -> None:
-    server.reply(THINK, garbage)
-    with pytest.raises(ClientError):
-        list(client.think("7-3"))
-
-
-def test_another_kind_of_server_is_no_answer(server: Any, client: Client) -> None:
+def test_another_kind_of_server_is_no_answer(server: ReplayServer, connect: Connect) -> None:
     server.reply(THINK, b"<html><body>Welcome</body></html>", content_type="text/html")
-    with pytest.raises(ClientError):
-        list(client.think("7-3"))
+    with pytest.raises(StreamInterrupted):
+        connect(server.url).think("7-3").result()
+    server.reply("GET /v1/models", b"<html>", content_type="text/html")
+    with pytest.raises(RequestRefused, match="no server of this kind"):
+        connect(server.url).models()
 
 
-@pytest.mark.parametrize("status", [400, 404, 422, 503])
-def test_a_refusal_tells_what_the_server_said(server: Any, client: Client, status: int) -> None:
+@pytest.mark.parametrize("status", [400, 404, 422, 500])
+def test_a_refusal_tells_what_the_server_said(server: ReplayServer, connect: Connect, status: int) -> None:
     message = "budget of 9 tokens is more than the model's window of 8"
-    server.reply(THINK, refusal(message), status=status, content_type="application/json")
-    with pytest.raises(RequestRefused, match=f"^{message}$"):
-        list(client.think("7-3", budget=9))
+    headers = {"X-Request-Id": "any-1"}
+    server.reply(THINK, refusal(message), status=status, content_type=JSON, headers=headers)
+    with (
+        pytest.raises(RequestRefused, match=f"^{message}$") as raised,
+        connect(server.url).think("7-3", budget=9),
+    ):
+        pytest.fail("entered")
+    error = raised.value
+    assert (error.status, error.code, error.field) == (status, "invalid_request", "budget")
+    assert (error.request_id, error.retry_after_s) == ("any-1", None)
+    assert len(server.requests) == 1
 
 
 @pytest.mark.parametrize("body", [b"", b"Bad Gateway", b"[]", b"{}", b'{"error": "x"}', b'{"error": null}'])
-def test_a_refusal_in_other_words_tells_the_status(server: Any, client: Client, body: bytes) -> None:
-    server.reply(THINK, body, status=502, content_type="text/plain")
-    with pytest.raises(RequestRefused, match=r"^HTTP 502$"):
-        list(client.think("7-3"))
-
-
-def test_nobody_there_says_how_to_start_one(nowhere: str) -> None:
-    with (
-        Client(nowhere) as client,
-        pytest.raises(ServerUnreachable, match=f"no server answers at {nowhere}; .*anytime serve"),
-    ):
-        list(client.think("7-3"))
-
-
-@pytest.mark.parametrize("url", ["localhost:8000", "ftp://localhost", "", "http://[bad"])
-def test_an_address_that_cannot_be_one_is_unreachable(url: str) -> None:
-    with pytest.raises(ServerUnreachable), Client(url) as client:
-        list(client.think("7-3"))
-
-
-@pytest.mark.parametrize(("status", "stopped"), [(202, True), (404, False), (409, False)])
-def test_the_button_tells_whether_it_did_anything(
-    server: Any, client: Client, status: int, stopped: bool
+def test_a_refusal_in_other_words_tells_the_status(
+    server: ReplayServer, connect: Connect, body: bytes
 ) -> None:
-    server.reply(ANSWER, b'{"id": "any-1", "at_tokens": 3}', status=status, content_type="application/json")
-    assert client.answer_now("any-1") is stopped
-    assert server.requests == [(ANSWER, b"")]
+    server.reply(THINK, body, status=502, content_type="text/plain")
+    with pytest.raises(RequestRefused, match=r"^HTTP 502$") as raised:
+        connect(server.url).think("7-3").result()
+    assert raised.value.code is None
 
 
-def test_the_button_can_be_refused(server: Any, client: Client) -> None:
-    server.reply(ANSWER, refusal("the server is draining"), status=503, content_type="application/json")
-    with pytest.raises(RequestRefused, match="the server is draining"):
-        client.answer_now("any-1")
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_refused_session_is_asked_for_again(
+    server: ReplayServer, connect: Connect, done: Recording, status: int
+) -> None:
+    server.reply(THINK, refusal("busy"), status=status, content_type=JSON, headers={"Retry-After": "0"})
+    server.reply(THINK, done.wire, after=1)
+    assert connect(server.url).think("7-3").result().id == done.id
+    assert [path for path, _ in server.requests] == [THINK, THINK]
 
 
-def test_the_button_needs_a_server(nowhere: str) -> None:
-    with Client(nowhere) as client, pytest.raises(ServerUnreachable, match="no server answers"):
-        client.answer_now("any-1")
+def test_patience_ends(server: ReplayServer, connect: Connect) -> None:
+    server.reply(THINK, refusal("busy"), status=503, content_type=JSON, headers={"Retry-After": "0"})
+    with pytest.raises(RequestRefused, match="busy"):
+        connect(server.url, max_retries=3).think("7-3").result()
+    assert len(server.requests) == 4
 
 
-def test_an_address_may_end_in_a_slash(server: Any, recording_done: bytes) -> None:
-    server.reply(THINK, recording_done)
-    with Client(server.url + "/") as client:
-        assert list(client.think("7-3"))[-1]["type"] == "done"
+@pytest.mark.parametrize(
+    ("retry_after", "least", "most"),
+    [("3600", 3600, 3600), (formatdate(time.time() + 3600, usegmt=True), 3000, 3600), ("soon", None, None)],
+)
+def test_how_long_the_server_wants_to_be_left_alone(
+    server: ReplayServer, connect: Connect, retry_after: str, least: float | None, most: float | None
+) -> None:
+    headers = {"Retry-After": retry_after}
+    server.reply(THINK, refusal("busy"), status=503, content_type=JSON, headers=headers)
+    with pytest.raises(RequestRefused) as raised:
+        connect(server.url, max_retries=0).think("7-3").result()
+    told = raised.value.retry_after_s
+    assert told is None if least is None or most is None else told is not None and least <= told <= most
+
+
+def test_nobody_there_says_how_to_start_one(connect: Connect, nowhere: str) -> None:
+    client = connect(nowhere, max_retries=0)
+    message = f"no server answers at {nowhere}; .*anytime serve"
+    for ask in (client.think("7-3").result, lambda: client.answer_now("any-1"), client.models):
+        with pytest.raises(ServerUnreachable, match=message):
+            ask()
+
+
+@pytest.mark.parametrize("url", ["localhost:8000", "ftp://localhost", "", "http://[::1"])
+def test_an_address_that_cannot_be_one_is_told_at_once(connect: Connect, url: str) -> None:
+    with pytest.raises(ServerUnreachable, match="is no address"):
+        connect(url)
+
+
+def test_silence_interrupts(server: ReplayServer, connect: Connect, done: Recording) -> None:
+    server.reply(THINK, head(done, 2), b"", waits_for=NEVER)
+    stream = connect(server.url, silence_timeout_s=0.05).think("7-3")
+    with pytest.raises(StreamInterrupted, match=r"silent for 0\.05 s") as raised:
+        stream.result()
+    assert raised.value.id == stream.id
+    if stream.id is not None:  # on a busy machine the time may be over before anything was sent
+        server.wait_until_gone(THINK)
+
+
+@pytest.mark.parametrize("where", ["client", "call"])
+def test_the_callers_time_is_over(
+    server: ReplayServer, connect: Connect, done: Recording, where: str
+) -> None:
+    server.reply(THINK, head(done, 2), b"", waits_for=NEVER)
+    of_client, of_call = ({"timeout_s": 0.05}, {}) if where == "client" else ({}, {"timeout_s": 0.05})
+    stream = connect(server.url, **of_client).think("7-3", **of_call)
+    with pytest.raises(TimedOut, match="took longer"):
+        stream.result()
+    assert stream.id in (None, done.id)
+    if stream.id is not None:
+        server.wait_until_gone(THINK)
+
+
+def test_the_callers_time_is_not_over(server: ReplayServer, connect: Connect, done: Recording) -> None:
+    server.reply(THINK, done.wire)
+    assert connect(server.url, timeout_s=60.0).think("7-3").result().id == done.id
+
+
+def test_models(server: ReplayServer, connect: Connect) -> None:
+    card = {"id": "tiny", "object": "model", "max_model_len": 512, "anytime": {"budgets": [8]}}
+    server.reply("GET /v1/models", json.dumps({"data": [card]}).encode(), content_type=JSON)
+    [model] = connect(server.url).models()
+    assert (model.id, model.max_model_len, model.anytime) == ("tiny", 512, {"budgets": [8]})
+
+
+def test_a_dropped_client_closes_its_connections(server: ReplayServer) -> None:
+    """Were they left open, the warning of that would fail the test."""
+    server.reply("GET /v1/models", b'{"data": []}', content_type=JSON)
+    assert Client(server.url).models() == []
+    gc.collect()
+
+
+def test_a_result_can_be_had_after_reading(server: ReplayServer, connect: Connect, ladder: Recording) -> None:
+    server.reply(THINK, ladder.wire)
+    with connect(server.url).think("7-3") as stream:
+        answers = [event for event in stream if isinstance(event, AnswerDone)]
+        assert stream.answers == answers
+        assert stream.result() == stream.result()
+        assert stream.result().thinking == stream.thinking
+
+
+@pytest.mark.parametrize(
+    "error", [ServerUnreachable, RequestRefused, SessionFailed, StreamInterrupted, TimedOut]
+)
+def test_one_tree_of_errors(error: type[Exception]) -> None:
+    assert issubclass(error, ClientError)

@@ -1,0 +1,69 @@
+"""The async client, used as the sync one is: so that one test is a test of both."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from typing import Any
+
+from anytime_client import AsyncClient, AsyncStream, Client
+
+Connect = Callable[..., Any]
+"""Makes a client, as the classes do; all are closed at the end of the test."""
+
+
+class Blocking:
+    """An async client or stream whose coroutines are waited for."""
+
+    def __init__(self, runner: asyncio.Runner, inner: AsyncClient | AsyncStream) -> None:
+        self._runner = runner
+        self._inner: Any = inner
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._inner, "aclose" if name == "close" else name)
+        if not callable(value):
+            return value
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            result = value(*args, **kwargs)
+            if isinstance(result, AsyncStream):
+                return Blocking(self._runner, result)
+            return self._runner.run(result) if inspect.iscoroutine(result) else result
+
+        return call
+
+    def __enter__(self) -> Blocking:
+        self._runner.run(self._inner.__aenter__())
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._runner.run(self._inner.__aexit__(*exception))
+
+    def __iter__(self) -> Blocking:
+        return self
+
+    def __next__(self) -> Any:
+        try:
+            return self._runner.run(self._inner.__anext__())
+        except StopAsyncIteration:
+            raise StopIteration from None
+
+
+@contextmanager
+def connecting(kind: str) -> Generator[Connect]:
+    """A `Connect` for clients of this kind, "sync" or "async"."""
+    clients: list[Any] = []
+    with asyncio.Runner() as runner:
+
+        def connect(*args: Any, **kwargs: Any) -> Any:
+            if kind == "sync":
+                clients.append(Client(*args, **kwargs))
+            else:
+                clients.append(Blocking(runner, AsyncClient(*args, **kwargs)))
+            return clients[-1]
+
+        yield connect
+        for client in clients:
+            client.close()

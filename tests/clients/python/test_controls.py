@@ -1,0 +1,189 @@
+"""What ends a session early or moves its end: the controls, leaving, dropping; of both clients."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+from typing import Any
+
+import pytest
+from anytime_client import AsyncClient, Client, RequestRefused
+
+from .blocking import Connect
+from .conftest import NEVER, Recording, ReplayServer
+from .test_client import JSON, THINK, head, refusal
+
+
+@pytest.mark.parametrize(("status", "stopped"), [(202, True), (404, False), (409, False)])
+def test_answer_now_tells_whether_it_did_anything(
+    server: ReplayServer, connect: Connect, status: int, stopped: bool
+) -> None:
+    path = f"{THINK}/any-1/answer"
+    server.reply(path, b'{"id": "any-1", "at_tokens": 3}', status=status, content_type=JSON)
+    assert connect(server.url).answer_now("any-1") is stopped
+    assert server.requests == [(path, b"")]
+
+
+def test_extend_tells_the_new_budget(server: ReplayServer, connect: Connect) -> None:
+    path = f"{THINK}/any-1/extend"
+    body = b'{"id": "any-1", "budget_tokens": 24, "at_tokens": 3}'
+    server.reply(path, body, status=202, content_type=JSON)
+    client = connect(server.url)
+    assert client.extend("any-1", 8) == 24
+    assert server.requests == [(path, b'{"tokens":8}')]
+    server.reply(path, refusal("the thinking is over"), status=409, content_type=JSON)
+    with pytest.raises(RequestRefused, match="the thinking is over"):
+        client.extend("any-1", 8)
+
+
+@pytest.mark.parametrize("status", [204, 404])
+def test_cancel_is_content_with_a_session_that_has_ended(
+    server: ReplayServer, connect: Connect, status: int
+) -> None:
+    server.reply(f"DELETE {THINK}/any-1", refusal("no session"), status=status, content_type=JSON)
+    connect(server.url).cancel("any-1")
+    assert server.requests == [(f"DELETE {THINK}/any-1", b"")]
+
+
+@pytest.mark.parametrize("control", ["answer_now", "cancel"])
+def test_a_control_can_be_refused(server: ReplayServer, connect: Connect, control: str) -> None:
+    for path in (f"{THINK}/any-1/answer", f"DELETE {THINK}/any-1"):
+        server.reply(path, refusal("the server is broken"), status=500, content_type=JSON)
+    with pytest.raises(RequestRefused, match="the server is broken"):
+        getattr(connect(server.url), control)("any-1")
+
+
+def test_an_id_is_no_path(server: ReplayServer, connect: Connect) -> None:
+    assert connect(server.url).answer_now("../x y") is False
+    assert server.requests == [(f"{THINK}/..%2Fx%20y/answer", b"")]
+
+
+def test_controls_need_a_session(server: ReplayServer, connect: Connect, done: Recording) -> None:
+    server.reply(THINK, done.wire)
+    with connect(server.url).think("7-3") as stream:
+        for control in (stream.answer_now, lambda: stream.extend(8), stream.cancel):
+            with pytest.raises(RuntimeError, match="has not started"):
+                control()
+
+
+def test_cancel_ends_the_stream_without_an_error(
+    server: ReplayServer, connect: Connect, done: Recording
+) -> None:
+    server.reply(THINK, head(done, 3), b"", waits_for=NEVER)
+    server.reply(f"DELETE {THINK}/{done.id}", status=204)
+    with connect(server.url).think("7-3") as stream:
+        next(stream)
+        stream.cancel()
+        assert list(stream) == []
+    assert server.requests[-1] == (f"DELETE {THINK}/{done.id}", b"")
+    server.wait_until_gone(THINK)
+
+
+def test_a_cancel_that_fails_leaves_the_stream_all_the_same(
+    server: ReplayServer, connect: Connect, done: Recording
+) -> None:
+    server.reply(THINK, head(done, 3), b"", waits_for=NEVER)
+    server.reply(f"DELETE {THINK}/{done.id}", refusal("no"), status=500, content_type=JSON)
+    with connect(server.url).think("7-3") as stream:
+        next(stream)
+        with pytest.raises(RequestRefused):
+            stream.cancel()
+        assert list(stream) == []
+    server.wait_until_gone(THINK)
+
+
+def test_leaving_early_drops_the_connection(server: ReplayServer, connect: Connect, done: Recording) -> None:
+    server.reply(THINK, head(done, 3), b"", waits_for=NEVER)
+    with connect(server.url).think("7-3") as stream:
+        next(stream)
+    server.wait_until_gone(THINK)
+    assert list(stream) == []
+
+
+def test_a_dropped_stream_is_closed(server: ReplayServer, done: Recording) -> None:
+    server.reply(THINK, head(done, 3), b"", waits_for=NEVER)
+    with Client(server.url) as client:
+        gc.disable()  # it is not left to the collector
+        try:
+            for event in client.think("7-3"):
+                assert event.type == "started"
+                break
+            server.wait_until_gone(THINK)
+        finally:
+            gc.enable()
+
+
+async def test_a_dropped_async_stream_is_closed(server: ReplayServer, done: Recording) -> None:
+    server.reply(THINK, head(done, 3), b"", waits_for=NEVER)
+    async with AsyncClient(server.url) as client:
+        async for event in client.think("7-3"):
+            assert event.type == "started"
+            break
+        await asyncio.to_thread(server.wait_until_gone, THINK)
+
+
+@pytest.mark.parametrize("leave", ["close", "cancel"])
+def test_another_thread_can_end_a_stream_that_is_being_read(
+    server: ReplayServer, done: Recording, leave: str
+) -> None:
+    server.reply(THINK, head(done, 3), b"", waits_for=NEVER)
+    server.reply(f"DELETE {THINK}/{done.id}", status=204)
+    reads, events = threading.Event(), list[Any]()
+    with Client(server.url) as client:
+        stream = client.think("7-3")
+
+        def read() -> None:
+            for event in stream:
+                events.append(event.type)
+                if len(events) == 3:
+                    reads.set()
+
+        reader = threading.Thread(target=read)
+        reader.start()
+        assert reads.wait(60)
+        getattr(stream, leave)()
+        reader.join(60)
+        assert not reader.is_alive()
+    assert events == ["started", "thinking", "thinking"]
+    server.wait_until_gone(THINK)
+
+
+@pytest.mark.parametrize("leave", ["aclose", "cancel"])
+async def test_another_task_can_end_a_stream_that_is_being_read(
+    server: ReplayServer, done: Recording, leave: str
+) -> None:
+    server.reply(THINK, head(done, 3), b"", waits_for=NEVER)
+    server.reply(f"DELETE {THINK}/{done.id}", status=204)
+    third, events = asyncio.Event(), list[Any]()
+    async with AsyncClient(server.url) as client:
+        stream = client.think("7-3")
+
+        async def read() -> None:
+            async for event in stream:
+                events.append(event.type)
+                if len(events) == 3:
+                    third.set()
+
+        reader = asyncio.create_task(read())
+        await third.wait()
+        await getattr(stream, leave)()
+        await reader
+    assert events == ["started", "thinking", "thinking"]
+    await asyncio.to_thread(server.wait_until_gone, THINK)
+
+
+async def test_cancelling_the_task_that_reads_drops_the_connection(
+    server: ReplayServer, done: Recording
+) -> None:
+    server.reply(THINK, head(done, 3), b"", waits_for=NEVER)
+    async with AsyncClient(server.url) as client:
+        stream = client.think("7-3")
+        await anext(stream)
+        reader = asyncio.create_task(stream.result())
+        while not stream.thinking:
+            await asyncio.sleep(0)
+        reader.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reader
+        await asyncio.to_thread(server.wait_until_gone, THINK)
