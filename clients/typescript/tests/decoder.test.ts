@@ -1,0 +1,88 @@
+/** Server-sent events: as the standard says, however the bytes are cut up. */
+
+import { expect, test } from "vitest";
+import { Decoder, type Message } from "../src/decoder.ts";
+
+const bytes = (text: string) => new TextEncoder().encode(text);
+
+function decode(...pieces: Uint8Array[]): Message[] {
+  const decoder = new Decoder();
+  return pieces.flatMap((piece) => decoder.decode(piece));
+}
+
+const CASES: [what: string, wire: string, events: [event: string, data: string][]][] = [
+  ["an event with a type", "event: done\ndata: {}\n\n", [["done", "{}"]]],
+  ["no type is message", "data: 1\n\n", [["message", "1"]]],
+  ["an empty type is message", "event\ndata: 1\n\n", [["message", "1"]]],
+  ["no space after the colon", "data:1\n\n", [["message", "1"]]],
+  ["one space alone belongs to the format", "data:  1 \n\n", [["message", " 1 "]]],
+  ["several lines of data", "data: 1\ndata\ndata: 3\n\n", [["message", "1\n\n3"]]],
+  [
+    "empty data",
+    "data\n\ndata:\n\n",
+    [
+      ["message", ""],
+      ["message", ""],
+    ],
+  ],
+  ["no data is no event, and its type is forgotten", "event: a\n\ndata: 1\n\n", [["message", "1"]]],
+  ["the last type holds", "event: a\nevent: b\ndata: 1\n\n", [["b", "1"]]],
+  ["comments", ": ping\n\n:\ndata: 1\n:x\ndata: 2\n\n", [["message", "1\n2"]]],
+  ["a colon in the value", "data: a: b\n\n", [["message", "a: b"]]],
+  ["unknown fields", "id: 1\nretry: 10\nnews: x\nData: no\n data: no\ndata: 1\n\n", [["message", "1"]]],
+  [
+    "carriage returns",
+    "event: a\rdata: 1\r\rdata: 2\r\r",
+    [
+      ["a", "1"],
+      ["message", "2"],
+    ],
+  ],
+  [
+    "both line ends",
+    "event: a\r\ndata: 1\r\n\r\ndata: 2\r\n\r\n",
+    [
+      ["a", "1"],
+      ["message", "2"],
+    ],
+  ],
+  [
+    "mixed line ends",
+    "data: 1\rdata: 2\ndata: 3\r\n\r\ndata: 4\n\r\n",
+    [
+      ["message", "1\n2\n3"],
+      ["message", "4"],
+    ],
+  ],
+  ["a byte order mark at the start", "\ufeffdata: 1\n\n", [["message", "1"]]],
+  ["a byte order mark elsewhere", "data: 1\n\n\ufeffdata: 2\n\n", [["message", "1"]]],
+  [
+    "other line separators are text",
+    "data: a\u2028b\u2029c\u0085d\u000be\n\n",
+    [["message", "a\u2028b\u2029c\u0085d\u000be"]],
+  ],
+  ["characters of several bytes", "data: 42 € 🜚\n\n", [["message", "42 € 🜚"]]],
+  ["no blank line at the end is no event", "data: 1\n\ndata: 2\n", [["message", "1"]]],
+  ["half a line at the end is no event", "data: 1\n\ndata: 2", [["message", "1"]]],
+];
+
+test.each(CASES)("%s", (_, wire, events) => {
+  const expected = events.map(([event, data]) => ({ event, data }));
+  const whole = bytes(wire);
+  expect(decode(whole)).toEqual(expected);
+  expect(decode(...Array.from(whole, (byte) => Uint8Array.of(byte)))).toEqual(expected);
+  for (let i = 0; i <= whole.length; i++) {
+    expect(decode(whole.subarray(0, i), new Uint8Array(), whole.subarray(i))).toEqual(expected);
+  }
+});
+
+test("an event comes out with its blank line, and waits for no byte more", () => {
+  const decoder = new Decoder();
+  expect(decoder.decode(bytes("data: 1\r"))).toEqual([]);
+  expect(decoder.decode(bytes("\r"))).toEqual([{ event: "message", data: "1" }]);
+  expect(decoder.decode(bytes("\ndata: 2\n\n"))).toEqual([{ event: "message", data: "2" }]);
+});
+
+test("what is no UTF-8 is replaced", () => {
+  expect(decode(bytes("data: "), Uint8Array.of(0xff), bytes("\n\n"))).toEqual([{ event: "message", data: "\ufffd" }]);
+});

@@ -1,0 +1,171 @@
+"""The TypeScript client: its own tests against a real server, the package as it ships, its README."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from ..servers import RealServer
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "clients/typescript"
+BUNDLE = ROOT / "server/anytime_server/playground/anytime-client.js"
+DOCUMENTED_URL = "http://127.0.0.1:8000"
+EXAMPLE = re.compile(r"```ts\n(.*?)```", re.DOTALL)
+TSC = PACKAGE / "node_modules/typescript/bin/tsc"
+NODENEXT = ("--module", "nodenext")
+
+
+def run(*command: str | Path, cwd: Path = PACKAGE, **environment: str) -> str:
+    """Run a command to its end; what it said is shown where it fails."""
+    done = subprocess.run(
+        command,
+        check=False,
+        cwd=cwd,
+        env=os.environ | {"NO_COLOR": "1", "NO_UPDATE_NOTIFIER": "1"} | environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, f"{' '.join(map(str, command))}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+@pytest.fixture(scope="module", autouse=True)
+def tools() -> None:
+    assert (PACKAGE / "node_modules").is_dir(), (
+        "the TypeScript client's tools are missing: run scripts/setup-tests.sh"
+    )
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What is published, freshly built."""
+    folder = tmp_path_factory.mktemp("package")
+    for name in ("package.json", "README.md", "LICENSE"):
+        shutil.copy(PACKAGE / name, folder)
+    run("node", "scripts/build.js", folder / "dist")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def consumer(tmp_path_factory: pytest.TempPathFactory, package: Path) -> Path:
+    """An empty project, the package installed from its tarball."""
+    folder = tmp_path_factory.mktemp("consumer")
+    run("npm", "pack", "--ignore-scripts", "--pack-destination", folder, cwd=package)
+    folder.joinpath("package.json").write_text('{"private": true, "type": "module"}')
+    [tarball] = folder.glob("*.tgz")
+    run("npm", "install", "--offline", "--no-audit", "--no-fund", tarball, cwd=folder)
+    return folder
+
+
+def compile_examples(consumer: Path, url: str, *options: str) -> list[Path]:
+    """The documentation's examples, checked strictly and compiled."""
+    comment = re.sub(
+        r"^ \* ?", "", (PACKAGE / "src/client.ts").read_text(encoding="utf-8"), flags=re.MULTILINE
+    )
+    [of_the_class] = EXAMPLE.findall(comment)
+    examples = [
+        *EXAMPLE.findall((PACKAGE / "README.md").read_text(encoding="utf-8")),
+        'import { Client } from "anytime-client";\n' + of_the_class,
+    ]
+    sources = [consumer / f"example-{i}.ts" for i in range(len(examples))]
+    for source, example in zip(sources, examples, strict=True):
+        assert DOCUMENTED_URL in example
+        source.write_text(example.replace(DOCUMENTED_URL, url), encoding="utf-8")
+    run(
+        "node", TSC, "--strict", "--target", "es2022", "--lib", "es2022,dom", *options, *sources, cwd=consumer
+    )
+    return [source.with_suffix(".js") for source in sources]
+
+
+def test_its_own_tests_pass_against_a_real_server(real_server: RealServer) -> None:
+    said = run("npm", "test", ANYTIME_URL=real_server.url)
+    assert "skipped" not in said
+
+
+def test_it_has_what_it_needs_and_nothing_else(package: Path) -> None:
+    [packed] = json.loads(run("npm", "pack", "--dry-run", "--json", "--ignore-scripts", cwd=package))
+    modules = [path.stem for path in PACKAGE.glob("src/*.ts")]
+    assert {file["path"] for file in packed["files"]} == {
+        *("package.json", "README.md", "LICENSE", "dist/anytime.js"),
+        *(f"dist/{module}.{ending}" for module in modules for ending in ("js", "d.ts")),
+    }
+    manifest = json.loads((package / "package.json").read_text())
+    assert "dependencies" not in manifest
+
+
+def test_it_imports_nothing_but_itself(package: Path) -> None:
+    imported = {
+        name
+        for module in package.glob("dist/*.js")
+        for name in re.findall(
+            r"""(?:from|import)\s*\(?["']([^"']+)["']""", module.read_text(encoding="utf-8")
+        )
+    }
+    assert imported
+    assert all(name.startswith("./") for name in imported), imported
+    assert "import" not in re.findall(r"^\w+", (package / "dist/anytime.js").read_text(), re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [NODENEXT, ("--module", "esnext", "--moduleResolution", "bundler")],
+    ids=["nodenext", "bundler"],
+)
+def test_the_documented_examples_run(
+    consumer: Path, demo_server: RealServer, options: tuple[str, ...]
+) -> None:
+    for example in compile_examples(consumer, demo_server.url, *options):
+        assert run("node", example, cwd=consumer).strip(), f"{example.name} says nothing"
+
+
+def test_the_types_tell_what_is_wrong(consumer: Path) -> None:
+    consumer.joinpath("wrong.ts").write_text(
+        """
+        import { Client, type Event } from "anytime-client";
+        const client = new Client();
+        // @ts-expect-error
+        client.think("7-3", { budgett: 8 });
+        // @ts-expect-error
+        client.think("7-3", { stop_when: { stable: 2 } });
+        // @ts-expect-error
+        client.think([{ role: "robot", content: "7-3" }]);
+        // @ts-expect-error
+        client.think("7-3").text;
+        export function name(event: Event): string {
+            switch (event.type) {
+                case "started": return event.id;
+                case "thinking": return event.text;
+                case "answer.started": return String(event.cause);
+                case "answer.delta": return event.text;
+                case "answer.done": return event.finish_reason;
+                case "done": return event.stop.cause;
+                case "unknown": return event.raw.type;
+            }
+        }
+        """
+    )
+    run(
+        "node",
+        TSC,
+        "--strict",
+        "--noEmit",
+        "--target",
+        "es2022",
+        "--lib",
+        "es2022,dom",
+        *NODENEXT,
+        "wrong.ts",
+        cwd=consumer,
+    )
+
+
+def test_the_playground_has_this_client(package: Path) -> None:
+    fresh = (package / "dist/anytime.js").read_bytes()
+    assert fresh == BUNDLE.read_bytes(), "the bundle is stale: npm --prefix clients/typescript run build"
