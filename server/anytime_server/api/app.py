@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from anytime_server import __version__
-from anytime_server.api import anthropic, errors, native, openai, operations
+from anytime_server.api import anthropic, errors, native, openai, operations, playground
 from anytime_server.api.ingress import Ingress
 from anytime_server.service import Service
 
@@ -46,12 +46,14 @@ def create_app(
         starting.cancel()
         await service.stop()
 
-    app = FastAPI(title="Anytime", version=__version__, lifespan=lifespan)
+    # FastAPI's own pages of the API load their scripts from elsewhere; the document is at /openapi.json.
+    app = FastAPI(title="Anytime", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.add_middleware(Ingress, max_body_bytes=max_body_bytes)
     app.include_router(native.router(service))
     app.include_router(openai.router(service))
     app.include_router(anthropic.router(service))
     app.include_router(operations.router(service))
+    app.include_router(playground.router())
     errors.install(
         app,
         dialects={

@@ -1,0 +1,59 @@
+/** A request as source code that runs as it stands. Pure text: knows neither the page nor the network. */
+
+// Characters that JSON may hold as they are, but that editors and terminals take for line ends or hide.
+const HIDDEN = /[\u007f-\u009f\u200b-\u200f\u2028-\u202f\u2060-\u2064\u2066-\u206f\ufeff]/g;
+
+/** A value as JSON, which is also Python and TypeScript: there is no null, true or false in a request of the form. */
+function literal(value) {
+  return JSON.stringify(value).replace(
+    HIDDEN,
+    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`,
+  );
+}
+
+/** A value on one line, with a space after each comma and colon. */
+function line(value) {
+  if (Array.isArray(value)) return `[${value.map(line).join(", ")}]`;
+  if (value === null || typeof value !== "object") return literal(value);
+  return `{${Object.entries(value)
+    .map(([key, inner]) => `${literal(key)}: ${line(inner)}`)
+    .join(", ")}}`;
+}
+
+function curl({ url, question, options }) {
+  const body = { messages: [{ role: "user", content: question }], ...options };
+  const fields = Object.entries(body).map(([key, value]) => `  ${literal(key)}: ${line(value)}`);
+  const quoted = `{\n${fields.join(",\n")}\n}`.replaceAll("'", `'\\''`);
+  return `curl -N ${url}/v1/anytime -H 'Content-Type: application/json' -d '${quoted}'`;
+}
+
+function python({ url, question, options }) {
+  const keywords = Object.entries(options).map(([key, value]) => `${key}=${line(value)}`);
+  return `from anytime_client import Client
+
+with Client(${literal(url)}) as client:
+    with client.think(
+        ${[literal(question), ...keywords].join(",\n        ")},
+    ) as stream:
+        for event in stream:
+            if event.type == "thinking":
+                print(event.text, end="", flush=True)
+        print()
+        print(stream.result().answer)`;
+}
+
+function typescript({ url, question, options }) {
+  const fields = Object.entries(options).map(([key, value]) => `  ${key}: ${line(value)},\n`);
+  const rest = fields.length ? `, {\n${fields.join("")}}` : "";
+  return `import { Client } from "anytime-client";
+
+const client = new Client(${literal(url)});
+const stream = client.think(${literal(question)}${rest});
+for await (const event of stream) {
+  if (event.type === "thinking") process.stdout.write(event.text);
+}
+console.log("\\n" + (await stream.result()).answer);`;
+}
+
+/** By the name of the tab: a function from `{url, question, options}` to source code. */
+export const LANGUAGES = { curl, python, typescript };
