@@ -135,8 +135,8 @@ class _AnswerDoneType(_Record):
     type: Literal["answer.done"] = "answer.done"
 
 
-class AnswerDone(Answer, _AnswerDoneType):
-    """The last of an answer. (The type is inherited last so that it is written first.)"""
+class AnswerDone(Answer, _AnswerDoneType):  # the type is inherited last so that it is written first
+    """The last of an answer: the whole of it."""
 
 
 class Outcome(_Record):

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
-from pydantic import BaseModel, Field, StrictBool, StrictStr
+from pydantic import Field, StrictBool, StrictStr
 
 from anytime_server import events
 from anytime_server.api.conversation import Conversation
+from anytime_server.api.document import Body, event_stream
 from anytime_server.api.fields import (
     AtLeastOne,
     Budget,
@@ -113,13 +115,13 @@ class AnytimeResponse(events.Outcome):
     answers: list[events.Answer]
 
 
-class AnswerNowResponse(BaseModel):
+class AnswerNowResponse(Body):
     id: str
     at_tokens: int
     """Thinking tokens that the answer is based on."""
 
 
-class ExtendResponse(BaseModel):
+class ExtendResponse(Body):
     id: str
     budget_tokens: int
     """The budget from now on; no more than the window has room for."""
@@ -127,8 +129,18 @@ class ExtendResponse(BaseModel):
     """Thinking tokens sampled so far."""
 
 
-class ErrorResponse(BaseModel):
+class ErrorResponse(Body):
     error: events.ErrorDetail
+
+
+ERRORS: dict[int | str, dict[str, Any]] = {
+    "4XX": {"model": ErrorResponse, "description": "Refused, before anything was sampled."},
+    "5XX": {"model": ErrorResponse, "description": "503: not ready, which passes. 500: it failed."},
+}
+TOLD: dict[str, Any] = {
+    "description": "Server-sent events, or one body where `stream` is false.",
+    "content": event_stream(events.Event),
+}
 
 
 def error_response(error: AnytimeError) -> JSONResponse:
@@ -145,11 +157,16 @@ def encode(batch: Sequence[events.Event]) -> bytes:
 
 def router(service: Service) -> APIRouter:
     """The endpoints of this dialect."""
-    routes = APIRouter(prefix="/v1/anytime", tags=["anytime"], responses={"4XX": {"model": ErrorResponse}})
+    routes = APIRouter(prefix="/v1/anytime", tags=["anytime"], responses=ERRORS)
 
-    @routes.post("", response_model=AnytimeResponse, response_model_exclude_none=False)
+    @routes.post("", response_model=AnytimeResponse, responses={200: TOLD})
     async def think(body: AnytimeRequest, request: Request) -> Response:
-        """Think to a budget, then answer. Streams server-sent events unless `stream` is false."""
+        """Think to a budget, then answer.
+
+        Streams server-sent events: `started`, any number of `thinking`, answers (each `answer.started`,
+        `answer.delta`..., `answer.done`; provisional ones between the thinking, the final one after it), then
+        exactly one of `done` and `error`. With `stream` false, one body at the end.
+        """
         session = await service.open(body.question(arrived_at=request.state.arrived_at))
         if body.stream:
             return stream(session, encode, request_id=session.request.id)

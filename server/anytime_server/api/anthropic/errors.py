@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 from uuid import uuid4
 
 from fastapi.responses import JSONResponse
 
+from anytime_server.api.document import Body
 from anytime_server.errors import AnytimeError, EngineDead, Unavailable
 
 FIELDS = {
@@ -20,6 +21,25 @@ KINDS = {404: "not_found_error", 413: "request_too_large", 503: "overloaded_erro
 """By status, where that of refused requests or of failures is too general."""
 
 OVERLOADED = (Unavailable.code, EngineDead.code)
+
+
+class AnthropicError(Body):
+    type: str
+    """`invalid_request_error`, `not_found_error`, `request_too_large`, `overloaded_error` or `api_error`."""
+    message: str
+    """For people; names the request field at fault."""
+
+
+class AnthropicErrorResponse(Body):
+    type: Literal["error"] = "error"
+    error: AnthropicError
+    request_id: str
+
+
+ERRORS: dict[int | str, dict[str, Any]] = {
+    "4XX": {"model": AnthropicErrorResponse, "description": "Refused, before anything was sampled."},
+    "5XX": {"model": AnthropicErrorResponse, "description": "503: not ready, which passes. 500: it failed."},
+}
 
 
 def error_response(error: AnytimeError) -> JSONResponse:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
+from anytime_server.api.anthropic.errors import ERRORS
 from anytime_server.api.anthropic.request import MessagesRequest, Prompt
 from anytime_server.api.anthropic.response import message
 from anytime_server.api.anthropic.stream import KEEP_ALIVE, MessageEvents
+from anytime_server.api.document import Body, whole_or_stream
 from anytime_server.api.respond import collect, stream
 from anytime_server.errors import InvalidRequest, NotSupported, UnknownModel
 from anytime_server.question import Question
@@ -18,12 +19,23 @@ from anytime_server.service import Service
 from anytime_server.session import Session
 from anytime_server.tool_calls import ToolCallReader
 
+TOLD = whole_or_stream(
+    "The message, or its events where `stream` is true.",
+    whole="A `message`; the thinking is a `thinking` block, whose signature is the continuation.",
+    streamed="`message_start` and what follows; `message_delta` has the `anytime` object.",
+)
+
+
+class TokenCount(Body):
+    input_tokens: int
+    """Of the prompt, with thinking opened."""
+
 
 def router(service: Service) -> APIRouter:
     """The endpoints of this dialect."""
-    routes = APIRouter(prefix="/v1/messages", tags=["anthropic"])
+    routes = APIRouter(prefix="/v1/messages", tags=["anthropic"], responses=ERRORS)
 
-    @routes.post("")
+    @routes.post("", responses=TOLD)
     async def messages(body: MessagesRequest, request: Request) -> Response:
         """A message whose thinking keeps to a budget."""
         service.require_ready()  # before the window is looked at, which is not known until then
@@ -50,8 +62,8 @@ def router(service: Service) -> APIRouter:
         return JSONResponse(written, headers=headers)
 
     @routes.post("/count_tokens")
-    async def count_tokens(body: Prompt) -> dict[str, Any]:
-        """Tokens of the prompt, with thinking opened."""
+    async def count_tokens(body: Prompt) -> TokenCount:
+        """Count the tokens of a prompt, with thinking opened."""
         service.require_ready()
         if body.model != service.model.name:
             raise UnknownModel(
@@ -63,7 +75,7 @@ def router(service: Service) -> APIRouter:
         if tools and service.tool_parsing is None:
             raise NotSupported("tools are not served with this model", field="tools")
         prompt_ids = await asyncio.to_thread(service.model.prompt_ids, turns, tools=tools or None)
-        return {"input_tokens": len(prompt_ids)}
+        return TokenCount(input_tokens=len(prompt_ids))
 
     return routes
 

@@ -10,6 +10,7 @@ from pydantic import Field, StrictBool, StrictStr, ValidationInfo, field_validat
 
 from anytime_server.api.anthropic.content import Message, TextBlocks, text_of, turns_of
 from anytime_server.api.conversation import Nothing
+from anytime_server.api.document import NoEffect
 from anytime_server.api.effort import SHARES
 from anytime_server.api.fields import (
     MAX_TOOLS,
@@ -115,11 +116,11 @@ class Prompt(Fields):
     """An earlier name of `output_config.format`."""
 
     # No effect on what is sampled.
-    cache_control: Any = None
-    diagnostics: Any = None
+    cache_control: NoEffect = None
+    diagnostics: NoEffect = None
     speed: Literal["standard"] | None = None
-    user_profile_id: Any = None
-    workspace_id: Any = None
+    user_profile_id: NoEffect = None
+    workspace_id: NoEffect = None
 
     # Named so that they are refused for what they ask, not as unknown.
     context_management: Nothing = None
@@ -190,8 +191,8 @@ class MessagesRequest(Prompt):
     stream: StrictBool = False
     anytime: AnytimeFields | None = None
 
-    metadata: Any = None
-    service_tier: Any = None
+    metadata: NoEffect = None
+    service_tier: NoEffect = None
 
     top_k: Nothing = None
     container: Nothing = None

@@ -10,21 +10,35 @@ from weakref import WeakValueDictionary
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
+from anytime_server.api.document import Body, whole_or_stream
 from anytime_server.api.openai.chat_choices import NOT_UNDER_WAY, Choices
 from anytime_server.api.openai.chat_request import ChatRequest, ControlRequest, StreamOptions
 from anytime_server.api.openai.chat_response import ChatChunks, completion
 from anytime_server.api.openai.chat_tools import ToolAnswer
+from anytime_server.api.openai.errors import ERRORS
 from anytime_server.api.respond import stream
 from anytime_server.service import Service
+
+TOLD = whole_or_stream(
+    "The completion, or its chunks where `stream` is true.",
+    whole="A `chat.completion`; the thinking is its message's `reasoning_content` and `reasoning`.",
+    streamed="`chat.completion.chunk`s, the last with the `anytime` object, then `[DONE]`.",
+)
+
+
+class ControlResponse(Body):
+    success: bool
+    message: str | None = None
+    """Why not."""
 
 
 def router(service: Service) -> APIRouter:
     """The endpoints of this dialect."""
-    routes = APIRouter(prefix="/v1", tags=["openai"])
+    routes = APIRouter(prefix="/v1", tags=["openai"], responses=ERRORS)
     under_way: WeakValueDictionary[str, Choices] = WeakValueDictionary()
     """By id, as long as somebody reads them."""
 
-    @routes.post("/chat/completions")
+    @routes.post("/chat/completions", responses=TOLD)
     async def chat_completions(body: ChatRequest, request: Request) -> Response:
         """A chat completion whose thinking keeps to a budget."""
         service.require_ready()  # before the window is looked at, which is not known until then
@@ -53,12 +67,12 @@ def router(service: Service) -> APIRouter:
         )
         return JSONResponse(whole, headers={"X-Request-Id": choices.id})
 
-    @routes.post("/chat/completions/control")
-    async def control(body: ControlRequest) -> dict[str, Any]:
+    @routes.post("/chat/completions/control", response_model_exclude_none=True)
+    async def control(body: ControlRequest) -> ControlResponse:
         """End the thinking of a completion that is under way, all its choices; it answers then."""
         choices = under_way.get(body.id)
         refused = NOT_UNDER_WAY if choices is None else choices.end_thinking()
-        return {"success": True} if refused is None else {"success": False, "message": refused}
+        return ControlResponse(success=refused is None, message=refused)
 
     return routes
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, ConfigDict, Field, StrictBool, StrictInt, StrictStr
 
 from anytime_server.api.conversation import Conversation
+from anytime_server.api.document import NoEffect, Refused
 from anytime_server.api.fields import (
     MAX_TOOLS,
     AnytimeFields,
@@ -102,31 +103,31 @@ class ChatRequest(Conversation, BudgetAliases):
     anytime: AnytimeFields | None = None
 
     # No effect on what is sampled.
-    user: Any = None
-    metadata: Any = None
-    store: Any = None
-    service_tier: Any = None
-    safety_identifier: Any = None
-    prompt_cache_key: Any = None
-    prompt_cache_options: Any = None
-    prompt_cache_retention: Any = None
-    prediction: Any = None
+    user: NoEffect = None
+    metadata: NoEffect = None
+    store: NoEffect = None
+    service_tier: NoEffect = None
+    safety_identifier: NoEffect = None
+    prompt_cache_key: NoEffect = None
+    prompt_cache_options: NoEffect = None
+    prompt_cache_retention: NoEffect = None
+    prediction: NoEffect = None
 
     # Named so that they are refused for what they ask, not as unknown.
-    logit_bias: Any = None
-    presence_penalty: Any = None
-    frequency_penalty: Any = None
-    repetition_penalty: Any = None
-    top_k: Any = None
-    min_p: Any = None
-    verbosity: Any = None
-    modalities: Any = None
-    audio: Any = None
-    functions: Any = None
-    function_call: Any = None
-    moderation: Any = None
-    web_search_options: Any = None
-    reasoning_format: Any = None
+    logit_bias: Refused = None
+    presence_penalty: Refused = None
+    frequency_penalty: Refused = None
+    repetition_penalty: Refused = None
+    top_k: Refused = None
+    min_p: Refused = None
+    verbosity: Refused = None
+    modalities: Refused = None
+    audio: Refused = None
+    functions: Refused = None
+    function_call: Refused = None
+    moderation: Refused = None
+    web_search_options: Refused = None
+    reasoning_format: Refused = None
 
     @property
     def num_choices(self) -> int:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from fastapi.responses import JSONResponse
 
+from anytime_server.api.document import Body
 from anytime_server.errors import AnytimeError, UnknownModel
 
 FIELDS = {
@@ -15,6 +16,26 @@ FIELDS = {
     "continuation": "anytime.continuation",
 }
 """What this dialect calls a field of the native one."""
+
+
+class OpenAIError(Body):
+    message: str
+    """For people."""
+    type: Literal["invalid_request_error", "server_error"]
+    param: str | None
+    """The request field at fault."""
+    code: str
+    """Stable, for programs."""
+
+
+class OpenAIErrorResponse(Body):
+    error: OpenAIError
+
+
+ERRORS: dict[int | str, dict[str, Any]] = {
+    "4XX": {"model": OpenAIErrorResponse, "description": "Refused, before anything was sampled."},
+    "5XX": {"model": OpenAIErrorResponse, "description": "503: not ready, which passes. 500: it failed."},
+}
 
 
 def error_response(error: AnytimeError) -> JSONResponse:
@@ -27,4 +48,4 @@ def error_response(error: AnytimeError) -> JSONResponse:
 
 def error_object(message: str, code: str, field: str | None, status: int) -> dict[str, Any]:
     kind = "invalid_request_error" if status < 500 else "server_error"
-    return {"message": message, "type": kind, "param": field, "code": code}
+    return OpenAIError(message=message, type=kind, param=field, code=code).model_dump()

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
+from anytime_server.api.document import whole_or_stream
 from anytime_server.api.openai.chat_tools import ToolAnswer
+from anytime_server.api.openai.errors import ERRORS, OpenAIErrorResponse
 from anytime_server.api.openai.responses_events import ResponseEvents
 from anytime_server.api.openai.responses_request import ResponsesRequest
 from anytime_server.api.openai.responses_response import opening, whole
@@ -17,12 +20,24 @@ from anytime_server.api.respond import collect, stream
 from anytime_server.errors import AnytimeError, InvalidRequest
 from anytime_server.service import Service
 
+TOLD = whole_or_stream(
+    "The response, or its events where `stream` is true.",
+    whole="A `response`; the thinking is an item of type `reasoning` in its `output`.",
+    streamed="`response.created` and what follows; the response of the last has the `anytime` object.",
+)
+
+NEVER: dict[str, Any] = {
+    "status_code": 404,
+    "response_description": "In any case.",
+    "responses": {404: {"model": OpenAIErrorResponse}},
+}
+
 
 def router(service: Service) -> APIRouter:
     """The endpoints of this dialect."""
-    routes = APIRouter(prefix="/v1/responses", tags=["openai"])
+    routes = APIRouter(prefix="/v1/responses", tags=["openai"], responses=ERRORS)
 
-    @routes.post("")
+    @routes.post("", responses=TOLD)
     async def responses(body: ResponsesRequest, request: Request) -> Response:
         """A response whose thinking keeps to a budget."""
         service.require_ready()  # before the window is looked at, which is not known until then
@@ -39,8 +54,8 @@ def router(service: Service) -> APIRouter:
             await whole(body, opened, transcript, tool_answer), headers={"X-Request-Id": session.request.id}
         )
 
-    @routes.get("/{response_id}")
-    @routes.delete("/{response_id}")
+    @routes.get("/{response_id}", **NEVER)
+    @routes.delete("/{response_id}", **NEVER)
     async def stored(response_id: str) -> Response:
         """Always 404."""
         raise AnytimeError(

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, StrictBool, StrictInt, StrictStr
 
+from anytime_server.api.document import NoEffect, Refused
 from anytime_server.api.fields import (
     MAX_TOOLS,
     AnytimeFields,
@@ -162,21 +163,21 @@ class ResponsesRequest(BudgetAliases):
     user: Text | None = None
     safety_identifier: Text | None = None
     prompt_cache_key: Text | None = None
-    prompt_cache_options: Any = None
-    prompt_cache_retention: Any = None
-    service_tier: Any = None
+    prompt_cache_options: NoEffect = None
+    prompt_cache_retention: NoEffect = None
+    service_tier: NoEffect = None
     max_tool_calls: AtLeastOne | None = None
     """Of tools that a server runs by itself; this one has none."""
 
     # Named so that they are refused for what they ask, not as unknown.
-    previous_response_id: Any = None
-    conversation: Any = None
-    prompt: Any = None
-    background: Any = None
-    truncation: Any = None
-    context_management: Any = None
-    moderation: Any = None
-    tool_choice: Any = None
+    previous_response_id: Refused = None
+    conversation: Refused = None
+    prompt: Refused = None
+    background: Refused = None
+    truncation: Refused = None
+    context_management: Refused = None
+    moderation: Refused = None
+    tool_choice: Refused = None
 
     @property
     def shows_thinking(self) -> bool:
