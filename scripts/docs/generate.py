@@ -1,0 +1,56 @@
+"""Parts of the documentation that the code tells: `generate.py` renews them in docs/.
+
+They stand between `<!-- generated: NAME -->` and `<!-- end of NAME -->`, and are committed: they can be read
+without the site. The site's build refuses parts that are out of date.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import openapi
+import tables
+from anytime_server.api.app import create_app
+from anytime_server.engine.scripted import ScriptedEngine
+from anytime_server.model import BUNDLED_MODEL, Model
+from anytime_server.service import Service
+
+DOCS = Path(__file__).parents[2] / "docs"
+PART = re.compile(r"(<!-- generated: (?P<name>[\w-]+) -->\n).*?(<!-- end of (?P=name) -->)", re.DOTALL)
+
+
+@cache
+def service() -> Service:
+    """One that is not started, on an engine that needs no weights."""
+    model = Model.load(BUNDLED_MODEL)
+    return Service(model, ScriptedEngine(model.tokenizer, model.reasoning))
+
+
+@cache
+def document() -> dict[str, Any]:
+    """The OpenAPI document of the server."""
+    return create_app(service()).openapi()
+
+
+PARTS: dict[str, Callable[[], str]] = {
+    "settings": tables.settings,
+    "manifest": tables.manifest,
+    "brpo-recipe": tables.brpo_recipe,
+    "warmstart-recipe": tables.warmstart_recipe,
+    "metrics": lambda: tables.metrics(service()),
+    "http": lambda: openapi.reference(document()),
+}
+
+
+def renewed(markdown: str) -> str:
+    """The same page, its generated parts as they are to be."""
+    return PART.sub(lambda part: f"{part[1]}\n{PARTS[part['name']]()}\n\n{part[3]}", markdown)
+
+
+if __name__ == "__main__":
+    for page in DOCS.rglob("*.md"):
+        page.write_text(renewed(page.read_text(encoding="utf-8")), encoding="utf-8")

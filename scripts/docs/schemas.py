@@ -1,0 +1,104 @@
+"""JSON schemas as Markdown tables: one row for each field, with its type in words."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+Link = Callable[[str], str]
+"""From a definition's name to what stands for it in a table."""
+
+BOUNDS = {
+    "minimum": "≥ {}",
+    "exclusiveMinimum": "> {}",
+    "maximum": "≤ {}",
+    "exclusiveMaximum": "< {}",
+    "maxLength": "at most {} characters",
+    "maxItems": "at most {}",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One field."""
+
+    path: str
+    """With the names of the objects that it is in, if these have no table of their own."""
+    type: str
+    default: str
+    """Empty where there is none to tell."""
+    is_required: bool
+    description: str
+
+
+def rows(schema: dict[str, Any], link: Link, *, prefix: str = "") -> Iterator[Row]:
+    """The fields of an object; those of an object within it that no link leads to are told in its place."""
+    for name, field in schema.get("properties", {}).items():
+        kind = link(field.get("title", "")) if "properties" in field else type_of(field, link)
+        if not kind:
+            yield from rows(field, link, prefix=f"{prefix}{name}.")
+            continue
+        is_required = name in schema.get("required", ())
+        yield Row(
+            path=prefix + name,
+            type=kind if is_required else kind.removesuffix(" or null"),
+            default=_default(field),
+            is_required=is_required,
+            description=field.get("description", ""),
+        )
+
+
+def type_of(schema: dict[str, Any], link: Link) -> str:
+    """A type in words."""
+    match schema:
+        case {"$ref": str(reference)}:
+            return link(reference.rpartition("/")[2])
+        case {"const": value}:
+            return _code(value)
+        case {"enum": list(values)}:
+            return ", ".join(_code(value) for value in values)
+        case {"anyOf": list(kinds)} | {"oneOf": list(kinds)}:
+            told = [type_of(kind, link) for kind in kinds if kind != {"type": "null"}]
+            return " or ".join(dict.fromkeys([*told, *(["null"] if {"type": "null"} in kinds else [])]))
+        case {"type": "array", "items": dict(items)}:
+            return f"list of {type_of(items, link)}{_bounds(schema)}"
+        case {"type": "object", "additionalProperties": dict(values)}:
+            return f"object of {type_of(values, link)}"
+        case {"type": "null"}:
+            return "null"
+        case {"type": str(kind)}:
+            return kind + _bounds(schema)
+    return "any"
+
+
+def table(columns: dict[str, list[str]]) -> str:
+    """A Markdown table; columns in which nothing stands are left out."""
+    shown = {title: cells for title, cells in columns.items() if any(cells)}
+    lines = [list(shown), ["---"] * len(shown), *map(list, zip(*shown.values(), strict=True))]
+    return "\n".join("| " + " | ".join(map(_cell, line)) + " |" for line in lines)
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def _bounds(schema: dict[str, Any]) -> str:
+    told = [text.format(_plain(schema[name])) for name, text in BOUNDS.items() if name in schema]
+    return "".join(f" {one}" for one in told)
+
+
+def _plain(number: float) -> str:
+    if abs(number) >= 2**53:
+        return f"{'-' if number < 0 else ''}2^63"
+    return str(int(number)) if number == int(number) else str(number)
+
+
+def _default(field: dict[str, Any]) -> str:
+    default = field.get("default")
+    return "" if default is None or isinstance(default, dict) or "const" in field else _code(default)
+
+
+def _code(value: Any) -> str:
+    return f"`{value if isinstance(value, str) else json.dumps(value)}`" if value != "" else '`""`'

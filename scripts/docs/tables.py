@@ -1,0 +1,116 @@
+"""Tables of what the code declares: options, fields of the manifest, keys of recipes, metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from anytime_server.metrics import Metrics
+from anytime_server.reasoning import Manifest
+from anytime_server.service import Service
+from anytime_server.settings import ServeSettings
+from anytime_training.config.brpo import BrpoRecipe
+from anytime_training.config.warmstart import WarmstartRecipe
+from prometheus_client.metrics_core import Metric
+from pydantic import BaseModel
+from schemas import Row, rows, table
+
+
+def settings() -> str:
+    """Every option of `anytime serve`."""
+    fields = list(_all_rows(ServeSettings))
+    return table(
+        {
+            "flag, environment, TOML": [_names(row.path) for row in fields],
+            "values": [row.type for row in fields],
+            "default": [row.default for row in fields],
+            "": [row.description for row in fields],
+        }
+    )
+
+
+def _names(path: str) -> str:
+    flag, variable = f"--{path.replace('_', '-')}", f"ANYTIME_{path.replace('.', '__').upper()}"
+    return "<br>".join(f"`{name}`" for name in (flag, variable, path) if name != "config")
+
+
+def manifest() -> str:
+    """Every field of `anytime.json`."""
+    return _fields(Manifest)
+
+
+def brpo_recipe() -> str:
+    """Every key of a recipe for reinforcement learning."""
+    return _fields(BrpoRecipe)
+
+
+def warmstart_recipe() -> str:
+    """Every key of a recipe for a warm start."""
+    return _fields(WarmstartRecipe)
+
+
+def metrics(service: Service) -> str:
+    """Every metric that a server shows."""
+    found = list(service.metrics.registry.collect())
+    labels = [_labels(service.metrics, metric) for metric in found]
+    return table(
+        {
+            "metric": [f"`{_exposed(metric)}`" for metric in found],
+            "kind": [metric.type for metric in found],
+            "labels": [", ".join(f"`{label}`" for label in names) for names in labels],
+            "": [metric.documentation for metric in found],
+        }
+    )
+
+
+def _fields(model: type[BaseModel]) -> str:
+    fields = list(_all_rows(model))
+    return table(
+        {
+            "key": [f"`{row.path}`" for row in fields],
+            "values": [row.type for row in fields],
+            "default": ["required" if row.is_required else row.default for row in fields],
+            "": [row.description for row in fields],
+        }
+    )
+
+
+def _all_rows(model: type[BaseModel]) -> Iterator[Row]:
+    """Those of models within it, too, under their dotted names."""
+    schema = model.model_json_schema()
+    definitions = schema.get("$defs", {})
+
+    def link(name: str) -> str:
+        return "object" if "properties" in definitions[name] else _enum(definitions[name])
+
+    def of(schema: dict[str, Any], prefix: str) -> Iterator[Row]:
+        for row in rows(schema, link, prefix=prefix):
+            inner = _table_of(schema["properties"][row.path.removeprefix(prefix)], definitions)
+            if inner is None:
+                yield row
+            else:
+                yield from of(inner, f"{row.path}.")
+
+    return of(schema, "")
+
+
+def _table_of(field: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any] | None:
+    """The one model that a field holds, where it holds one."""
+    match field:
+        case {"$ref": str(reference)}:
+            found = definitions[reference.rpartition("/")[2]]
+            return found if "properties" in found else None
+    return None
+
+
+def _enum(definition: dict[str, Any]) -> str:
+    return ", ".join(f"`{value}`" for value in definition["enum"])
+
+
+def _exposed(metric: Metric) -> str:
+    return metric.name + ("_total" if metric.type == "counter" else "")
+
+
+def _labels(metrics: Metrics, metric: Metric) -> tuple[str, ...]:
+    collectors = metrics.registry._names_to_collectors  # no public way leads to labels without a value
+    return tuple(getattr(collectors[_exposed(metric)], "_labelnames", ()))

@@ -1,0 +1,166 @@
+"""Every block of the documentation is run: commands, programs, requests and configurations."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from anytime_server.settings import ServeSettings
+from anytime_training.config import load_recipe
+
+from ..servers import RealServer
+from .commands import commands_of, shortened
+from .outputs import matches
+from .snippets import Snippet, snippets_of
+
+ROOT = Path(__file__).parent.parent.parent
+DOCUMENTS = [
+    "README.md",
+    *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md")),
+    *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "examples").rglob("README.md")),
+    "clients/python/README.md",
+]
+"""The TypeScript client's README is run by its own tests."""
+
+SNIPPETS = [
+    snippet for document in DOCUMENTS if (ROOT / document).exists() for snippet in snippets_of(document, ROOT)
+]
+ESBUILD = ROOT / "clients" / "typescript" / "node_modules" / ".bin" / "esbuild"
+MESSAGES = [
+    {"role": "user", "content": "What is the last digit of 3 minus 3 plus 1 plus 4 times 7, left to right?"}
+]
+LIMIT_S = 120
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """For each document a folder that looks like the repository's root, with `runs/` of its own."""
+    folders: dict[str, Path] = {}
+
+    def of(document: str) -> Path:
+        if document not in folders:
+            folder = folders[document] = tmp_path_factory.mktemp("workplace")
+            for path in ROOT.iterdir():
+                if path.name != "runs":
+                    (folder / path.name).symlink_to(path)
+        return folders[document]
+
+    return of
+
+
+@pytest.fixture(scope="module")
+def continuation(demo_server: RealServer) -> str:
+    """A continuation of thinking on `MESSAGES` that was cut."""
+    request = {"messages": MESSAGES, "budget": 2, "thinking": {"seed": 4}, "stream": False}
+    return httpx2.post(f"{demo_server.url}/v1/anytime", json=request).json()["continuation"]
+
+
+@pytest.mark.parametrize("snippet", SNIPPETS, ids=lambda snippet: snippet.place)
+def test_snippet(
+    snippet: Snippet,
+    demo_server: RealServer,
+    workplace: Callable[[str], Path],
+    request: pytest.FixtureRequest,
+) -> None:
+    if snippet.marker == "not run":
+        assert snippet.value, "a block that is not run says why"
+        pytest.skip(snippet.value)
+    folder = workplace(snippet.document)
+    match snippet.language:
+        case "python":
+            program = snippet.text.replace("http://127.0.0.1:8000", demo_server.url)
+            _run([sys.executable, "-c", program], folder, shows=snippet.output, may_complain=False)
+        case "ts" | "typescript":
+            _run_typescript(snippet, folder, demo_server.url)
+        case "" | "bash" | "console" | "sh":
+            _run_commands(snippet, folder, demo_server.url)
+        case "json":
+            _check_json(snippet, demo_server.url, lambda: request.getfixturevalue("continuation"))
+        case "toml":
+            _check_toml(snippet, folder)
+        case "text":
+            assert "\n$ " not in f"\n{snippet.text}", "commands belong into a console block"
+        case language:
+            pytest.fail(f"nothing here knows how to run {language}")
+
+
+def _run(command: list[str], folder: Path, *, shows: str | None = None, may_complain: bool = True) -> None:
+    path = f"{ROOT / '.venv/bin'}:{os.environ['PATH']}"
+    environment = os.environ | {"PATH": path, "OMP_NUM_THREADS": "1", "NO_PROXY": "127.0.0.1"}
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=LIMIT_S,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert may_complain or not done.stderr, done.stderr
+    assert shows is None or matches(shows, done.stdout), f"printed was:\n{done.stdout}"
+
+
+def _run_commands(snippet: Snippet, folder: Path, url: str) -> None:
+    commands = commands_of(snippet.text)
+    assert commands, "a block of commands without one"
+    if len(commands) == 1 or any(command.output for command in commands):
+        for command in commands:
+            _run(
+                ["bash", "-ec", shortened(command.text, url)], folder, shows=command.output or snippet.output
+            )
+    else:
+        script = "\n".join(shortened(command.text, url) for command in commands)
+        _run(["bash", "-ec", script], folder, shows=snippet.output)
+
+
+def _run_typescript(snippet: Snippet, folder: Path, url: str) -> None:
+    assert ESBUILD.exists(), "run `npm ci` in clients/typescript first"
+    bundle = folder / "snippet.mjs"
+    client = ROOT / "clients" / "typescript" / "src" / "index.ts"
+    options = ["--bundle", "--platform=node", "--format=esm", "--loader=ts", f"--outfile={bundle}"]
+    subprocess.run(
+        [ESBUILD, *options, f"--alias:anytime-client={client}", "--log-level=error"],
+        cwd=ROOT / "clients" / "typescript",
+        input=snippet.text.replace("http://127.0.0.1:8000", url),
+        text=True,
+        check=True,
+    )
+    _run(["node", str(bundle)], folder, shows=snippet.output, may_complain=False)
+
+
+def _check_json(snippet: Snippet, url: str, continuation: Callable[[], str]) -> None:
+    text = re.sub(r"\[\.\.\.\]", lambda _: json.dumps(MESSAGES), snippet.text)
+    text = text.replace("{...}", '{"type": "integer"}')
+    if '"a1.eJx..."' in text:
+        text = text.replace("a1.eJx...", continuation())
+    body: dict[str, Any] = json.loads(text)
+    if snippet.marker == "post":
+        path = snippet.value
+    elif isinstance(body, dict) and body.keys() & {"messages", "input"}:
+        path = "/v1/anytime" if "messages" in body else "/v1/responses"
+    else:
+        return
+    answer = httpx2.post(f"{url}{path}", json=body, timeout=LIMIT_S)
+    assert answer.status_code < 300, answer.text
+    assert "event: error" not in answer.text, answer.text
+
+
+def _check_toml(snippet: Snippet, folder: Path) -> None:
+    values = tomllib.loads(snippet.text)
+    if "kind" in values:
+        path = folder / "snippet.toml"
+        path.write_text(snippet.text)
+        load_recipe(path, environment={}, flags={})
+    else:
+        ServeSettings.model_validate(values)
