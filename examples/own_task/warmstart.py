@@ -1,0 +1,119 @@
+"""A warm start for the task: a small model from random weights that thinks, quickly or slowly, as it likes.
+
+Writes a checkpoint that can be served and that `brpo.toml` goes on from. A language model that thinks
+already needs no such thing. Each example is cut by the function that cuts when serving, on token ids.
+
+    python -m examples.own_task.warmstart [--steps N] [--out FOLDER]
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from anytime_server.reasoning import Manifest, ReasoningFormat
+from anytime_training.checkpoint import save_checkpoint
+from anytime_training.config.warmstart import ModelConfig, OptimiserConfig
+from anytime_training.examples import Example, Part, build_example
+from anytime_training.model import build_model, label_logits
+from anytime_training.tokenizer import THINK_END, THINK_START, TokenizerView, build_tokenizer
+from anytime_training.warmstart import learning_rate_at, pad_batch, weighted_loss
+from transformers import PreTrainedTokenizerBase
+
+from examples.own_task.task import SequenceProblem, SequenceTask, quick, slow
+
+SEED = 1
+BATCH_EXAMPLES = 32
+CUT_SHARE = 0.3
+"""Share of the examples whose thinking is cut at a random place."""
+MODEL = ModelConfig(hidden_size=128, num_layers=2, window_tokens=256)
+OPTIMISER = OptimiserConfig(learning_rate=2e-3)
+MANIFEST = Manifest(
+    name="sequence",
+    think_start=THINK_START,
+    think_end=THINK_END,
+    truncation="...",
+    answer_lead_in="Answer: ",
+    answer_tokens=4,
+    budgets=[4, 8, 12, 48],
+    trained="warmstart",
+)
+
+
+def corpus(task: SequenceTask, rng: random.Random) -> Iterator[str]:
+    """Texts that the tokenizer learns its words from."""
+    for _ in range(2_000):
+        problem = task.sample(rng)
+        yield from (problem.prompt, slow(problem), MANIFEST.truncation, MANIFEST.answer_lead_in)
+
+
+def example(
+    problem: SequenceProblem,
+    rng: random.Random,
+    tokenizer: PreTrainedTokenizerBase,
+    reasoning: ReasoningFormat,
+) -> Example:
+    """One conversation to learn from: the problem, thinking that may be cut, and the right answer."""
+    message = {"role": "user", "content": problem.prompt}
+    prompt = tokenizer.apply_chat_template([message], tokenize=False, add_generation_prompt=True)
+    assert isinstance(prompt, str)
+    prompt_ids, thinking_ids, answer_ids = tokenizer(
+        [prompt, rng.choice((quick, slow))(problem), f"{problem.answer}{tokenizer.eos_token}"],
+        add_special_tokens=False,
+    )["input_ids"]
+    thinking_ids.append(reasoning.think_end_id)
+    return build_example(
+        prompt_ids=prompt_ids,
+        thinking_ids=thinking_ids,
+        learned=[True] * len(thinking_ids),
+        answer_ids=answer_ids,
+        reasoning=reasoning,
+        cut_at=rng.randrange(len(thinking_ids)) if rng.random() < CUT_SHARE else None,
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description="Train a model that continues sequences, from random weights."
+    )
+    parser.add_argument("--steps", type=int, default=1500, help="default: %(default)s")
+    parser.add_argument(
+        "--out", type=Path, default=Path("runs/sequence-warmstart"), help="default: %(default)s"
+    )
+    arguments = parser.parse_args()
+
+    torch.set_num_threads(1)
+    rng = random.Random(SEED)
+    task = SequenceTask()
+    tokenizer = build_tokenizer(corpus(task, rng), vocab_size=384, window_tokens=MODEL.window_tokens)
+    reasoning = ReasoningFormat.from_texts(MANIFEST.texts, TokenizerView(tokenizer))
+    model = build_model(MODEL, tokenizer, seed=SEED)
+    optimiser = torch.optim.AdamW(model.parameters(), betas=(OPTIMISER.beta1, OPTIMISER.beta2))
+    for step in range(arguments.steps):
+        batch = [example(task.sample(rng), rng, tokenizer, reasoning) for _ in range(BATCH_EXAMPLES)]
+        ids_BT, parts_BT = pad_batch(batch, pad_id=tokenizer.get_vocab()[str(tokenizer.pad_token)])
+        logits_NV, targets_N = label_logits(model, ids_BT, parts_BT != Part.CONTEXT)
+        is_answer_N = parts_BT[:, 1:][parts_BT[:, 1:] != Part.CONTEXT] == Part.ANSWER
+        loss = weighted_loss(
+            F.cross_entropy(logits_NV, targets_N, reduction="none"), is_answer_N, answer_weight=4
+        )
+        optimiser.param_groups[0]["lr"] = learning_rate_at(step, steps=arguments.steps, config=OPTIMISER)
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), OPTIMISER.max_grad_norm)
+        optimiser.step()
+        if (step + 1) % 100 == 0:
+            print(f"step {step + 1}: loss {loss.item():.3f}", flush=True)
+    examples = [task.sample(rng, "test").prompt for _ in range(8)]
+    save_checkpoint(
+        arguments.out / "checkpoint", model, tokenizer, MANIFEST.model_copy(update={"examples": examples})
+    )
+    print(f"the checkpoint is in {arguments.out / 'checkpoint'}")
+
+
+if __name__ == "__main__":
+    main()
