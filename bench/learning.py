@@ -23,15 +23,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from anytime_server.model import BUNDLED_MODELS, Model
 from anytime_training.interval import paired_bootstrap
-from anytime_training.start import build_engine
-from anytime_training.validate import validate, validation_problems
 
 ROOT = Path(__file__).parents[1]
 RECIPES = {
@@ -111,6 +109,8 @@ def train(runs: list[Run], *, workers: int) -> None:
 async def measure(checkpoint: Path, *, num_problems: int) -> tuple[list[int], np.ndarray]:
     """Budgets, and right_NB: whether each held-out problem was answered rightly at each of them."""
     from anytime_training.config import BrpoRecipe, load_recipe
+    from anytime_training.start import build_engine
+    from anytime_training.validate import validate, validation_problems
 
     recipe = load_recipe(ROOT / "training" / "recipes" / "demo-brpo.toml", environment={}, flags={})
     assert isinstance(recipe, BrpoRecipe)
@@ -166,7 +166,7 @@ def report(runs: list[Run], *, num_problems: int) -> dict[str, Any]:
         "date": datetime.now(UTC).date().isoformat(),
         "command": " ".join(["python", "bench/learning.py", *sys.argv[1:]]),
         "machine": f"{os.cpu_count()} cores, {platform.machine()}",
-        "versions": {"torch": torch.__version__},
+        "versions": {"torch": version("torch")},
         "runs": rows,
         "comparisons": compare(rights, budgets),
     }

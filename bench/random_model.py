@@ -7,12 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
 from anytime_server.reasoning import Manifest
-from anytime_training.checkpoint import save_checkpoint
 from anytime_training.config.warmstart import ModelConfig
-from anytime_training.model import build_model
-from anytime_training.tokenizer import THINK_END, THINK_START, build_tokenizer
 
 VOCAB_SIZE = 272
 """Bytes, special tokens and no merges to speak of."""
@@ -35,6 +31,11 @@ def write_random_model(folder: Path, config: ModelConfig, *, answer_tokens: int,
     Returns:
         How many weights it has.
     """
+    import torch
+    from anytime_training.checkpoint import save_checkpoint
+    from anytime_training.model import build_model
+    from anytime_training.tokenizer import THINK_END, THINK_START, build_tokenizer
+
     tokenizer = build_tokenizer([], vocab_size=VOCAB_SIZE, window_tokens=config.window_tokens)
     model = build_model(config, tokenizer, seed=0)
     texts = tokenizer.batch_decode([[number] for number in range(len(tokenizer))])

@@ -19,5 +19,6 @@ QUIET = [
 
 async def launch(playwright: Playwright) -> Browser:
     """The system's Chromium, or Playwright's own where there is none."""
-    program = shutil.which("chromium") or shutil.which("google-chrome")
+    names = ("chromium", "chromium-browser", "google-chrome")
+    program = next(filter(None, map(shutil.which, names)), None)
     return await playwright.chromium.launch(executable_path=program, args=QUIET)

@@ -28,6 +28,8 @@ HOSTILE = (
     "\\n \\u0041 😀 \u2028\u2029\u0085\ufeff\x7f </script> é ''' \"\"\" #"
 )
 
+AXE = Path(__file__).parents[2] / "clients" / "typescript" / "node_modules" / "axe-core" / "axe.min.js"
+
 Visit = Callable[..., Awaitable[Page]]
 
 
@@ -398,3 +400,17 @@ async def test_the_code_asks_what_the_form_asks(
     assert asked["thinking"] == {"seed": 4}
     assert copied | {"stream": True} == asked
     assert await text(page, "#answer") in out.decode()
+
+
+@pytest.mark.parametrize("color_scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1280])
+async def test_axe_finds_no_barrier(
+    slow_server: RealServer, visit: Visit, width: int, color_scheme: str
+) -> None:
+    page = await visit(slow_server.url, color_scheme=color_scheme, viewport={"width": width, "height": 800})
+    await ask(page, budget="12", budgets="4, 8")
+    await ended(page, "Done")
+    await page.evaluate(AXE.read_text())
+    found = await page.evaluate("axe.run()")
+    assert found["passes"]
+    assert [(fault["id"], [node["html"] for node in fault["nodes"]]) for fault in found["violations"]] == []
