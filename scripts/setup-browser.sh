@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# A Chromium for the tests of the page: any that is there, else the distribution's or Playwright's own.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+launches() { .venv/bin/python -m tests.e2e.chromium; }
+install() {
+    if [ "$(id -u)" = 0 ] && command -v apt-get && apt-get update -qq && apt-get install -y -qq chromium; then return; fi
+    .venv/bin/playwright install --with-deps chromium
+}
+if launches 2>/dev/null; then exit 0; fi
+echo "setup: installing Chromium, for the tests of the page"
+log=$(mktemp)
+install >"$log" 2>&1 || true
+launches || { cat "$log"; echo "setup: no Chromium can be started" >&2; exit 1; }
