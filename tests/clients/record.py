@@ -1,4 +1,4 @@
-"""Records the streams that both clients' tests replay: `python tests/clients/record.py`.
+"""Records the streams that both clients' tests replay: `python -m tests.clients.record`.
 
 Each NAME.sse is what a real server sent; NAME.json beside it says what a client should make of it: the
 events, and the result or the error that they end in. Nothing of the clients takes part.
@@ -7,18 +7,16 @@ events, and the result or the error that they end in. Nothing of the clients tak
 from __future__ import annotations
 
 import json
-import re
-import subprocess
-import sys
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import httpx2
 
+from ..servers import start
+
 RECORDINGS = Path(__file__).parent / "recordings"
-ANYTIME = Path(sys.executable).with_name("anytime")
 QUESTION = "What is the last digit of 3 minus 3 plus 1 plus 4 times 7, left to right?"
 SCRIPTED = ("--engine", "scripted", "--scripted.answer", "x = 42 €")
 NEVER_ENDING = (*SCRIPTED, "--scripted.never-end", "true")
@@ -71,14 +69,12 @@ def _without_type(event: Event) -> Event:
     return {field: value for field, value in event.items() if field != "type"}
 
 
-def _serving(options: Iterable[str], ask: Callable[[str], None]) -> None:
-    with subprocess.Popen(
-        [ANYTIME, "serve", "--port", "0", *options], stdout=subprocess.PIPE, text=True
-    ) as server:
-        assert server.stdout is not None
-        url = next(found[1] for line in server.stdout if (found := re.search(r" on (http://\S+)", line)))
-        ask(url)
-        server.terminate()
+def _serving(options: Sequence[str], ask: Callable[[str], None]) -> None:
+    server = start(options)
+    try:
+        ask(server.url)
+    finally:
+        server.stop()
 
 
 def _on_the_demo_model(url: str) -> None:

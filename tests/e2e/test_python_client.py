@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import doctest
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -17,12 +17,15 @@ from anytime_client import AnswerDone, Client, RequestRefused, SessionFailed, Th
 
 from ..clients.python.blocking import Connect, connecting
 from ..servers import RealServer, start
+from .asking import engine_is_idle
 
 QUESTION = "What is the last digit of 3 minus 3 plus 1 plus 4 times 7, left to right?"
-SLOW = ("--engine", "scripted", "--scripted.seconds-per-token", "0.02", "--scripted.never-end", "true")
+SLOW = ("--engine", "scripted", "--scripted.seconds-per-token", "0.05", "--scripted.never-end", "true")
+LONG = 900
+"""Thinking tokens: most of the window, for 45 seconds."""
 
 
-@pytest.fixture(params=["sync", "async"])
+@pytest.fixture(params=["sync", "asyncio"])
 def connect(request: pytest.FixtureRequest) -> Iterator[Connect]:
     with connecting(request.param) as connect:
         yield connect
@@ -36,11 +39,12 @@ def slow_server(tiny_checkpoint: Path) -> Iterator[RealServer]:
     server.stop()
 
 
-def engine_becomes_idle(url: str) -> None:
-    until = time.monotonic() + 10
-    while "anytime_engine_requests 0.0" not in httpx2.get(f"{url}/metrics").text:
-        assert time.monotonic() < until, "the engine still works"
-        time.sleep(0.02)
+def engine_becomes_idle(server: RealServer) -> None:
+    async def wait() -> None:
+        async with server.client() as client:
+            await engine_is_idle(client)
+
+    asyncio.run(wait())
 
 
 @pytest.mark.parametrize("module", [client, aio, sse], ids=lambda module: module.__name__)
@@ -118,37 +122,38 @@ def test_models(demo_server: RealServer, connect: Connect) -> None:
 
 
 def test_answer_now(slow_server: RealServer, connect: Connect) -> None:
-    with connect(slow_server.url).think("7-3", budget=400) as stream:
+    with connect(slow_server.url).think("7-3", budget=LONG) as stream:
         for event in stream:
             if isinstance(event, Thinking) and event.total_tokens == 3:
                 assert stream.answer_now() is True
     assert stream.result().stop.cause == "client"
-    assert stream.result().stop.thinking_tokens < 400
+    assert stream.result().stop.thinking_tokens < LONG
     assert stream.answer_now() is False
 
 
 def test_extend(slow_server: RealServer, connect: Connect) -> None:
-    with connect(slow_server.url).think("7-3", budget=12) as stream:
+    with connect(slow_server.url).think("7-3", budget=LONG) as stream:
         for event in stream:
             if isinstance(event, Thinking) and event.total_tokens == 3:
-                assert stream.extend(4) == 16
-    assert stream.result().stop.budget_tokens == stream.result().stop.thinking_tokens == 16
+                assert stream.extend(4) == LONG + 4
+                assert stream.answer_now() is True
+    assert stream.result().stop.budget_tokens == LONG + 4
     with pytest.raises(RequestRefused) as raised:
         stream.extend(4)
     assert raised.value.code == "unknown_session"
 
 
 def test_cancel(slow_server: RealServer, connect: Connect) -> None:
-    with connect(slow_server.url).think("7-3", budget=400) as stream:
+    with connect(slow_server.url).think("7-3", budget=LONG) as stream:
         for event in stream:
             if isinstance(event, Thinking):
                 stream.cancel()
-    engine_becomes_idle(slow_server.url)
+    engine_becomes_idle(slow_server)
 
 
 def test_a_session_that_somebody_else_cancels_fails(slow_server: RealServer, connect: Connect) -> None:
     client = connect(slow_server.url)
-    stream = client.think("7-3", budget=400)
+    stream = client.think("7-3", budget=LONG)
     next(stream)
     client.cancel(stream.id)
     with pytest.raises(SessionFailed) as raised:
@@ -157,16 +162,16 @@ def test_a_session_that_somebody_else_cancels_fails(slow_server: RealServer, con
 
 
 def test_leaving_early_leaves_nothing_behind(slow_server: RealServer, connect: Connect) -> None:
-    with connect(slow_server.url).think("7-3", budget=400, budgets=[2, 100]) as stream:
+    with connect(slow_server.url).think("7-3", budget=LONG, budgets=[2, 800]) as stream:
         while not stream.answers:
             next(stream)
-    engine_becomes_idle(slow_server.url)
+    engine_becomes_idle(slow_server)
 
 
 def test_answer_now_from_another_thread(slow_server: RealServer) -> None:
     thinks = threading.Event()
     with Client(slow_server.url) as client:
-        stream = client.think("7-3", budget=400)
+        stream = client.think("7-3", budget=LONG)
 
         def press() -> None:
             thinks.wait(60)

@@ -13,6 +13,7 @@ import httpx2
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from anytime_client.errors import RequestRefused
+from anytime_client.options import Messages, Options, body
 
 Outcome = TypeVar("Outcome")
 
@@ -52,9 +53,11 @@ class _Extended(BaseModel):
     budget_tokens: int
 
 
-def think(body: dict[str, Any]) -> Call[httpx2.Response]:
+def think(messages: Messages, options: Options) -> Call[httpx2.Response]:
     """Open a session. The outcome is its stream."""
-    return Call(method="POST", path="/v1/anytime", body=body, streams=True, outcome=_accepted)
+    return Call(
+        method="POST", path="/v1/anytime", body=body(messages, options), streams=True, outcome=_accepted
+    )
 
 
 def answer_now(session_id: str) -> Call[bool]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import threading
-import time
 import weakref
 from collections.abc import Generator, Iterator, Sequence
 from typing import Any, Self, TypeVar, Unpack
@@ -13,13 +11,14 @@ import httpx2
 
 from anytime_client import calls
 from anytime_client.calls import Call, Model
+from anytime_client.connection import Connection
 from anytime_client.endpoint import Endpoint
-from anytime_client.errors import ClientError, TimedOut
+from anytime_client.errors import ClientError, StreamInterrupted
 from anytime_client.events import Event, Result
-from anytime_client.line import Line, StreamState
-from anytime_client.options import Messages, Options, body
+from anytime_client.options import Messages, Options
 from anytime_client.reception import Reception
 from anytime_client.retrying import Deadline, Retries
+from anytime_client.session import Session
 
 Outcome = TypeVar("Outcome")
 
@@ -38,6 +37,7 @@ class Client(Endpoint):
     def _prepare(self) -> None:
         self._http = httpx2.Client(**self._http_options())
         self._closing = weakref.finalize(self, self._http.close)
+        self._connections = weakref.WeakSet[Connection]()
 
     def __enter__(self) -> Self:
         return self
@@ -47,6 +47,8 @@ class Client(Endpoint):
 
     def close(self) -> None:
         """Close the connections; a session that is still streaming is cancelled by that."""
+        for connection in list(self._connections):
+            connection.leave()
         self._closing()
 
     def think(
@@ -69,11 +71,10 @@ class Client(Endpoint):
         ...                     pass
         an answer after 4
         """
-        reception, line = Reception(), Line()
-        call = calls.think(body(messages, options))
-        timeout_s = self.timeout_s if timeout_s is None else timeout_s
-        events = self._events(call, timeout_s, reception, line)
-        return Stream(self, events, reception, line)
+        reception, connection = Reception(), Connection()
+        self._connections.add(connection)
+        events = self._events(calls.think(messages, options), timeout_s, reception, connection)
+        return Stream(self, events, reception, connection)
 
     def answer_now(self, session_id: str) -> bool:
         """Stop the thinking of a session; False if it was answering already or had ended."""
@@ -101,10 +102,17 @@ class Client(Endpoint):
         """
         return self._run(calls.models())
 
-    def _run(self, call: Call[Outcome], deadline: Deadline | None = None) -> Outcome:
-        deadline = deadline or Deadline(None)
-        retries = Retries(self.max_retries)
+    def _run(
+        self,
+        call: Call[Outcome],
+        deadline: Deadline | None = None,
+        connection: Connection | None = None,
+    ) -> Outcome:
+        deadline, connection = deadline or Deadline(None), connection or Connection()
+        retries = Retries(self.max_retries, deadline)
         while True:
+            if connection.left.is_set():
+                raise StreamInterrupted("the stream was left before it was open")
             try:
                 with self._translating(deadline):
                     request = self._http.build_request(**self._request_options(call, deadline))
@@ -114,35 +122,30 @@ class Client(Endpoint):
                     return call.outcome(response)
             except ClientError as error:
                 pause_s = retries.pause_s(error)
-                if pause_s >= deadline.left_s:
-                    raise
-            time.sleep(pause_s)
+            connection.left.wait(pause_s)
 
     def _events(
         self,
         call: Call[httpx2.Response],
         timeout_s: float | None,
         reception: Reception,
-        line: Line,
+        connection: Connection,
     ) -> Generator[Any]:
         """None as soon as the stream is open, then its events."""
-        deadline = Deadline(timeout_s)
-        try:
-            with contextlib.closing(self._run(call, deadline)) as response, _dropped_at(deadline, line):
-                line.connect(response)
+        deadline = self._deadline(timeout_s)
+        with self._noting_failure(reception, connection):
+            response = self._run(call, deadline, connection)
+            with connection.carrying(response, deadline) as pieces:
                 yield None
                 with self._translating(deadline, reception.interrupted):
-                    for piece in response.iter_bytes():
+                    for piece in pieces:
                         yield from reception.read(piece)
                         if reception.done is not None:
                             return
                     raise reception.interrupted("the stream ended before the answer was done")
-        except ClientError as error:
-            if isinstance(error, TimedOut) or not line.was_left:
-                raise
 
 
-class Stream(StreamState, Iterator[Event]):
+class Stream(Session, Iterator[Event]):
     """A session: an iterator of its events.
 
     In a `with` it is cancelled on leaving early. Without one the connection is closed once nothing refers to
@@ -150,9 +153,12 @@ class Stream(StreamState, Iterator[Event]):
     from other threads than the one that iterates.
     """
 
-    def __init__(self, client: Client, events: Generator[Any], reception: Reception, line: Line) -> None:
-        super().__init__(reception, line)
+    def __init__(
+        self, client: Client, events: Generator[Any], reception: Reception, connection: Connection
+    ) -> None:
+        super().__init__(reception)
         self._client = client
+        self._connection = connection
         # It must not refer to the stream: then it would not be closed as soon as the stream is dropped.
         self._events = events
         self._is_open = False
@@ -168,6 +174,7 @@ class Stream(StreamState, Iterator[Event]):
         return self
 
     def __next__(self) -> Event:
+        self._raise_failure()
         self._open()
         return next(self._events)
 
@@ -204,7 +211,8 @@ class Stream(StreamState, Iterator[Event]):
         Raises:
             RuntimeError: `started` has not come.
         """
-        session_id, self._line.was_left = self._started_id(), True
+        session_id = self._started_id()
+        self._connection.left.set()
         try:
             self._client.cancel(session_id)
         finally:
@@ -212,7 +220,7 @@ class Stream(StreamState, Iterator[Event]):
 
     def close(self) -> None:
         """Drop the connection; a server cancels a session that nobody reads."""
-        self._line.leave()
+        self._connection.leave()
         with contextlib.suppress(ValueError):  # another thread is just reading, and closes it on waking up
             self._events.close()
 
@@ -220,17 +228,3 @@ class Stream(StreamState, Iterator[Event]):
         if not self._is_open:
             self._is_open = True
             next(self._events, None)
-
-
-@contextlib.contextmanager
-def _dropped_at(deadline: Deadline, line: Line) -> Generator[None]:
-    if not deadline.is_set:
-        yield
-        return
-    timer = threading.Timer(deadline.left_s, line.drop)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()

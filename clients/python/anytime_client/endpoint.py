@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
@@ -10,7 +11,9 @@ from typing import Any
 import httpx2
 
 from anytime_client.calls import Call
-from anytime_client.errors import ServerUnreachable, StreamInterrupted, TimedOut
+from anytime_client.connection import AsyncConnection, Connection
+from anytime_client.errors import ClientError, ServerUnreachable, StreamInterrupted, TimedOut
+from anytime_client.reception import Reception
 from anytime_client.retrying import Deadline
 
 DEFAULT_URL = "http://127.0.0.1:8000"
@@ -18,6 +21,12 @@ CONNECT_TIMEOUT_S = 5.0
 SILENCE_TIMEOUT_S = 60.0
 """The server sends a comment every few seconds; longer silence means that it is gone."""
 MAX_RETRIES = 2
+UNUSABLE_KEY = "the API key must be of printable ASCII characters"  # it is not shown: it is a secret
+
+
+def can_be_sent(api_key: str) -> bool:
+    """It may stand in a header."""
+    return api_key.isascii() and api_key.isprintable() and not api_key.isspace() and api_key != ""
 
 
 class Endpoint(ABC):
@@ -38,7 +47,7 @@ class Endpoint(ABC):
         Args:
             url: of the server; the `/v1` that OpenAI's SDKs want at its end may be there.
             api_key: sent as `Authorization: Bearer ...`.
-            headers: sent with every request.
+            headers: sent with every request; an `Authorization` of theirs outranks the `api_key`.
             connect_timeout_s: how long making a connection may take.
             silence_timeout_s: how long nothing at all may come.
             timeout_s: how long a session may take as a whole, retries included.
@@ -47,7 +56,10 @@ class Endpoint(ABC):
 
         Raises:
             ServerUnreachable: `url` is none.
+            ValueError: the key cannot be sent.
         """
+        if api_key is not None and not can_be_sent(api_key):
+            raise ValueError(UNUSABLE_KEY)
         self.url = url.rstrip("/").removesuffix("/v1")
         self.max_retries = max_retries
         self.timeout_s = timeout_s
@@ -55,12 +67,12 @@ class Endpoint(ABC):
         self._silence_timeout_s = silence_timeout_s
         if not self.url.lower().startswith(("http://", "https://")):
             raise ServerUnreachable(f"{url!r} is no address: it must begin with http:// or https://")
-        authorization = {} if api_key is None else {"Authorization": f"Bearer {api_key}"}
         try:
             self._base_url = httpx2.URL(self.url)
         except httpx2.InvalidURL as error:
             raise ServerUnreachable(f"{url!r} is no address: {error}") from error
-        self._headers = authorization | dict(headers or {})
+        self._headers = httpx2.Headers({} if api_key is None else {"Authorization": f"Bearer {api_key}"})
+        self._headers.update(headers)
         self._prepare()
 
     @abstractmethod
@@ -77,7 +89,33 @@ class Endpoint(ABC):
             min(self._silence_timeout_s, deadline.left_s),
             connect=min(self._connect_timeout_s, deadline.left_s),
         )
-        return {"method": call.method, "url": call.path, "json": call.body, "timeout": timeout}
+        # Its pieces are taken as they come.
+        headers = {"Accept-Encoding": "identity"} if call.streams else {}
+        return {
+            "method": call.method,
+            "url": call.path,
+            "json": call.body,
+            "headers": headers,
+            "timeout": timeout,
+        }
+
+    def _deadline(self, timeout_s: float | None) -> Deadline:
+        return Deadline(self.timeout_s if timeout_s is None else timeout_s)
+
+    @contextmanager
+    def _noting_failure(
+        self, reception: Reception, connection: Connection | AsyncConnection
+    ) -> Generator[None]:
+        """Keeps what a session fails by; that it breaks off after it was left is no failure."""
+        try:
+            yield
+        except ClientError as error:
+            if isinstance(error, TimedOut) or not connection.left.is_set():
+                reception.failure = error
+                raise
+        except (asyncio.CancelledError, KeyboardInterrupt):
+            reception.failure = reception.interrupted("reading the stream was broken off")
+            raise
 
     @contextmanager
     def _translating(
@@ -86,7 +124,7 @@ class Endpoint(ABC):
         """Turns the HTTP library's errors into ours, and any break after the deadline into `TimedOut`."""
         try:
             yield
-        except (httpx2.RequestError, StreamInterrupted) as error:
+        except (httpx2.RequestError, StreamInterrupted, TimeoutError) as error:
             if deadline.has_passed:
                 raise TimedOut(f"{self.url} took longer than it was given") from error
             if isinstance(error, StreamInterrupted):

@@ -10,8 +10,9 @@ ClientError
 
 from __future__ import annotations
 
+import copyreg
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from anytime_client.events import AnswerDone
@@ -20,13 +21,17 @@ if TYPE_CHECKING:
 class ClientError(Exception):
     """Root of the tree."""
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # As it is pickled by default, it would be made anew by a call without its keywords.
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
+
 
 class ServerUnreachable(ClientError):
     """No connection could be made. Nothing was sampled."""
 
 
 class RequestRefused(ClientError):
-    """The server answered with an HTTP error. Nothing was sampled."""
+    """The server answered with an HTTP error. With a status of 4XX or 503 nothing was sampled."""
 
     def __init__(
         self,
@@ -57,10 +62,10 @@ class RequestRefused(ClientError):
 class SessionFailed(ClientError):
     """The session ended with an error event: `cancelled`, `unavailable`, `engine_dead`, ..."""
 
-    def __init__(self, message: str, *, code: str, field: str | None = None) -> None:
+    def __init__(self, message: str, *, code: str | None, field: str | None = None) -> None:
         """
         Args:
-            code: stable, for programs.
+            code: stable, for programs; None where the server gave none.
             field: dotted path of the request field at fault.
         """
         super().__init__(message)

@@ -165,9 +165,9 @@ class UnknownEvent(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    type: str
+    type: Literal["unknown"] = "unknown"
     raw: dict[str, Any]
-    """The event as it came."""
+    """The event as it came, its own type in `type`."""
 
 
 Event: TypeAlias = Started | Thinking | AnswerStarted | AnswerDelta | AnswerDone | Done | UnknownEvent

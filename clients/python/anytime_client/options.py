@@ -10,8 +10,8 @@ class Message(TypedDict):
     """One turn of the conversation."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: str | Sequence[Mapping[str, str]]
-    """Text, or parts `{"type": "text", "text": ...}`."""
+    content: NotRequired[str | Sequence[Mapping[str, str]] | None]
+    """Text, or parts `{"type": "text", "text": ...}`; only a turn of `tool_calls` may do without."""
     name: NotRequired[str]
     """Of a tool."""
     reasoning_content: NotRequired[str]
@@ -22,8 +22,8 @@ class Message(TypedDict):
     """The call that a tool's turn is the result of."""
 
 
-Messages: TypeAlias = str | Sequence[Message]
-"""A conversation; a string is one message of the user's."""
+Messages: TypeAlias = str | Sequence[Message] | Sequence[Mapping[str, Any]]
+"""A conversation; a string is one message of the user's. Other mappings are sent as they are."""
 
 
 class Budget(TypedDict, total=False):

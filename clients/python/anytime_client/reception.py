@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from anytime_client.errors import SessionFailed, StreamInterrupted
+from anytime_client.errors import ClientError, SessionFailed, StreamInterrupted
 from anytime_client.events import (
     KNOWN,
     AnswerDone,
@@ -24,7 +24,7 @@ from anytime_client.sse import Decoder
 
 class _ErrorDetail(BaseModel):
     message: str
-    code: str = "internal_error"
+    code: str | None = None
     field: str | None = None
 
 
@@ -40,6 +40,8 @@ class Reception:
         self.answers: list[AnswerDone] = []
         """In the order in which they came."""
         self.done: Done | None = None
+        self.failure: ClientError | None = None
+        """What it was ended by instead."""
         self._thinking: list[str] = []
         self._decoder = Decoder()
 
@@ -73,8 +75,11 @@ class Reception:
         """The whole session.
 
         Raises:
+            ClientError: it failed.
             StreamInterrupted: it was left before its end.
         """
+        if self.failure is not None:
+            raise self.failure
         if self.started is None or self.done is None:
             raise self.interrupted("the stream was left before the answer was done")
         answers = sorted(self.answers, key=lambda answer: (not answer.provisional, answer.at_tokens))
@@ -90,13 +95,16 @@ class Reception:
     def _event(self, data: str) -> Event:
         try:
             said: Any = json.loads(data)
-            kind: str = said["type"]
+            kind: Any = said["type"]
             if kind == "error":
                 error = _Error.model_validate(said).error
                 raise SessionFailed(error.message, code=error.code, field=error.field)
-            known = KNOWN.get(kind)
-            return UnknownEvent(type=kind, raw=said) if known is None else known.model_validate(said)
-        except (ValueError, TypeError, KeyError) as error:
+            if known := KNOWN.get(kind):
+                return known.model_validate(said)
+            if not isinstance(kind, str):
+                raise TypeError("a type is a string")
+            return UnknownEvent(raw=said)
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise self.interrupted(f"the server sent what is no event: {data[:200]!r}") from error
 
     def _note(self, event: Event) -> None:
@@ -108,6 +116,8 @@ class Reception:
             case AnswerDone():
                 self.answers.append(event)
             case Done():
+                if self.started is None:
+                    raise self.interrupted("the answer was done in a session that had not started")
                 self.done = event
             case _:
                 pass

@@ -13,13 +13,16 @@ FIRST_PAUSE_S = 0.25
 LONGEST_PAUSE_S = 8.0
 LONGEST_RETRY_AFTER_S = 60.0
 """A server that asks for more patience is not asked again."""
+CLOCK_GRAIN_S = 0.002
+"""Timers of event loops may ring so much too early."""
 
 
 class Retries:
     """The retries of one request: only of what cannot have sampled anything."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, deadline: Deadline) -> None:
         self._most = most
+        self._deadline = deadline
         self._num_made = 0
 
     def pause_s(self, error: ClientError) -> float:
@@ -40,7 +43,10 @@ class Retries:
         back_off_s = min(FIRST_PAUSE_S * 2**self._num_made, LONGEST_PAUSE_S)
         self._num_made += 1
         # With jitter, so that many clients that were refused together do not come back together.
-        return back_off_s * random.uniform(0.5, 1.0) if asked_for_s is None else asked_for_s
+        pause_s = back_off_s * random.uniform(0.5, 1.0) if asked_for_s is None else asked_for_s
+        if pause_s >= self._deadline.left_s:  # it tells more than that the time is over
+            raise error
+        return pause_s
 
 
 class Deadline:
@@ -60,4 +66,4 @@ class Deadline:
 
     @property
     def has_passed(self) -> bool:
-        return self.left_s == 0.0
+        return self.left_s <= CLOCK_GRAIN_S

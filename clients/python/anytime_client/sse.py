@@ -34,8 +34,8 @@ class Decoder:
     def __init__(self) -> None:
         self._utf8 = codecs.getincrementaldecoder("utf-8-sig")(errors="replace")
         self._ended_in_cr = False
-        self._line = ""
-        """The beginning of a line whose end has not come."""
+        self._line: list[str] = []
+        """The beginning of a line whose end has not come, in pieces."""
         self._event = ""
         self._data: list[str] = []
 
@@ -61,5 +61,9 @@ class Decoder:
             text = text.removeprefix("\n")
         self._ended_in_cr = text.endswith("\r")
         first, *others = _LINE_END.split(text)
-        *lines, self._line = [self._line + first, *others]
+        self._line.append(first)
+        if not others:
+            return []
+        *lines, rest = ["".join(self._line), *others]
+        self._line = [rest]
         return lines

@@ -8,10 +8,12 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any
 
+import uvloop
 from anytime_client import AsyncClient, AsyncStream, Client
 
 Connect = Callable[..., Any]
 """Makes a client, as the classes do; all are closed at the end of the test."""
+LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 
 
 class Blocking:
@@ -53,9 +55,9 @@ class Blocking:
 
 @contextmanager
 def connecting(kind: str) -> Generator[Connect]:
-    """A `Connect` for clients of this kind, "sync" or "async"."""
+    """A `Connect` for clients of this kind: "sync", or the name of an event loop of `LOOPS`."""
     clients: list[Any] = []
-    with asyncio.Runner() as runner:
+    with asyncio.Runner(loop_factory=LOOPS.get(kind)) as runner:
 
         def connect(*args: Any, **kwargs: Any) -> Any:
             if kind == "sync":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import sys
@@ -14,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from .blocking import Connect, connecting
+from .blocking import LOOPS, Connect, connecting
 
 NEVER = "never"
 """As what a reply waits for: its last piece is not sent."""
@@ -47,6 +48,8 @@ class ReplayServer:
     """Path and body of every request so far; paths of other methods than POST begin with the method."""
     headers: list[Mapping[str, str]] = field(default_factory=list)
     """Of every request so far."""
+    num_connections: int = 0
+    """That have been made so far."""
     gone: list[str] = field(default_factory=list)
     """Paths of the responses that nobody read to the end."""
     arrived: threading.Condition = field(default_factory=threading.Condition)
@@ -116,6 +119,11 @@ def server() -> Iterator[ReplayServer]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+
+        def setup(self) -> None:
+            super().setup()
+            with replay.arrived:
+                replay.num_connections += 1
 
         def do_POST(self) -> None:
             self.answer(self.path)
@@ -225,16 +233,23 @@ def ladder() -> Recording:
     return Recording.load("ladder")
 
 
-@pytest.fixture(params=["sync", "async"])
+@pytest.fixture(params=["sync", *LOOPS])
 def connect(request: pytest.FixtureRequest) -> Iterator[Connect]:
     """Makes clients of either kind, used alike."""
     with connecting(request.param) as connect:
         yield connect
 
 
+@pytest.fixture(params=LOOPS)
+def runner(request: pytest.FixtureRequest) -> Iterator[asyncio.Runner]:
+    """Runs coroutines on each kind of event loop."""
+    with asyncio.Runner(loop_factory=LOOPS[request.param]) as runner:
+        yield runner
+
+
 @pytest.fixture
-def nowhere() -> str:
+def nowhere() -> Iterator[str]:
     """An address that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{probe.getsockname()[1]}"
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{taken.getsockname()[1]}"

@@ -40,7 +40,10 @@ def done_event(answer: str, *, cause: str, budget_tokens: int, thinking_tokens: 
 
 
 def reply(server: ReplayServer, events: list[dict[str, Any]]) -> None:
-    server.reply(THINK, *(f"event: {e['type']}\ndata: {json.dumps(e)}\n\n".encode() for e in events))
+    budget = {"tokens": 4, "deadline_ms": None}
+    started = {"type": "started", "id": "any-1", "model": "tiny", "budget": budget, "prompt_tokens": 1}
+    sent = (f"event: {e['type']}\ndata: {json.dumps(e)}\n\n".encode() for e in [started, *events])
+    server.reply(THINK, *sent)
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +132,22 @@ def test_it_prints_the_events_as_they_are(server: ReplayServer, done: Recording)
     assert events == [json.loads(line) for line in recorded]
 
 
+def test_it_prints_an_error_as_it_is(server: ReplayServer, cancelled: Recording) -> None:
+    server.reply(THINK, cancelled.wire)
+    ended = ask("7-3", "--url", server.url, "--json")
+    events = [json.loads(line) for line in ended.stdout.splitlines()]
+    assert events == [*cancelled.events, {"type": "error", "error": cancelled.error}]
+    assert (ended.returncode, ended.stderr) == (1, "anytime ask: the session was cancelled\n")
+
+
+def test_it_prints_a_refusal_as_an_error(server: ReplayServer) -> None:
+    error = {"code": "invalid_request", "message": "more than the window", "field": "budget"}
+    server.reply(THINK, json.dumps({"error": error}).encode(), status=422, content_type="application/json")
+    ended = ask("7-3", "--url", server.url, "--json")
+    assert json.loads(ended.stdout) == {"type": "error", "error": error}
+    assert (ended.returncode, ended.stderr) == (1, "anytime ask: more than the window\n")
+
+
 @pytest.mark.parametrize(
     ("argv", "fields"),
     [
@@ -198,6 +217,14 @@ def test_address_and_key_come_from_the_environment(
     assert ask("7-3").returncode == 0
     [headers] = server.headers
     assert headers["Authorization"] == "Bearer a key"
+
+
+def test_a_key_that_cannot_be_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANYTIME_API_KEY", "secret\n")
+    ended = ask("7-3")
+    assert ended.returncode == 2
+    assert "ANYTIME_API_KEY: the API key must be" in ended.stderr
+    assert "secret" not in ended.stderr
 
 
 @pytest.mark.parametrize("prompt", [["-"], []], ids=["a-dash", "none"])

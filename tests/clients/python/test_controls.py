@@ -8,7 +8,7 @@ import threading
 from typing import Any
 
 import pytest
-from anytime_client import AsyncClient, Client, RequestRefused
+from anytime_client import AsyncClient, Client, RequestRefused, StreamInterrupted
 
 from .blocking import Connect
 from .conftest import NEVER, Recording, ReplayServer
@@ -114,16 +114,22 @@ def test_a_dropped_stream_is_closed(server: ReplayServer, done: Recording) -> No
             gc.enable()
 
 
-async def test_a_dropped_async_stream_is_closed(server: ReplayServer, done: Recording) -> None:
+def test_a_dropped_async_stream_is_closed(
+    server: ReplayServer, runner: asyncio.Runner, done: Recording
+) -> None:
     server.reply(THINK, head(done, 3), b"", waits_for=NEVER)
-    async with AsyncClient(server.url) as client:
-        async for event in client.think("7-3"):
-            assert event.type == "started"
-            break
-        await asyncio.to_thread(server.wait_until_gone, THINK)
+
+    async def main() -> None:
+        async with AsyncClient(server.url) as client:
+            async for event in client.think("7-3"):
+                assert event.type == "started"
+                break
+            await asyncio.to_thread(server.wait_until_gone, THINK)
+
+    runner.run(main())
 
 
-@pytest.mark.parametrize("leave", ["close", "cancel"])
+@pytest.mark.parametrize("leave", ["close", "cancel", "close the client"])
 def test_another_thread_can_end_a_stream_that_is_being_read(
     server: ReplayServer, done: Recording, leave: str
 ) -> None:
@@ -142,48 +148,108 @@ def test_another_thread_can_end_a_stream_that_is_being_read(
         reader = threading.Thread(target=read)
         reader.start()
         assert reads.wait(60)
-        getattr(stream, leave)()
+        (client.close if leave == "close the client" else getattr(stream, leave))()
         reader.join(60)
         assert not reader.is_alive()
     assert events == ["started", "thinking", "thinking"]
     server.wait_until_gone(THINK)
 
 
-@pytest.mark.parametrize("leave", ["aclose", "cancel"])
-async def test_another_task_can_end_a_stream_that_is_being_read(
-    server: ReplayServer, done: Recording, leave: str
+@pytest.mark.parametrize("leave", ["aclose", "cancel", "close the client"])
+def test_another_task_can_end_a_stream_that_is_being_read(
+    server: ReplayServer, runner: asyncio.Runner, done: Recording, leave: str
 ) -> None:
     server.reply(THINK, head(done, 3), b"", waits_for=NEVER)
     server.reply(f"DELETE {THINK}/{done.id}", status=204)
-    third, events = asyncio.Event(), list[Any]()
-    async with AsyncClient(server.url) as client:
-        stream = client.think("7-3")
+    events = list[str]()
 
-        async def read() -> None:
-            async for event in stream:
-                events.append(event.type)
-                if len(events) == 3:
-                    third.set()
+    async def main() -> None:
+        third = asyncio.Event()
+        async with AsyncClient(server.url) as client:
+            stream = client.think("7-3")
 
-        reader = asyncio.create_task(read())
-        await third.wait()
-        await getattr(stream, leave)()
-        await reader
+            async def read() -> None:
+                async for event in stream:
+                    events.append(event.type)
+                    if len(events) == 3:
+                        third.set()
+
+            reader = asyncio.create_task(read())
+            await third.wait()
+            await (client.aclose if leave == "close the client" else getattr(stream, leave))()
+            await reader
+
+    runner.run(main())
     assert events == ["started", "thinking", "thinking"]
-    await asyncio.to_thread(server.wait_until_gone, THINK)
+    server.wait_until_gone(THINK)
 
 
-async def test_cancelling_the_task_that_reads_drops_the_connection(
-    server: ReplayServer, done: Recording
+def test_cancelling_the_task_that_reads_drops_the_connection(
+    server: ReplayServer, runner: asyncio.Runner, done: Recording
 ) -> None:
     server.reply(THINK, head(done, 3), b"", waits_for=NEVER)
-    async with AsyncClient(server.url) as client:
-        stream = client.think("7-3")
-        await anext(stream)
-        reader = asyncio.create_task(stream.result())
-        while not stream.thinking:
-            await asyncio.sleep(0)
-        reader.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await reader
-        await asyncio.to_thread(server.wait_until_gone, THINK)
+
+    async def main() -> None:
+        async with AsyncClient(server.url) as client:
+            stream = client.think("7-3")
+            await anext(stream)
+            reader = asyncio.create_task(stream.result())
+            while not stream.thinking:
+                await asyncio.sleep(0)
+            reader.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await reader
+            await asyncio.to_thread(server.wait_until_gone, THINK)
+            with pytest.raises(StreamInterrupted, match="broken off"):
+                await anext(stream)
+
+    runner.run(main())
+
+
+def test_closing_a_stream_that_has_ended_leaves_others_alone(
+    server: ReplayServer, connect: Connect, done: Recording
+) -> None:
+    """The one that ended without `done` has given its connection back, and the other took it."""
+    server.reply(THINK, head(done, 3))
+    server.reply(THINK, head(done, 3), done.wire[len(head(done, 3)) :], waits_for="go on", after=1)
+    client = connect(server.url)
+    ended = client.think("7-3")
+    with pytest.raises(StreamInterrupted):
+        ended.result()
+    with client.think("7-3") as other:
+        next(other)
+        ended.close()
+        server.see("go on", b"")
+        assert other.result().id == done.id
+    assert server.num_connections == 1
+
+
+def test_a_pause_before_a_retry_hears_that_the_stream_is_closed(server: ReplayServer) -> None:
+    server.reply(THINK, refusal("busy"), status=503, content_type=JSON, headers={"Retry-After": "60"})
+    with Client(server.url) as client:
+        stream, events = client.think("7-3"), list[Any]()
+        reader = threading.Thread(target=lambda: events.extend(stream))
+        reader.start()
+        server.wait_for(THINK)
+        stream.close()
+        reader.join(30)
+        assert not reader.is_alive()
+    assert (events, len(server.requests)) == ([], 1)
+
+
+def test_an_async_pause_before_a_retry_hears_that_the_stream_is_closed(
+    server: ReplayServer, runner: asyncio.Runner
+) -> None:
+    server.reply(THINK, refusal("busy"), status=503, content_type=JSON, headers={"Retry-After": "60"})
+
+    async def main() -> None:
+        async with AsyncClient(server.url) as client:
+            stream = client.think("7-3")
+            reader = asyncio.create_task(anext(stream, None))
+            await asyncio.to_thread(server.wait_for, THINK)
+            await stream.aclose()
+            async with asyncio.timeout(30):
+                assert await reader is None
+
+    runner.run(main())
+    assert len(server.requests) == 1

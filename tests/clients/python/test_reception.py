@@ -98,7 +98,7 @@ def test_nothing_is_read_after_done(done: Recording) -> None:
 
 def test_events_of_a_later_version_pass_through() -> None:
     events, _, _ = read(wire({"type": "news", "x": [1]}))
-    assert events == [UnknownEvent(type="news", raw={"type": "news", "x": [1]})]
+    assert events == [UnknownEvent(raw={"type": "news", "x": [1]})]
 
 
 def test_fields_and_words_of_a_later_version_are_no_error(done: Recording) -> None:
@@ -127,7 +127,13 @@ def test_events_are_told_apart_by_their_class(done: Recording) -> None:
 
 def test_an_error_need_not_be_complete() -> None:
     _, _, error = read(wire({"type": "error", "error": {"message": "no"}}))
-    assert (str(error), error and error.field) == ("no", None)
+    assert error is not None
+    assert (str(error), error.code, error.field) == ("no", None, None)
+
+
+def test_an_answer_of_a_session_that_never_started_interrupts(done: Recording) -> None:
+    with pytest.raises(StreamInterrupted, match="had not started"):
+        read(wire(done.events[-1]))
 
 
 @pytest.mark.parametrize(
@@ -139,6 +145,7 @@ def test_an_error_need_not_be_complete() -> None:
         "null",
         "{}",
         '{"type": 1}',
+        "[" * 100_000,
         '{"type": []}',
         '{"type": "thinking"}',
         '{"type": "error"}',

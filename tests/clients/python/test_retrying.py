@@ -19,7 +19,7 @@ def refused(status: int, retry_after_s: float | None = None) -> RequestRefused:
 
 @pytest.mark.parametrize("error", [ServerUnreachable("gone"), refused(429), refused(503)])
 def test_pauses_grow_until_it_gives_up(error: ClientError) -> None:
-    retries = Retries(8)
+    retries = Retries(8, Deadline(None))
     for attempt in range(8):
         longest = min(FIRST_PAUSE_S * 2**attempt, LONGEST_PAUSE_S)
         assert longest / 2 <= retries.pause_s(error) <= longest
@@ -29,23 +29,31 @@ def test_pauses_grow_until_it_gives_up(error: ClientError) -> None:
 
 
 def test_pauses_differ() -> None:
-    assert len({Retries(1).pause_s(refused(503)) for _ in range(8)}) > 1
+    assert len({Retries(1, Deadline(None)).pause_s(refused(503)) for _ in range(8)}) > 1
 
 
 @pytest.mark.parametrize("error", [refused(400), refused(422), refused(500), StreamInterrupted("broke")])
 def test_what_may_have_sampled_or_cannot_help_is_not_repeated(error: ClientError) -> None:
     with pytest.raises(type(error)):
-        Retries(5).pause_s(error)
+        Retries(5, Deadline(None)).pause_s(error)
 
 
 @pytest.mark.parametrize("retry_after_s", [0.0, 0.5, 7.0, LONGEST_RETRY_AFTER_S])
 def test_the_server_says_how_long(retry_after_s: float) -> None:
-    assert Retries(1).pause_s(refused(503, retry_after_s)) == retry_after_s
+    assert Retries(1, Deadline(None)).pause_s(refused(503, retry_after_s)) == retry_after_s
 
 
 def test_a_server_that_asks_for_too_much_is_not_asked_again() -> None:
     with pytest.raises(RequestRefused):
-        Retries(1).pause_s(refused(503, LONGEST_RETRY_AFTER_S + 1))
+        Retries(1, Deadline(None)).pause_s(refused(503, LONGEST_RETRY_AFTER_S + 1))
+
+
+def test_a_pause_past_the_deadline_is_not_made() -> None:
+    error = refused(503, 7.0)
+    assert Retries(1, Deadline(60.0)).pause_s(error) == 7.0
+    with pytest.raises(RequestRefused) as raised:
+        Retries(1, Deadline(6.0)).pause_s(error)
+    assert raised.value is error
 
 
 def test_a_deadline() -> None:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from anytime_client.endpoint import DEFAULT_URL
+from anytime_client.endpoint import DEFAULT_URL, UNUSABLE_KEY, can_be_sent
 from anytime_client.options import Options
 
 Output = Literal["view", "answer", "json"]
@@ -49,11 +49,14 @@ def parse(argv: Sequence[str]) -> Asked:
         ),
         continuation=given.continuation,
     )
+    api_key = os.environ.get("ANYTIME_API_KEY") or None
+    if api_key is not None and not can_be_sent(api_key):
+        parser.error(f"ANYTIME_API_KEY: {UNUSABLE_KEY}")
     return Asked(
         prompt=_prompt(given.prompt, parser),
         options=options,
         url=given.url,
-        api_key=os.environ.get("ANYTIME_API_KEY"),
+        api_key=api_key,
         output=given.output,
     )
 
@@ -81,7 +84,7 @@ def _response_format(path: str, parser: argparse.ArgumentParser) -> dict[str, An
             return {"type": "json_schema", "json_schema": {"schema": json.load(file)}}
     except OSError as error:
         parser.error(f"argument --schema: cannot read {path}: {error.strerror}")
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         parser.error(f"argument --schema: {path} is not JSON: {error}")
 
 

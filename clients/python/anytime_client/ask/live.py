@@ -28,7 +28,8 @@ from anytime_client.events import (
 
 THINKING, ANSWER = "dim", "bold"
 FRAME_S = 1 / 15
-CONTROL = {code: None for code in [*range(0x20), *range(0x7F, 0xA0)] if chr(code) not in "\t\n"}
+REORDERING = [*range(0x202A, 0x202F), *range(0x2066, 0x206A)]
+CONTROL = {code: None for code in [*range(0x20), *range(0x7F, 0xA0), *REORDERING] if chr(code) not in "\t\n"}
 """A model may say anything, but not to the terminal itself."""
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Self
+from typing import Any, Self
 
+from anytime_client.errors import RequestRefused, SessionFailed
 from anytime_client.events import (
     Answer,
     AnswerDelta,
@@ -64,11 +65,21 @@ class View:
 
 
 class JsonView(View):
+    def __exit__(self, *exception: object) -> None:
+        _, error, _ = exception
+        if isinstance(error, RequestRefused | SessionFailed):
+            told = {"code": error.code, "message": str(error), "field": error.field}
+            _print_json({"type": "error", "error": told})
+
     def show(self, event: Event) -> None:
         if isinstance(event, UnknownEvent):
-            print(json.dumps(event.raw, ensure_ascii=False), flush=True)
+            _print_json(event.raw)
         else:
             print(event.model_dump_json(exclude_unset=True), flush=True)
+
+
+def _print_json(event: dict[str, Any]) -> None:
+    print(json.dumps(event, ensure_ascii=False), flush=True)
 
 
 class _TextView(View):
