@@ -13,7 +13,8 @@ import { Client, ClientError } from "anytime-client";
 const QUESTION = "What is the last digit of 3 minus 3 plus 1 plus 4 times 7, left to right?";
 const GIVE_UP_MS = 10_000;
 
-const client = new Client(process.env.ANYTIME_URL ?? "http://127.0.0.1:8000");
+const { ANYTIME_URL = "http://127.0.0.1:8000" } = process.env;
+const client = new Client(ANYTIME_URL);
 const question = process.argv[2] ?? QUESTION;
 const stream = client.think(question, { signal: AbortSignal.timeout(GIVE_UP_MS) });
 
@@ -24,7 +25,7 @@ try {
   for await (const event of stream) {
     switch (event.type) {
       case "started":
-        button.on("line", () => stream.answerNow());
+        button.on("line", () => stream.answerNow().catch((error) => console.error(`\n${error.message}`)));
         break;
       case "thinking":
         stdout.write(event.text);

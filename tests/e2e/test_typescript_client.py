@@ -7,6 +7,9 @@ import os
 import re
 import shutil
 import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -19,6 +22,7 @@ BUNDLE = ROOT / "server/anytime_server/playground/anytime-client.js"
 DOCUMENTED_URL = "http://127.0.0.1:8000"
 EXAMPLE = re.compile(r"```ts\n(.*?)```", re.DOTALL)
 TSC = PACKAGE / "node_modules/typescript/bin/tsc"
+PASSING = "says in a stream|several budgets|thinks on|names the field|tells what it serves|left by a signal"
 NODENEXT = ("--module", "nodenext")
 
 
@@ -39,7 +43,7 @@ def run(*command: str | Path, cwd: Path = PACKAGE, **environment: str) -> str:
 @pytest.fixture(scope="module", autouse=True)
 def tools() -> None:
     assert (PACKAGE / "node_modules").is_dir(), (
-        "the TypeScript client's tools are missing: run scripts/setup-tests.sh"
+        "the TypeScript client's tools are missing: run `make setup-dev`"
     )
 
 
@@ -84,9 +88,89 @@ def compile_examples(consumer: Path, url: str, *options: str) -> list[Path]:
     return [source.with_suffix(".js") for source in sources]
 
 
-def test_its_own_tests_pass_against_a_real_server(real_server: RealServer) -> None:
-    said = run("npm", "test", ANYTIME_URL=real_server.url)
+def test_its_own_tests_pass_against_a_slow_server(start_server: Callable[..., RealServer]) -> None:
+    slow = start_server("--engine=scripted", "--scripted.seconds-per-token=0.05", "--scripted.never-end=true")
+    said = run("npm", "test", ANYTIME_URL=slow.url)
     assert "skipped" not in said
+
+
+def test_it_talks_to_the_real_engine(real_server: RealServer) -> None:
+    """All but what needs thinking that does not end by itself."""
+    said = run("npx", "vitest", "run", "tests/real.test.ts", "-t", PASSING, ANYTIME_URL=real_server.url)
+    assert re.search(r"Tests +6 passed", said)
+
+
+def test_a_checkout_is_installed_as_the_readme_says(package: Path, tmp_path: Path) -> None:
+    [block] = re.findall(r"```sh\n(.*?)```", (PACKAGE / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    tools, build, install = block.splitlines()
+    # The first fetches packages, and the second writes to the checkout: they are not run here.
+    assert tools == "npm --prefix anytime/clients/typescript ci"
+    assert build == "npm --prefix anytime/clients/typescript run build"
+    assert "build" in json.loads((PACKAGE / "package.json").read_text())["scripts"]
+    shutil.copytree(package, tmp_path / "anytime/clients/typescript")
+    run(*install.split(), "--offline", "--no-audit", "--no-fund", cwd=tmp_path)
+    said = run(
+        "node", "-e", "import('anytime-client').then(({ Client }) => console.log(Client.name))", cwd=tmp_path
+    )
+    assert said == "Client\n"
+
+
+class Refusing(BaseHTTPRequestHandler):
+    """Starts a session, refuses to let it answer, and ends it then."""
+
+    refused = threading.Event()
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        if self.path.endswith("/answer"):
+            self.send_error(500)
+            self.refused.set()
+            return
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.end_headers()
+        budget = {"tokens": 9, "deadline_ms": None}
+        for event in (
+            {"type": "started", "id": "any-1", "model": "m", "budget": budget, "prompt_tokens": 1},
+            {"type": "thinking", "text": "so ", "total_tokens": 1},
+        ):
+            self.wfile.write(f"data: {json.dumps(event)}\n\n".encode())
+        self.refused.wait()
+        error = {"type": "error", "error": {"code": "unavailable", "message": "the server stops"}}
+        self.wfile.write(f"data: {json.dumps(error)}\n\n".encode())
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing."""
+
+
+@pytest.fixture
+def refusing() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_the_example_says_that_it_may_not_answer_now(consumer: Path, refusing: str) -> None:
+    script = shutil.copy(ROOT / "examples/typescript/answer_now.mjs", consumer)
+    with subprocess.Popen(
+        ["node", script],
+        env=os.environ | {"ANYTIME_URL": refusing},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        for _ in range(2):
+            process.stdout.readline()
+        process.stdout.read(1)  # of the thinking: it has started
+        _, complaint = process.communicate("\n", timeout=60)
+    assert process.returncode == 1
+    assert [line for line in complaint.splitlines() if line] == ["HTTP 500", "the server stops"]
 
 
 def test_it_has_what_it_needs_and_nothing_else(package: Path) -> None:
@@ -128,7 +212,7 @@ def test_the_documented_examples_run(
 def test_the_types_tell_what_is_wrong(consumer: Path) -> None:
     consumer.joinpath("wrong.ts").write_text(
         """
-        import { Client, type Event } from "anytime-client";
+        import { type Cause, Client, type Event } from "anytime-client";
         const client = new Client();
         // @ts-expect-error
         client.think("7-3", { budgett: 8 });
@@ -138,6 +222,7 @@ def test_the_types_tell_what_is_wrong(consumer: Path) -> None:
         client.think([{ role: "robot", content: "7-3" }]);
         // @ts-expect-error
         client.think("7-3").text;
+        export const causes: Cause[] = ["natural", "of a later server"];
         export function name(event: Event): string {
             switch (event.type) {
                 case "started": return event.id;

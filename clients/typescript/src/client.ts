@@ -10,7 +10,7 @@ import { type Controls, Stream } from "./stream.ts";
 export interface ClientOptions {
   /** Sent as `Authorization: Bearer ...`. */
   apiKey?: string | undefined;
-  /** Sent with every request. */
+  /** Sent with every request; an `Authorization` among them is sent rather than `apiKey`. */
   headers?: Readonly<Record<string, string>> | undefined;
   /** Without a byte for so long, the server is gone: it sends a comment every few seconds. Default: 60. */
   silenceTimeoutS?: number | undefined;
@@ -47,7 +47,7 @@ export class Client implements Controls {
     this.#timeoutS = timeoutS;
     this.#http = new Http({
       url,
-      headers: { ...headers, ...(apiKey !== undefined && { Authorization: `Bearer ${apiKey}` }) },
+      headers: allHeaders(apiKey, headers),
       fetch: fetch ?? ((input, init) => globalThis.fetch(input, init)),
       silenceTimeoutS,
       maxRetries,
@@ -93,6 +93,13 @@ export class Client implements Controls {
     if (!Array.isArray(data)) throw new ClientError("the server did not tell its models");
     return data;
   }
+}
+
+/** Names of headers are the same in any case. */
+function allHeaders(apiKey: string | undefined, given: Readonly<Record<string, string>> = {}): Headers {
+  const headers = new Headers(given);
+  if (apiKey !== undefined && !headers.has("Authorization")) headers.set("Authorization", `Bearer ${apiKey}`);
+  return headers;
 }
 
 function sessionPath(id: string): string {

@@ -48,7 +48,10 @@ export interface Refusal extends ErrorDetail {
   retryAfterS: number | null;
 }
 
-/** The server said no, and why. Nothing was sampled. */
+/**
+ * An HTTP error: the server said no, and why. With a status of 4XX or 503 nothing was sampled; a 500, or a
+ * proxy's 502 or 504, does not tell.
+ */
 export class RequestRefused extends ClientError {
   override name = "RequestRefused";
   readonly status: number;

@@ -1,7 +1,10 @@
 /** What a session says, in order: the native wire format, typed. Knows nothing of how it is carried. */
 
-/** Why the thinking stopped. */
-export type Cause = "natural" | "budget" | "deadline" | "client" | "stable" | "load" | "context";
+/**
+ * Why the thinking stopped; any other string is a later server's. It is not `string` alone, by which an
+ * editor would no longer propose these.
+ */
+export type Cause = "natural" | "budget" | "deadline" | "client" | "stable" | "load" | "context" | (string & {});
 
 /** The budget that applies. */
 export interface ResolvedBudget {

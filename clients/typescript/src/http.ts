@@ -17,7 +17,7 @@ const NEVER_CONNECTED: readonly unknown[] = [
 /** How requests are made. */
 export interface HttpSettings {
   url: string | URL;
-  headers: Readonly<Record<string, string>>;
+  headers: Headers;
   fetch: typeof globalThis.fetch;
   silenceTimeoutS: number;
   maxRetries: number;
@@ -28,7 +28,7 @@ export class Http {
   /** Of the server, without a slash at its end. */
   readonly url: string;
   readonly silenceTimeoutS: number;
-  readonly #headers: Readonly<Record<string, string>>;
+  readonly #headers: Headers;
   readonly #fetch: typeof globalThis.fetch;
   readonly #maxRetries: number;
 
@@ -44,8 +44,16 @@ export class Http {
    * A successful response, whose body is still to be read.
    *
    * @param aborter aborts the request and the reading of its body; its reason is what is thrown then.
+   * @param timeoutS after which the caller aborts; a try that would come later is not waited for.
    */
-  async send(method: string, path: string, body: object | null, aborter: AbortController): Promise<Response> {
+  async send(
+    method: string,
+    path: string,
+    body: object | null,
+    aborter: AbortController,
+    timeoutS: number = Infinity,
+  ): Promise<Response> {
+    const endMs = performance.now() + timeoutS * 1000;
     for (let attempt = 0; ; attempt++) {
       try {
         return await within(this.silenceTimeoutS, this.#attempt(method, path, body, aborter.signal), () =>
@@ -53,7 +61,7 @@ export class Http {
         );
       } catch (error) {
         const waitS = attempt < this.#maxRetries ? retryWaitS(error, attempt) : null;
-        if (waitS === null) throw error;
+        if (waitS === null || performance.now() + waitS * 1000 >= endMs) throw error;
         await sleep(waitS, aborter.signal);
       }
     }
@@ -65,7 +73,7 @@ export class Http {
     const response = await this.send(method, path, body, aborter);
     const broke = (error: unknown) => {
       aborter.signal.throwIfAborted();
-      throw failure(this.url, error);
+      throw broken(this.url, error);
     };
     const text = await within(this.silenceTimeoutS, response.text().catch(broke), () =>
       aborter.abort(new StreamInterrupted(`${this.url} stopped in the middle of its answer`)),
@@ -81,7 +89,8 @@ export class Http {
   async #attempt(method: string, path: string, body: object | null, signal: AbortSignal): Promise<Response> {
     signal.throwIfAborted();
     const fetch = this.#fetch; // called as a function: browsers refuse it as a method of anything
-    const headers = body === null ? this.#headers : { ...this.#headers, "Content-Type": "application/json" };
+    const headers = new Headers(this.#headers);
+    if (body !== null) headers.set("Content-Type", "application/json");
     let response: Response;
     try {
       response = await fetch(this.url + path, {
@@ -113,13 +122,17 @@ function baseUrl(url: string | URL): string {
   return parsed.origin + parsed.pathname.replace(/\/+$/, "").replace(/\/v1$/, "");
 }
 
+/** A body that did not come to its end. */
+function broken(url: string, error: unknown): StreamInterrupted {
+  return new StreamInterrupted(`the connection to ${url} broke`, undefined, { cause: error });
+}
+
+/** Of fetch, which had no response to give. */
 function failure(url: string, error: unknown): ServerUnreachable | StreamInterrupted {
   const { cause } = Object(error) as { cause?: unknown };
   const { code } = Object(cause) as { code?: unknown };
   const neverConnected = NEVER_CONNECTED.includes(code);
-  if (code !== undefined && !neverConnected) {
-    return new StreamInterrupted(`the connection to ${url} broke`, undefined, { cause: error });
-  }
+  if (code !== undefined && !neverConnected) return broken(url, error);
   return new ServerUnreachable(`no server answers at ${url}`, { cause: error, neverConnected });
 }
 

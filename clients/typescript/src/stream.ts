@@ -135,8 +135,8 @@ export class Stream implements AsyncIterable<Event>, AsyncDisposable {
   }
 
   async *#bytes(): AsyncGenerator<Uint8Array, void, undefined> {
-    const { http, body } = this.#parts;
-    const response = await http.send("POST", "/v1/anytime", body, this.#aborter);
+    const { http, body, timeoutS } = this.#parts;
+    const response = await http.send("POST", "/v1/anytime", body, this.#aborter, timeoutS);
     const kind = response.headers.get("Content-Type") ?? "";
     if (!response.body || !kind.startsWith("text/event-stream")) {
       throw this.#reception.interrupted(`${http.url} answered with "${kind}", which is no stream of events`);

@@ -6,9 +6,8 @@ import { createServer } from "node:net";
 import { describe, expect, onTestFinished } from "vitest";
 import { Client, ClientError, type ClientOptions, RequestRefused, ServerUnreachable } from "../src/index.ts";
 import { DONE } from "./recordings.ts";
-import { json, ReplayServer, refuse, stream, test } from "./replay.ts";
+import { json, ReplayServer, refuse, stream, THINK, test } from "./replay.ts";
 
-const THINK = "POST /v1/anytime";
 const AGAIN = { "Retry-After": "0" };
 
 /** A port that nobody listens on. */
@@ -66,6 +65,13 @@ describe("what is sent", () => {
     }
   });
 
+  test("a header that is given rather than the key, each once", async ({ server }) => {
+    const headers = { authorization: "Basic x", "content-type": "text/plain" };
+    server.on(THINK, stream(DONE.bytes));
+    await new Client(server.url, { apiKey: "k", headers }).think("7-3").result();
+    expect(server.requests[0]?.headers).toMatchObject({ authorization: "Basic x", "content-type": "application/json" });
+  });
+
   test.for(["", "/", "/v1", "/v1/"])("to an address that ends in %j", async (end, { server }) => {
     server.on("GET /v1/models", json({ data: [{ id: "m" }] }));
     expect(await new Client(server.url + end).models()).toEqual([{ id: "m" }]);
@@ -117,6 +123,23 @@ describe("a refusal", () => {
     await expect(new Client(server.url).models()).rejects.toMatchObject(broken);
   });
 
+  test("is not what breaks off in a browser, which does not tell why", async () => {
+    const broken = () =>
+      new ReadableStream({
+        start(body) {
+          body.enqueue(new TextEncoder().encode('{"data": ['));
+        },
+        pull(body) {
+          body.error(new TypeError("network error"));
+        },
+      });
+    const client = new Client("http://127.0.0.1:8000", { fetch: async () => new Response(broken()) });
+    await expect(client.models()).rejects.toMatchObject({
+      name: "StreamInterrupted",
+      message: "the connection to http://127.0.0.1:8000 broke",
+    });
+  });
+
   test.for(["{}", "[]", '"x"', "<html>", ""])("of models that are none: %j", async (body, { server }) => {
     server.on("GET /v1/models", refuse(200, body));
     await expect(new Client(server.url).models()).rejects.toMatchObject({ name: "ClientError" });
@@ -151,6 +174,13 @@ describe("another try", () => {
   test("not where the server asks for a long wait", async ({ server }) => {
     server.on(THINK, refuse(503, "", { "Retry-After": "3600" }), stream(DONE.bytes));
     await expect(new Client(server.url).think("7-3").result()).rejects.toMatchObject({ retryAfterS: 3600 });
+    expect(server.requests).toHaveLength(1);
+  });
+
+  test("not where the wait is longer than all may take", async ({ server }) => {
+    server.on(THINK, refuse(503, "", { "Retry-After": "25" }), stream(DONE.bytes));
+    const asking = new Client(server.url, { timeoutS: 20 }).think("7-3").result();
+    await expect(asking).rejects.toMatchObject({ name: "RequestRefused", status: 503 });
     expect(server.requests).toHaveLength(1);
   });
 

@@ -1,10 +1,12 @@
-/** Against a real server, where ANYTIME_URL names one; its model is to think for long. */
+/** Against a real server, where ANYTIME_URL names one; its model is to think slowly, and never to end by itself. */
 
 import { describe, expect, test } from "vitest";
 import { Client } from "../src/index.ts";
 import type { Stream } from "../src/stream.ts";
 
 const url = process.env["ANYTIME_URL"];
+/** Thinking tokens: most of the window. */
+const LONG = 900;
 
 describe.skipIf(url === undefined)("a real server", () => {
   const client = new Client(url);
@@ -66,10 +68,11 @@ describe.skipIf(url === undefined)("a real server", () => {
   });
 
   test("thinks longer than it was to", async () => {
-    const session = client.think("7-3", { budget: 100, thinking });
+    const session = client.think("7-3", { budget: LONG, thinking });
     await untilItThinks(session);
-    expect(await session.extend(5)).toBe(105);
-    expect((await session.result()).stop.budget_tokens).toBe(105);
+    expect(await session.extend(5)).toBe(LONG + 5);
+    expect(await session.answerNow()).toBe(true);
+    expect((await session.result()).stop).toMatchObject({ cause: "client", budget_tokens: LONG + 5 });
     await expect(session.extend(1)).rejects.toMatchObject({ status: 404, code: "unknown_session" });
   });
 

@@ -96,6 +96,11 @@ test.each([
   expect(events).toEqual([]);
 });
 
+test("an error may have no code", () => {
+  const { error } = receive(sent({ type: "error", error: { message: "no more" } }));
+  expect(error).toMatchObject({ name: "SessionFailed", message: "no more", code: null, field: null });
+});
+
 test("an interruption carries what had come", () => {
   const { reception, error } = receive(bytes(wireEvents(DONE).slice(0, 3).join("")), bytes("data: {\n\n"));
   expect(reception.thinking).not.toBe("");

@@ -31,3 +31,7 @@ export function wireEvents({ bytes }: Recording): string[] {
   const blocks = new TextDecoder().decode(bytes).split("\n\n");
   return blocks.filter((block) => block.startsWith("event:")).map((block) => `${block}\n\n`);
 }
+
+/** The first event of a session, and its name. */
+export const STARTED: string = wireEvents(DONE)[0] ?? "";
+export const ID: string = JSON.parse(STARTED.split("data: ")[1] ?? "").id;

@@ -5,6 +5,9 @@ import { createServer, type IncomingMessage, type ServerResponse } from "node:ht
 import type { AddressInfo } from "node:net";
 import { test as base } from "vitest";
 
+/** The route of a session. */
+export const THINK = "POST /v1/anytime";
+
 export interface Seen {
   method: string;
   path: string;
@@ -69,9 +72,14 @@ export function brokenStream(...pieces: Piece[]): Reply {
   };
 }
 
-/** A stream of these pieces, then nothing more until the client goes away. */
-export function openStream(...pieces: Piece[]): Reply {
-  return (response) => begin(response, ...pieces);
+/** Answer with a stream that stays open; gives a promise of the client's going away. */
+export function hold(server: ReplayServer, ...pieces: string[]): Promise<void> {
+  return new Promise((resolve) => {
+    server.on(THINK, (response, gone) => {
+      begin(response, ...pieces);
+      gone.then(resolve);
+    });
+  });
 }
 
 /** The head of a stream, and its first pieces. */

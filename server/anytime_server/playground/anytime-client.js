@@ -152,14 +152,16 @@ var Http = class {
    * A successful response, whose body is still to be read.
    *
    * @param aborter aborts the request and the reading of its body; its reason is what is thrown then.
+   * @param timeoutS after which the caller aborts; a try that would come later is not waited for.
    */
-  async send(method, path, body, aborter) {
+  async send(method, path, body, aborter, timeoutS = Infinity) {
+    const endMs = performance.now() + timeoutS * 1e3;
     for (let attempt = 0; ; attempt++) {
       try {
         return await within(this.silenceTimeoutS, this.#attempt(method, path, body, aborter.signal), () => aborter.abort(new StreamInterrupted(`no answer from ${this.url} within ${this.silenceTimeoutS} s`)));
       } catch (error) {
         const waitS = attempt < this.#maxRetries ? retryWaitS(error, attempt) : null;
-        if (waitS === null)
+        if (waitS === null || performance.now() + waitS * 1e3 >= endMs)
           throw error;
         await sleep(waitS, aborter.signal);
       }
@@ -171,7 +173,7 @@ var Http = class {
     const response = await this.send(method, path, body, aborter);
     const broke = (error) => {
       aborter.signal.throwIfAborted();
-      throw failure(this.url, error);
+      throw broken(this.url, error);
     };
     const text = await within(this.silenceTimeoutS, response.text().catch(broke), () => aborter.abort(new StreamInterrupted(`${this.url} stopped in the middle of its answer`)));
     if (text === "")
@@ -185,7 +187,9 @@ var Http = class {
   async #attempt(method, path, body, signal) {
     signal.throwIfAborted();
     const fetch = this.#fetch;
-    const headers = body === null ? this.#headers : { ...this.#headers, "Content-Type": "application/json" };
+    const headers = new Headers(this.#headers);
+    if (body !== null)
+      headers.set("Content-Type", "application/json");
     let response;
     try {
       response = await fetch(this.url + path, {
@@ -216,13 +220,15 @@ function baseUrl(url) {
   }
   return parsed2.origin + parsed2.pathname.replace(/\/+$/, "").replace(/\/v1$/, "");
 }
+function broken(url, error) {
+  return new StreamInterrupted(`the connection to ${url} broke`, void 0, { cause: error });
+}
 function failure(url, error) {
   const { cause } = Object(error);
   const { code } = Object(cause);
   const neverConnected = NEVER_CONNECTED.includes(code);
-  if (code !== void 0 && !neverConnected) {
-    return new StreamInterrupted(`the connection to ${url} broke`, void 0, { cause: error });
-  }
+  if (code !== void 0 && !neverConnected)
+    return broken(url, error);
   return new ServerUnreachable(`no server answers at ${url}`, { cause: error, neverConnected });
 }
 async function refusal(response) {
@@ -495,8 +501,8 @@ var Stream = class _Stream {
     }
   }
   async *#bytes() {
-    const { http, body } = this.#parts;
-    const response = await http.send("POST", "/v1/anytime", body, this.#aborter);
+    const { http, body, timeoutS } = this.#parts;
+    const response = await http.send("POST", "/v1/anytime", body, this.#aborter, timeoutS);
     const kind = response.headers.get("Content-Type") ?? "";
     if (!response.body || !kind.startsWith("text/event-stream")) {
       throw this.#reception.interrupted(`${http.url} answered with "${kind}", which is no stream of events`);
@@ -545,7 +551,7 @@ var Client = class {
     this.#timeoutS = timeoutS;
     this.#http = new Http({
       url,
-      headers: { ...headers, ...apiKey !== void 0 && { Authorization: `Bearer ${apiKey}` } },
+      headers: allHeaders(apiKey, headers),
       fetch: fetch ?? ((input, init) => globalThis.fetch(input, init)),
       silenceTimeoutS,
       maxRetries
@@ -589,6 +595,12 @@ var Client = class {
     return data;
   }
 };
+function allHeaders(apiKey, given = {}) {
+  const headers = new Headers(given);
+  if (apiKey !== void 0 && !headers.has("Authorization"))
+    headers.set("Authorization", `Bearer ${apiKey}`);
+  return headers;
+}
 function sessionPath(id) {
   return `/v1/anytime/${encodeURIComponent(id)}`;
 }
