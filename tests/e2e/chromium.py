@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 
-from playwright.async_api import Browser, Playwright
+from playwright.async_api import Browser, Playwright, async_playwright
 
 QUIET = [
     "--no-sandbox",
@@ -22,3 +23,13 @@ async def launch(playwright: Playwright) -> Browser:
     names = ("chromium", "chromium-browser", "google-chrome")
     program = next(filter(None, map(shutil.which, names)), None)
     return await playwright.chromium.launch(executable_path=program, args=QUIET)
+
+
+async def main() -> None:
+    """Fail where no browser can be started."""
+    async with async_playwright() as playwright:
+        await (await launch(playwright)).close()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

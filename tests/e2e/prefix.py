@@ -38,7 +38,9 @@ async def behind_a_prefix(url: str, bodies: list[Any]) -> AsyncGenerator[str, No
     listener = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn.Config(Starlette(routes=[route]), log_level="warning"))
     serving = asyncio.create_task(server.serve(sockets=[listener]))
-    yield f"http://127.0.0.1:{listener.getsockname()[1]}/some/where/"
-    server.should_exit = True
-    await serving
-    await client.aclose()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/some/where/"
+    finally:
+        server.should_exit = True
+        await serving
+        await client.aclose()

@@ -51,13 +51,15 @@ async def take(browser: Browser, url: str, name: str, size: tuple[int, int], sch
 async def main() -> None:
     FOLDER.mkdir(parents=True, exist_ok=True)
     server = start([])
-    async with async_playwright() as playwright:
-        browser = await launch(playwright)
-        await take(browser, server.url, "light", DESKTOP, "light")
-        await take(browser, server.url, "dark", DESKTOP, "dark")
-        await take(browser, server.url, "phone", PHONE, "light")
-        await browser.close()
-    server.stop()
+    try:
+        async with async_playwright() as playwright:
+            browser = await launch(playwright)
+            await take(browser, server.url, "light", DESKTOP, "light")
+            await take(browser, server.url, "dark", DESKTOP, "dark")
+            await take(browser, server.url, "phone", PHONE, "light")
+            await browser.close()
+    finally:
+        server.stop()
 
 
 if __name__ == "__main__":

@@ -1,17 +1,18 @@
 /** The panel with the request as code: its tabs and its copy button. */
 
+import { element } from "./page.js";
 import { LANGUAGES } from "./snippets.js";
 
 const tabs = [...document.querySelectorAll("[role=tab]")];
-const panel = document.getElementById("snippet");
-const copied = document.getElementById("copied");
-const copy = document.getElementById("copy");
+const panel = element("snippet");
+const copied = element("copied");
+const copy = element("copy");
 
 let shown = "curl";
 let request = null;
 
 /** Show the code of another request. */
-export function follow(next) {
+export function show(next) {
   request = next;
   draw();
 }

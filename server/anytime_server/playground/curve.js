@@ -28,7 +28,7 @@ export class Curve {
   }
 
   /** Point at a number of tokens, and say in words what is known there. `told` begins the sentence. */
-  at(tokens, told) {
+  pointAt(tokens, told) {
     const { budget: first } = this.#points[0];
     const last = this.#points.at(-1);
     const known = tokens >= first;
@@ -41,7 +41,7 @@ export class Curve {
     this.#dot.setAttribute("cy", this.#y(this.#accuracy(tokens)));
     const beyond = tokens > last.budget ? ` (measured up to ${last.budget.toLocaleString("en")})` : "";
     this.#reading.textContent = known
-      ? `${told}: right in about ${percent(this.#accuracy(tokens))} of such problems${beyond}`
+      ? `${told}: right in about ${percent(this.#accuracy(tokens))} of the problems it was measured on${beyond}`
       : `${told}: not measured below ${count(first, "token")}`;
   }
 

@@ -1,43 +1,37 @@
-/** The form: what is asked and how long it may be thought about, as the wire has it; faults beside their fields. */
+/** The form: what is asked and how long it may be thought about, as the wire has it. */
 
-const at = (id) => document.getElementById(id);
+import { offer } from "./examples.js";
+import { takeBack, takeBackAll, tell, tellAt } from "./faults.js";
+import { element } from "./page.js";
 
-const INPUTS = {
-  messages: "question",
-  budget: "budget",
-  "budget.deadline_ms": "deadline",
-  budgets: "budgets",
-  stop_when: "stable",
-  "stop_when.every_tokens": "every",
-  "stop_when.min_confidence": "confidence",
-  "thinking.seed": "seed",
-};
-const SHOWN_EXAMPLES = 4;
 const DEFAULT_BUDGET = 1024;
 
 /** The form in the page. Calls `changed` whenever the request is another. */
 export class Form {
   /** Budgets in tokens that the model was made for, ascending. */
   #usual = [];
-  #followed = true;
+  /** The budgets are those suggested, until they are typed. */
+  #suggested = true;
 
   constructor(changed) {
     this.changed = changed;
-    const budget = at("budget");
-    const slider = at("budget-slider");
+    const budget = element("budget");
+    const slider = element("budget-slider");
     slider.addEventListener("input", () => (budget.value = slider.value));
     budget.addEventListener("input", () => (slider.value = budget.value));
-    at("unlimited").addEventListener("change", () => {
-      budget.disabled = slider.disabled = at("unlimited").checked;
+    element("unlimited").addEventListener("change", (event) => {
+      budget.disabled = slider.disabled = event.target.checked;
     });
-    at("stable-on").addEventListener("change", () => (at("stable-fields").hidden = !at("stable-on").checked));
-    at("budgets").addEventListener("input", () => this.#follow(false));
-    at("budgets-default").addEventListener("click", () => {
-      this.#follow(true);
-      at("budgets").focus();
+    element("stable-on").addEventListener("change", (event) => {
+      element("stable-fields").hidden = !event.target.checked;
     });
-    at("form").addEventListener("input", (event) => {
-      this.#clear(event.target);
+    element("budgets").addEventListener("input", () => this.#setSuggested(false));
+    element("budgets-default").addEventListener("click", () => {
+      this.#setSuggested(true);
+      element("budgets").focus();
+    });
+    element("form").addEventListener("input", (event) => {
+      takeBack(event.target);
       this.#suggest();
       this.changed();
     });
@@ -48,34 +42,37 @@ export class Form {
     this.#usual = manifest.budgets;
     const largest = this.#usual.at(-1);
     const most = largest ? Math.ceil(largest * 1.5) : (window ?? DEFAULT_BUDGET);
-    const slider = at("budget-slider");
+    const slider = element("budget-slider");
     slider.max = window ? Math.min(most, window) : most;
     slider.step = Math.max(1, 10 ** Math.floor(Math.log10(slider.max / 100)));
-    at("budget").value = slider.value = largest ?? Math.min(DEFAULT_BUDGET, Math.floor(most / 2));
-    at("step").value = at("every").value = this.#usual[0] ?? 64;
+    element("budget").value = slider.value = largest ?? Math.min(DEFAULT_BUDGET, Math.floor(most / 2));
+    element("step").value = element("every").value = this.#usual[0] ?? 64;
     this.#suggest();
-    this.#offer(manifest.examples);
+    offer(manifest.examples, (text) => {
+      this.question = text;
+      element("question").focus();
+    });
     this.changed();
   }
 
   /** The most that the slider shows. */
   get scale() {
-    return Number(at("budget-slider").max);
+    return Number(element("budget-slider").max);
   }
 
   get question() {
-    return at("question").value;
+    return element("question").value;
   }
 
   set question(text) {
-    at("question").value = text;
-    this.#clear(at("question"));
+    element("question").value = text;
+    takeBack(element("question"));
     this.changed();
   }
 
   /** Tokens of the budget; null without a limit. */
   get budget() {
-    return at("unlimited").checked ? null : number("budget");
+    return element("unlimited").checked ? null : number("budget");
   }
 
   get deadline() {
@@ -84,7 +81,7 @@ export class Form {
 
   /** Where provisional answers are asked for; what is no number is left out. */
   get budgets() {
-    return at("budgets").value.match(/\d+/g)?.map(Number) ?? [];
+    return element("budgets").value.match(/\d+/g)?.map(Number) ?? [];
   }
 
   /** The options of the request, without what is not given. */
@@ -94,7 +91,7 @@ export class Form {
     if (deadline !== null) options.budget = given({ tokens: budget, deadline_ms: deadline });
     else if (budget !== null) options.budget = budget;
     if (budgets.length) options.budgets = budgets;
-    if (at("stable-on").checked) {
+    if (element("stable-on").checked) {
       const confidence = number("confidence") ? number("confidence") / 100 : null;
       options.stop_when = given({
         stable: number("stable"),
@@ -117,82 +114,48 @@ export class Form {
   set link(text) {
     const given = new URLSearchParams(text);
     if (!given.has("question")) return;
-    at("unlimited").checked = !given.has("budget");
-    at("unlimited").dispatchEvent(new Event("change"));
-    if (given.has("budget")) at("budget").value = at("budget-slider").value = given.get("budget");
+    element("unlimited").checked = !given.has("budget");
+    element("unlimited").dispatchEvent(new Event("change"));
+    if (given.has("budget")) element("budget").value = element("budget-slider").value = given.get("budget");
     this.#suggest();
     this.question = given.get("question");
   }
 
-  /** Show a fault of a field, named as on the wire, at its input. False if the form has no such input. */
-  fault(field, message) {
-    let name = field;
-    while (name && !INPUTS[name]) name = name.includes(".") ? name.slice(0, name.lastIndexOf(".")) : "";
-    if (!name) return false;
-    const input = at(INPUTS[name]);
-    input.setAttribute("aria-invalid", "true");
-    at(input.getAttribute("aria-describedby")).textContent = message;
-    input.closest("details")?.setAttribute("open", "");
-    input.focus();
-    return true;
-  }
-
   /** Look for what could not even be sent. True if there is nothing. */
   check() {
-    for (const [name, id] of Object.entries(INPUTS)) {
-      if (at(id).validity.badInput) return !this.fault(name, "This must be a number.");
-    }
-    if (!/^[\s\d,;]*$/.test(at("budgets").value)) {
-      return !this.fault("budgets", "These must be whole numbers, with commas between them.");
-    }
-    if (!this.question.trim()) return !this.fault("messages", "There is no question yet.");
-    return true;
+    takeBackAll();
+    const unfit = [...element("form").elements].find(
+      (input) => !input.disabled && !input.closest("[hidden]") && !input.validity.valid,
+    );
+    if (unfit) tellAt(unfit, why(unfit));
+    else if (this.budget === null && !element("unlimited").checked) {
+      tell("budget", "How many tokens? Or tick “no limit”.");
+    } else if (!/^[\s\d,;]*$/.test(element("budgets").value)) {
+      tell("budgets", "These must be whole numbers, with commas between them.");
+    } else if (!this.question.trim()) tell("messages", "There is no question yet.");
+    else return true;
+    return false;
   }
 
-  #clear(input) {
-    if (input.getAttribute("aria-invalid") !== "true") return;
-    input.removeAttribute("aria-invalid");
-    at(input.getAttribute("aria-describedby")).textContent = "";
-  }
-
-  #follow(followed) {
-    this.#followed = followed;
-    at("budgets-default").hidden = followed;
+  #setSuggested(suggested) {
+    this.#suggested = suggested;
+    element("budgets-default").hidden = suggested;
     this.#suggest();
     this.changed();
   }
 
   #suggest() {
-    if (!this.#followed) return;
-    at("budgets").value = this.#usual.filter((tokens) => tokens < (this.budget ?? Infinity)).join(", ");
-    this.#clear(at("budgets"));
+    if (!this.#suggested) return;
+    element("budgets").value = this.#usual.filter((tokens) => tokens < (this.budget ?? Infinity)).join(", ");
+    takeBack(element("budgets"));
   }
+}
 
-  #offer(examples) {
-    const buttons = examples.map((text, index) => {
-      const button = document.createElement("button");
-      button.type = "button";
-      button.textContent = text;
-      button.hidden = index >= SHOWN_EXAMPLES;
-      button.addEventListener("click", () => {
-        this.question = text;
-        at("question").focus();
-      });
-      return button;
-    });
-    const more = document.createElement("button");
-    more.type = "button";
-    more.className = "more-examples";
-    more.textContent = "more examples";
-    more.hidden = buttons.length <= SHOWN_EXAMPLES;
-    more.addEventListener("click", () => {
-      for (const button of buttons) button.hidden = false;
-      more.hidden = true;
-      buttons[SHOWN_EXAMPLES].focus();
-    });
-    at("examples").replaceChildren(...buttons, more);
-    at("examples").hidden = !buttons.length;
-  }
+/** What is wrong with a number. */
+function why({ validity, min, max }) {
+  if (validity.badInput) return "This must be a number.";
+  if (validity.rangeUnderflow) return `This must be at least ${min}.`;
+  return validity.rangeOverflow ? `This must be at most ${max}.` : "This must be a whole number.";
 }
 
 /** The fields that are not null. */
@@ -202,6 +165,6 @@ function given(fields) {
 
 /** The number in an input; null where there is none. */
 export function number(id) {
-  const value = at(id).valueAsNumber;
+  const value = element(id).valueAsNumber;
   return Number.isNaN(value) ? null : value;
 }

@@ -1,13 +1,14 @@
 /** The page: brings form, run, curve and code together, and waits for the server to be ready. */
 
 import { Client, RequestRefused } from "./anytime-client.js";
-import { follow } from "./code.js";
+import { show } from "./code.js";
 import { Curve } from "./curve.js";
+import { tell } from "./faults.js";
 import { Form, number } from "./form.js";
+import { element } from "./page.js";
 import { Run } from "./run.js";
 import { View } from "./view.js";
 
-const at = (id) => document.getElementById(id);
 const base = new URL(".", location.href).href;
 const client = new Client(base);
 const view = new View();
@@ -15,7 +16,7 @@ const run = new Run(client, view);
 const form = new Form(changed);
 
 function changed() {
-  follow({ url: base.replace(/\/$/, ""), question: form.question, options: form.options });
+  show({ url: base.replace(/\/$/, ""), question: form.question, options: form.options });
   view.preview(shape());
 }
 
@@ -23,16 +24,20 @@ function shape() {
   return { budget: form.budget, scale: form.scale, planned: form.budgets };
 }
 
-async function ask(begin) {
-  if (run.going || at("ask").disabled || !form.check()) return;
-  at("ask").disabled = true;
+/** What was tried last: to ask the form's question, or to think on. */
+let tried = once;
+
+async function attempt(begin) {
+  if (run.going || element("ask").disabled || !form.check()) return;
+  tried = begin;
+  element("ask").disabled = true;
   const error = await begin();
-  at("ask").disabled = false;
+  element("ask").disabled = false;
   if (error instanceof RequestRefused && error.field) {
-    if (form.fault(error.field, error.message.replace(`${error.field}: `, ""))) at("notice").hidden = true;
+    if (tell(error.field, error.message.replace(`${error.field}: `, ""))) element("notice").hidden = true;
     return;
   }
-  if (lost()) (at("continue").hidden ? at("ask") : at("continue")).focus({ preventScroll: true });
+  if (lost()) element("status").focus({ preventScroll: true });
   if (error && (!(error instanceof RequestRefused) || error.status === 503)) await ready();
 }
 
@@ -42,27 +47,29 @@ function lost() {
 }
 
 function once() {
-  return ask(() => {
-    history.replaceState(null, "", `#${form.link}`);
-    return run.ask({ question: form.question, options: form.options, shape: shape() });
-  });
+  history.replaceState(null, "", `#${form.link}`);
+  return run.ask({ question: form.question, options: form.options, shape: shape() });
 }
 
-at("form").addEventListener("submit", (event) => {
+function on() {
+  return run.resume({ options: form.options, shape: shape() });
+}
+
+element("form").addEventListener("submit", (event) => {
   event.preventDefault();
-  once();
+  attempt(once);
 });
-at("again").addEventListener("click", once);
-at("continue").addEventListener("click", () => ask(() => run.resume({ options: form.options, shape: shape() })));
-at("answer-now").addEventListener("click", () => control(() => run.answerNow()));
-at("extend").addEventListener("click", () => control(() => run.extend(number("step"))));
-at("stop").addEventListener("click", () => control(() => run.stop()));
+element("again").addEventListener("click", () => attempt(tried));
+element("continue").addEventListener("click", () => attempt(on));
+element("answer-now").addEventListener("click", () => control(() => run.answerNow()));
+element("extend").addEventListener("click", () => control(() => run.extend(number("step"))));
+element("stop").addEventListener("click", () => control(() => run.stop()));
 
 document.addEventListener("keydown", (event) => {
   if (event.key === "Escape" && run.going) control(() => run.stop());
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
     event.preventDefault();
-    once();
+    attempt(once);
   }
 });
 
@@ -71,40 +78,55 @@ async function control(act) {
   try {
     await act();
   } catch (error) {
-    if (run.going) at("status").textContent = error.message;
+    if (run.going) element("status").textContent = error.message;
   }
 }
 
-/** Wait until the server takes requests; say meanwhile what it is doing. */
+/** Wait until the server takes requests, and meet its model, which may be another than before. */
 async function ready() {
-  at("ask").disabled = true;
-  for (;;) {
-    const reason = await notReadyBecause();
-    at("readiness").textContent = reason ?? "ready";
-    at("readiness").dataset.ready = String(reason === null);
-    if (reason === null) break;
+  element("ask").disabled = true;
+  let card = await lookForModel();
+  while (!card) {
     await new Promise((resolve) => setTimeout(resolve, 1000));
+    card = await lookForModel();
   }
-  at("ask").disabled = run.going;
+  meet(card);
+  element("readiness").textContent = "ready";
+  element("readiness").dataset.ready = "true";
+  element("ask").disabled = false;
 }
 
-async function notReadyBecause() {
+/** The model's card; null while there is none, with the reason in the page. */
+async function lookForModel() {
+  let reason = "no server answers";
   try {
     const response = await fetch("ready");
-    return response.ok ? null : (await response.json()).reason;
+    if (response.ok) return (await client.models())[0];
+    reason = (await response.json()).reason ?? reason;
   } catch {
-    return "no server answers";
+    // as it says
   }
+  element("readiness").textContent = reason;
+  element("readiness").dataset.ready = "false";
+  return null;
 }
 
-if (/Mac|iPhone|iPad/.test(navigator.userAgent)) at("modifier").textContent = "⌘";
+let met = "";
+
+/** Set the page to a model; what the reader has filled in stays if it is the one met before. */
+function meet({ id, max_model_len, anytime }) {
+  const known = JSON.stringify({ id, max_model_len, anytime });
+  if (known === met) return;
+  met = known;
+  element("model").textContent = id;
+  const points = anytime.accuracy_curve;
+  view.curve = points.length ? new Curve(element("curve"), element("reading"), element("measured"), points) : null;
+  element("curve-panel").hidden = !points.length;
+  element("about").hidden = anytime.task?.kind !== "chain";
+  form.configure({ max_model_len, anytime });
+}
+
+if (/Mac|iPhone|iPad/.test(navigator.userAgent)) element("modifier").textContent = "⌘";
 changed();
 await ready();
-const [card] = await client.models();
-at("model").textContent = card.id;
-if (card.anytime.accuracy_curve.length) {
-  view.curve = new Curve(at("curve"), at("reading"), at("measured"), card.anytime.accuracy_curve);
-  at("curve-panel").hidden = false;
-}
-form.configure(card);
 form.link = location.hash.slice(1);

@@ -2,6 +2,7 @@
 
 import { glyph, percent } from "./answers.js";
 
+const LAYERS = ["flags", "track", "fill", "plans", "strip", "ticks"];
 const LANES = 3;
 const GAP = 8;
 const GLYPH = 12;
@@ -9,6 +10,8 @@ const GLYPH = 12;
 /** A ruler in an element. Positions are in tokens. */
 export class Ruler {
   #root;
+  /** Elements; what they show is in the fields below. */
+  #layers = Object.fromEntries(LAYERS.map((name) => [name, part(name)]));
   #extent = 1;
   #limited = true;
   #tokens = 0;
@@ -21,26 +24,31 @@ export class Ruler {
 
   constructor(root) {
     this.#root = root;
-    this.flags = part("flags");
-    this.fill = part("fill");
-    this.strip = part("strip");
-    this.ticks = part("ticks");
-    this.track = part("track");
-    this.plans = part("plans");
-    this.track.append(this.fill, this.plans);
-    root.append(this.flags, this.track, this.strip, this.ticks);
+    const { flags, track, fill, plans, strip, ticks } = this.#layers;
+    track.append(fill, plans);
+    root.append(flags, track, strip, ticks);
     new ResizeObserver(() => this.#redraw()).observe(root);
   }
 
-  /** Begin anew: a scale up to `extent`, which is a limit or only as far as it shows, with answers planned. */
-  reset({ extent, limited, planned }) {
-    for (const { mark } of this.#cuts) mark.remove();
-    this.#flags = [];
-    this.#cuts = [];
-    this.#tokens = 0;
-    this.flags.replaceChildren();
-    this.strip.replaceChildren();
-    this.scale({ extent, limited, planned });
+  /** Begin anew. */
+  clear() {
+    this.#drop(() => true);
+  }
+
+  /** Go back to so many tokens: what came after them is gone. */
+  rewind(tokens) {
+    this.#drop((placed) => placed.tokens > tokens);
+  }
+
+  #drop(gone) {
+    for (const { flag, band } of this.#flags.filter(gone)) {
+      flag.remove();
+      band.remove();
+    }
+    for (const { mark } of this.#cuts.filter(gone)) mark.remove();
+    this.#flags = this.#flags.filter((placed) => !gone(placed));
+    this.#cuts = this.#cuts.filter((placed) => !gone(placed));
+    this.#redraw();
   }
 
   /** Another scale; what is on it stays. */
@@ -51,6 +59,11 @@ export class Ruler {
     this.#redraw();
   }
 
+  /** The limit moved; a scale without one stays. */
+  limit(tokens) {
+    if (this.#limited) this.scale({ extent: tokens });
+  }
+
   /** So many tokens have been thought. A scale without a limit grows with them. */
   reach(tokens) {
     this.#tokens = tokens;
@@ -59,7 +72,7 @@ export class Ruler {
   }
 
   /** An answer; `final` if the thinking stopped for it. */
-  answer({ at, text, confidence, look, final }) {
+  answer({ tokens, text, confidence, look, final }) {
     const flag = part("flag");
     if (final) flag.classList.add("final");
     const label = part("label");
@@ -71,21 +84,22 @@ export class Ruler {
     flag.append(label);
     const band = part(`band tone-${look.tone}`);
     band.append(glyph(look));
-    this.flags.append(flag);
-    this.strip.append(band);
-    this.#flags.push({ at, flag, label, band, key: `${look.shape}${look.hollow}`, final });
-    this.#flags.sort((a, b) => a.at - b.at);
+    this.#layers.flags.append(flag);
+    this.#layers.strip.append(band);
+    this.#flags.push({ tokens, flag, label, band, key: `${look.shape}${look.hollow}`, final });
+    this.#flags.sort((a, b) => a.tokens - b.tokens);
     this.#redraw();
   }
 
   /** The thinking was cut here. */
-  cut(at, words) {
+  cut(tokens, words) {
     const mark = part("cut");
     const label = part("why");
     label.textContent = words;
     mark.append(label);
-    this.track.append(mark);
-    this.#cuts.push({ at, mark });
+    for (const earlier of this.#cuts) earlier.mark.replaceChildren(); // several labels would overlap
+    this.#layers.track.append(mark);
+    this.#cuts.push({ tokens, mark });
     this.#redraw();
   }
 
@@ -107,30 +121,30 @@ export class Ruler {
   #place() {
     const width = this.#root.clientWidth;
     const x = (tokens) => (Math.min(tokens, this.#extent) / this.#extent) * width;
-    this.fill.style.width = `${x(this.#tokens)}px`;
+    this.#layers.fill.style.width = `${x(this.#tokens)}px`;
     const last = this.#flags.at(-1);
-    if (last) last.band.style.width = `${Math.max(0, x(this.#tokens) - x(last.at))}px`;
+    if (last) last.band.style.width = `${Math.max(0, x(this.#tokens) - x(last.tokens))}px`;
     if (!this.#stale) return;
     this.#stale = false;
     this.#placeTicks(x, width);
     this.#placePlans(x);
     this.#placeFlags(x, width);
     this.#placeBands(x);
-    for (const { at, mark } of this.#cuts) {
-      mark.style.left = `${x(at)}px`;
-      mark.classList.toggle("flip", x(at) > width / 2);
+    for (const { tokens, mark } of this.#cuts) {
+      mark.style.left = `${x(tokens)}px`;
+      mark.classList.toggle("flip", x(tokens) > width / 2);
     }
   }
 
   /** From each answer to the next its colour, with its shape where there is room for it. */
   #placeBands(x) {
     let free = -Infinity;
-    for (const [index, { at, band }] of this.#flags.entries()) {
-      const next = this.#flags[index + 1]?.at ?? this.#tokens;
-      band.style.left = `${x(at)}px`;
-      band.style.width = `${Math.max(0, x(next) - x(at))}px`;
-      band.classList.toggle("bare", x(at) < free);
-      if (x(at) >= free) free = x(at) + GLYPH;
+    for (const [index, { tokens, band }] of this.#flags.entries()) {
+      const next = this.#flags[index + 1]?.tokens ?? this.#tokens;
+      band.style.left = `${x(tokens)}px`;
+      band.style.width = `${Math.max(0, x(next) - x(tokens))}px`;
+      band.classList.toggle("bare", x(tokens) < free);
+      if (x(tokens) >= free) free = x(tokens) + GLYPH;
     }
   }
 
@@ -142,7 +156,7 @@ export class Ruler {
     const rest = this.#flags.filter((flag) => !first.includes(flag));
     for (const placed of [...first.reverse(), ...rest]) {
       placed.size ??= placed.label.offsetWidth;
-      const from = x(placed.at);
+      const from = x(placed.tokens);
       const spot = [from, from - placed.size]
         .filter((left) => left >= 0 && left + placed.size <= width)
         .map((left) => ({ left, lane: lanes.find((lane) => isFree(lane, left, left + placed.size)) }))
@@ -154,19 +168,19 @@ export class Ruler {
       placed.flag.dataset.lane = lanes.indexOf(spot.lane);
       spot.lane.push([spot.left, spot.left + placed.size]);
     }
-    this.flags.classList.toggle("high", lanes.at(-1).length > 0);
+    this.#layers.flags.classList.toggle("high", lanes.at(-1).length > 0);
   }
 
   #placeTicks(x, width) {
     const step = niceStep(this.#extent, Math.max(3, Math.floor(width / 90)));
-    const at = [];
-    for (let tokens = 0; tokens <= this.#extent; tokens += step) at.push(tokens);
+    const marked = [];
+    for (let tokens = 0; tokens <= this.#extent; tokens += step) marked.push(tokens);
     if (this.#limited) {
-      while (at.length > 1 && x(this.#extent) - x(at.at(-1)) < 48) at.pop();
-      at.push(this.#extent);
+      while (marked.length > 1 && x(this.#extent) - x(marked.at(-1)) < 48) marked.pop();
+      marked.push(this.#extent);
     }
-    this.ticks.replaceChildren(
-      ...at.map((tokens) => {
+    this.#layers.ticks.replaceChildren(
+      ...marked.map((tokens) => {
         const tick = part("tick");
         tick.textContent = tokens.toLocaleString("en");
         if (this.#limited && tokens === this.#extent) tick.classList.add("end");
@@ -178,7 +192,7 @@ export class Ruler {
 
   #placePlans(x) {
     const plans = this.#plans.filter((tokens) => tokens < this.#extent);
-    this.plans.replaceChildren(
+    this.#layers.plans.replaceChildren(
       ...plans.map((tokens) => {
         const plan = part("plan");
         plan.style.left = `${x(tokens)}px`;

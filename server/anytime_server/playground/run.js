@@ -1,6 +1,5 @@
 /** A run: one session on the server, told to the view event by event, and its controls. */
 
-import { count } from "./answers.js";
 import { RequestRefused, ServerUnreachable, StreamInterrupted } from "./anytime-client.js";
 
 /** Causes after which there is nothing to think on from. */
@@ -12,9 +11,12 @@ export class Run {
   #view;
   #stream = null;
   #stopped = false;
-  /** Of the run that can go on: its question, continuation, and tokens so far. */
+  /** What was asked, with what the view needs of the form, and the end of a run that it goes on from, or null. */
+  #asked = null;
+  /** The end that can be gone on from, `{question, continuation, tokens, thinking}`, or null. */
   #resumable = null;
-  #before = 0;
+  /** Index of the final answer, once it has begun. */
+  #final = null;
 
   constructor(client, view) {
     this.#client = client;
@@ -30,44 +32,47 @@ export class Run {
    * Gives the error that ended it, or null.
    */
   async ask({ question, options, shape }) {
-    this.#before = 0;
-    return this.#follow({ question, options, shape });
+    return this.#read({ question, options, shape, from: null });
   }
 
-  /** Think on from where the last run was cut, its budget on top. */
+  /** Think on from the last end, its budget on top. */
   async resume({ options, shape }) {
-    const { question, continuation, tokens } = this.#resumable;
-    this.#before = tokens;
-    return this.#follow({ question, options: { ...options, continuation }, shape });
+    const from = this.#resumable;
+    const { question, continuation } = from;
+    return this.#read({ question, options: { ...options, continuation }, shape, from });
   }
 
-  async #follow({ question, options, shape }) {
+  async #read(asked) {
+    this.#asked = asked;
     this.#stopped = false;
-    this.#resumable = null;
-    this.#view.begin({ before: this.#before, ...shape });
-    this.#stream = this.#client.think(question, options);
+    this.#final = null;
+    this.#view.wait();
+    this.#stream = this.#client.think(asked.question, asked.options);
     try {
-      for await (const event of this.#stream) this.#on[event.type]?.(event, question);
-      if (this.#stopped) this.#view.phase("ended", "Stopped");
+      for await (const event of this.#stream) this.#on[event.type]?.(event);
+      if (this.#stopped) this.#view.left("Stopped");
       return null;
     } catch (error) {
-      if (this.#stopped) this.#view.phase("ended", "Stopped");
-      else this.#view.failed(...told(error, this.#view.tokens));
+      if (this.#stopped) this.#view.left("Stopped");
+      else this.#view.failed(...told(error));
       return this.#stopped ? null : error;
     } finally {
       this.#stream = null;
+      this.#view.offer(this.#resumable !== null);
     }
   }
 
   #on = {
-    started: (event) => {
-      this.#view.limit(this.#before + event.budget.tokens);
-      this.#view.phase("thinking", "Thinking");
+    started: ({ budget }) => {
+      const { from, shape } = this.#asked;
+      this.#resumable = from;
+      this.#view.start({ ...shape, from, budget: budget.tokens, limited: shape.budget !== null });
     },
     thinking: (event) => this.#view.think(event.text, this.#before + event.total_tokens),
     "answer.started": (event) => {
-      if (!event.provisional) this.#view.cut(event.cause);
-      this.#final = event.provisional ? this.#final : event.index;
+      if (event.provisional) return;
+      this.#view.cut(event.cause);
+      this.#final = event.index;
     },
     "answer.delta": (event) => {
       if (event.index === this.#final) this.#view.write(event.text);
@@ -76,15 +81,27 @@ export class Run {
       if (event.provisional) this.#view.answer(event, this.#before);
       else this.#view.settle(event);
     },
-    done: (event, question) => {
-      const resumable = Boolean(event.continuation) && !FINISHED.has(event.stop.cause);
-      if (resumable) {
-        this.#resumable = { question, continuation: event.continuation, tokens: this.#view.tokens };
-      }
-      this.#view.done(event, resumable);
+    done: (event) => {
+      this.#resumable = this.#end(event);
+      this.#view.done(event);
     },
   };
-  #final = null;
+
+  /** Tokens that were thought before the run. */
+  get #before() {
+    return this.#asked.from?.tokens ?? 0;
+  }
+
+  #end({ continuation, stop }) {
+    if (!continuation || FINISHED.has(stop.cause)) return null;
+    const { question, from } = this.#asked;
+    return {
+      question,
+      continuation,
+      tokens: this.#before + stop.thinking_tokens,
+      thinking: (from?.thinking ?? "") + this.#stream.thinking,
+    };
+  }
 
   async answerNow() {
     await this.#stream?.answerNow();
@@ -104,12 +121,10 @@ export class Run {
 }
 
 /** An error as `[status, message]`. */
-function told(error, tokens) {
+function told(error) {
   if (error instanceof StreamInterrupted) {
-    return [
-      "Interrupted",
-      `The connection to the server broke after ${count(tokens, "token")}. What had come is kept.`,
-    ];
+    const reason = error.message[0].toUpperCase() + error.message.slice(1);
+    return ["Interrupted", `${reason}. What had come is kept.`];
   }
   if (error instanceof ServerUnreachable) return ["Not asked", "No server answers here."];
   if (error instanceof RequestRefused) return ["Refused", error.message];

@@ -1,9 +1,8 @@
 /** What a run looks like: status, ruler, thinking, answers, curve and controls. Knows nothing of the network. */
 
 import { count, glyph, Looks, percent } from "./answers.js";
+import { element } from "./page.js";
 import { Ruler } from "./ruler.js";
-
-const at = (id) => document.getElementById(id);
 
 /** Why the thinking stopped, in words. */
 const CAUSES = {
@@ -21,71 +20,92 @@ const SHORT_ANSWER = 40;
 export class View {
   /** Set once the model's curve is known. */
   curve = null;
-  #ruler = new Ruler(at("ruler"));
+  #ruler = new Ruler(element("ruler"));
   #looks = new Looks();
   #unpainted = "";
   #painting = false;
   #tokens = 0;
+  /** Of the run that is shown, in tokens; null before the first one starts. */
   #budget = null;
+  /** What to say of an answer that is not whole. */
+  #cutShort = "";
   #since = 0;
   #clock = 0;
 
-  get tokens() {
-    return this.#tokens;
-  }
-
-  /** What the form asks for, before it is asked. `budget` null: no limit. */
+  /** What the form asks for, before anything has started. `budget` null: no limit. */
   preview({ budget, scale, planned }) {
-    if (at("run").dataset.phase !== "idle") return;
+    if (this.#budget !== null) {
+      if (element("run").dataset.phase === "ended") this.#expect(budget);
+      return;
+    }
     this.#ruler.scale({ extent: budget ?? scale, limited: budget !== null, planned });
     this.#expect(budget);
   }
 
-  /** A run begins, or goes on after the tokens that were thought `before`. */
-  begin({ before, budget, scale, planned }) {
-    const limited = budget !== null;
-    const extent = before + (budget ?? scale);
-    this.#budget = limited ? extent : null;
-    this.#tokens = before;
-    if (before) this.#ruler.scale({ extent, limited, planned: planned.map((tokens) => before + tokens) });
-    else {
-      this.#ruler.reset({ extent, limited, planned });
-      this.#looks = new Looks();
-      this.#unpainted = "";
-      at("thinking").replaceChildren();
-      at("answers").replaceChildren();
-      at("answers-panel").hidden = true;
-      this.#say("", { state: "none" });
-    }
-    this.#expect(this.#budget);
-    at("summary").textContent = "";
-    at("notice").hidden = true;
-    at("continue").hidden = true;
+  /** A run is asked for. What the one before it left stays until it starts. */
+  wait() {
+    element("notice").hidden = true;
+    element("continue").hidden = true;
     this.#since = performance.now();
     clearInterval(this.#clock);
     this.#clock = setInterval(() => this.#paint(), 100);
     this.phase("waiting", "Waiting for its turn");
-    if (at("answer").getBoundingClientRect().bottom > innerHeight) at("run").scrollIntoView();
+    if (element("answer").getBoundingClientRect().bottom > innerHeight) element("run").scrollIntoView();
+  }
+
+  /**
+   * A run starts: anew, or goes on `from` `{tokens, thinking}`, and what was after that in the page is gone.
+   * `budget` is what the server grants on top; the ruler ends there if it was `limited` by the form, too.
+   */
+  start({ from, budget, limited, scale, planned }) {
+    const before = from?.tokens ?? 0;
+    if (from) this.#goBack(from);
+    else this.#clear();
+    this.#tokens = before;
+    this.#budget = before + budget;
+    this.#ruler.scale({
+      extent: limited ? this.#budget : before + scale,
+      limited,
+      planned: planned.map((tokens) => before + tokens),
+    });
+    element("summary").textContent = "";
+    this.phase("thinking", "Thinking");
+  }
+
+  #clear() {
+    this.#ruler.clear();
+    this.#looks = new Looks();
+    this.#unpainted = "";
+    element("thinking").replaceChildren();
+    element("answers").replaceChildren();
+    element("answers-panel").hidden = true;
+    this.#say("", { state: "none" });
+  }
+
+  #goBack({ tokens, thinking }) {
+    this.#ruler.rewind(tokens);
+    this.#unpainted = "";
+    element("thinking").textContent = thinking;
+    for (const item of [...element("answers").children]) if (Number(item.dataset.tokens) > tokens) item.remove();
   }
 
   /** Which phase: `waiting`, `thinking`, `answering` or `ended`; and what to say of it. */
   phase(phase, words, aloud = "") {
-    at("run").dataset.phase = phase;
-    at("answer-now").disabled = at("extend").disabled = phase !== "thinking";
-    at("stop").disabled = phase === "ended";
-    at("status").textContent = words;
-    if (aloud) at("status").append(unseen(aloud));
+    element("run").dataset.phase = phase;
+    element("answer-now").disabled = element("extend").disabled = phase !== "thinking";
+    element("stop").disabled = phase === "ended";
+    element("status").textContent = words;
+    if (aloud) element("status").append(unseen(aloud));
     if (phase === "thinking" && document.activeElement === document.body)
-      at("answer-now").focus({ preventScroll: true });
+      element("status").focus({ preventScroll: true }); // not at a button: Enter may still be down
     if (phase === "ended") clearInterval(this.#clock);
     this.#paint();
   }
 
-  /** The budget moved, or is smaller than was asked for. */
+  /** The budget moved. */
   limit(tokens) {
-    if (this.#budget === null) return;
     this.#budget = tokens;
-    this.#ruler.scale({ extent: tokens });
+    this.#ruler.limit(tokens);
     this.#paint();
   }
 
@@ -99,62 +119,76 @@ export class View {
   answer({ at_tokens, text, confidence }, before) {
     const look = this.#looks.of(text);
     const tokens = before + at_tokens;
-    this.#ruler.answer({ at: tokens, text, confidence, look, final: false });
+    this.#ruler.answer({ tokens, text, confidence, look, final: false });
     this.#list({ tokens, text, confidence, look });
-    if (at("run").dataset.phase === "thinking") {
+    if (element("run").dataset.phase === "thinking") {
       this.#say(text, { state: "provisional", title: `Answer so far, after ${count(tokens, "token")}` });
     }
   }
 
   /** The thinking is over and the answer begins. */
   cut(cause) {
-    this.#ruler.cut(this.#tokens, CAUSES[cause]);
-    this.phase("answering", `Answering: ${CAUSES[cause]}`);
+    this.#ruler.cut(this.#tokens, inWords(cause));
+    this.phase("answering", `Answering: ${inWords(cause)}`);
     this.#say("", { state: "final" });
   }
 
   /** More of the answer. */
   write(text) {
-    this.#say(at("answer").textContent + text, { state: "final" });
+    this.#say(element("answer").textContent + text, { state: "final" });
   }
 
   /** The whole answer. */
-  settle({ text, confidence }) {
-    this.#ruler.answer({ at: this.#tokens, text, confidence, look: this.#looks.of(text), final: true });
+  settle({ text, confidence, finish_reason, answer_tokens }) {
+    this.#cutShort =
+      finish_reason === "length" ? `The answer was cut off at its limit of ${count(answer_tokens, "token")}. ` : "";
+    this.#ruler.answer({ tokens: this.#tokens, text, confidence, look: this.#looks.of(text), final: true });
     this.#list({ tokens: this.#tokens, text, confidence, look: this.#looks.of(text), final: true });
     this.#say(text, { state: "final" });
   }
 
   /** The end of a run that went well. */
-  done({ stop, answer, usage, timing }, resumable) {
-    at("summary").textContent = summary(stop, usage, timing);
-    at("continue").hidden = !resumable;
-    this.phase("ended", `Done: ${CAUSES[stop.cause]}`, `. The answer: ${answer}`);
+  done({ stop, answer, usage, timing }) {
+    element("summary").textContent = this.#cutShort + summary(stop, usage, timing);
+    this.phase("ended", `Done: ${inWords(stop.cause)}`, `. The answer: ${answer}`);
     if (stop.cause === "natural") this.#expect(this.#budget);
-    else this.curve?.at(this.#tokens, `Cut at ${count(this.#tokens, "token")}`);
+    else this.curve?.pointAt(this.#tokens, `Cut at ${count(this.#tokens, "token")}`);
   }
 
   /** The end of a run that went wrong; what had come stays. */
   failed(words, message) {
-    at("notice").firstElementChild.textContent = message;
-    at("notice").hidden = false;
+    element("notice").firstElementChild.textContent = message;
+    element("notice").hidden = false;
+    this.left(words);
+  }
+
+  /** The end of a run without a final answer. */
+  left(words) {
+    if (element("run").dataset.phase !== "waiting") {
+      this.curve?.pointAt(this.#tokens, `It had come to ${count(this.#tokens, "token")}`);
+    }
     this.phase("ended", words);
+  }
+
+  /** Whether what is in the page can be thought on from. */
+  offer(resumable) {
+    element("continue").hidden = !resumable;
   }
 
   /** Point at what the whole budget gives; null: no limit. */
   #expect(budget) {
-    this.curve?.at(
+    this.curve?.pointAt(
       budget ?? Infinity,
       budget === null ? "Without a limit" : `With a budget of ${count(budget, "token")}`,
     );
   }
 
   #say(text, { state, title = "Answer" }) {
-    const answer = at("answer");
+    const answer = element("answer");
     answer.textContent = text;
     answer.dataset.state = state;
     answer.dataset.size = text.length > SHORT_ANSWER ? "long" : "short";
-    at("answer-title").textContent = title;
+    element("answer-title").textContent = title;
   }
 
   #list({ tokens, text, confidence, look, final = false }) {
@@ -167,9 +201,9 @@ export class View {
     where.textContent = `${final ? "final, " : ""}after ${count(tokens, "token")}, ${percent(confidence)} sure`;
     item.append(glyph(look), words, where);
     item.dataset.tokens = tokens;
-    const later = [...at("answers").children].find((other) => Number(other.dataset.tokens) > tokens);
-    at("answers").insertBefore(item, later ?? null);
-    at("answers-panel").hidden = false;
+    const later = [...element("answers").children].find((other) => Number(other.dataset.tokens) > tokens);
+    element("answers").insertBefore(item, later ?? null);
+    element("answers-panel").hidden = false;
   }
 
   /** Once a frame, whatever has come. */
@@ -178,21 +212,29 @@ export class View {
     this.#painting = true;
     requestAnimationFrame(() => {
       this.#painting = false;
-      const box = at("thinking");
+      const box = element("thinking");
       const followed = box.scrollHeight - box.scrollTop - box.clientHeight < 40;
       if (this.#unpainted) box.append(this.#unpainted);
       this.#unpainted = "";
       if (followed) box.scrollTop = box.scrollHeight;
       this.#ruler.reach(this.#tokens);
-      const of = this.#budget === null ? "" : ` of ${this.#budget.toLocaleString("en")}`;
-      at("count").textContent = `${this.#tokens.toLocaleString("en")}${of} tokens`;
-      if (at("run").dataset.phase === "ended") return;
-      at("count").append(`, ${((performance.now() - this.#since) / 1000).toFixed(1)} s`);
-      if (at("run").dataset.phase === "thinking") {
-        this.curve?.at(this.#tokens, `If cut now, at ${count(this.#tokens, "token")}`);
+      const { phase } = element("run").dataset;
+      const said = [];
+      if (this.#budget !== null && phase !== "waiting") {
+        said.push(`${this.#tokens.toLocaleString("en")} of ${count(this.#budget, "token")}`);
+      }
+      if (phase !== "ended") said.push(`${((performance.now() - this.#since) / 1000).toFixed(1)} s`);
+      element("count").textContent = said.join(", ");
+      if (phase === "thinking") {
+        this.curve?.pointAt(this.#tokens, `If cut now, at ${count(this.#tokens, "token")}`);
       }
     });
   }
+}
+
+/** A cause that only a later server knows is told by its name. */
+function inWords(cause) {
+  return CAUSES[cause] ?? cause;
 }
 
 function summary(stop, usage, timing) {
