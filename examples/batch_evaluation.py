@@ -2,7 +2,7 @@
 
 Every problem is asked once, with the largest budget; the answers at the smaller ones come from the same
 thinking (`budgets`). Each result is a line of JSON as soon as it is there. The same command again, after
-Ctrl-C or a failure, asks only what is not there yet.
+Ctrl-C or a failure, asks only what is not there yet; other budgets are asked anew.
 
     python examples/batch_evaluation.py [--problems FILE] [--results FILE] [--budgets 8,16,32,96]
 """
@@ -47,6 +47,7 @@ async def evaluate(
                     return
             line = {
                 "id": problem["id"],
+                "budgets": budgets,
                 "right": right_at(result, budgets, problem["answer"]),
                 "thinking_tokens": result.stop.thinking_tokens,
                 "cause": result.stop.cause,
@@ -60,11 +61,19 @@ async def evaluate(
 
 
 def lines(path: Path) -> list[Any]:
-    """The objects in a file of JSON lines; none where there is no file yet."""
-    if not path.exists():
-        return []
+    """The objects in a file of JSON lines."""
     with path.open(encoding="utf-8") as file:
         return [json.loads(line) for line in file]
+
+
+def earlier_results(path: Path, problems: list[Any], budgets: list[int]) -> list[Any]:
+    """What is there already of these problems at these budgets. A last line that was torn off is removed."""
+    if not path.exists():
+        return []
+    whole, end, _ = path.read_text(encoding="utf-8").rpartition("\n")
+    path.write_text(whole + end, encoding="utf-8")
+    asked = {problem["id"] for problem in problems}
+    return [line for line in lines(path) if line["id"] in asked and line["budgets"] == budgets]
 
 
 def report(results: list[Any], budgets: list[int]) -> None:
@@ -89,9 +98,11 @@ def main() -> int:
     arguments = parser.parse_args()
     budgets = sorted(int(budget) for budget in arguments.budgets.split(","))
 
+    problems = lines(arguments.problems)
+
     async def run() -> None:
-        done = {line["id"] for line in lines(arguments.results)}
-        left = [problem for problem in lines(arguments.problems) if problem["id"] not in done]
+        done = {line["id"] for line in earlier_results(arguments.results, problems, budgets)}
+        left = [problem for problem in problems if problem["id"] not in done]
         arguments.results.parent.mkdir(parents=True, exist_ok=True)
         async with AsyncClient(URL) as client:
             await evaluate(client, left, budgets, arguments.results, arguments.at_once)
@@ -101,10 +112,10 @@ def main() -> int:
     except KeyboardInterrupt:
         print("stopped; the same command goes on", file=sys.stderr)
         return 130
-    results = lines(arguments.results)
+    results = earlier_results(arguments.results, problems, budgets)
     if results:
         report(results, budgets)
-    return 0 if len(results) == len(lines(arguments.problems)) else 1
+    return 0 if len(results) == len(problems) else 1
 
 
 if __name__ == "__main__":

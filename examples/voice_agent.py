@@ -14,7 +14,16 @@ import os
 import time
 from dataclasses import dataclass, field
 
-from anytime_client import AnswerDelta, AnswerStarted, AsyncClient, AsyncStream, Done, Started, Thinking
+from anytime_client import (
+    AnswerDelta,
+    AnswerStarted,
+    AsyncClient,
+    AsyncStream,
+    ClientError,
+    Done,
+    Started,
+    Thinking,
+)
 
 URL = os.environ.get("ANYTIME_URL", "http://127.0.0.1:8000")
 QUESTION = "What is the last digit of 3 minus 3 plus 1 plus 4 times 7, left to right?"
@@ -34,18 +43,36 @@ async def reply(client: AsyncClient, *, deadline_ms: int, filler_ms: int, interr
     """Answer the question by the deadline, and tell what happens meanwhile."""
     timeline = Timeline()
     timeline.tell(f"caller: {QUESTION}")
-    filler = asyncio.create_task(speak_filler(timeline, filler_ms))
-    interruption: asyncio.Task[None] | None = None
+    meanwhile = [asyncio.create_task(speak_filler(timeline, filler_ms))]
+    try:
+        await converse(client, timeline, meanwhile, deadline_ms=deadline_ms, interrupt_ms=interrupt_ms)
+    except ClientError as error:
+        timeline.tell(f"agent: I am sorry, I cannot answer that now. ({error})")
+    finally:
+        for task in meanwhile:
+            task.cancel()
+
+
+async def converse(
+    client: AsyncClient,
+    timeline: Timeline,
+    meanwhile: list[asyncio.Task[None]],
+    *,
+    deadline_ms: int,
+    interrupt_ms: int | None,
+) -> None:
+    """The session, event by event; what goes on `meanwhile` ends when the answer begins."""
     thought = spoken = ""
     async with client.think(QUESTION, budget={"deadline_ms": deadline_ms}) as stream:
         async for event in stream:
             match event:
                 case Started() if interrupt_ms is not None:
-                    interruption = asyncio.create_task(interrupt(stream, timeline, interrupt_ms))
+                    meanwhile.append(asyncio.create_task(interrupt(stream, timeline, interrupt_ms)))
                 case Thinking(text=text):
                     thought += text
                 case AnswerStarted(cause=cause, at_tokens=at_tokens):
-                    filler.cancel()
+                    for task in meanwhile:
+                        task.cancel()
                     timeline.tell(f"(thought {at_tokens} tokens: {thought!r}; stopped by: {cause})")
                 case AnswerDelta(text=text):
                     spoken += text
@@ -55,8 +82,6 @@ async def reply(client: AsyncClient, *, deadline_ms: int, filler_ms: int, interr
                     timeline.tell(f"(done {in_time}: {timing.total_s * 1000:.0f} of {deadline_ms} ms)")
                 case _:
                     pass
-    if interruption is not None:
-        interruption.cancel()
 
 
 async def speak_filler(timeline: Timeline, after_ms: int) -> None:

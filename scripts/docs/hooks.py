@@ -22,7 +22,7 @@ PAIR = re.compile(
 
 def on_page_markdown(markdown: str, *, page: Page, **_: Any) -> str:
     if generate.renewed(markdown) != markdown:
-        logger.warning("%s has parts that are out of date: run scripts/docs/generate.py", page.file.src_uri)
+        logger.warning("%s has parts that are out of date: run make docs-parts", page.file.src_uri)
     return PAIR.sub(_tabs, markdown)
 
 

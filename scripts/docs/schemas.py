@@ -90,7 +90,7 @@ def _bounds(schema: dict[str, Any]) -> str:
 
 
 def _plain(number: float) -> str:
-    if abs(number) >= 2**53:
+    if abs(number) == 2**63:
         return f"{'-' if number < 0 else ''}2^63"
     return str(int(number)) if number == int(number) else str(number)
 

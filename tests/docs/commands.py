@@ -65,8 +65,9 @@ def _pip_install(command: str, url: str) -> str:
 
 
 RULES = (
+    Rule(pattern=ANYTIME + r" (--version|\w+ --help)", shorten=lambda command, url: command, because=""),
     Rule(
-        pattern=r"make",
+        pattern=r"make\b",
         shorten=lambda command, url: f"make -n {command.removeprefix('make ')}",
         because="they install, test or serve everything; make says whether there is such a target",
     ),
@@ -86,7 +87,6 @@ RULES = (
         shorten=_evaluate,
         because="few problems, on the engine that starts fast",
     ),
-    Rule(pattern=ANYTIME + r" (--version|\w+ --help)", shorten=lambda command, url: command, because=""),
     Rule(
         pattern=PYTHON + " bench/",
         shorten=lambda command, url: re.sub(PYTHON, "python tests/docs/parse_only.py", command, count=1),

@@ -27,13 +27,10 @@ DOCUMENTS = [
     "README.md",
     *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md")),
     *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "examples").rglob("README.md")),
-    "clients/python/README.md",
 ]
 """The TypeScript client's README is run by its own tests."""
 
-SNIPPETS = [
-    snippet for document in DOCUMENTS if (ROOT / document).exists() for snippet in snippets_of(document, ROOT)
-]
+SNIPPETS = [snippet for document in DOCUMENTS for snippet in snippets_of(document, ROOT)]
 ESBUILD = ROOT / "clients" / "typescript" / "node_modules" / ".bin" / "esbuild"
 MESSAGES = [
     {"role": "user", "content": "What is the last digit of 3 minus 3 plus 1 plus 4 times 7, left to right?"}

@@ -48,6 +48,7 @@ def create_app(
 
     # FastAPI's own pages of the API load their scripts from elsewhere; the document is at /openapi.json.
     app = FastAPI(title="Anytime", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
+    app.openapi_version = "3.2.0"  # the first that can describe the events of a stream (`itemSchema`)
     app.add_middleware(Ingress, max_body_bytes=max_body_bytes)
     app.include_router(native.router(service))
     app.include_router(openai.router(service))

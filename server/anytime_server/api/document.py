@@ -6,20 +6,38 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
+from anytime_server import events
+
 NoEffect = Annotated[Any, Field(description="Taken, without effect on what is sampled.")]
 Refused = Annotated[Any, Field(description="Refused, unless what it says asks for nothing.")]
-
-ANYTIME_OBJECT = {
-    "type": "object",
-    "description": "What the dialect has no field for: `stop`, `timing`, `usage` and `continuation`, each as "
-    "the native dialect's `done` has it.",
-}
 
 
 class Body(BaseModel):
     """A response whose fields are documented by their docstrings."""
 
     model_config = ConfigDict(use_attribute_docstrings=True)
+
+
+class AnytimeObject(Body):
+    """What the dialect has no field for, as the native dialect's `done` tells it."""
+
+    stop: events.Stop
+    timing: events.Timing
+    usage: events.Usage
+    continuation: str | None
+    """To be sent back for thinking on from there."""
+
+
+def error_responses(model: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
+    """The errors of an endpoint, with the body in which its dialect tells them."""
+    return {
+        "4XX": {"model": model, "description": "Refused, or cancelled meanwhile."},
+        "5XX": {
+            "model": model,
+            "description": "503: loading, draining, or the engine is down; nothing was sampled if it comes "
+            "instead of a stream. 500: it failed.",
+        },
+    }
 
 
 def event_stream(event: Any) -> dict[str, Any]:
@@ -41,7 +59,8 @@ def whole_or_stream(description: str, *, whole: str, streamed: str) -> dict[int 
         whole: what the body is.
         streamed: what comes instead where `stream` is true.
     """
-    body = {"type": "object", "description": whole, "properties": {"anytime": ANYTIME_OBJECT}}
+    anytime = _written_out(TypeAdapter(AnytimeObject).json_schema(mode="serialization"))
+    body = {"type": "object", "description": whole, "properties": {"anytime": anytime}}
     return {
         200: {
             "description": description,
@@ -57,14 +76,15 @@ def _written_out(schema: dict[str, Any]) -> dict[str, Any]:
     """A schema without references: those of a response's content would have nowhere to point."""
     definitions = schema.pop("$defs", {})
 
-    def of(part: Any) -> Any:
+    def of(part: Any, within: tuple[str, ...] = ()) -> Any:
         match part:
             case {"$ref": str(reference)}:
-                return of(definitions[reference.rpartition("/")[2]])
+                assert reference not in within, f"{reference} is within itself"
+                return of(definitions[reference.rpartition("/")[2]], (*within, reference))
             case dict():
-                return {key: of(value) for key, value in part.items() if key != "discriminator"}
+                return {key: of(value, within) for key, value in part.items() if key != "discriminator"}
             case list():
-                return [of(value) for value in part]
+                return [of(value, within) for value in part]
         return part
 
     return of(schema)

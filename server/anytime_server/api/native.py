@@ -11,7 +11,7 @@ from pydantic import Field, StrictBool, StrictStr
 
 from anytime_server import events
 from anytime_server.api.conversation import Conversation
-from anytime_server.api.document import Body, event_stream
+from anytime_server.api.document import Body, error_responses, event_stream
 from anytime_server.api.fields import (
     AtLeastOne,
     Budget,
@@ -133,11 +133,8 @@ class ErrorResponse(Body):
     error: events.ErrorDetail
 
 
-ERRORS: dict[int | str, dict[str, Any]] = {
-    "4XX": {"model": ErrorResponse, "description": "Refused, before anything was sampled."},
-    "5XX": {"model": ErrorResponse, "description": "503: not ready, which passes. 500: it failed."},
-}
-TOLD: dict[str, Any] = {
+ERRORS = error_responses(ErrorResponse)
+EVENTS: dict[str, Any] = {
     "description": "Server-sent events, or one body where `stream` is false.",
     "content": event_stream(events.Event),
 }
@@ -159,7 +156,7 @@ def router(service: Service) -> APIRouter:
     """The endpoints of this dialect."""
     routes = APIRouter(prefix="/v1/anytime", tags=["anytime"], responses=ERRORS)
 
-    @routes.post("", response_model=AnytimeResponse, responses={200: TOLD})
+    @routes.post("", response_model=AnytimeResponse, responses={200: EVENTS})
     async def think(body: AnytimeRequest, request: Request) -> Response:
         """Think to a budget, then answer.
 

@@ -7,7 +7,7 @@ from uuid import uuid4
 
 from fastapi.responses import JSONResponse
 
-from anytime_server.api.document import Body
+from anytime_server.api.document import Body, error_responses
 from anytime_server.errors import AnytimeError, EngineDead, Unavailable
 
 FIELDS = {
@@ -36,10 +36,7 @@ class AnthropicErrorResponse(Body):
     request_id: str
 
 
-ERRORS: dict[int | str, dict[str, Any]] = {
-    "4XX": {"model": AnthropicErrorResponse, "description": "Refused, before anything was sampled."},
-    "5XX": {"model": AnthropicErrorResponse, "description": "503: not ready, which passes. 500: it failed."},
-}
+ERRORS = error_responses(AnthropicErrorResponse)
 
 
 def error_response(error: AnytimeError) -> JSONResponse:

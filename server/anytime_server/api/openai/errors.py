@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from fastapi.responses import JSONResponse
 
-from anytime_server.api.document import Body
+from anytime_server.api.document import Body, error_responses
 from anytime_server.errors import AnytimeError, UnknownModel
 
 FIELDS = {
@@ -32,10 +32,7 @@ class OpenAIErrorResponse(Body):
     error: OpenAIError
 
 
-ERRORS: dict[int | str, dict[str, Any]] = {
-    "4XX": {"model": OpenAIErrorResponse, "description": "Refused, before anything was sampled."},
-    "5XX": {"model": OpenAIErrorResponse, "description": "503: not ready, which passes. 500: it failed."},
-}
+ERRORS = error_responses(OpenAIErrorResponse)
 
 
 def error_response(error: AnytimeError) -> JSONResponse:
