@@ -13,6 +13,7 @@ from fastapi import Request
 from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse
 
 from anytime_server import events
+from anytime_server.api.document import AnytimeObject
 from anytime_server.errors import SessionCancelled
 from anytime_server.session import Session
 
@@ -99,12 +100,8 @@ class Transcript:
 
 def anytime_object(done: events.Done) -> dict[str, Any]:
     """What other dialects cannot say, as they carry it."""
-    return {
-        "stop": done.stop.model_dump(mode="json"),
-        "timing": done.timing.model_dump(),
-        "usage": done.usage.model_dump(),
-        "continuation": done.continuation,
-    }
+    told = AnytimeObject(stop=done.stop, timing=done.timing, usage=done.usage, continuation=done.continuation)
+    return told.model_dump(mode="json")
 
 
 async def collect(session: Session, request: Request) -> Transcript:
