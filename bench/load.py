@@ -24,6 +24,7 @@ from typing import Any
 
 import httpx2
 import virtual_time
+from anytime_server.arrival import Arrival
 from anytime_server.engine.scripted import Script, ScriptedEngine
 from anytime_server.model import BUNDLED_MODEL, Model
 from anytime_server.question import Question
@@ -126,7 +127,7 @@ async def simulated(policy: str, *, places: int, seconds_per_token: float) -> As
             Question(
                 messages=[{"role": "user", "content": content}],
                 seed=number,
-                arrived_at=time.monotonic(),  # whose default is bound to real time
+                arrival=Arrival(at=time.monotonic()),  # whose default is bound to real time
                 **fields,
             )
         )

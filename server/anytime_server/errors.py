@@ -4,11 +4,16 @@
     ├── InvalidRequest          422  the request cannot be served as written; names the field
     │   └── NotSupported        422  a field of the interface that this version does not serve yet
     ├── BodyTooLarge            413
+    ├── HeadersTooLarge         431
+    ├── Unauthorized            401  no API key, or one that is not known
+    ├── Forbidden               403  the key is known, and may not do this
+    ├── RateLimited             429  the key's own limits
     ├── UnknownModel            404
     ├── UnknownSession          404
     ├── AlreadyAnswering        409
     ├── SessionCancelled        409  the session was cancelled by its owner
     ├── Unavailable             503  loading, draining or stopped
+    │   └── Overloaded          503  too many wait already
     ├── EngineDead              503
     ├── EngineFailed            500  the engine goes on, but not with this request
     ├── WeightSyncFailed        500  new weights did not get into the engine as they are
@@ -29,17 +34,25 @@ class AnytimeError(Exception):
     status = 500
 
     def __init__(
-        self, message: str, *, field: str | None = None, code: str | None = None, status: int | None = None
+        self,
+        message: str,
+        *,
+        field: str | None = None,
+        code: str | None = None,
+        status: int | None = None,
+        retry_after_s: float | None = None,
     ) -> None:
         """
         Args:
             field: dotted path of the request field at fault, where there is one.
             code, status: where those of the class are too general.
+            retry_after_s: seconds after which it may be worth to ask again; None where that is not known.
         """
         super().__init__(message)
         self.field = field
         self.code = code or self.code
         self.status = status or self.status
+        self.retry_after_s = retry_after_s
 
 
 class InvalidRequest(AnytimeError):
@@ -54,6 +67,26 @@ class NotSupported(InvalidRequest):
 class BodyTooLarge(AnytimeError):
     code = "body_too_large"
     status = 413
+
+
+class HeadersTooLarge(AnytimeError):
+    code = "headers_too_large"
+    status = 431
+
+
+class Unauthorized(AnytimeError):
+    code = "invalid_api_key"
+    status = 401
+
+
+class Forbidden(AnytimeError):
+    code = "permission_denied"
+    status = 403
+
+
+class RateLimited(AnytimeError):
+    code = "rate_limited"
+    status = 429
 
 
 class UnknownModel(AnytimeError):
@@ -79,6 +112,10 @@ class SessionCancelled(AnytimeError):
 class Unavailable(AnytimeError):
     code = "unavailable"
     status = 503
+
+
+class Overloaded(Unavailable):
+    code = "overloaded"
 
 
 class EngineDead(AnytimeError):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from anytime_server.arrival import Arrival
 from anytime_server.reasoning import Forcing
 from anytime_server.session import StopWhen
 
@@ -25,7 +25,7 @@ class Question:
     budget_tokens: int | None = None
     """The most thinking tokens; None for all that fits."""
     deadline_s: float | None = None
-    """Seconds from `arrived_at` by which the last answer token is due."""
+    """Seconds from its arrival by which the last answer token is due."""
     answer_tokens: int | None = None
     """The most tokens of the answer; None for the manifest's."""
     budgets: tuple[int, ...] = ()
@@ -55,5 +55,5 @@ class Question:
     seed: int | None = None
     id_prefix: str = "any"
     """What the session's id begins with."""
-    arrived_at: float = field(default_factory=time.monotonic)
-    """`time.monotonic()` of the request's arrival."""
+    arrival: Arrival = field(default_factory=Arrival)
+    """When it came, and from whom."""

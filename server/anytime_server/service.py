@@ -259,7 +259,7 @@ class Service:
             answer=self._answer_request(question, tool_parsing),
             tool_start_ids=tool_parsing.start_ids if tool_parsing else frozenset(),
             seed=question.seed,
-            arrived_at=question.arrived_at,
+            arrival=question.arrival,
         )
         shedder = self._shedder
         return Session(

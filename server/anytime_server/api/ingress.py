@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
-
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from anytime_server.arrival import Arrival
 
 DRAINED_BODIES = 32
 """How many times the limit is read and thrown away, so that a client that is still sending
@@ -13,7 +13,7 @@ gets to see the refusal instead of a broken connection."""
 
 
 class Ingress:
-    """ASGI middleware: stamps `state["arrived_at"]` (`time.monotonic()`) and bounds the body."""
+    """ASGI middleware: notes `state["arrival"]` and bounds the body."""
 
     def __init__(self, app: ASGIApp, *, max_body_bytes: int) -> None:
         self._app = app
@@ -23,7 +23,7 @@ class Ingress:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        scope.setdefault("state", {})["arrived_at"] = time.monotonic()
+        scope.setdefault("state", {})["arrival"] = Arrival()
         num_bytes = 0
 
         async def bounded_receive() -> Message:

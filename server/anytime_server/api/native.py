@@ -25,6 +25,7 @@ from anytime_server.api.fields import (
     TopP,
 )
 from anytime_server.api.respond import Transcript, collect, stream
+from anytime_server.arrival import Arrival
 from anytime_server.errors import AnytimeError
 from anytime_server.question import (
     ANSWER_TEMPERATURE,
@@ -76,7 +77,7 @@ class AnytimeRequest(Conversation):
     continuation: StrictStr | None = None
     """From an earlier `done`: think on from there, the budget counted on top."""
 
-    def question(self, *, arrived_at: float) -> Question:
+    def question(self, *, arrival: Arrival) -> Question:
         """The request in no dialect.
 
         Raises:
@@ -98,7 +99,7 @@ class AnytimeRequest(Conversation):
             forcing=self.answer.forcing,
             json_schema=response_format and response_format.schema_text,
             seed=self.thinking.seed,
-            arrived_at=arrived_at,
+            arrival=arrival,
         )
 
 
@@ -164,7 +165,7 @@ def router(service: Service) -> APIRouter:
         `answer.delta`..., `answer.done`; provisional ones between the thinking, the final one after it), then
         exactly one of `done` and `error`. With `stream` false, one body at the end.
         """
-        session = await service.open(body.question(arrived_at=request.state.arrived_at))
+        session = await service.open(body.question(arrival=request.state.arrival))
         if body.stream:
             return stream(session, encode, request_id=session.request.id)
         return _whole(await collect(session, request))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from anytime_server.arrival import Arrival
 from anytime_server.reasoning import Budget, Forcing
 
 
@@ -61,8 +62,13 @@ class SessionRequest:
     """Tokens that begin a tool call, before which thinking ends."""
     seed: int | None
     """Makes thinking and answer repeatable."""
-    arrived_at: float
-    """`time.monotonic()` when the request came in; deadlines count from here."""
+    arrival: Arrival
+    """When it came, and from whom."""
+
+    @property
+    def arrived_at(self) -> float:
+        """`time.monotonic()` when the request came in; deadlines count from here."""
+        return self.arrival.at
 
     @property
     def num_context_tokens(self) -> int:

@@ -20,6 +20,7 @@ from anytime_server.session.answering import Answering, AnswerResult
 from anytime_server.session.forks import Forks
 from anytime_server.session.request import SessionRequest
 from anytime_server.session.thinking import Thinking
+from anytime_server.session.timeline import Timeline
 from anytime_server.speed import SpeedMeter
 
 logger = logging.getLogger(__name__)
@@ -60,6 +61,7 @@ class Session:
         self.phase: Literal["waiting", "thinking", "answering", "ended"] = "waiting"
         self.done: events.Done | None = None
         """The last event, if all went well."""
+        self.timeline = Timeline(arrived_at=request.arrived_at, opened_at=time.monotonic())
         self.error: AnytimeError | None = None
         """What went wrong, if not; neither is set where nobody was left to hear it."""
         self._engine = engine
@@ -213,6 +215,7 @@ class Session:
             logger.error("session %s failed", self.request.id, exc_info=error)
             self.error = unexpected
         self.phase = "ended"
+        self.timeline.ended_at = time.monotonic()
         try:
             on_end(self)
         finally:
@@ -223,12 +226,14 @@ class Session:
             self._over.set()
 
     async def _think_and_answer(self) -> events.Done:
-        request, thinking, forks = self.request, self._thinking, self._forks
+        request, thinking, forks, timeline = self.request, self._thinking, self._forks, self.timeline
         self.phase = "thinking"
+        timeline.room_at = time.monotonic()
         try:
             cause = await thinking.run()
             self.phase = "answering"
-            cut_at = thinking.due_at or time.monotonic()
+            cut_at = timeline.cut_at = thinking.due_at or time.monotonic()
+            timeline.first_token_at = thinking.pace.first_token_at
             forks.drop_probes()
             cut = self._cut = self._close([*request.carried_ids, *thinking.token_ids], cause)
             if cut.cause is Cause.STABLE and forks.agreed is not None:
@@ -240,6 +245,8 @@ class Session:
                 answer_tokens = answering.sampled_tokens
                 self.leaked_tokens = answering.leaked_tokens
                 self._record(cut, result, cut_to_answer_s=result.first_token_at - cut_at)
+            timeline.first_token_at = timeline.first_token_at or result.first_sampled_at
+            timeline.answer_at = result.first_token_at
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._left_s()):
                     await forks.finish()
@@ -317,7 +324,8 @@ class Session:
         self, cut: Cut, result: AnswerResult, *, answer_tokens: int, cut_to_answer_s: float
     ) -> events.Done:
         request = self.request
-        first_token_at = self._thinking.pace.first_token_at or result.first_sampled_at
+        first_token_at = self.timeline.first_token_at
+        assert first_token_at is not None
         cached = self._thinking.cached_tokens
         adopted_tokens = answer_tokens if cut.cause is Cause.STABLE else 0  # counted once
         return events.Done(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Any
 
 import pytest
 from anytime_server import events
+from anytime_server.arrival import Arrival
 from anytime_server.engine import Delta, GenerationRequest
 from anytime_server.engine.scripted import ScriptedEngine
 from anytime_server.model import Model
@@ -50,7 +50,7 @@ def open_session(scripted: Callable[..., ScriptedEngine], tiny_model: Model) -> 
             answer=asking or AnswerRequest(),
             num_forks=num_forks,
             seed=seed,
-            arrived_at=time.monotonic(),
+            arrival=Arrival(),
             **fields or {},
         )
         return Session(request, engine=engine, model=tiny_model, speed=speed or SpeedMeter())

@@ -75,7 +75,7 @@ async def test_extend_comes_too_late(open_session: Any) -> None:
 
 @pytest.mark.parametrize("control", ["extend", "answer_now"])
 async def test_controls_once_the_model_has_ended_its_thinking(open_session: Any, control: str) -> None:
-    session = await open_session(tokens=50, thinking_tokens=5)
+    session = await open_session(tokens=50, thinking_tokens=5, seconds_per_token=0.002)
     closing, _ = closes_slowly(session)
     reading = await begin(session)
     await closing.wait()

@@ -39,9 +39,7 @@ def router(service: Service) -> APIRouter:
     async def messages(body: MessagesRequest, request: Request) -> Response:
         """A message whose thinking keeps to a budget."""
         service.require_ready()  # before the window is looked at, which is not known until then
-        question = body.question(
-            window_tokens=service.engine.window_tokens, arrived_at=request.state.arrived_at
-        )
+        question = body.question(window_tokens=service.engine.window_tokens, arrival=request.state.arrival)
         calls = await _calls(service, question)
         session = await _open(service, question, body)
         headers = {"request-id": session.request.id, "X-Request-Id": session.request.id}

@@ -23,6 +23,7 @@ from anytime_server.api.fields import (
     TopP,
     sampling,
 )
+from anytime_server.arrival import Arrival
 from anytime_server.errors import InvalidRequest, NotSupported
 from anytime_server.question import Question
 
@@ -207,7 +208,7 @@ class MessagesRequest(Prompt):
         """Calls in one message; None for no limit."""
         return 1 if self.tool_choice is not None and self.tool_choice.disable_parallel_tool_use else None
 
-    def question(self, *, window_tokens: int, arrived_at: float) -> Question:
+    def question(self, *, window_tokens: int, arrival: Arrival) -> Question:
         """The request in no dialect.
 
         Raises:
@@ -242,7 +243,7 @@ class MessagesRequest(Prompt):
             json_schema=json_schema,
             tools=tools,
             id_prefix="msg_any",
-            arrived_at=arrived_at,
+            arrival=arrival,
         )
 
     @property

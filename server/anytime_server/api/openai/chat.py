@@ -42,7 +42,7 @@ def router(service: Service) -> APIRouter:
     async def chat_completions(body: ChatRequest, request: Request) -> Response:
         """A chat completion whose thinking keeps to a budget."""
         service.require_ready()  # before the window is looked at, which is not known until then
-        question = body.question(service, arrived_at=request.state.arrived_at)
+        question = body.question(service, arrival=request.state.arrival)
         tool_answers = await _tool_answers(service, body, question.tools)
         choices = await Choices.open(
             service,

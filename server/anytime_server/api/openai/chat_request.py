@@ -22,6 +22,7 @@ from anytime_server.api.fields import (
 )
 from anytime_server.api.openai.chat_tools import ToolFields
 from anytime_server.api.openai.effort import BudgetAliases
+from anytime_server.arrival import Arrival
 from anytime_server.engine.base import MAX_TOP_LOGPROBS
 from anytime_server.errors import InvalidRequest, NotSupported
 from anytime_server.question import Question
@@ -142,7 +143,7 @@ class ChatRequest(Conversation, BudgetAliases):
         """What the model may call, for the chat template."""
         return [] if self.tool_choice == "none" else [tool.for_template() for tool in self.tools or []]
 
-    def question(self, service: Service, *, arrived_at: float) -> Question:
+    def question(self, service: Service, *, arrival: Arrival) -> Question:
         """The request in no dialect, for its first choice.
 
         Raises:
@@ -173,7 +174,7 @@ class ChatRequest(Conversation, BudgetAliases):
             tools=tools,
             seed=self.seed,
             id_prefix="chatcmpl",
-            arrived_at=arrived_at,
+            arrival=arrival,
         )
 
     def _json_schema(self, *, has_tools: bool) -> str | None:

@@ -42,7 +42,7 @@ def router(service: Service) -> APIRouter:
         """A response whose thinking keeps to a budget."""
         service.require_ready()  # before the window is looked at, which is not known until then
         with _own_fields(body):
-            question = body.question(service, arrived_at=request.state.arrived_at)
+            question = body.question(service, arrival=request.state.arrival)
             tool_answer = await _tool_answer(service, body)
             session = await service.open(question)
         opened = opening(body, response_id=session.request.id, model=service.model.name)

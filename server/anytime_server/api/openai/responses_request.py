@@ -22,6 +22,7 @@ from anytime_server.api.fields import (
 from anytime_server.api.openai.chat_tools import FunctionFields
 from anytime_server.api.openai.effort import BudgetAliases, ReasoningFields
 from anytime_server.api.openai.responses_input import Dialogue, Items, dialogue
+from anytime_server.arrival import Arrival
 from anytime_server.engine.base import MAX_TOP_LOGPROBS
 from anytime_server.errors import InvalidRequest, NotSupported
 from anytime_server.question import Question
@@ -193,7 +194,7 @@ class ResponsesRequest(BudgetAliases):
         """The tools that the model may call, as chat templates take them."""
         return [] if self.tool_choice == "none" else [tool.for_template() for tool in self.tools or ()]
 
-    def question(self, service: Service, *, arrived_at: float) -> Question:
+    def question(self, service: Service, *, arrival: Arrival) -> Question:
         """The request in no dialect.
 
         Raises:
@@ -229,7 +230,7 @@ class ResponsesRequest(BudgetAliases):
             top_logprobs=(self.top_logprobs or 0) if LOGPROBS in (self.include or ()) else None,
             tools=self.offered_tools,
             id_prefix="resp",
-            arrived_at=arrived_at,
+            arrival=arrival,
         )
 
     def own_field(self, field: str | None) -> str | None:
