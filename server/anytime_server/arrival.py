@@ -22,3 +22,12 @@ class Arrival:
     """W3C trace context: what the request is a part of."""
     tracestate: str | None = None
     """The same, as the vendors of the client's tracing put it."""
+
+    @property
+    def client(self) -> str:
+        """Name of who asks; empty where no keys are asked for."""
+        return self.account.name if self.account else ""
+
+    def is_from(self, account: Account | None) -> bool:
+        """Whether that account asked; by name, since keys can be read anew."""
+        return (self.account and self.account.name) == (account and account.name)

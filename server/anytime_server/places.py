@@ -1,11 +1,12 @@
-"""Places in the engine, given out in the order in which they are asked for."""
+"""Places in the engine: the next goes to the client that holds the fewest, and there to who asked first."""
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import Counter
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from enum import IntEnum
 
 
@@ -20,8 +21,17 @@ class For(IntEnum):
     """Thinking, the answer after it, and answers meanwhile. Gets those that are not spare."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Turn:
+    """One who waits."""
+
+    client: str
+    count: int
+    called: asyncio.Future[None]
+
+
 class Places:
-    """So many places; who wants several gets all of them at once, and of one kind nobody overtakes."""
+    """So many places; who wants several gets all of them at once, and nobody is let past who is next."""
 
     def __init__(self, capacity: int, *, num_spare: int = 1) -> None:
         """
@@ -32,9 +42,10 @@ class Places:
         self.capacity = capacity
         self.num_all = capacity + num_spare
         self._limits = {For.LATE_ANSWER: self.num_all, For.ANSWER: num_spare, For.THINKING: capacity}
+        self._taken = {kind: Counter[str]() for kind in For}
         self._num_taken = dict.fromkeys(For, 0)
         self._num_wanted = dict.fromkeys(For, 0)
-        self._waiting: dict[For, deque[tuple[int, asyncio.Future[None]]]] = {kind: deque() for kind in For}
+        self._waiting: dict[For, list[_Turn]] = {kind: [] for kind in For}
 
     @property
     def num_taken(self) -> int:
@@ -46,50 +57,66 @@ class Places:
         """Places that are waited for to think in."""
         return self._num_wanted[For.THINKING]
 
+    @property
+    def num_free(self) -> int:
+        """Places to think in that nobody holds."""
+        return min(self.capacity - self._num_taken[For.THINKING], self.num_all - self.num_taken)
+
     @asynccontextmanager
-    async def hold(self, count: int = 1, *, kind: For = For.THINKING) -> AsyncGenerator[None, None]:
-        """Hold `count` places, or as many as there are; waits for them."""
+    async def hold(
+        self, count: int = 1, *, kind: For = For.THINKING, client: str = ""
+    ) -> AsyncGenerator[None, None]:
+        """Hold `count` places, or as many as there are; waits for them.
+
+        Args:
+            client: whom it is for.
+        """
         count = min(count, self._limits[kind])
-        await self._take(count, kind)
+        await self._wait(count, kind, client)
         try:
             yield
         finally:
-            self._give(count, kind)
+            self._give(count, kind, client)
+
+    async def _wait(self, count: int, kind: For, client: str) -> None:
+        turn = _Turn(client, count, asyncio.get_running_loop().create_future())
+        self._waiting[kind].append(turn)
+        self._num_wanted[kind] += count
+        self._call_next()
+        try:
+            await turn.called
+        except asyncio.CancelledError:
+            if turn.called.done() and not turn.called.cancelled():
+                self._give(count, kind, client)  # they came in the same moment
+            else:
+                self._leave(turn, kind)
+                self._call_next()
+            raise
+
+    def _leave(self, turn: _Turn, kind: For) -> None:
+        if turn in self._waiting[kind]:
+            self._waiting[kind].remove(turn)
+            self._num_wanted[kind] -= turn.count
+
+    def _give(self, count: int, kind: For, client: str) -> None:
+        self._num_taken[kind] -= count
+        self._taken[kind][client] -= count
+        if not self._taken[kind][client]:
+            del self._taken[kind][client]
+        self._call_next()
 
     def _fits(self, count: int, kind: For) -> bool:
         return self._num_taken[kind] + count <= self._limits[kind] and self.num_taken + count <= self.num_all
 
-    async def _take(self, count: int, kind: For) -> None:
-        if not self._waiting[kind] and self._fits(count, kind):
-            self._num_taken[kind] += count
-            return
-        turn = asyncio.get_running_loop().create_future()
-        entry = (count, turn)
-        self._waiting[kind].append(entry)
-        self._num_wanted[kind] += count
-        try:
-            await turn
-        except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
-                self._give(count, kind)  # they came in the same moment
-            elif entry in self._waiting[kind]:
-                self._waiting[kind].remove(entry)
-                self._num_wanted[kind] -= count
-                self._call_next()
-            raise
-
-    def _give(self, count: int, kind: For) -> None:
-        self._num_taken[kind] -= count
-        self._call_next()
-
     def _call_next(self) -> None:
         for kind, waiting in self._waiting.items():
             while waiting:
-                count, turn = waiting[0]
-                if not turn.cancelled():  # one that is was given up, and does not know it yet
-                    if not self._fits(count, kind):
+                taken = self._taken[kind]
+                turn = min(waiting, key=lambda one: taken[one.client])
+                if not turn.called.cancelled():  # one that is was given up, and does not know it yet
+                    if not self._fits(turn.count, kind):
                         break
-                    self._num_taken[kind] += count
-                    turn.set_result(None)
-                waiting.popleft()
-                self._num_wanted[kind] -= count
+                    self._num_taken[kind] += turn.count
+                    taken[turn.client] += turn.count
+                    turn.called.set_result(None)
+                self._leave(turn, kind)

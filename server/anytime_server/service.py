@@ -9,15 +9,16 @@ import asyncio
 import logging
 import random
 import secrets
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Literal
-from uuid import uuid4
 
+from anytime_server.access import Account, Admission
 from anytime_server.engine import Engine
 from anytime_server.errors import (
+    AlreadyAnswering,
     InvalidRequest,
-    NotSupported,
+    Overloaded,
     Unavailable,
     UnknownModel,
     UnknownSession,
@@ -26,12 +27,11 @@ from anytime_server.errors import (
 from anytime_server.metrics import Metrics
 from anytime_server.model import Model
 from anytime_server.places import For, Places
-from anytime_server.question import (
-    Question,
-)
-from anytime_server.reasoning import Forcing, resolve_budget
+from anytime_server.question import Question
+from anytime_server.reasoning import Cause
+from anytime_server.resolving import Resolver
 from anytime_server.sealing import Sealer
-from anytime_server.session import AnswerRequest, Session, SessionRequest
+from anytime_server.session import Session
 from anytime_server.shedding import Shedder
 from anytime_server.speed import SpeedMeter
 from anytime_server.tool_calls import ToolParsing
@@ -41,10 +41,13 @@ logger = logging.getLogger(__name__)
 WARM_UP_SESSIONS, MEASURED_SESSIONS, LONG_SESSIONS = 3, 6, 2
 LONG_PROMPT_TOKENS = 512
 """Length, about, of the prompts that tell what prompts cost."""
-STRUCTURED_ANSWER_TOKENS = 256
-"""Room for an answer that is JSON or may call tools, where neither client nor manifest gives more."""
-MAX_FORKS = 4
-"""Provisional answers of one session that are sampled at the same time; more wait for these."""
+MAX_WAITING = 1024
+"""Sessions that may wait for room, unless told otherwise."""
+RECENT_SESSIONS = 32
+"""Over so many it is averaged how long a session holds its places."""
+REST_S = 0.0005
+"""Rest of each reader between deltas, for each other session under way: where there are many, each is told of
+several tokens at a time, which leaves time for sampling them."""
 
 
 class Service:
@@ -59,6 +62,7 @@ class Service:
         sheds_load: bool = False,
         continuation_key: bytes | None = None,
         tool_parser: str | None = None,
+        max_waiting: int = MAX_WAITING,
     ) -> None:
         """
         Args:
@@ -67,6 +71,7 @@ class Service:
             sheds_load: shorten thinking while sessions wait, along the model's accuracy curve.
             continuation_key: what continuations are signed with; a random one where it is None.
             tool_parser: vLLM's parser of this model's tool calls, if not its family's.
+            max_waiting: sessions that may wait for room; further ones are refused.
 
         Raises:
             UnusableOption: load cannot be shed without an accuracy curve, or no parser has that name.
@@ -77,8 +82,10 @@ class Service:
         self.metrics = Metrics()
         self.state: Literal["loading", "ready", "draining", "stopped"] = "loading"
         self._measure_speed = measure_speed
-        self._sessions: dict[str, Session] = {}
+        self._max_waiting = max_waiting
+        self._sessions: dict[str, tuple[Session, Admission | None]] = {}
         self._num_opening = 0
+        self._held_s = 0.0
         self._none_is_opening = asyncio.Event()
         self._none_is_opening.set()
         load = engine.load()
@@ -94,6 +101,7 @@ class Service:
             continuation_key or secrets.token_bytes(32), model=model.name, fingerprint=model.fingerprint
         )
         self.tool_parsing = ToolParsing.for_model(model, parser=tool_parser)
+        self._resolver = Resolver(model, engine, sealer=self._sealer, tool_parsing=self.tool_parsing)
         self.metrics.gauge("sessions_running", "Sessions that think or answer.", self._num_running)
         self.metrics.gauge("sessions_waiting", "Sessions that wait for room.", self._num_waiting)
         self.metrics.gauge(
@@ -120,14 +128,20 @@ class Service:
             self.state = "ready"
 
     def drain(self, *, grace_s: float) -> None:
-        """Take no more requests; those under way get `grace_s` seconds to end by themselves."""
+        """Take no more requests; those under way get `grace_s` seconds to end.
+
+        Who thinks then, is told to answer shortly before; who has not answered by the end, is cancelled.
+        """
         self.state = "draining"
-        asyncio.get_running_loop().call_later(grace_s, self._cancel_all)
+        loop = asyncio.get_running_loop()
+        loop.call_later(grace_s, self._cancel_all)
+        answer_s = 2 * self.speed.answer_cost_s(self.model.manifest.answer_tokens)
+        loop.call_later(grace_s - min(max(answer_s, 0.5), grace_s / 2), self._answer_all)
 
     async def drained(self) -> None:
         """Wait until those that are being opened are refused, and those under way have ended."""
         await self._none_is_opening.wait()
-        await asyncio.gather(*(session.ended() for session in self._sessions.values()))
+        await asyncio.gather(*(session.ended() for session, _ in self._sessions.values()))
 
     async def stop(self) -> None:
         """Cancel what is still under way and free the engine."""
@@ -136,8 +150,13 @@ class Service:
         await self.drained()
         await self.engine.stop()
 
+    def _answer_all(self) -> None:
+        for session, _ in list(self._sessions.values()):
+            with suppress(AlreadyAnswering):
+                session.answer_now(Cause.DEADLINE)
+
     def _cancel_all(self) -> None:
-        for session in list(self._sessions.values()):
+        for session, _ in list(self._sessions.values()):
             session.cancel(Unavailable("the server stops"))
 
     @property
@@ -158,30 +177,15 @@ class Service:
         if (reason := self.not_ready_because) is not None:
             raise Unavailable(reason)
 
-    def _answer_room(self, question: Question) -> int:
-        """Tokens to keep for an answer: the client's, else the manifest's within a quarter of the window.
-
-        What is usual for the model's answers is too little for JSON and for tool calls.
-        """
-        if question.answer_tokens is not None:
-            return question.answer_tokens
-        usual = min(self.model.manifest.answer_tokens, max(1, self.engine.window_tokens // 4))
-        if question.json_schema is None and not question.tools:
-            return usual
-        room = min(STRUCTURED_ANSWER_TOKENS, max(1, self.engine.window_tokens // 4))
-        if (total_tokens := question.total_tokens) is not None:
-            # No more than what the thinking that was asked for leaves, or half.
-            asked = total_tokens // 2 if question.budget_tokens is None else question.budget_tokens
-            room = min(room, total_tokens - asked)
-        return max(usual, room)
-
     async def open(self, question: Question) -> Session:
         """Admit a question, or refuse it before anything is sampled. The session has started.
 
         Raises:
             Unavailable: not ready.
+            Overloaded: too many wait already.
             UnknownModel: another model's name.
             InvalidRequest: it cannot be served; names the field.
+            RateLimited: the account that asks has used what it may.
         """
         self.require_ready()
         if question.model not in (None, self.model.name):
@@ -191,11 +195,17 @@ class Service:
         with self._opening():
             session = await self._session(question, self.speed)
             self.require_ready()  # it may have changed meanwhile
-            self._start(session, on_end=self.metrics.observe)
+            account = question.arrival.account
+            admission = account and account.admit(session.request.budget.tokens)
+            self._start(session, admission, on_end=self.metrics.observe)
         return session
 
     @contextmanager
     def _opening(self) -> Iterator[None]:
+        if self._num_opening + self._num_waiting() >= self._max_waiting + self._places.num_free:
+            raise Overloaded(
+                f"{self._num_waiting()} requests wait already", retry_after_s=self._seconds_to_wait()
+            )
         self._num_opening += 1
         self._none_is_opening.clear()
         try:
@@ -205,120 +215,73 @@ class Service:
             if self._num_opening == 0:
                 self._none_is_opening.set()
 
-    def find(self, session_id: str) -> Session:
-        """The session of that id that is under way.
+    def _seconds_to_wait(self) -> float:
+        """In which the line is likely to be shorter: what a session holds its places for, of late."""
+        return max(1.0, self._held_s)
+
+    def find(self, session_id: str, *, account: Account | None) -> Session:
+        """The session of that id that is under way, if it was opened by that account.
 
         Raises:
             UnknownSession: there is none; perhaps it has ended.
         """
-        try:
-            return self._sessions[session_id]
-        except KeyError:
-            raise UnknownSession(f"no session {session_id!r} is under way") from None
+        return self._find(session_id, account)[0]
+
+    def extend(self, session_id: str, tokens: int, *, account: Account | None) -> tuple[int, int]:
+        """Let a session think for so many tokens more, as `Session.extend()` does.
+
+        Returns:
+            Its budget from now on, and how many thinking tokens there are.
+
+        Raises:
+            UnknownSession, AlreadyAnswering: there is none that thinks.
+            RateLimited: the account has not so many left.
+        """
+        session, admission = self._find(session_id, account)
+        if admission is not None:
+            admission.extend(tokens)  # what is not used is given back in the end
+        return session.extend(tokens), session.thinking_tokens
+
+    def _find(self, session_id: str, account: Account | None) -> tuple[Session, Admission | None]:
+        found = self._sessions.get(session_id)
+        if found is None or not found[0].request.arrival.is_from(account):
+            raise UnknownSession(f"no session {session_id!r} is under way")
+        return found
 
     async def _session(self, question: Question, speed: SpeedMeter) -> Session:
-        if not question.messages:
-            raise InvalidRequest("messages must not be empty", field="messages")
-        tool_parsing = self._tool_parsing(question)
-        if question.json_schema is not None:
-            await self._check_json_schema(question.json_schema)
-        # In a thread: a megabyte takes most of a second, and others are to go on meanwhile.
-        prompt_ids = await asyncio.to_thread(
-            self.model.prompt_ids, question.messages, tools=list(question.tools) or None
-        )
-        carried_ids: tuple[int, ...] = ()
-        if question.continuation is not None:
-            carried_ids = self._sealer.open(question.continuation, prompt_ids=prompt_ids)
-            self._check_continued_text(question, carried_ids)
-        budget = resolve_budget(
-            tokens=question.budget_tokens,
-            total_tokens=question.total_tokens,
-            deadline_s=question.deadline_s,
-            window_tokens=self.engine.window_tokens,
-            prompt_tokens=len(prompt_ids) + len(carried_ids),
-            answer_tokens=self._answer_room(question),
-            reasoning=self.model.reasoning,
-        )
-        if question.budgets and question.budgets[-1] > (
-            self.engine.window_tokens if question.budget_tokens is None else question.budget_tokens
-        ):
-            limit = "budget" if question.budget_tokens is not None else "model's window"
-            raise InvalidRequest(f"budgets: {question.budgets[-1]} is more than the {limit}", field="budgets")
-        num_forks = min(len(question.budgets) + 2 * (question.stop_when is not None), MAX_FORKS)
-        draw = random.random()
-        request = SessionRequest(
-            id=f"{question.id_prefix}-{uuid4().hex}",
-            prompt_ids=prompt_ids,
-            carried_ids=carried_ids,
-            budget=budget,
-            budgets=question.budgets,
-            stop_when=question.stop_when,
-            num_forks=num_forks,
-            thinking_temperature=question.thinking_temperature,
-            thinking_top_p=question.thinking_top_p,
-            answer=self._answer_request(question, tool_parsing),
-            tool_start_ids=tool_parsing.start_ids if tool_parsing else frozenset(),
-            seed=question.seed,
-            arrival=question.arrival,
-        )
-        shedder = self._shedder
+        request = await self._resolver.resolve(question)
+        client, draw = question.arrival.client, random.random()
+        shedder, places = self._shedder, self._places
         return Session(
             request,
             engine=self.engine,
             model=self.model,
             speed=speed,
-            slot=self._places.hold(1 + num_forks),
-            answer_slot=self._places.hold(kind=For.ANSWER),
-            late_slot=self._places.hold(kind=For.LATE_ANSWER),
-            crowd=lambda: self._places.num_wanted / self._places.num_all,
+            slot=places.hold(1 + request.num_forks, client=client),
+            answer_slot=places.hold(kind=For.ANSWER, client=client),
+            late_slot=places.hold(kind=For.LATE_ANSWER, client=client),
+            crowd=lambda: places.num_wanted / places.num_all,
+            rest_s=lambda: REST_S * (self.num_sessions - 1),
             most_under_load=(lambda: shedder.most_tokens(draw)) if shedder else lambda: None,
-            seal=lambda thinking_ids, ended: self._sealer.seal(prompt_ids, thinking_ids, ended=ended),
+            seal=lambda thinking_ids, ended: self._sealer.seal(request.prompt_ids, thinking_ids, ended=ended),
         )
 
-    def _check_continued_text(self, question: Question, carried_ids: Sequence[int]) -> None:
-        """It may be the last part only, where thinking was gone on from more than once."""
-        text = (question.continued_text or "").strip()
-        if not self.model.tokenizer.decode(carried_ids).rstrip().endswith(text):
-            raise InvalidRequest("the text of the thinking is not what was signed", field="continuation")
-
-    async def _check_json_schema(self, json_schema: str) -> None:
-        try:
-            await asyncio.to_thread(self.engine.check_json_schema, json_schema)
-        except InvalidRequest as error:
-            error.field = "answer.response_format"
-            raise
-
-    def _tool_parsing(self, question: Question) -> ToolParsing | None:
-        if not question.tools:
-            return None
-        if self.tool_parsing is None:
-            why = (
-                "the format of this model's tool calls is not known: give --tool-parser to the server"
-                if self.model.takes_tools
-                else "the model's chat template takes no tools"
-            )
-            raise NotSupported(why, field="tools")
-        return self.tool_parsing
-
-    def _answer_request(self, question: Question, tool_parsing: ToolParsing | None) -> AnswerRequest:
-        forcing = question.forcing or (Forcing.CLOSE if tool_parsing else self.model.manifest.forcing)
-        return AnswerRequest(
-            temperature=question.answer_temperature,
-            top_p=question.answer_top_p,
-            forcing=forcing,  # a lead-in would keep the model from calling a tool
-            stop=question.stop,
-            json_schema=question.json_schema,
-            top_logprobs=question.top_logprobs,
-            is_structured=tool_parsing is not None or question.json_schema is not None,
-            keeps_special_tokens=tool_parsing is not None and tool_parsing.keeps_special,
-        )
-
-    def _start(self, session: Session, *, on_end: Callable[[Session], None] = lambda session: None) -> None:
+    def _start(
+        self,
+        session: Session,
+        admission: Admission | None = None,
+        *,
+        on_end: Callable[[Session], None] = lambda session: None,
+    ) -> None:
         def ended(session: Session) -> None:
             del self._sessions[session.request.id]
+            if admission is not None:
+                admission.end(session.thinking_tokens)
+            if (held_s := session.timeline.held_s) is not None:
+                self._held_s += (held_s - self._held_s) / RECENT_SESSIONS
             on_end(session)
 
-        self._sessions[session.request.id] = session
+        self._sessions[session.request.id] = session, admission
         session.start(on_end=ended)
 
     async def _run_own_sessions(self, num_sessions: int, *, speed: SpeedMeter) -> None:
@@ -357,4 +320,4 @@ class Service:
         return self.num_sessions - self._num_waiting()
 
     def _num_waiting(self) -> int:
-        return sum(session.phase == "waiting" for session in self._sessions.values())
+        return sum(session.phase == "waiting" for session, _ in self._sessions.values())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
 
 import pytest
 from anytime_server.places import For, Places
@@ -112,3 +113,41 @@ async def test_spare_places_are_for_answers_and_late_answers_get_any() -> None:
         event.set()
     await asyncio.gather(*tasks)
     assert (places.num_taken, places.num_wanted) == (0, 0)
+
+
+async def test_a_client_with_a_long_line_does_not_hold_up_another() -> None:
+    places, log = Places(2, num_spare=0), list[str]()
+    leave = {name: asyncio.Event() for name in ("a1", "a2", "a3", "a4", "b1", "b2")}
+
+    async def want(name: str) -> None:
+        async with places.hold(client=name[0]):
+            log.append(name)
+            await leave[name].wait()
+
+    tasks = [asyncio.create_task(want(name)) for name in leave]
+    await settle()
+    assert log == ["a1", "a2"]
+    leave["a1"].set()
+    await settle()
+    assert log[2:] == ["b1"]  # came after "a3" and "a4"; holds none
+    leave["a2"].set()
+    await settle()
+    assert log[3:] == ["a3"]  # now "b" holds one, and "a" none
+    leave["b1"].set()
+    await settle()
+    assert log[4:] == ["b2"]
+    for event in leave.values():
+        event.set()
+    await asyncio.gather(*tasks)
+    assert (log[5:], places.num_taken, places.num_wanted) == (["a4"], 0, 0)
+
+
+async def test_what_is_free_to_think_in() -> None:
+    places = Places(3, num_spare=1)
+    async with AsyncExitStack() as held:
+        await held.enter_async_context(places.hold(2))
+        assert places.num_free == 1
+        await held.enter_async_context(places.hold(kind=For.ANSWER))
+        assert places.num_free == 1
+        await held.enter_async_context(places.hold(kind=For.LATE_ANSWER))
+        assert places.num_free == 0

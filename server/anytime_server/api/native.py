@@ -141,7 +141,7 @@ EVENTS: dict[str, Any] = {
 }
 
 
-def error_response(error: AnytimeError) -> JSONResponse:
+def error_response(error: AnytimeError, request_id: str) -> JSONResponse:
     """An error as this dialect tells it."""
     body = ErrorResponse(error=events.ErrorDetail.of(error))
     return JSONResponse(body.model_dump(), status_code=error.status)
@@ -171,21 +171,23 @@ def router(service: Service) -> APIRouter:
         return _whole(await collect(session, request))
 
     @routes.post("/{session_id}/answer", status_code=202)
-    async def answer_now(session_id: str) -> AnswerNowResponse:
+    async def answer_now(session_id: str, request: Request) -> AnswerNowResponse:
         """Stop thinking and answer from what there is."""
-        return AnswerNowResponse(id=session_id, at_tokens=service.find(session_id).answer_now())
+        session = service.find(session_id, account=request.state.arrival.account)
+        return AnswerNowResponse(id=session_id, at_tokens=session.answer_now())
 
     @routes.post("/{session_id}/extend", status_code=202)
-    async def extend(session_id: str, body: ExtendRequest) -> ExtendResponse:
+    async def extend(session_id: str, body: ExtendRequest, request: Request) -> ExtendResponse:
         """Move the budget while it thinks: let it think for so many tokens more."""
-        session = service.find(session_id)
-        budget_tokens = session.extend(body.tokens)
-        return ExtendResponse(id=session_id, budget_tokens=budget_tokens, at_tokens=session.thinking_tokens)
+        budget_tokens, at_tokens = service.extend(
+            session_id, body.tokens, account=request.state.arrival.account
+        )
+        return ExtendResponse(id=session_id, budget_tokens=budget_tokens, at_tokens=at_tokens)
 
     @routes.delete("/{session_id}", status_code=204)
-    async def cancel(session_id: str) -> None:
+    async def cancel(session_id: str, request: Request) -> None:
         """End a session; its stream ends with an error event of code `cancelled`."""
-        service.find(session_id).cancel()
+        service.find(session_id, account=request.state.arrival.account).cancel()
 
     return routes
 

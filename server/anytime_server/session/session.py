@@ -8,7 +8,7 @@ import itertools
 import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, nullcontext, suppress
 from typing import Literal
 
 from anytime_server import events
@@ -18,6 +18,7 @@ from anytime_server.model import Model
 from anytime_server.reasoning import Cause, Cut, cut_thinking
 from anytime_server.session.answering import Answering, AnswerResult
 from anytime_server.session.forks import Forks
+from anytime_server.session.outbox import Outbox, WholeAnswers
 from anytime_server.session.request import SessionRequest
 from anytime_server.session.thinking import Thinking
 from anytime_server.session.timeline import Timeline
@@ -46,6 +47,7 @@ class Session:
         late_slot: AbstractAsyncContextManager[object] | None = None,
         most_under_load: Callable[[], int | None] = lambda: None,
         crowd: Callable[[], float] = lambda: 0.0,
+        rest_s: Callable[[], float] = lambda: 0.0,
         seal: Callable[[Sequence[int], bool], str] | None = None,
     ) -> None:
         """
@@ -55,9 +57,12 @@ class Session:
             late_slot: the same where its thinking was cut while it waited.
             most_under_load: tokens that the server lets it think for at present.
             crowd: how many other sessions that wait may want to answer before it, for each place.
+            rest_s: seconds after some deltas in which further ones are gathered before they are read.
             seal: makes the continuation of thinking, given its ids and whether the model ended it.
         """
         self.request = request
+        self._outbox = Outbox(rest_s=rest_s)
+        self._say = self._outbox.say
         self.phase: Literal["waiting", "thinking", "answering", "ended"] = "waiting"
         self.done: events.Done | None = None
         """The last event, if all went well."""
@@ -92,8 +97,6 @@ class Session:
         self._told_to_end = False
         self._cancelled_by: AnytimeError | None = None
         self._over = asyncio.Event()
-        self._unread: list[events.Event] = []
-        self._news = asyncio.Event()
 
     def start(self, *, on_end: Callable[[Session], None] = lambda session: None) -> None:
         """Begin. `on_end` is called once the engine is rid of it, before the last event is said."""
@@ -102,8 +105,11 @@ class Session:
         # Not within the task: one that is cancelled before its first step runs nothing of itself.
         self._task.add_done_callback(lambda task: self._end(task, on_end))
 
-    def answer_now(self) -> int:
+    def answer_now(self, cause: Cause = Cause.CLIENT) -> int:
         """Stop the thinking and answer.
+
+        Args:
+            cause: in whose name.
 
         Returns:
             Thinking tokens that the answer is based on.
@@ -112,7 +118,7 @@ class Session:
             AlreadyAnswering: the thinking has stopped already.
         """
         self._require_thinking()
-        self._thinking.cut(Cause.CLIENT)
+        self._thinking.cut(cause)
         return len(self._thinking.token_ids)
 
     def extend(self, tokens: int) -> int:
@@ -167,32 +173,14 @@ class Session:
             await self._over.wait()
 
     async def read(self, *, idle_s: float | None = None) -> AsyncGenerator[list[events.Event], None]:
-        """Events as they come, in batches of those that are there. Closing it abandons the session.
-
-        Args:
-            idle_s: after so many seconds without an event comes an empty batch.
-        """
+        """What it says, as `Outbox.read()` gives it. Closing it abandons the session."""
         try:
-            last_said = False
-            while not last_said:
-                if not self._unread:
-                    try:
-                        async with asyncio.timeout(idle_s):
-                            await self._news.wait()
-                    except TimeoutError:
-                        yield []
-                        continue
-                batch, self._unread = self._unread, []
-                self._news.clear()
-                last_said = isinstance(batch[-1], events.Done | events.ErrorEvent)
-                yield batch
+            async with aclosing(self._outbox.read(idle_s=idle_s)) as batches:
+                async for batch in batches:
+                    yield batch
         finally:
             if self.phase != "ended":
                 self.abandon()
-
-    def _say(self, event: events.Event) -> None:
-        self._unread.append(event)
-        self._news.set()
 
     async def _run(self) -> events.Done:
         async with AsyncExitStack() as held:
@@ -295,7 +283,7 @@ class Session:
             engine=self._engine,
             model=self._model,
             speed=self._speed,
-            say=_WholeAnswers(self._say) if at_once else self._say,
+            say=WholeAnswers(self._say) if at_once else self._say,
         )
 
     def _settled(self) -> None:
@@ -367,17 +355,3 @@ class Session:
             ),
             prompt_tokens=self.request.num_context_tokens,
         )
-
-
-class _WholeAnswers:
-    """Passes on what is said of an answer once it is whole."""
-
-    def __init__(self, say: Callable[[events.Event], None]) -> None:
-        self._say = say
-        self._held: list[events.Event] = []
-
-    def __call__(self, event: events.Event) -> None:
-        self._held.append(event)
-        if isinstance(event, events.AnswerDone):
-            for held in self._held:
-                self._say(held)

@@ -23,3 +23,10 @@ class Timeline:
     """The first token of the answer was there."""
     ended_at: float | None = None
     """All was over, whatever the end."""
+
+    @property
+    def held_s(self) -> float | None:
+        """Seconds for which it had its places; None where it never had any, or still has."""
+        if self.room_at is None or self.ended_at is None:
+            return None
+        return self.ended_at - self.room_at

@@ -68,10 +68,11 @@ def router(service: Service) -> APIRouter:
         return JSONResponse(whole, headers={"X-Request-Id": choices.id})
 
     @routes.post("/chat/completions/control", response_model_exclude_none=True)
-    async def control(body: ControlRequest) -> ControlResponse:
+    async def control(body: ControlRequest, request: Request) -> ControlResponse:
         """End the thinking of a completion that is under way, all its choices; it answers then."""
         choices = under_way.get(body.id)
-        refused = NOT_UNDER_WAY if choices is None else choices.end_thinking()
+        account = request.state.arrival.account
+        refused = NOT_UNDER_WAY if choices is None else choices.end_thinking(account)
         return ControlResponse(success=refused is None, message=refused)
 
     return routes

@@ -10,6 +10,7 @@ from dataclasses import replace
 from fastapi import Request
 
 from anytime_server import events
+from anytime_server.access import Account
 from anytime_server.api.respond import Transcript, collect
 from anytime_server.errors import AlreadyAnswering
 from anytime_server.question import Question
@@ -64,12 +65,13 @@ class Choices:
                 async for batch in batches:
                     yield [(0, event) for event in batch]
             return
-        said: asyncio.Queue[list[tuple[int, events.Event]]] = asyncio.Queue()
+        # Bounded, so that what is not read stays with the sessions, which merge it.
+        said: asyncio.Queue[list[tuple[int, events.Event]]] = asyncio.Queue(maxsize=len(self._sessions))
 
         async def pass_on(index: int, session: Session) -> None:
             async with aclosing(session.read()) as batches:
                 async for batch in batches:
-                    said.put_nowait([(index, event) for event in batch])
+                    await said.put([(index, event) for event in batch])
 
         readers = [asyncio.create_task(pass_on(*numbered)) for numbered in enumerate(self._sessions)]
         num_under_way = len(readers)
@@ -103,13 +105,17 @@ class Choices:
         finally:
             self._abandon()
 
-    def end_thinking(self) -> str | None:
+    def end_thinking(self, account: Account | None) -> str | None:
         """Have all that think answer now.
+
+        Args:
+            account: who wants it; must be the one who asked.
 
         Returns:
             Why none does, or None.
         """
-        if all(session.phase == "ended" for session in self._sessions):
+        arrival = self._sessions[0].request.arrival
+        if not arrival.is_from(account) or all(session.phase == "ended" for session in self._sessions):
             return NOT_UNDER_WAY
         if not self._is_controllable:
             return "reasoning control not enabled for this completion"
