@@ -65,7 +65,7 @@ def _pip_install(command: str, url: str) -> str:
 
 
 RULES = (
-    Rule(pattern=ANYTIME + r" (--version|\w+ --help)", shorten=lambda command, url: command, because=""),
+    Rule(pattern=ANYTIME + r" (--version|keys|\w+ --help)", shorten=lambda command, url: command, because=""),
     Rule(
         pattern=r"make\b",
         shorten=lambda command, url: f"make -n {command.removeprefix('make ')}",
@@ -80,6 +80,11 @@ RULES = (
         pattern=ANYTIME + " ask",
         shorten=lambda command, url: command if "--url" in command else f"{command} --url {url}",
         because="the server has another port",
+    ),
+    Rule(
+        pattern=ANYTIME + " bench",
+        shorten=lambda command, url: f"ANYTIME_URL={url} {command} --requests 4",
+        because="the server has another port; and a few requests are enough",
     ),
     Rule(pattern=VARIABLES + ANYTIME + " train", shorten=_train, because="training takes minutes or hours"),
     Rule(

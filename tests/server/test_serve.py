@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
+import signal
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
+import httpx2
 import pytest
 from anytime_server.errors import UnusableOption
-from anytime_server.serve import _listen
+from anytime_server.serve import _listen, main
+
+from ..servers import start
 
 FORK = """
 import os, socket
@@ -54,3 +61,48 @@ def test_a_port_that_is_in_use() -> None:
         port = other.getsockname()[1]
         with pytest.raises(UnusableOption, match=rf"^--port: cannot listen on .*, port {port}: Address"):
             _listen("127.0.0.1", port)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", ""])
+def test_where_others_come_it_does_not_listen_unless_they_may(host: str) -> None:
+    with pytest.raises(UnusableOption, match=r"^--host: .* give --keys, or --allow-anonymous"):
+        _listen(host, 0, others_may_come=False)
+    _listen(host, 0).close()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "localhost"])
+def test_on_this_machine_it_listens_without_keys(host: str) -> None:
+    _listen(host, 0, others_may_come=False).close()
+
+
+def test_keys_are_read_before_anything_is_loaded(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--keys", "/no/such/file", "--engine", "scripted"]) == 2
+    assert capsys.readouterr().err == "anytime serve: --keys: /no/such/file: No such file or directory\n"
+
+
+def test_a_server_reads_its_keys_again_when_it_is_told_to(tmp_path: Path) -> None:
+    path = tmp_path / "keys.toml"
+    path.touch(mode=0o600)
+
+    def write(name: str) -> None:
+        path.write_text(
+            f'[[keys]]\nname = "{name}"\nsha256 = "{hashlib.sha256(name.encode()).hexdigest()}"\n'
+        )
+        os.utime(path, (0, 0))  # so that it does not look changed
+
+    write("alice")
+    server = start(["--engine", "scripted", "--host", "0.0.0.0", "--keys", str(path)])
+    try:
+        url = server.url.replace("0.0.0.0", "127.0.0.1")
+
+        def status(secret: str) -> int:
+            return httpx2.get(f"{url}/v1/models", headers={"x-api-key": secret}).status_code
+
+        assert (status("alice"), status("bobby")) == (200, 401)
+        write("bobby")
+        server.process.send_signal(signal.SIGHUP)
+        while status("bobby") != 200:
+            assert server.process.poll() is None
+        assert status("alice") == 401
+    finally:
+        assert server.stop() == 0

@@ -154,6 +154,10 @@ def test_the_environment_is_held_to_the_options(
         (["--port", "-1"], "--port: "),
         (["--engine", "abacus"], "--engine: "),
         (["--max-body-bytes", "12"], "--max-body-bytes: "),
+        (["--max-header-bytes", "12"], "--max-header-bytes: "),
+        (["--max-messages", "5000"], "--max-messages: "),
+        (["--cors-origins", "https://a.example,b.example"], "--cors-origins.1: must be origins such as"),
+        (["--cors-origins", "https://a.example/"], "--cors-origins.0: "),
         (["--vllm.tensor-parallel-size", "0"], "--vllm.tensor-parallel-size: "),
     ],
 )
@@ -161,6 +165,18 @@ def test_flags_are_held_to_the_options(argv: list[str], named: str) -> None:
     with pytest.raises(UnusableOption) as refused:
         load_settings(argv)
     assert str(refused.value).startswith(named)
+
+
+def test_origins_have_commas_between_or_are_a_list(
+    environment: pytest.MonkeyPatch, toml: Callable[[str], str]
+) -> None:
+    both = ("https://a.example", "http://b.example:3000")
+    path = toml(f"cors_origins = {list(both)}")
+    assert load_settings(["--config", path]).cors_origins == both
+    assert load_settings(["--cors-origins", ",".join(both)]).cors_origins == both
+    environment.setenv("ANYTIME_CORS_ORIGINS", ", ".join(both))
+    assert load_settings([]).cors_origins == both
+    assert load_settings(["--cors-origins", "*"]).cors_origins == ("*",)
 
 
 @pytest.mark.parametrize(

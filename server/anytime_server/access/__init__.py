@@ -1,5 +1,6 @@
 """Who may ask, and how much. Knows nothing of HTTP and of sessions."""
 
-from anytime_server.access.account import Account, Admission
+from anytime_server.access.account import Account, Admission, Limits
+from anytime_server.access.keyring import Keyring
 
-__all__ = ["Account", "Admission"]
+__all__ = ["Account", "Admission", "Keyring", "Limits"]

@@ -1,22 +1,122 @@
-"""What one API key may use, and what it uses at present."""
+"""What one API key may use, and what it uses at present. Knows no keys, only their names."""
 
 from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from anytime_server.access.bucket import Bucket
+from anytime_server.errors import InvalidRequest, RateLimited
+
+CONCURRENCY_RETRY_S = 1.0
+"""When to ask again where as many requests are under way as may be: an estimate."""
+REACHED = "this API key has reached its limit"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """The most that a key may use; None for no limit."""
+
+    concurrency: int | None = None
+    """Requests under way at a time."""
+    requests_per_minute: int | None = None
+    thinking_tokens_per_minute: int | None = None
+    """Tokens of thinking; the whole budget counts until its request is over."""
 
 
 class Account:
     """One key's."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(
+        self,
+        name: str,
+        limits: Limits | None = None,
+        *,
+        clock_ns: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
         self.name = name
         """What logs and metrics call it."""
+        self.num_under_way = 0
+        self.concurrency: int | None = None
+        self.requests: Bucket | None = None
+        """Requests that are left, where they are limited."""
+        self.thinking_tokens: Bucket | None = None
+        """Thinking tokens that are left, where they are limited."""
+        self._clock_ns = clock_ns
+        self.limit_to(limits or Limits())
+
+    def limit_to(self, limits: Limits) -> None:
+        """Put these limits in the place of those so far; what was used stays used."""
+        self.concurrency = limits.concurrency
+        self.requests = self._changed(self.requests, limits.requests_per_minute)
+        self.thinking_tokens = self._changed(self.thinking_tokens, limits.thinking_tokens_per_minute)
+
+    def _changed(self, bucket: Bucket | None, limit: int | None) -> Bucket | None:
+        if limit is None:
+            return None
+        if bucket is None:
+            return Bucket(limit, clock_ns=self._clock_ns)
+        bucket.change(limit)
+        return bucket
 
     def admit(self, budget_tokens: int) -> Admission:
-        """Count one session in, which may think for so many tokens.
+        """Count one session in, which may think for so many tokens. One that is refused counts in nothing.
 
         Raises:
             RateLimited: it would be over a limit.
+            InvalidRequest: its budget is over the limit of a whole minute, so that no waiting would help.
         """
+        self._check_size(budget_tokens, field="budget")
+        if self.concurrency is not None and self.num_under_way >= self.concurrency:
+            raise RateLimited(
+                f"{REACHED}: {self.concurrency} requests at a time", retry_after_s=CONCURRENCY_RETRY_S
+            )
+        if self.requests and (wait_s := self.requests.wait_s(1)):
+            raise RateLimited(f"{REACHED}: {self.requests.limit} requests per minute", retry_after_s=wait_s)
+        self._set_aside(budget_tokens, field="budget")
+        if self.requests:
+            self.requests.take(1)
+        self.num_under_way += 1
         return Admission(self, budget_tokens)
+
+    def _check_size(self, tokens: int, *, field: str) -> None:
+        bucket = self.thinking_tokens
+        if bucket and tokens > bucket.limit:
+            raise InvalidRequest(
+                f"a budget of {tokens} thinking tokens is over what this API key may use in a minute; "
+                f"the most is {bucket.limit}",
+                field=field,
+            )
+
+    def _set_aside(self, tokens: int, *, field: str) -> None:
+        bucket = self.thinking_tokens
+        if bucket is None:
+            return
+        if wait_s := bucket.wait_s(tokens):
+            raise RateLimited(
+                f"{REACHED}: {bucket.limit} thinking tokens per minute, of which {bucket.remaining} are left "
+                f"and {tokens} were asked for",
+                field=field,
+                retry_after_s=wait_s,
+            )
+        bucket.take(tokens)
+
+    def extend(self, tokens: int) -> None:
+        """Set more aside for a session that is counted in.
+
+        Raises:
+            RateLimited: it would be over a limit.
+            InvalidRequest: it is over the limit of a whole minute.
+        """
+        self._check_size(tokens, field="tokens")
+        self._set_aside(tokens, field="tokens")
+
+    def end(self, unused_tokens: int) -> None:
+        """A session that was counted in is over."""
+        self.num_under_way -= 1
+        if self.thinking_tokens:
+            self.thinking_tokens.give_back(unused_tokens)
 
 
 class Admission:
@@ -32,8 +132,11 @@ class Admission:
 
         Raises:
             RateLimited: it would be over a limit.
+            InvalidRequest: it is over the limit of a whole minute.
         """
+        self.account.extend(tokens)
         self.budget_tokens += tokens
 
     def end(self, thinking_tokens: int) -> None:
         """The session is over: give back what it did not use."""
+        self.account.end(self.budget_tokens - thinking_tokens)

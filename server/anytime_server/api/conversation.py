@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any, Literal, cast
 
-from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, WithJsonSchema, field_validator
 
 from anytime_server.api.fields import Fields, Text, whole_characters, written_again
 from anytime_server.errors import InvalidRequest
@@ -16,7 +16,9 @@ def _nothing(value: Any) -> None:
         raise ValueError("is not served by this version")
 
 
-Nothing = Annotated[None, BeforeValidator(_nothing)]
+Nothing = Annotated[
+    None, BeforeValidator(_nothing), WithJsonSchema({"enum": [None, False, 0, "", [], {}], "default": None})
+]
 
 
 class TextPart(Fields):

@@ -48,8 +48,7 @@ def event_stream(event: Any) -> dict[str, Any]:
     """
     schema = _written_out(TypeAdapter(event).json_schema(mode="serialization"))
     data = {"type": "string", "contentMediaType": "application/json", "contentSchema": schema}
-    item = {"type": "object", "required": ["event", "data"], "properties": {"event": {"type": "string"}}}
-    return {"text/event-stream": {"itemSchema": item | {"properties": item["properties"] | {"data": data}}}}
+    return {"text/event-stream": {"itemSchema": _event(data) | {"required": ["event", "data"]}}}
 
 
 def whole_or_stream(description: str, *, whole: str, streamed: str) -> dict[int | str, dict[str, Any]]:
@@ -66,9 +65,17 @@ def whole_or_stream(description: str, *, whole: str, streamed: str) -> dict[int 
             "description": description,
             "content": {
                 "application/json": {"schema": body},
-                "text/event-stream": {"schema": {"type": "string", "description": streamed}},
+                "text/event-stream": {"itemSchema": {"description": streamed, **_event({"type": "string"})}},
             },
         }
+    }
+
+
+def _event(data: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "required": ["data"],
+        "properties": {"event": {"type": "string"}, "data": data},
     }
 
 

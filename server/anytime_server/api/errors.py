@@ -2,33 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from anytime_server.api.dialect import Dialects
 from anytime_server.errors import AnytimeError, BodyTooLarge, InvalidRequest
 
-ErrorResponse = Callable[[AnytimeError], JSONResponse]
 SHOWN_FAULTS = 5
 
 
-def install(app: FastAPI, dialects: Mapping[str, ErrorResponse], default: ErrorResponse) -> None:
-    """Answer every error in the dialect of its path.
-
-    Args:
-        dialects: by path prefix.
-        default: for all other paths.
-    """
+def install(app: FastAPI, dialects: Dialects) -> None:
+    """Answer every error in the dialect of its path."""
 
     def respond(request: Request, error: AnytimeError) -> JSONResponse:
-        for prefix, error_response in dialects.items():
-            if request.url.path.startswith(prefix):
-                return error_response(error)
-        return default(error)
+        return dialects.refuse(request.scope, error)
 
     @app.exception_handler(AnytimeError)
     async def _known(request: Request, error: AnytimeError) -> JSONResponse:
@@ -53,9 +46,32 @@ def install(app: FastAPI, dialects: Mapping[str, ErrorResponse], default: ErrorR
         response.headers.update(error.headers or {})
         return response
 
-    @app.exception_handler(Exception)  # the server logs it
-    async def _unexpected(request: Request, error: Exception) -> JSONResponse:
-        return respond(request, AnytimeError("an unexpected error; the server's log has it"))
+
+class Unexpected:
+    """ASGI middleware, the innermost: answers where an endpoint fails in a way that nobody thought of.
+
+    An exception handler would do so outside of all other middleware, and without their headers.
+    """
+
+    def __init__(self, app: ASGIApp, *, dialects: Dialects) -> None:
+        self._app = app
+        self._dialects = dialects
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        has_started = False
+
+        async def send_noted(message: Message) -> None:
+            nonlocal has_started
+            has_started = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_noted)
+        except Exception:
+            if scope["type"] == "http" and not has_started:
+                error = AnytimeError("an unexpected error; the server's log has it")
+                await self._dialects.refuse(scope, error)(scope, receive, send)
+            raise  # to the server, which logs it
 
 
 def invalid_request(faults: Sequence[Mapping[str, Any]]) -> InvalidRequest:

@@ -1,40 +1,49 @@
-"""The first to see a request: notes when it came and refuses bodies that are too large."""
+"""The first to see a request: notes how it came, and sees that every response says which it answers."""
 
 from __future__ import annotations
 
-from starlette.exceptions import HTTPException
+import re
+from uuid import uuid4
+
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from anytime_server.arrival import Arrival
 
-DRAINED_BODIES = 32
-"""How many times the limit is read and thrown away, so that a client that is still sending
-gets to see the refusal instead of a broken connection."""
+SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+"""Of a request's id, as clients may choose it: it comes back in a header, and goes to logs."""
 
 
 class Ingress:
-    """ASGI middleware: notes `state["arrival"]` and bounds the body."""
+    """ASGI middleware: notes `state["arrival"]`, and sets `X-Request-Id`.
 
-    def __init__(self, app: ASGIApp, *, max_body_bytes: int) -> None:
+    That is the client's own, or the session's, which its endpoint has set, or one that is made up here.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._max_body_bytes = max_body_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        scope.setdefault("state", {})["arrival"] = Arrival()
-        num_bytes = 0
+        headers = Headers(scope=scope)
+        given = headers.get("x-request-id", "")
+        own_id = given if SANE_ID.fullmatch(given) else None
+        request_id = own_id or f"req_{uuid4().hex}"
+        scope.setdefault("state", {})["arrival"] = Arrival(
+            request_id=request_id,
+            traceparent=headers.get("traceparent"),
+            tracestate=",".join(headers.getlist("tracestate")) or None,
+        )
 
-        async def bounded_receive() -> Message:
-            nonlocal num_bytes
-            message = await receive()
-            num_bytes += len(message.get("body", b""))
-            if num_bytes <= self._max_body_bytes:
-                return message
-            while message.get("more_body") and num_bytes < DRAINED_BODIES * self._max_body_bytes:
-                message = await receive()
-                num_bytes += len(message.get("body", b""))
-            raise HTTPException(413, f"the body is over the limit of {self._max_body_bytes} bytes")
+        async def send_named(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                told = MutableHeaders(scope=message)
+                if own_id is not None:
+                    told["X-Request-Id"] = own_id
+                else:
+                    told.setdefault("X-Request-Id", request_id)
+            await send(message)
 
-        await self._app(scope, bounded_receive, send)
+        await self._app(scope, receive, send_named)

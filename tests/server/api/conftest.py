@@ -15,6 +15,7 @@ import httpx2
 import pytest
 import uvicorn
 from anytime_server.api.app import create_app
+from anytime_server.api.connection import Connection
 from anytime_server.engine.environment import prepare_environment
 from anytime_server.engine.scripted import ScriptedEngine
 from anytime_server.model import Model
@@ -89,13 +90,18 @@ async def served(
         measure_speed: bool = False,
         model: Model | None = None,
         options: dict[str, Any] | None = None,
+        app: dict[str, Any] | None = None,
         **script: Any,
     ) -> Served:
         engine = scripted(**script, **({} if model is None else {"model": model}))
         service = Service(model or tiny_model, engine, measure_speed=measure_speed, **options or {})
         listener = socket.create_server(("127.0.0.1", 0))
         config = uvicorn.Config(
-            create_app(service), log_level="warning", lifespan="on", timeout_graceful_shutdown=1
+            create_app(service, **app or {}),
+            http=Connection,
+            log_level="warning",
+            lifespan="on",
+            timeout_graceful_shutdown=1,
         )
         server = uvicorn.Server(config)
         task = asyncio.create_task(server.serve(sockets=[listener]))

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from typing import Any, Literal
-from uuid import uuid4
 
 from fastapi.responses import JSONResponse
 
 from anytime_server.api.document import Body, error_responses
-from anytime_server.errors import AnytimeError, EngineDead, Unavailable
+from anytime_server.errors import AnytimeError, EngineDead, Overloaded, Unavailable
 
 FIELDS = {
     "answer.max_tokens": "max_tokens",
@@ -17,15 +16,23 @@ FIELDS = {
 }
 """What this dialect calls a field of the native one."""
 
-KINDS = {404: "not_found_error", 413: "request_too_large", 503: "overloaded_error"}
+KINDS = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+}
 """By status, where that of refused requests or of failures is too general."""
 
-OVERLOADED = (Unavailable.code, EngineDead.code)
+OVERLOADED = (Unavailable.code, Overloaded.code, EngineDead.code)
 
 
 class AnthropicError(Body):
     type: str
-    """`invalid_request_error`, `not_found_error`, `request_too_large`, `overloaded_error` or `api_error`."""
+    """`invalid_request_error`, `authentication_error`, `permission_error`, `not_found_error`,
+    `request_too_large`, `rate_limit_error`, `overloaded_error` or `api_error`."""
     message: str
     """For people; names the request field at fault."""
 
@@ -39,11 +46,10 @@ class AnthropicErrorResponse(Body):
 ERRORS = error_responses(AnthropicErrorResponse)
 
 
-def error_response(error: AnytimeError) -> JSONResponse:
+def error_response(error: AnytimeError, request_id: str) -> JSONResponse:
     """A whole response; a refused request is 400."""
     status = 400 if error.status == 422 else error.status
     kind = KINDS.get(status, "invalid_request_error" if status < 500 else "api_error")
-    request_id = f"req_{uuid4().hex}"
     headers = {"request-id": request_id}
     if status == 409:
         headers["x-should-retry"] = "false"  # SDKs would: to them it is a lock that is held

@@ -1,0 +1,53 @@
+"""How each family of paths tells what is not the answer itself: errors, and what is left of the limits."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from fastapi.responses import JSONResponse
+from starlette.types import Scope
+
+from anytime_server.access import Account
+from anytime_server.arrival import Arrival
+from anytime_server.errors import AnytimeError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dialect:
+    """The way of one vendor's clients."""
+
+    prefixes: tuple[str, ...]
+    """Of the paths that are answered in it."""
+    error_response: Callable[[AnytimeError, str], JSONResponse]
+    """The response to an error, given the request's id."""
+    rate_limit_headers: Callable[[Account], dict[str, str]]
+
+    def refuse(self, scope: Scope, error: AnytimeError) -> JSONResponse:
+        """The whole response to a request that ends in an error."""
+        arrival: Arrival = scope["state"]["arrival"]
+        assert arrival.request_id is not None
+        response = self.error_response(error, arrival.request_id)
+        if error.retry_after_s is not None:
+            response.headers["Retry-After"] = str(math.ceil(error.retry_after_s))
+        if error.status == 401:
+            response.headers["WWW-Authenticate"] = "Bearer"
+        return response
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dialects:
+    """All of them."""
+
+    special: tuple[Dialect, ...]
+    default: Dialect
+    """Of the paths that belong to no other."""
+
+    def of(self, scope: Scope) -> Dialect:
+        """The one in which a request is answered."""
+        path: str = scope["path"]
+        return next((one for one in self.special if path.startswith(one.prefixes)), self.default)
+
+    def refuse(self, scope: Scope, error: AnytimeError) -> JSONResponse:
+        return self.of(scope).refuse(scope, error)

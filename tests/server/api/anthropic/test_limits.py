@@ -1,0 +1,60 @@
+"""Keys and their limits, as Anthropic's SDK sees them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import anthropic
+import pytest
+
+from ..conftest import QUESTION, Served
+from ..keys import account, key, keyring
+
+ASKED: Any = {"model": "tiny", "max_tokens": 30, **QUESTION}
+
+
+def sdk(server: Served, secret: str, *, max_retries: int = 0) -> anthropic.AsyncAnthropic:
+    return anthropic.AsyncAnthropic(base_url=server.url, api_key=secret, max_retries=max_retries)
+
+
+async def test_who_is_not_let_in(served: Any) -> None:
+    server = await served(app={"keyring": keyring(key("alice"), key("dora", disabled=True))})
+    async with sdk(server, "alice") as client:
+        assert (await client.messages.create(**ASKED)).type == "message"
+    async with sdk(server, "mallory") as client:
+        with pytest.raises(anthropic.AuthenticationError, match="authentication_error") as unknown:
+            await client.messages.create(**ASKED)
+    assert unknown.value.request_id
+    async with sdk(server, "dora") as client:
+        with pytest.raises(anthropic.PermissionDeniedError, match="permission_error"):
+            await client.messages.count_tokens(model="tiny", messages=QUESTION["messages"])
+
+
+async def test_what_is_left_and_what_is_refused(served: Any) -> None:
+    keys = keyring(key("alice", requests_per_minute=1, thinking_tokens_per_minute=900))
+    server = await served(app={"keyring": keys}, never_end=True)
+    async with sdk(server, "alice") as client:
+        raw = await client.messages.with_raw_response.create(**ASKED)
+        left = {
+            name.removeprefix("anthropic-ratelimit-"): value
+            for name, value in raw.headers.items()
+            if name.startswith("anthropic-ratelimit-")
+        }
+        assert (left["requests-limit"], left["requests-remaining"], left["tokens-limit"]) == ("1", "0", "900")
+        reset = datetime.strptime(left["requests-reset"], "%Y-%m-%dT%H:%M:%S%z")
+        assert timedelta() < reset - datetime.now(UTC) <= timedelta(seconds=61)
+        assert left.keys() >= {"tokens-remaining", "tokens-reset"}
+        with pytest.raises(anthropic.RateLimitError, match="rate_limit_error") as refused:
+            await client.messages.create(**ASKED)
+        assert 1 <= int(refused.value.response.headers["retry-after"]) <= 60
+
+
+async def test_the_sdk_waits_as_long_as_it_is_told_and_is_then_let_in(served: Any) -> None:
+    keys = keyring(key("alice", requests_per_minute=100))
+    for _ in range(100):
+        account(keys, "alice").admit(0).end(0)
+    server = await served(app={"keyring": keys})
+    async with sdk(server, "alice", max_retries=1) as client:
+        raw = await client.messages.with_raw_response.create(**ASKED)
+    assert raw.retries_taken == 1

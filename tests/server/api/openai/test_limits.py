@@ -1,0 +1,70 @@
+"""Keys and their limits, as OpenAI's SDK sees them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import openai
+import pytest
+
+from ..conftest import QUESTION, Served
+from ..keys import account, key, keyring
+
+ASKED: Any = {"model": "tiny", **QUESTION}
+
+
+def sdk(server: Served, secret: str, *, max_retries: int = 0) -> openai.AsyncOpenAI:
+    return openai.AsyncOpenAI(base_url=f"{server.url}/v1", api_key=secret, max_retries=max_retries)
+
+
+async def test_who_is_not_let_in(served: Any) -> None:
+    server = await served(app={"keyring": keyring(key("alice"), key("dora", disabled=True))})
+    async with sdk(server, "alice") as client:
+        assert (await client.chat.completions.create(**ASKED)).choices[0].message.content == "42"
+    async with sdk(server, "mallory") as client:
+        with pytest.raises(openai.AuthenticationError) as unknown:
+            await client.chat.completions.create(**ASKED)
+    assert (unknown.value.code, unknown.value.type) == ("invalid_api_key", "invalid_request_error")
+    assert unknown.value.request_id
+    async with sdk(server, "dora") as client:
+        with pytest.raises(openai.PermissionDeniedError) as disabled:
+            await client.responses.create(model="tiny", input="7-3")
+    assert disabled.value.code == "permission_denied"
+
+
+async def test_what_is_left_and_what_is_refused(served: Any) -> None:
+    keys = keyring(key("alice", requests_per_minute=2, thinking_tokens_per_minute=90))
+    server = await served(app={"keyring": keys}, never_end=True)
+    think: Any = {"extra_body": {"thinking_token_budget": 60}}
+    async with sdk(server, "alice") as client:
+        raw = await client.chat.completions.with_raw_response.create(**ASKED, **think)
+        left = {
+            name.removeprefix("x-ratelimit-"): value
+            for name, value in raw.headers.items()
+            if name.startswith("x-ratelimit-")
+        }
+        assert (left.pop("limit-requests"), left.pop("remaining-requests")) == ("2", "1")
+        assert left.pop("limit-tokens") == "90"
+        assert 30 <= int(left.pop("remaining-tokens")) < 90
+        assert all(value.endswith("s") and value[0].isdigit() for value in left.values())
+        assert left.keys() == {"reset-requests", "reset-tokens"}
+        with pytest.raises(openai.RateLimitError) as tokens:
+            await client.chat.completions.create(**ASKED, extra_body={"thinking_token_budget": 90})
+        assert (tokens.value.type, tokens.value.code) == ("tokens", "rate_limit_exceeded")
+        with pytest.raises(openai.BadRequestError, match="the most is 90"):
+            await client.chat.completions.create(**ASKED, extra_body={"thinking_token_budget": 91})
+        account(keys, "alice").admit(0).end(0)
+        with pytest.raises(openai.RateLimitError) as requests:
+            await client.chat.completions.create(**ASKED, **think, stream=True)
+        assert (requests.value.type, requests.value.code) == ("requests", "rate_limit_exceeded")
+        assert 1 <= int(requests.value.response.headers["retry-after"]) <= 30
+
+
+async def test_the_sdk_waits_as_long_as_it_is_told_and_is_then_let_in(served: Any) -> None:
+    keys = keyring(key("alice", requests_per_minute=100))
+    for _ in range(100):
+        account(keys, "alice").admit(0).end(0)
+    server = await served(app={"keyring": keys})
+    async with sdk(server, "alice", max_retries=1) as client:
+        raw = await client.chat.completions.with_raw_response.create(**ASKED)
+    assert raw.retries_taken == 1

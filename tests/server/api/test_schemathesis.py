@@ -1,0 +1,101 @@
+"""What the server does, held against its own OpenAPI document: requests made up from it, good and bad."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import schemathesis
+from hypothesis import settings
+from schemathesis.config import SchemathesisConfig
+from schemathesis.engine import events, from_schema
+from schemathesis.generation.meta import TestPhase
+
+CHAT = {"model": "tiny", "messages": [{"role": "user", "content": "7-3"}]}
+BUDGET = {"thinking_token_budget": 8}
+GOOD: dict[str, dict[str, Any]] = {
+    "/v1/anytime": {"messages": CHAT["messages"], "budget": 8, "budgets": [4]},
+    "/v1/chat/completions": CHAT | BUDGET,
+    "/v1/messages": CHAT | {"max_tokens": 64, "thinking": {"type": "enabled", "budget_tokens": 8}},
+    "/v1/messages/count_tokens": CHAT,
+    "/v1/responses": {"model": "tiny", "input": "7-3"} | BUDGET,
+}
+"""By path: what a good request is like. The requests made up are this with a field or two put otherwise."""
+STREAMING = set(GOOD) - {"/v1/messages/count_tokens"}
+
+
+def _config(url: str) -> SchemathesisConfig:
+    allow_header = {"allow_header_conformance": {"enabled": False}}
+    return SchemathesisConfig.from_dict(
+        {
+            "seed": 1,
+            "base-url": url,
+            "continue-on-failure": True,
+            "generation": {
+                "max-examples": settings().max_examples // 10,
+                "deterministic": True,
+                "database": "none",
+            },
+            "phases": {"stateful": {"enabled": False}},
+            # No schema can say that a budget fits into the window, or who speaks last in a conversation.
+            "checks": {"positive_data_acceptance": {"enabled": False}},
+            # FastAPI routes the methods of one path one by one, and tells of the first that it comes to.
+            "operations": [{"include-path": "/v1/responses/{response_id}", "checks": allow_header}],
+        }
+    )
+
+
+def _thin_out(schema: schemathesis.BaseSchema) -> None:
+    """Of thousands of requests that have one field at its limits, or wrong, one in so many."""
+    every, seen = max(1, 500 // settings().max_examples), Counter[str]()
+
+    @schema.hook
+    def filter_case(context: schemathesis.HookContext, case: schemathesis.Case) -> bool:
+        seen[case.path] += 1
+        is_systematic = case.meta is not None and case.meta.phase.name is TestPhase.COVERAGE
+        return not is_systematic or case.path not in GOOD or seen[case.path] % every == 0
+
+
+def _with_good_requests(document: dict[str, Any]) -> dict[str, Any]:
+    for path, body in GOOD.items():
+        content = document["paths"][path]["post"]["requestBody"]["content"]["application/json"]
+        bodies = [body] if path not in STREAMING else [body | {"stream": True}, body | {"stream": False}]
+        content["examples"] = {str(number): {"value": one} for number, one in enumerate(bodies)}
+    return document
+
+
+def _failures(scenario: events.ScenarioFinished) -> Iterator[str]:
+    for checks in scenario.recorder.checks.values():
+        for check in checks:
+            if (info := check.failure_info) is not None:
+                yield f"{check.name}: {info.failure.title}: {info.failure.message}\n{info.code_sample}"
+
+
+async def test_the_server_does_what_its_document_says(served: Callable[..., Any]) -> None:
+    one = await served(thinking_tokens=20)
+    document = _with_good_requests((await one.http.get("/openapi.json")).json())
+    schema = schemathesis.openapi.from_dict(document, config=_config(one.url))
+    _thin_out(schema)
+    said = await asyncio.to_thread(lambda: list(from_schema(schema).execute()))
+    await one.idle()
+    assert one.service.num_sessions == 0
+
+    assert [event for event in said if isinstance(event, events.NonFatalError | events.FatalError)] == []
+    scenarios = [event for event in said if isinstance(event, events.ScenarioFinished)]
+    assert [failure for scenario in scenarios for failure in _failures(scenario)] == []
+
+    replies: dict[str, Counter[str]] = defaultdict(Counter)
+    for scenario in scenarios:
+        for interaction in scenario.recorder.interactions.values():
+            assert interaction.response is not None
+            kind = interaction.response.headers["content-type"][0].partition(";")[0]
+            replies[str(scenario.label)][f"{interaction.response.status_code} {kind}"] += 1
+    operations = {
+        f"{method.upper()} {path}" for path, methods in document["paths"].items() for method in methods
+    }
+    assert set(replies) == operations
+    for path in GOOD:
+        assert replies[f"POST {path}"]["200 application/json"] > 0
+        assert (replies[f"POST {path}"]["200 text/event-stream"] > 0) == (path in STREAMING)
