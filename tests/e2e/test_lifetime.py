@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -11,6 +12,7 @@ import socket
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import psutil
@@ -25,14 +27,26 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-async def test_killed_it_leaves_neither_an_engine_nor_a_port_in_use(
+async def test_a_dead_engine_is_replaced_and_the_next_ends_with_its_server(
     start_server: Callable[..., RealServer], tiny_checkpoint: Path
 ) -> None:
     server = start_server("--model", str(tiny_checkpoint))
-    engine = server.engine_processes()
-    assert engine
+    [first] = server.engine_processes()
     host, port = server.url.removeprefix("http://").split(":")
+    greedy, sampled = {"temperature": 0.0}, {"temperature": 1.0, "seed": 1}
+    requests = [{"budget": 100, "thinking": greedy if number % 2 else sampled} for number in range(16)]
     async with server.client() as client:
+        undisturbed = await stream(client, budget=100, thinking=greedy)
+        streams = await open_streams(client, requests)
+        first.kill()
+        for said, request in zip(await asyncio.gather(*streams), requests, strict=True):
+            assert [event["type"] for event in said if event["type"] in ("done", "error")] == ["done"]
+            num_thinking = max((e["total_tokens"] for e in said if e["type"] == "thinking"), default=0)
+            assert said[-1]["stop"]["thinking_tokens"] == num_thinking <= 100
+            if request["thinking"] is greedy:
+                assert thinking(said) == thinking(undisturbed)
+        [second] = server.engine_processes()
+        assert second != first
         (streamed,) = await open_streams(client, [{}])
         server.process.kill()
         with pytest.raises(httpx2.RequestError):
@@ -40,32 +54,36 @@ async def test_killed_it_leaves_neither_an_engine_nor_a_port_in_use(
     await asyncio.to_thread(server.process.wait, timeout=30)
     with socket.create_server((host, int(port))):
         pass
-    await asyncio.to_thread(server.process.communicate, timeout=30)  # its end comes with the engine's
-    _, alive = psutil.wait_procs(engine, timeout=10)
+    said, _ = await asyncio.to_thread(server.process.communicate, timeout=30)  # which ends with the engine
+    _, alive = psutil.wait_procs([second], timeout=10)
     assert alive == []
+    assert said.count("the engine is dead and is started again") == 1
+    assert said.count("the engine is up again") == 1
+    assert "Traceback" not in said
 
 
-async def test_engine_death_is_reported_once_to_everyone(
+def thinking(said: list[dict[str, Any]]) -> str:
+    return "".join(event["text"] for event in said if event["type"] == "thinking")
+
+
+async def test_told_to_stop_while_its_engine_is_started_again(
     start_server: Callable[..., RealServer], tiny_checkpoint: Path
 ) -> None:
-    server = start_server("--model", str(tiny_checkpoint))
+    server = start_server("--model", str(tiny_checkpoint), "--drain-s", "0")
     async with server.client() as client:
-        streams = await open_streams(client, [{}] * 4)
-        engine = [process for process in server.engine_processes() if process.is_running()]
-        assert engine
-        for process in engine:
-            process.kill()
-        for said in await asyncio.gather(*streams):
-            assert [event["type"] for event in said].count("error") == 1
-            assert said[-1]["error"]["code"] == "engine_dead"
-        ready = await client.get("/ready")
-        assert (ready.status_code, ready.json()["reason"]) == (503, "the engine is down")
-        assert (await client.get("/health")).status_code == 200
-    server.process.send_signal(signal.SIGTERM)
-    said, _ = await asyncio.to_thread(server.process.communicate, timeout=30)
+        (streamed,) = await open_streams(client, [{"budget": 400}])
+        [engine] = server.engine_processes()
+        engine.kill()
+        async with asyncio.timeout(10):
+            while engine in (engines := server.engine_processes()) or not engines:
+                await asyncio.sleep(0.01)
+        server.process.send_signal(signal.SIGTERM)
+        assert (await streamed)[-1]["error"]["message"] == "the server stops"
+    said, _ = await asyncio.to_thread(server.process.communicate, timeout=60)
     assert server.process.returncode == 0
-    assert said.count("the engine is dead") == 1
     assert "Traceback" not in said
+    _, alive = psutil.wait_procs(engines, timeout=10)
+    assert alive == []
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
@@ -199,12 +217,11 @@ async def test_told_to_stop_while_loading(tiny_checkpoint: Path) -> None:
     assert alive == []
 
 
-async def test_weights_that_cannot_be_loaded_end_the_server(tiny_checkpoint: Path, tmp_path: Path) -> None:
+async def test_a_model_that_cannot_be_loaded_ends_the_server(tiny_checkpoint: Path, tmp_path: Path) -> None:
     """And it waits for nobody: here for a request that does not fully come."""
-    folder = tmp_path / "broken"
-    shutil.copytree(tiny_checkpoint, folder)
-    weights = (folder / "model.safetensors").read_bytes()
-    (folder / "model.safetensors").write_bytes(weights[: len(weights) // 2])
+    folder = Path(shutil.copytree(tiny_checkpoint, tmp_path / "broken"))
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"architectures": ["NoSuchModel"]}))
     port = free_port()
     process = await asyncio.create_subprocess_exec(
         str(ANYTIME),
@@ -219,5 +236,5 @@ async def test_weights_that_cannot_be_loaded_end_the_server(tiny_checkpoint: Pat
     writer.close()
     assert process.returncode == 1
     assert b"anytime serve: vLLM cannot load" in complaint
-    assert b"model.safetensors: " in complaint
+    assert b"NoSuchModel" in complaint
     assert b"Traceback" not in complaint

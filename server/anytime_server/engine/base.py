@@ -119,6 +119,11 @@ class Engine(ABC):
     def alive(self) -> bool:
         """Whether it takes requests: started, not stopped, not dead."""
 
+    @property
+    def num_restarts(self) -> int:
+        """Times that it died and was built anew; an engine by itself does not come back."""
+        return 0
+
     def check_json_schema(self, json_schema: str) -> None:
         """Pass if it can hold tokens to this schema; to be called once started, best in a thread: a schema
         that is new to the engine is compiled, which can take seconds.

@@ -217,7 +217,7 @@ class TransformersEngine(Engine):
                 while self._alive and self._has_work():
                     await self._tick()
         except Exception:
-            logger.exception("the engine is dead: requests end in an error until the server is started again")
+            logger.exception("the engine died of this")
             self._alive = False
             self._end_all()
 

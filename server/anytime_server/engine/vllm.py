@@ -47,8 +47,6 @@ if TYPE_CHECKING:
 
     from anytime_server.engine.grammar import Grammars
 
-logger = logging.getLogger(__name__)
-
 WORKER_MODULE = "anytime_server.engine.vllm_worker"
 """Not to be imported here: a forked worker would take it over, and not run it."""
 
@@ -85,7 +83,6 @@ class VllmEngine(Engine):
         self._window_tokens = 0
         self._shortest_prompt = 1
         self._requests: set[str] = set()
-        self._death_was_reported = False
 
     @property
     def window_tokens(self) -> int:
@@ -93,11 +90,7 @@ class VllmEngine(Engine):
 
     @property
     def alive(self) -> bool:
-        if self._llm is None:
-            return False
-        if self._llm.errored:
-            self._report_death()
-        return not self._llm.errored
+        return self._llm is not None and not self._llm.errored
 
     async def start(self) -> None:
         try:
@@ -165,8 +158,7 @@ class VllmEngine(Engine):
         # fails if left to the interpreter's exit.
         with _interrupts_blocked():  # the core inherits it: Ctrl-C is the server's to hear, which then drains
             self._llm = AsyncLLM.from_vllm_config(config, disable_log_stats=True)
-        for handler in logging.getLogger("vllm").handlers:  # which are there only now
-            handler.addFilter(_is_not_of_a_dead_core)
+        logging.getLogger("vllm.v1.engine.async_llm").addFilter(_is_not_of_a_dead_core)
         self._window_tokens = config.model_config.max_model_len
         self._grammars = Grammars(Path(self._model), config.model_config.get_vocab_size())
         # With fewer, the attention of vLLM 0.32's CPU build meets an illegal instruction (seen with AMX).
@@ -288,15 +280,9 @@ class VllmEngine(Engine):
         try:
             yield
         except EngineDeadError as error:
-            self._report_death()
             raise EngineDead("the engine died") from error
         except EngineGenerateError as error:
             raise EngineFailed("the engine failed on this request") from error
-
-    def _report_death(self) -> None:
-        if not self._death_was_reported:
-            self._death_was_reported = True
-            logger.error("the engine is dead: requests end in an error until the server is started again")
 
     def _params(self, sampling: Sampling) -> SamplingParams:
         from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
@@ -341,8 +327,7 @@ def _is_not_of_a_dead_core(record: logging.LogRecord) -> bool:
     """Whether vLLM says something else than that the core is dead: stack traces, which lead nowhere."""
     from vllm.v1.engine.exceptions import EngineDeadError
 
-    error = record.exc_info[1] if record.exc_info else None
-    return not (isinstance(error, EngineDeadError) or "died unexpectedly" in record.getMessage())
+    return not (record.exc_info and isinstance(record.exc_info[1], EngineDeadError))
 
 
 def _likeliest(entries: Sequence[dict[int, Logprob] | None], num: int) -> tuple[TopLogprobs, ...]:

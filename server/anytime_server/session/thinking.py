@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 
 from anytime_server import events
 from anytime_server.engine import Delta, Engine, GenerationRequest, Sampling
+from anytime_server.engine.resuming import seed_after
 from anytime_server.errors import EngineFailed
 from anytime_server.model import Model
 from anytime_server.reasoning import Cause
@@ -212,7 +212,7 @@ class Thinking:
                 max_tokens=self.budget_tokens - num_tokens,
                 temperature=request.thinking_temperature,
                 top_p=request.thinking_top_p,
-                seed=_seed_after(request.seed, len(request.carried_ids) + num_tokens),
+                seed=seed_after(request.seed, len(request.carried_ids) + num_tokens),
                 stop_ids=self._stop_ids,
             ),
             priority=PRIORITY,
@@ -233,10 +233,3 @@ class Thinking:
         now = time.monotonic()
         self._latest_at = max(now, request.arrived_at + request.budget.deadline_s - cost_s)
         return asyncio.get_running_loop().time() + self._latest_at - now
-
-
-def _seed_after(seed: int | None, num_tokens: int) -> int | None:
-    """The seed of thinking that goes on after so many tokens: another draw than that of the first ones."""
-    if seed is None or num_tokens == 0:
-        return seed
-    return int.from_bytes(hashlib.sha256(f"{seed} {num_tokens}".encode()).digest()[:8], "big") >> 1
