@@ -1,4 +1,7 @@
-"""The wheel as users get it: what is in it, what it says of itself, what it needs and what it does not."""
+"""The wheel as users get it: what is in it, what it says of itself, what it needs and what it does not.
+
+It is built from the sdist, so that the sdist holds all that it takes.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import json
 import os
 import subprocess
 import sys
+import tarfile
 import tomllib
 import zipfile
 from pathlib import Path
@@ -46,11 +50,26 @@ def run(*command: str | Path, check: bool = True) -> subprocess.CompletedProcess
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("wheel")
-    run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, ROOT)
-    [wheel] = folder.glob("*.whl")
+def distributions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with an sdist and the wheel that was built from it."""
+    folder = tmp_path_factory.mktemp("dist")
+    run(sys.executable, "-m", "build", "--no-isolation", "--outdir", folder, ROOT)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def wheel(distributions: Path) -> Path:
+    [wheel] = distributions.glob("*.whl")
     return wheel
+
+
+@pytest.fixture(scope="module")
+def sources(distributions: Path) -> set[str]:
+    """Paths of files in the sdist."""
+    [sdist] = distributions.glob("*.tar.gz")
+    assert sdist.name == f"anytime_reasoner-{__version__}.tar.gz"
+    with tarfile.open(sdist) as archive:
+        return {member.name.partition("/")[2] for member in archive.getmembers() if member.isfile()}
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +115,20 @@ def test_nothing_else_is_in_it(names: set[str]) -> None:
     assert {name.split("/")[0] for name in names} == set(PACKAGES)
 
 
+def test_the_sdist_is_the_packages_and_what_builds_them(sources: set[str]) -> None:
+    for folder in PACKAGES.values():
+        inside = folder.relative_to(ROOT).as_posix()
+        assert f"{inside}/__init__.py" in sources
+    assert {"pyproject.toml", "README.md", "CHANGELOG.md", "LICENSE", "PKG-INFO"} <= sources
+    tops = {name.partition("/")[0] for name in sources if "/" in name}
+    assert tops == {"server", "training", "clients"}
+    assert not any("__pycache__" in name or "node_modules" in name for name in sources)
+
+
+def test_the_page_of_the_package_is_the_readme(metadata: email.message.Message) -> None:
+    assert metadata.get_payload() == (ROOT / "README.md").read_text(encoding="utf-8")
+
+
 def test_the_bundled_checkpoint_is_whole(names: set[str]) -> None:
     demo = PACKAGES["anytime_server"] / "checkpoints" / "demo"
     if not demo.is_dir():
@@ -112,7 +145,7 @@ def test_the_metadata_is_complete(metadata: email.message.Message) -> None:
     assert metadata.get_all("License-File") == ["LICENSE"]
     assert metadata["Requires-Python"] == ">=3.11"
     assert metadata["Description-Content-Type"] == "text/markdown"
-    assert set(metadata.get_all("Provides-Extra", [])) == {"server", "vllm", "train", "gym"}
+    assert set(metadata.get_all("Provides-Extra", [])) == {"server", "vllm", "otel", "train", "gym"}
 
 
 def test_the_classifiers_exist_and_match_the_python_required(metadata: email.message.Message) -> None:

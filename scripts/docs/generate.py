@@ -17,6 +17,7 @@ import tables
 from anytime_server.api.app import create_app
 from anytime_server.engine.scripted import ScriptedEngine
 from anytime_server.model import BUNDLED_MODEL, Model
+from anytime_server.observing import observe
 from anytime_server.service import Service
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -27,7 +28,9 @@ PART = re.compile(r"(<!-- generated: (?P<name>[\w-]+) -->\n).*?(<!-- end of (?P=
 def service() -> Service:
     """One that is not started, on an engine that needs no weights."""
     model = Model.load(BUNDLED_MODEL)
-    return Service(model, ScriptedEngine(model.tokenizer, model.reasoning))
+    one = Service(model, ScriptedEngine(model.tokenizer, model.reasoning))
+    observe(one, engine="scripted")
+    return one
 
 
 @cache

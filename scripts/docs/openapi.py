@@ -57,8 +57,9 @@ class _Reference:
             }
         )
         for response in responses.values():
-            if item := response.get("content", {}).get("text/event-stream", {}).get("itemSchema"):
-                yield from self._events(item["properties"]["data"]["contentSchema"]["oneOf"])
+            item = response.get("content", {}).get("text/event-stream", {}).get("itemSchema", {})
+            if described := item.get("properties", {}).get("data", {}).get("contentSchema"):
+                yield from self._events(described["oneOf"])
         for status, response in responses.items():
             if status.startswith("2"):
                 yield from self._own_object(response.get("content", {}))
@@ -78,8 +79,8 @@ class _Reference:
         )
 
     def _content(self, content: dict[str, Any]) -> str:
-        if "itemSchema" in content:
-            return "the events below"
+        if (item := content.get("itemSchema")) is not None:
+            return item.get("description", "the events below")
         schema = content["schema"]
         return schema.get("description") or self._type(schema)
 

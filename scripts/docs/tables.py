@@ -113,4 +113,4 @@ def _exposed(metric: Metric) -> str:
 
 def _labels(metrics: Metrics, metric: Metric) -> tuple[str, ...]:
     collectors = metrics.registry._names_to_collectors  # no public way leads to labels without a value
-    return tuple(getattr(collectors[_exposed(metric)], "_labelnames", ()))
+    return tuple(getattr(collectors.get(_exposed(metric)), "_labelnames", ()))

