@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import selectors
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 from unittest import mock
 
@@ -39,10 +40,17 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         return future
 
 
-def run(main: Coroutine[Any, Any, T]) -> T:
-    """As `asyncio.run()`, in virtual time, which `time.monotonic()` tells meanwhile, too."""
+@contextmanager
+def virtual_time() -> Iterator[asyncio.Runner]:
+    """What it runs, runs in virtual time, which `time.monotonic()` tells meanwhile, too."""
     with (
         asyncio.Runner(loop_factory=VirtualTimeLoop) as runner,
         mock.patch.object(time, "monotonic", runner.get_loop().time),
     ):
+        yield runner
+
+
+def run(main: Coroutine[Any, Any, T]) -> T:
+    """As `asyncio.run()`, in virtual time."""
+    with virtual_time() as runner:
         return runner.run(main)
