@@ -1,4 +1,4 @@
-.PHONY: setup setup-dev setup-browser serve test check docs docs-parts format clean
+.PHONY: setup setup-dev setup-browser setup-prometheus serve test check docs docs-parts format clean dist image-check sbom audit
 VENV := .venv/bin
 WORKERS ?= 2
 
@@ -11,10 +11,13 @@ setup-dev: setup  ## on top, what checks and documentation need
 setup-browser: setup-dev  ## on top, a Chromium for the tests
 	@scripts/setup-browser.sh
 
+setup-prometheus: setup  ## on top, a Prometheus for the tests
+	@scripts/setup-prometheus.sh
+
 serve: setup      ## serve the bundled checkpoint on 127.0.0.1:8000
 	@$(VENV)/anytime serve $(ARGS)
 
-test: setup-browser  ## run all tests
+test: setup-browser setup-prometheus  ## run all tests
 	OMP_NUM_THREADS=1 $(VENV)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 check: setup-dev  ## lint, types, import directions
@@ -33,6 +36,20 @@ docs-parts: setup-dev  ## renew the parts of the documentation that the code tel
 format: setup     ## let ruff mend what it can
 	$(VENV)/ruff check --fix .
 	$(VENV)/ruff format .
+
+dist: setup-dev   ## build the sdist and the wheel to dist/
+	$(VENV)/python -m build --no-isolation --outdir dist
+
+image-check:      ## carry out the Dockerfile's steps in a bare Debian, without Docker; as root
+	@scripts/image-check.sh $(ARGS)
+
+sbom: setup-dev   ## list what is in the images and packages, and their licences, to dist/
+	@scripts/setup-audit.sh
+	@scripts/sbom.sh
+
+audit: setup-dev  ## look for known vulnerabilities in all that is pinned
+	@scripts/setup-audit.sh
+	@scripts/audit.sh $(ARGS)
 
 clean:            ## remove the environment and caches
 	rm -rf .venv clients/typescript/node_modules clients/typescript/dist site .pytest_cache .ruff_cache .import_linter_cache .hypothesis

@@ -12,6 +12,7 @@ from anytime_server.engine.base import Engine
 from anytime_server.engine.scripted import Script, ScriptedEngine
 from anytime_server.model import Model
 from anytime_server.service import Service
+from hypothesis import settings
 
 from .servers import RealServer, start
 
@@ -25,6 +26,11 @@ TINY_MANIFEST: dict[str, Any] = {
     "examples": ["7-3", "2+2"],
 }
 TINY_WINDOW = 512
+
+# The same examples everywhere; with `--hypothesis-profile=thorough` others, and many more.
+settings.register_profile("steady", derandomize=True, deadline=None)
+settings.register_profile("thorough", max_examples=1000, deadline=None)
+settings.load_profile("steady")
 
 
 @pytest.fixture(scope="session")

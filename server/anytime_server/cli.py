@@ -11,6 +11,8 @@ from anytime_server import __version__
 COMMANDS = {
     "serve": ("anytime_server.serve:main", "serve a model over HTTP", "vllm"),
     "ask": ("anytime_client.ask:main", "ask a running server, from the terminal", ""),
+    "bench": ("anytime_client.bench:main", "send load to a running server, and tell how it does", "train"),
+    "keys": ("anytime_server.access.command:main", "make API keys for a server", ""),
     "train": ("anytime_training.cli:train", "train a model from a recipe", "train,vllm"),
     "evaluate": (
         "anytime_training.evaluate:main",

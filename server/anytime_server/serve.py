@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import json
 import os
 import shlex
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from ipaddress import ip_address
 from pathlib import Path
 from socket import AF_INET, AF_INET6
 from typing import TYPE_CHECKING
 
 from anytime_server import __version__
+from anytime_server.access import Keyring
 from anytime_server.console import tell
 from anytime_server.engine.environment import preload_allocator, prepare_environment
 from anytime_server.errors import AnytimeError, UnusableModel, UnusableOption
@@ -43,29 +46,34 @@ def _serve(settings: ServeSettings) -> int:
         prepare_environment()
     if settings.engine != "scripted":
         preload_allocator()
-    listener = _listen(settings.host, settings.port)
+    keyring = None if settings.keys is None else Keyring.of(settings.keys)
+    listener = _listen(
+        settings.host, settings.port, others_may_come=keyring is not None or settings.allow_anonymous
+    )
+    # The kernel hangs up, then; its connections inherit this.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(settings.client_stall_s * 1000))
     host, port = listener.getsockname()[:2]
     url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
     tell(f"Loading {settings.model or 'the bundled model'} ...")
 
-    import logging
-
     import uvicorn
 
+    from anytime_server import logs, observing
     from anytime_server.api.app import create_app
+    from anytime_server.api.connection import Connection
     from anytime_server.draining import DrainingServer
+    from anytime_server.engine.checkpoint import require_whole
     from anytime_server.model import BUNDLED_MODEL, Model
     from anytime_server.sealing import continuation_key
     from anytime_server.service import Service
 
-    logging.basicConfig(
-        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    logs.set_up(form=settings.log_format, level=settings.log_level)
     folder, name = BUNDLED_MODEL, settings.name
     if settings.model is not None:
         folder = _find_model(settings.model)
         if folder != Path(settings.model).expanduser():
             name = name or settings.model  # of the hub; its folder is named by a hash
+    require_whole(folder)
     model = Model.load(folder, name=name, preset=settings.reasoning_preset)
     failures: list[BaseException] = []
 
@@ -83,30 +91,54 @@ def _serve(settings: ServeSettings) -> int:
         sheds_load=settings.shed == "budget",
         continuation_key=continuation_key(None if key is None else key.get_secret_value()),
         tool_parser=settings.tool_parser,
+        max_waiting=settings.max_waiting,
     )
-    app = create_app(service, max_body_bytes=settings.max_body_bytes, on_started=on_started)
+    observing.observe(service, engine=settings.engine, log_content=settings.log_content)
+    tracer = observing.trace(service, endpoint=settings.otlp_endpoint)
+    app = create_app(
+        service,
+        keyring=keyring,
+        cors_origins=settings.cors_origins,
+        max_header_bytes=settings.max_header_bytes,
+        max_body_bytes=settings.max_body_bytes,
+        max_messages=settings.max_messages,
+        on_started=on_started,
+    )
     config = uvicorn.Config(
         app,
+        http=Connection,
         log_level="warning",
         access_log=False,
+        log_config=None,
         server_header=False,
         timeout_keep_alive=KEEP_ALIVE_S,
     )
     server = DrainingServer(config, service, drain_s=settings.drain_s)
     # Once it has shut down, uvicorn raises the signal that told it to: being told is no failure.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    server.run(sockets=[listener])
+    if keyring is not None:
+        signal.signal(signal.SIGHUP, lambda *_: keyring.expire())
+    try:
+        server.run(sockets=[listener])
+    finally:
+        if tracer is not None:
+            tracer.stop()
     if failures:
         raise failures[0]
     return 0
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _listen(host: str, port: int, *, others_may_come: bool = True) -> socket.socket:
     try:
         found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (socket.gaierror, UnicodeError) as error:
         raise UnusableOption(f"--host: {host!r} is no address of this machine") from error
     family, _, _, _, address = min(found, key=lambda one: one[0] != AF_INET)
+    if not others_may_come and not ip_address(address[0]).is_loopback:
+        raise UnusableOption(
+            f"--host: others reach {host or 'all addresses of this machine'}, and there are no API keys: "
+            "give --keys, or --allow-anonymous if whoever comes may ask"
+        )
     try:
         listener = socket.create_server(address, family=family, backlog=2048)
     except OSError as error:
@@ -149,17 +181,29 @@ def _find_model(name: str) -> Path:
 
 
 def _engine(settings: ServeSettings, model: Model) -> Engine:
+    from anytime_server.engine.supervised import SupervisedEngine
+
+    return SupervisedEngine(
+        _engine_builder(settings, model),
+        stall_s=settings.engine_stall_s,
+        restart_wait_s=settings.engine_restart_wait_s,
+    )
+
+
+def _engine_builder(settings: ServeSettings, model: Model) -> Callable[[], Engine]:
     if settings.engine == "scripted":
         from anytime_server.engine.scripted import ScriptedEngine
 
-        return ScriptedEngine(model.tokenizer, model.reasoning, script=settings.scripted)
+        whole = settings.scripted.model_copy(update={"die_after_tokens": None})
+        scripts = itertools.chain([settings.scripted], itertools.repeat(whole))  # it dies once
+        return lambda: ScriptedEngine(model.tokenizer, model.reasoning, script=next(scripts))
     if settings.engine == "transformers":
         from anytime_server.engine.transformers import TransformersEngine
 
-        return TransformersEngine(model.folder, options=settings.transformers)
+        return lambda: TransformersEngine(model.folder, options=settings.transformers)
     from anytime_server.engine.vllm import VllmEngine
 
-    return VllmEngine(model.folder, options=settings.vllm)
+    return lambda: VllmEngine(model.folder, options=settings.vllm)
 
 
 def _greeting(model: Model, url: str, engine: str) -> str:

@@ -5,16 +5,20 @@ from __future__ import annotations
 import argparse
 import inspect
 import os
+import re
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic_core import PydanticCustomError
 from pydantic_settings import (
     BaseSettings,
     CliApp,
     CliSettingsSource,
+    CliToggleFlag,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     SettingsError,
@@ -25,6 +29,22 @@ from anytime_server.engine.scripted import Script
 from anytime_server.engine.transformers import TransformersOptions
 from anytime_server.engine.vllm import VllmOptions
 from anytime_server.errors import UnusableOption
+
+
+def _origin(value: str) -> str:
+    if not re.fullmatch(r"\*|[a-z][a-z0-9+.-]*://[^/\s]+", value):
+        raise PydanticCustomError(
+            "origin", "must be origins such as https://example.com, without a path, or *"
+        )
+    return value
+
+
+Origin = Annotated[str, AfterValidator(_origin)]
+
+
+def _split(value: Any) -> Any:
+    parts = value.split(",") if isinstance(value, str) else value
+    return [part.strip() for part in parts if part.strip()] if isinstance(parts, list) else parts
 
 
 class ServeSettings(BaseSettings):
@@ -61,6 +81,14 @@ class ServeSettings(BaseSettings):
     """Address to listen on."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     """Port to listen on; 0 picks a free one."""
+    keys: str | None = None
+    """API keys: a TOML file of them, which is read again when it changes, or `name:sha256,...`. Without any,
+    whoever reaches the server may ask."""
+    allow_anonymous: CliToggleFlag[bool] = False
+    """Listen where others reach the server, even without keys."""
+    cors_origins: Annotated[tuple[Origin, ...], NoDecode, BeforeValidator(_split)] = ()
+    """Origins of web pages that may use the server, as https://example.com, with commas between.
+    `*` is any."""
     shed: Literal["none", "budget"] = "none"
     """What to do when more is asked than there is room for: `none` lets requests wait; `budget` shortens
     thinking, along the accuracy curve in the model's anytime.json, so that hardly any waits."""
@@ -69,12 +97,32 @@ class ServeSettings(BaseSettings):
     this user's own, kept in ~/.local/state/anytime."""
     tool_parser: str | None = None
     """vLLM's parser of the model's tool calls (hermes, deepseek_v3, ...); its family's by default."""
+    max_header_bytes: Annotated[int, Field(ge=1024, le=1 << 20)] = 1 << 16
+    """Most bytes in the headers of a request, names and values."""
     max_body_bytes: Annotated[int, Field(ge=1024)] = 1 << 20
     """Largest request body."""
+    max_messages: Annotated[int, Field(ge=1, le=4096)] = 1024
+    """Most messages in a conversation."""
     drain_s: Annotated[float, Field(ge=0, le=86_400)] = 30
     """Seconds that requests under way get to end when the server is told to stop."""
+    max_waiting: Annotated[int, Field(ge=0)] = 1024
+    """Requests that may wait for room in the engine; further ones are refused with 503."""
+    client_stall_s: Annotated[float, Field(ge=1, le=86_400)] = 60
+    """Seconds after which a client is hung up on that takes nothing of what it is sent."""
+    engine_stall_s: Annotated[float, Field(ge=0)] = 120
+    """Seconds without a token, while requests wait for some, after which the engine is killed and started
+    again; 0 never does. More than the longest prompt takes."""
+    engine_restart_wait_s: Annotated[float, Field(ge=0)] = 60
+    """Seconds that a request under way waits for the engine when it died and is started again."""
     log_level: Literal["debug", "info", "warning", "error"] = "warning"
-    """What to log, to standard error."""
+    """What to log, to standard error; `info` has a line for each request and each session."""
+    log_format: Literal["text", "json"] = "text"
+    """How to log: lines of text, or a JSON object a line."""
+    log_content: CliToggleFlag[bool] = False
+    """Log what users ask and what they are answered, too, be it personal; needs `--log-level info`."""
+    otlp_endpoint: Annotated[str, Field(pattern="^https?://")] | None = None
+    """Where to send traces, over OTLP/HTTP, as http://HOST:4318; where OTEL_EXPORTER_OTLP_ENDPOINT says by
+    default, and nowhere without either. Needs the extra `otel`."""
     vllm: VllmOptions = VllmOptions()
     """The vLLM engine."""
     transformers: TransformersOptions = TransformersOptions()

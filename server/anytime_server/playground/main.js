@@ -5,18 +5,21 @@ import { show } from "./code.js";
 import { Curve } from "./curve.js";
 import { tell } from "./faults.js";
 import { Form, number } from "./form.js";
+import { Key } from "./key.js";
 import { element } from "./page.js";
 import { Run } from "./run.js";
 import { View } from "./view.js";
 
 const base = new URL(".", location.href).href;
-const client = new Client(base);
+const key = new Key(changed);
+/** Without retries: the page tells what is wrong, and waits where that helps. */
+const connect = () => new Client(base, { apiKey: key.value, maxRetries: 0 });
 const view = new View();
-const run = new Run(client, view);
+const run = new Run(connect, view);
 const form = new Form(changed);
 
 function changed() {
-  show({ url: base.replace(/\/$/, ""), question: form.question, options: form.options });
+  show({ url: base.replace(/\/$/, ""), keyed: key.asked, question: form.question, options: form.options });
   view.preview(shape());
 }
 
@@ -38,7 +41,7 @@ async function attempt(begin) {
     return;
   }
   if (lost()) element("status").focus({ preventScroll: true });
-  if (error && (!(error instanceof RequestRefused) || error.status === 503)) await ready();
+  if (error && (!(error instanceof RequestRefused) || [401, 403, 503].includes(error.status))) await ready();
 }
 
 /** The button that had the focus is disabled by now. */
@@ -90,6 +93,7 @@ async function ready() {
     await new Promise((resolve) => setTimeout(resolve, 1000));
     card = await lookForModel();
   }
+  key.accept();
   meet(card);
   element("readiness").textContent = "ready";
   element("readiness").dataset.ready = "true";
@@ -101,14 +105,22 @@ async function lookForModel() {
   let reason = "no server answers";
   try {
     const response = await fetch("ready");
-    if (response.ok) return (await client.models())[0];
+    if (response.ok) return (await connect().models())[0];
     reason = (await response.json()).reason ?? reason;
-  } catch {
-    // as it says
+  } catch (error) {
+    if ([401, 403].includes(error.status)) return lookWithKey(error.message);
   }
   element("readiness").textContent = reason;
   element("readiness").dataset.ready = "false";
   return null;
+}
+
+/** Look again with another key. */
+async function lookWithKey(refusal) {
+  element("readiness").textContent = "API key needed";
+  element("readiness").dataset.ready = "false";
+  await key.ask(refusal);
+  return lookForModel();
 }
 
 let met = "";

@@ -7,7 +7,7 @@ const FINISHED = new Set(["natural", "context"]);
 
 /** One run after another. */
 export class Run {
-  #client;
+  #connect;
   #view;
   #stream = null;
   #stopped = false;
@@ -18,8 +18,9 @@ export class Run {
   /** Index of the final answer, once it has begun. */
   #final = null;
 
-  constructor(client, view) {
-    this.#client = client;
+  /** `connect` gives the client to ask with. */
+  constructor(connect, view) {
+    this.#connect = connect;
     this.#view = view;
   }
 
@@ -47,7 +48,7 @@ export class Run {
     this.#stopped = false;
     this.#final = null;
     this.#view.wait();
-    this.#stream = this.#client.think(asked.question, asked.options);
+    this.#stream = this.#connect().think(asked.question, asked.options);
     try {
       for await (const event of this.#stream) this.#on[event.type]?.(event);
       if (this.#stopped) this.#view.left("Stopped");
@@ -127,6 +128,13 @@ function told(error) {
     return ["Interrupted", `${reason}. What had come is kept.`];
   }
   if (error instanceof ServerUnreachable) return ["Not asked", "No server answers here."];
-  if (error instanceof RequestRefused) return ["Refused", error.message];
+  if (error instanceof RequestRefused) return ["Refused", error.message + later(error)];
   return ["Failed", error.message];
+}
+
+/** When to try again, where the server says so. */
+function later({ retryAfterS }) {
+  if (retryAfterS === null) return "";
+  const seconds = Math.max(1, Math.ceil(retryAfterS));
+  return ` Try again in ${seconds} second${seconds === 1 ? "" : "s"}.`;
 }

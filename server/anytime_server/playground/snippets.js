@@ -20,18 +20,20 @@ function line(value) {
     .join(", ")}}`;
 }
 
-function curl({ url, question, options }) {
+function curl({ url, keyed, question, options }) {
   const body = { messages: [{ role: "user", content: question }], ...options };
   const fields = Object.entries(body).map(([key, value]) => `  ${literal(key)}: ${line(value)}`);
   const quoted = `{\n${fields.join(",\n")}\n}`.replaceAll("'", `'\\''`);
-  return `curl -N ${url}/v1/anytime -H 'Content-Type: application/json' -d '${quoted}'`;
+  const key = keyed ? ' -H "Authorization: Bearer $ANYTIME_API_KEY"' : "";
+  return `curl -N ${url}/v1/anytime${key} -H 'Content-Type: application/json' -d '${quoted}'`;
 }
 
-function python({ url, question, options }) {
+function python({ url, keyed, question, options }) {
   const keywords = Object.entries(options).map(([key, value]) => `${key}=${line(value)}`);
-  return `from anytime_client import Client
+  const key = keyed ? ', api_key=os.environ["ANYTIME_API_KEY"]' : "";
+  return `${keyed ? "import os\n\n" : ""}from anytime_client import Client
 
-with Client(${literal(url)}) as client:
+with Client(${literal(url)}${key}) as client:
     with client.think(
         ${[literal(question), ...keywords].join(",\n        ")},
     ) as stream:
@@ -42,12 +44,13 @@ with Client(${literal(url)}) as client:
         print(stream.result().answer)`;
 }
 
-function typescript({ url, question, options }) {
+function typescript({ url, keyed, question, options }) {
   const fields = Object.entries(options).map(([key, value]) => `  ${key}: ${line(value)},\n`);
   const rest = fields.length ? `, {\n${fields.join("")}}` : "";
+  const key = keyed ? ", { apiKey: process.env.ANYTIME_API_KEY }" : "";
   return `import { Client } from "anytime-client";
 
-const client = new Client(${literal(url)});
+const client = new Client(${literal(url)}${key});
 const stream = client.think(${literal(question)}${rest});
 for await (const event of stream) {
   if (event.type === "thinking") process.stdout.write(event.text);
@@ -55,5 +58,5 @@ for await (const event of stream) {
 console.log("\\n" + (await stream.result()).answer);`;
 }
 
-/** By the name of the tab: a function from `{url, question, options}` to source code. */
+/** By the name of the tab: a function from `{url, keyed, question, options}` to source code. */
 export const LANGUAGES = { curl, python, typescript };

@@ -1,0 +1,25 @@
+"""A short soak: requests of all kinds, many of them given up, to one real server, of which nothing stays.
+
+`bench/soak.py` does the same for long, and looks at the memory as well.
+"""
+
+from __future__ import annotations
+
+import psutil
+from soak import soak
+
+from ..servers import RealServer
+
+
+async def test_nothing_is_left_of_requests_of_all_kinds(demo_server: RealServer) -> None:
+    result = await soak(demo_server.url, psutil.Process(demo_server.process.pid), seconds=10, users=6)
+    assert result.faults == []
+    assert result.unaccounted == 0
+    assert set(result.outcomes) >= {"answered", "left", "cancelled"}
+    assert len(result.dialects) == 4
+    assert result.left == {
+        "engine_requests": 0,
+        "sessions_running": 0,
+        "sessions_waiting": 0,
+        "connections": 0,
+    }
