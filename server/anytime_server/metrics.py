@@ -41,8 +41,6 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self.on_session: list[Callable[[Session], None]] = []
-        """Called with each session that has ended, once its figures are in: logs and traces."""
         self._time_to_first_token = self._seconds(
             "time_to_first_token", "From a request's arrival to its first sampled token."
         )
@@ -92,9 +90,10 @@ class Metrics:
         )
         self._http_errors = self._counter(
             "http_errors",
-            "HTTP responses with a status of 400 or above, by API key and status.",
+            "HTTP responses with a status of 400 or above, by API key, status and the error's code.",
             "key",
             "status",
+            "code",
         )
         for cause in Cause:  # what is there from the start can be told from what is not counted
             self._answers.labels(cause.value)
@@ -139,8 +138,6 @@ class Metrics:
             self._abandoned.inc(session.error is None)
         else:
             self._observe_answer(session, key)
-        for told in self.on_session:
-            told(session)
 
     def _observe_answer(self, session: Session, key: str) -> None:
         assert session.done is not None
@@ -173,15 +170,16 @@ class Metrics:
             self._deadline.observe(budget.deadline_s)
             self._deadlines_missed.inc(timing.total_s > budget.deadline_s)
 
-    def observe_response(self, path: str, status: int, *, key: str) -> None:
+    def observe_response(self, path: str, status: int, *, key: str, code: str = "") -> None:
         """Take in a response.
 
         Args:
             path: with names in place of what differs from request to request.
+            code: of the error that it tells.
         """
         self._responses.labels(path, str(status)).inc()
         if status >= 400:
-            self._http_errors.labels(key, str(status)).inc()
+            self._http_errors.labels(key, str(status), code).inc()
 
     def exposition(self) -> bytes:
         """All of it, in Prometheus' text format."""
@@ -204,6 +202,12 @@ class _EngineCollector(Collector):
             "Requests that may think at the same time.",
             value=engine.load().max_num_seqs,
         )
+        if engine.kv_cache_use is not None:
+            yield GaugeMetricFamily(
+                "anytime_engine_kv_cache_ratio",
+                "Share of the engine's KV cache that requests under way have.",
+                value=engine.kv_cache_use,
+            )
         yield CounterMetricFamily(
             "anytime_engine_restarts",
             "Times that the engine died and was built anew.",

@@ -23,7 +23,7 @@ def observe(service: Service, *, engine: str, log_content: bool = False) -> None
     metrics.describe(version=__version__, engine=engine, model=service.model.name)
     metrics.gauge("ready", "1 where requests are taken, else 0.", lambda: service.not_ready_because is None)
     metrics.watch(service.engine)
-    metrics.on_session.append(SessionLog(service.model, with_content=log_content))
+    service.on_session.append(SessionLog(service.model, with_content=log_content))
 
 
 def trace(service: Service, *, endpoint: str | None) -> Tracer | None:
@@ -41,5 +41,5 @@ def trace(service: Service, *, endpoint: str | None) -> Tracer | None:
             f"--otlp-endpoint: {error.name} is not installed: pip install 'anytime-reasoner[otel]'"
         ) from error
     tracer = Tracer(endpoint, model=service.model.name)
-    service.metrics.on_session.append(tracer)
+    service.on_session.append(tracer)
     return tracer

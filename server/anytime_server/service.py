@@ -43,11 +43,13 @@ LONG_PROMPT_TOKENS = 512
 """Length, about, of the prompts that tell what prompts cost."""
 MAX_WAITING = 1024
 """Sessions that may wait for room, unless told otherwise."""
+RESTART_S = 5.0
+"""About the time in which a model is loaded, or another server takes over."""
 RECENT_SESSIONS = 32
 """Over so many it is averaged how long a session holds its places."""
-REST_S = 0.0005
-"""Rest of each reader between deltas, for each other session under way: where there are many, each is told of
-several tokens at a time, which leaves time for sampling them."""
+SESSIONS_A_TOKEN, LONGEST_REST_S = 16, 0.2
+"""Between deltas a reader rests for the time of one token for each so many other sessions, at most for so long:
+where there are many, each is told of several tokens at a time, which leaves time for sampling them."""
 
 
 class Service:
@@ -82,6 +84,8 @@ class Service:
         self.metrics = Metrics()
         self.state: Literal["loading", "ready", "draining", "stopped"] = "loading"
         self._measure_speed = measure_speed
+        self.on_session: list[Callable[[Session], None]] = [self.metrics.observe]
+        """Called with each session of a client that has ended."""
         self._max_waiting = max_waiting
         self._sessions: dict[str, tuple[Session, Admission | None]] = {}
         self._num_opening = 0
@@ -166,7 +170,7 @@ class Service:
             return {"loading": "the model is loading", "draining": "the server is draining"}.get(
                 self.state, "the server has stopped"
             )
-        return None if self.engine.alive else "the engine is down"
+        return None if self.engine.alive else "the engine is being restarted"
 
     def require_ready(self) -> None:
         """Pass if requests are taken.
@@ -175,7 +179,7 @@ class Service:
             Unavailable: they are not, and why.
         """
         if (reason := self.not_ready_because) is not None:
-            raise Unavailable(reason)
+            raise Unavailable(reason, retry_after_s=None if self.state == "stopped" else RESTART_S)
 
     async def open(self, question: Question) -> Session:
         """Admit a question, or refuse it before anything is sampled. The session has started.
@@ -197,7 +201,7 @@ class Service:
             self.require_ready()  # it may have changed meanwhile
             account = question.arrival.account
             admission = account and account.admit(session.request.budget.tokens)
-            self._start(session, admission, on_end=self.metrics.observe)
+            self._start(session, admission, on_end=self._tell)
         return session
 
     @contextmanager
@@ -261,10 +265,14 @@ class Service:
             answer_slot=places.hold(kind=For.ANSWER, client=client),
             late_slot=places.hold(kind=For.LATE_ANSWER, client=client),
             crowd=lambda: places.num_wanted / places.num_all,
-            rest_s=lambda: REST_S * (self.num_sessions - 1),
+            rest_s=self._rest_s,
             most_under_load=(lambda: shedder.most_tokens(draw)) if shedder else lambda: None,
             seal=lambda thinking_ids, ended: self._sealer.seal(request.prompt_ids, thinking_ids, ended=ended),
         )
+
+    def _rest_s(self) -> float:
+        tokens = (self.num_sessions - 1) // SESSIONS_A_TOKEN
+        return min(LONGEST_REST_S, tokens * self.speed.inter_token_s) if tokens else 0.0
 
     def _start(
         self,
@@ -310,6 +318,10 @@ class Service:
         await session.ended()
         if session.error is not None:
             raise session.error
+
+    def _tell(self, session: Session) -> None:
+        for told in self.on_session:
+            told(session)
 
     @property
     def num_sessions(self) -> int:

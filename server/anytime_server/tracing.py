@@ -144,6 +144,7 @@ def _attributes(session: Session, model: str) -> dict[str, AttributeValue]:
             "gen_ai.usage.output_tokens": usage.thinking_tokens + usage.answer_tokens,
             "gen_ai.usage.reasoning.output_tokens": usage.thinking_tokens,
             "gen_ai.usage.cache_read.input_tokens": usage.prompt_cached_tokens,
+            "gen_ai.response.finish_reasons": session.answer and [session.answer.finish_reason],
             "anytime.cause": done.stop.cause.value,
             "anytime.provisional_tokens": usage.provisional_tokens,
             "anytime.inserted_tokens": usage.inserted_tokens,

@@ -218,7 +218,7 @@ async def test_serving_goes_on_where_nobody_receives(
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]  # closed from here on
     one = await service()
-    one.metrics.on_session.append(tracer := Tracer(f"http://127.0.0.1:{port}", model="tiny"))
+    one.on_session.append(tracer := Tracer(f"http://127.0.0.1:{port}", model="tiny"))
     for _ in range(3):
         session = await one.open(Question(messages=MESSAGES, budget_tokens=2))
         await session.ended()

@@ -40,11 +40,12 @@ class AccessLog:
             self._tell(scope, status, time.monotonic() - began_at)
 
     def _tell(self, scope: Scope, status: int, seconds: float) -> None:
-        arrival = scope.get("state", {}).get("arrival")
+        state = scope.get("state", {})
+        arrival, code = state.get("arrival"), state.get("error_code", "")
         key = "" if arrival is None else arrival.client
         # The template, and not what the client wrote: there is no end to that.
         template = getattr(scope.get("route"), "path", "unknown")
-        self._metrics.observe_response(template, status, key=key)
+        self._metrics.observe_response(template, status, key=key, code=code)
         level = logging.DEBUG if scope["path"] in PROBES else logging.INFO
         if logger.isEnabledFor(level):
             fields = {
@@ -52,6 +53,7 @@ class AccessLog:
                 "path": scope["path"],
                 "status": status,
                 "seconds": round(seconds, 4),
+                "code": code or None,
                 "request_id": None if arrival is None else arrival.request_id,
                 "key": key or None,
                 "client": scope["client"][0] if scope.get("client") else None,

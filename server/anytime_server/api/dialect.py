@@ -28,6 +28,7 @@ class Dialect:
         """The whole response to a request that ends in an error."""
         arrival: Arrival = scope["state"]["arrival"]
         assert arrival.request_id is not None
+        scope["state"]["error_code"] = error.code  # for who counts them
         response = self.error_response(error, arrival.request_id)
         if error.retry_after_s is not None:
             response.headers["Retry-After"] = str(math.ceil(error.retry_after_s))

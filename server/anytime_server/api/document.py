@@ -34,8 +34,8 @@ def error_responses(model: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
         "4XX": {"model": model, "description": "Refused, or cancelled meanwhile."},
         "5XX": {
             "model": model,
-            "description": "503: loading, draining, or the engine is down; nothing was sampled if it comes "
-            "instead of a stream. 500: it failed.",
+            "description": "503: loading, draining, full, or the engine is being restarted; nothing was "
+            "sampled if it comes instead of a stream. 500: it failed.",
         },
     }
 

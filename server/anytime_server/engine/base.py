@@ -38,6 +38,8 @@ class Sampling:
     """Tokens before which no stop id is sampled."""
     banned_ids: frozenset[int] = frozenset()
     """Made too unlikely to be sampled."""
+    logprobs: bool = True
+    """Whether log-probabilities are wanted; an engine may give them all the same."""
     top_logprobs: int = 0
     """How many of the likeliest tokens to report at each position, up to `MAX_TOP_LOGPROBS`."""
     json_schema: str | None = None
@@ -66,7 +68,7 @@ class Delta:
     token_ids: tuple[int, ...]
     """A stop token included. May be empty in the last delta."""
     logprobs: tuple[float, ...]
-    """Log-probability of each of `token_ids` under the model, before temperature."""
+    """Log-probability of each of `token_ids` under the model, before temperature; empty where not wanted."""
     cached_tokens: int
     """Tokens of the prompt that were found in the prefix cache."""
     finish_reason: FinishReason | None
@@ -123,6 +125,11 @@ class Engine(ABC):
     def num_restarts(self) -> int:
         """Times that it died and was built anew; an engine by itself does not come back."""
         return 0
+
+    @property
+    def kv_cache_use(self) -> float | None:
+        """Share of the KV cache that requests under way have, 0 to 1; None where it is not known."""
+        return None
 
     def check_json_schema(self, json_schema: str) -> None:
         """Pass if it can hold tokens to this schema; to be called once started, best in a thread: a schema

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -45,6 +46,8 @@ def prepare_environment() -> None:
 
     To be called before anything imports torch, which reads some of it at its import.
     """
+    if not gpu_is_there() and shutil.which(os.environ.get("CXX", "g++")) is None:
+        os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")  # or vLLM dies of not compiling its sampler
     for name, value in (QUIET if gpu_is_there() else QUIET | ON_CPU).items():
         os.environ.setdefault(name, value)
 

@@ -91,6 +91,10 @@ class SupervisedEngine(Engine):
     def num_restarts(self) -> int:
         return self._num_restarts
 
+    @property
+    def kv_cache_use(self) -> float | None:
+        return self._engine.kv_cache_use
+
     def check_json_schema(self, json_schema: str) -> None:
         self._engine.check_json_schema(json_schema)
 

@@ -42,10 +42,12 @@ from anytime_server.errors import EngineDead, EngineFailed, InvalidRequest, Unus
 
 if TYPE_CHECKING:
     from vllm import SamplingParams
+    from vllm.config import VllmConfig
     from vllm.logprobs import Logprob
     from vllm.v1.engine.async_llm import AsyncLLM
 
     from anytime_server.engine.grammar import Grammars
+    from anytime_server.engine.vllm_stats import LatestStats
 
 WORKER_MODULE = "anytime_server.engine.vllm_worker"
 """Not to be imported here: a forked worker would take it over, and not run it."""
@@ -83,6 +85,7 @@ class VllmEngine(Engine):
         self._window_tokens = 0
         self._shortest_prompt = 1
         self._requests: set[str] = set()
+        self._stats: list[LatestStats] = []
 
     @property
     def window_tokens(self) -> int:
@@ -157,12 +160,27 @@ class VllmEngine(Engine):
         # Not returned: the thread's future would keep it beyond `stop()`, and its finaliser
         # fails if left to the interpreter's exit.
         with _interrupts_blocked():  # the core inherits it: Ctrl-C is the server's to hear, which then drains
-            self._llm = AsyncLLM.from_vllm_config(config, disable_log_stats=True)
+            llm = AsyncLLM.from_vllm_config(config, disable_log_stats=True, stat_loggers=[self._stat_logger])
+        # The core's few figures of each step are wanted, not those of each request, which take time.
+        llm.log_stats = llm.output_processor.log_stats = False
+        self._llm = llm
         logging.getLogger("vllm.v1.engine.async_llm").addFilter(_is_not_of_a_dead_core)
         self._window_tokens = config.model_config.max_model_len
         self._grammars = Grammars(Path(self._model), config.model_config.get_vocab_size())
         # With fewer, the attention of vLLM 0.32's CPU build meets an illegal instruction (seen with AMX).
         self._shortest_prompt = 5 if on_cpu else 1
+
+    def _stat_logger(self, config: VllmConfig, engine_index: int = 0) -> LatestStats:
+        from anytime_server.engine.vllm_stats import LatestStats
+
+        self._stats.append(LatestStats(config, engine_index))
+        return self._stats[-1]
+
+    @property
+    def kv_cache_use(self) -> float | None:
+        if self._llm is None or not self._requests:
+            return 0.0  # what was told last is of when there were some
+        return max((stats.kv_cache_use for stats in self._stats), default=None)
 
     async def stop(self) -> None:
         if self._building is not None:
@@ -211,22 +229,24 @@ class VllmEngine(Engine):
             priority=request.priority,
         )
         self._requests.add(request.id)
-        cached_tokens = 0
+        cached_tokens, num_top = 0, request.sampling.top_logprobs
         try:
             async with self._translated_errors():
                 async for output in outputs:
                     completion = output.outputs[0]
                     cached_tokens = output.num_cached_tokens or cached_tokens
                     token_ids = tuple(completion.token_ids)
-                    entries = completion.logprobs or []
+                    entries = completion.logprobs or ()  # none where none are wanted
                     yield Delta(
                         token_ids=token_ids,
                         logprobs=tuple(
-                            entry[i].logprob for i, entry in zip(token_ids, entries, strict=True) if entry
+                            entry[i].logprob
+                            for i, entry in zip(token_ids, entries, strict=bool(entries))
+                            if entry
                         ),
                         cached_tokens=cached_tokens,
                         finish_reason=_finish_reason(completion.finish_reason) if output.finished else None,
-                        top_logprobs=_likeliest(entries, request.sampling.top_logprobs),
+                        top_logprobs=_likeliest(entries, num_top) if num_top else (),
                     )
         finally:
             self._requests.discard(request.id)
@@ -304,7 +324,8 @@ class VllmEngine(Engine):
             stop_token_ids=sorted(sampling.stop_ids),
             logit_bias=dict.fromkeys(unlikely_ids, -100.0) or None,
             ignore_eos=True,  # the stop ids say all
-            logprobs=sampling.top_logprobs,  # of so many, and of the sampled token
+            # Of so many, and of the sampled token; they take time at every step.
+            logprobs=sampling.top_logprobs if sampling.logprobs else None,
             structured_outputs=structured_outputs,
             detokenize=False,
             output_kind=RequestOutputKind.DELTA,
@@ -332,8 +353,6 @@ def _is_not_of_a_dead_core(record: logging.LogRecord) -> bool:
 
 def _likeliest(entries: Sequence[dict[int, Logprob] | None], num: int) -> tuple[TopLogprobs, ...]:
     """The first `num` at each position: there, the sampled token comes beyond those if it is not of them."""
-    if not num:
-        return ()
     ranked = [sorted((entry or {}).items(), key=lambda one: -one[1].logprob)[:num] for entry in entries]
     return tuple(
         tuple((token_id, max(one.logprob, LEAST_LOGPROB)) for token_id, one in tokens) for tokens in ranked

@@ -17,22 +17,25 @@ class Outbox:
     def __init__(self, *, rest_s: Callable[[], float] = lambda: 0.0) -> None:
         """
         Args:
-            rest_s: seconds after a batch in which deltas alone make no other one.
+            rest_s: seconds after a batch in which deltas make no other one, but for an answer's first.
         """
         self._rest_s = rest_s
         self._unread: list[events.Event] = []
+        self._last: events.Event | None = None
         self._merge_at = MANY
         self._news = asyncio.Event()
         self._urgent_news = asyncio.Event()
 
     def say(self, event: events.Event) -> None:
         """Put one in."""
+        first_of_answer = isinstance(self._last, events.AnswerStarted)
+        self._last = event
         self._unread.append(event)
         if len(self._unread) >= self._merge_at:
             self._unread = merged(self._unread)
             self._merge_at = max(MANY, 2 * len(self._unread))
         self._news.set()
-        if not isinstance(event, events.ThinkingDelta | events.AnswerDelta):
+        if first_of_answer or not isinstance(event, events.ThinkingDelta | events.AnswerDelta):
             self._urgent_news.set()
 
     async def read(self, *, idle_s: float | None = None) -> AsyncGenerator[list[events.Event], None]:

@@ -66,6 +66,8 @@ class Session:
         self.phase: Literal["waiting", "thinking", "answering", "ended"] = "waiting"
         self.done: events.Done | None = None
         """The last event, if all went well."""
+        self.answer: events.Answer | None = None
+        """The final one, once it is there."""
         self.timeline = Timeline(arrived_at=request.arrived_at, opened_at=time.monotonic())
         self.error: AnytimeError | None = None
         """What went wrong, if not; neither is set where nobody was left to hear it."""
@@ -203,7 +205,9 @@ class Session:
             logger.error("session %s failed", self.request.id, exc_info=error)
             self.error = unexpected
         self.phase = "ended"
-        self.timeline.ended_at = time.monotonic()
+        timeline = self.timeline
+        timeline.ended_at = time.monotonic()
+        timeline.first_token_at = timeline.first_token_at or self._thinking.pace.first_token_at
         try:
             on_end(self)
         finally:
@@ -235,6 +239,7 @@ class Session:
                 self._record(cut, result, cut_to_answer_s=result.first_token_at - cut_at)
             timeline.first_token_at = timeline.first_token_at or result.first_sampled_at
             timeline.answer_at = result.first_token_at
+            self.answer = result.answer
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._left_s()):
                     await forks.finish()

@@ -214,6 +214,7 @@ class Thinking:
                 top_p=request.thinking_top_p,
                 seed=seed_after(request.seed, len(request.carried_ids) + num_tokens),
                 stop_ids=self._stop_ids,
+                logprobs=False,
             ),
             priority=PRIORITY,
         )

@@ -192,7 +192,7 @@ async def test_engine_death_ends_every_stream_with_one_error(served: Any) -> Non
         assert [event["type"] for event in said].count("error") == 1
         assert said[-1]["error"]["code"] == "engine_dead"
     ready = await server.http.get("/ready")
-    assert (ready.status_code, ready.json()["reason"]) == (503, "the engine is down")
+    assert (ready.status_code, ready.json()["reason"]) == (503, "the engine is being restarted")
     refused = await server.http.post("/v1/anytime", json=QUESTION)
     assert (refused.status_code, refused.json()["error"]["code"]) == (503, "unavailable")
     assert (await server.http.get("/health")).status_code == 200

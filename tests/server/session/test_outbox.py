@@ -83,8 +83,19 @@ async def test_deltas_are_gathered_while_the_reader_rests_and_other_news_wakes_i
     assert not resting.done()
     box.say(started(0))
     assert await resting == [thinking(3, "xx"), started(0)]
+    first = asyncio.ensure_future(anext(batches))
+    await asyncio.sleep(0)
+    box.say(answer(0, "4"))
+    assert await first == [answer(0, "4")]
+    more = asyncio.ensure_future(anext(batches))
+    box.say(answer(0, "2"))
+    await asyncio.sleep(0.01)
+    assert not more.done()
+    box.say(thinking(4))
+    await asyncio.sleep(0.01)
+    assert not more.done()
     box.say(END)
-    assert await anext(batches) == [END]
+    assert await more == [answer(0, "2"), thinking(4), END]
 
 
 async def test_an_idle_reader_is_woken_with_nothing() -> None:

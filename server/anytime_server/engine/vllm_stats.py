@@ -1,0 +1,25 @@
+"""What vLLM's scheduler tells of itself, kept as it was last told."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from vllm.config import VllmConfig
+from vllm.v1.metrics.loggers import StatLoggerBase
+
+
+class LatestStats(StatLoggerBase):
+    """Made by vLLM, one for each engine core."""
+
+    kv_cache_use = 0.0
+    """Share of the KV cache's blocks that requests under way have."""
+
+    def __init__(self, vllm_config: VllmConfig, engine_index: int = 0) -> None:
+        pass
+
+    def record(self, scheduler_stats: Any, iteration_stats: Any, *args: Any, **named: Any) -> None:
+        if scheduler_stats is not None:
+            self.kv_cache_use = scheduler_stats.kv_cache_usage
+
+    def log_engine_initialized(self) -> None:
+        pass
