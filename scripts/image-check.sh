@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Carry the steps of the Dockerfile out in a bare Debian, without Docker, and try what comes of it: does it get
 # healthy, answer, and stop as it should, not as root and on a file system that it cannot write to?
-# Needs root, debootstrap, some minutes and about 6 GB in $WORK, which is kept for the next time.
+# Needs root, debootstrap, some minutes and about 8 GB in $WORK, which is kept for the next time.
 #
 #   DEBIAN_MIRROR  where Debian comes from
 #   BIND           folders and files that the steps see as well (a local package index, certificates)

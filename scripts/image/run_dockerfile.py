@@ -77,7 +77,7 @@ class Builder:
     def _run(self, one: Instruction, folder: Path, state: Configuration) -> None:
         caches: dict[str, Path] = {}
         for _, mount in one.flags:
-            options: dict[str, str] = dict(part.partition("=")[::2] for part in mount.split(","))
+            options = {name: value for name, _, value in (part.partition("=") for part in mount.split(","))}
             assert options.keys() == {"type", "target"}, f"line {one.line}: {mount}"
             assert options["type"] == "cache", f"line {one.line}: {mount}"
             caches[options["target"]] = self.work / "caches" / options["target"].strip("/").replace("/", "-")

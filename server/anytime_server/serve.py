@@ -42,6 +42,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _serve(settings: ServeSettings) -> int:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # as a container's first process it has no default
     if settings.engine == "vllm":
         prepare_environment()
     if settings.engine != "scripted":
@@ -110,6 +111,7 @@ def _serve(settings: ServeSettings) -> int:
         log_level="warning",
         access_log=False,
         log_config=None,
+        ws="none",
         server_header=False,
         timeout_keep_alive=KEEP_ALIVE_S,
     )

@@ -48,8 +48,8 @@ RESTART_S = 5.0
 RECENT_SESSIONS = 32
 """Over so many it is averaged how long a session holds its places."""
 SESSIONS_A_TOKEN, LONGEST_REST_S = 16, 0.2
-"""Between deltas a reader rests for the time of one token for each so many other sessions, at most for so long:
-where there are many, each is told of several tokens at a time, which leaves time for sampling them."""
+"""Between deltas a reader rests for the time of one token for each so many other sessions, up to so many
+seconds: each of many is told of several tokens at a time, which leaves time for sampling them."""
 
 
 class Service:
@@ -196,10 +196,12 @@ class Service:
             raise UnknownModel(
                 f"no model {question.model!r} is served here, only {self.model.name!r}", field="model"
             )
+        account = question.arrival.account
+        if account is not None:
+            account.require_room()  # before it costs anything
         with self._opening():
             session = await self._session(question, self.speed)
             self.require_ready()  # it may have changed meanwhile
-            account = question.arrival.account
             admission = account and account.admit(session.request.budget.tokens)
             self._start(session, admission, on_end=self._tell)
         return session
@@ -285,8 +287,6 @@ class Service:
             del self._sessions[session.request.id]
             if admission is not None:
                 admission.end(session.thinking_tokens)
-            if (held_s := session.timeline.held_s) is not None:
-                self._held_s += (held_s - self._held_s) / RECENT_SESSIONS
             on_end(session)
 
         self._sessions[session.request.id] = session, admission
@@ -320,6 +320,8 @@ class Service:
             raise session.error
 
     def _tell(self, session: Session) -> None:
+        if (held_s := session.timeline.held_s) is not None:
+            self._held_s += (held_s - self._held_s) / (RECENT_SESSIONS if self._held_s else 1)
         for told in self.on_session:
             told(session)
 

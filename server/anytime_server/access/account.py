@@ -60,6 +60,32 @@ class Account:
         bucket.change(limit)
         return bucket
 
+    def require_room(self) -> None:
+        """Pass if one more session may come in, whatever its budget; it is not counted.
+
+        Raises:
+            RateLimited: it may not.
+        """
+        if self.concurrency is not None and self.num_under_way >= self.concurrency:
+            raise RateLimited(
+                f"{REACHED}: {self.concurrency} requests at a time", retry_after_s=CONCURRENCY_RETRY_S
+            )
+        if self.requests and (wait_s := self.requests.wait_s(1)):
+            raise RateLimited(f"{REACHED}: {self.requests.limit} requests per minute", retry_after_s=wait_s)
+
+    def require_size(self, num_sessions: int, *, field: str) -> None:
+        """Pass if so many sessions can ever be let in together.
+
+        Raises:
+            InvalidRequest: no waiting would help.
+        """
+        limits = [self.concurrency, self.requests.limit if self.requests else None]
+        most = min((limit for limit in limits if limit is not None), default=num_sessions)
+        if num_sessions > most:
+            raise InvalidRequest(
+                f"{num_sessions} are over what this API key may have at once; the most is {most}", field=field
+            )
+
     def admit(self, budget_tokens: int) -> Admission:
         """Count one session in, which may think for so many tokens. One that is refused counts in nothing.
 
@@ -68,12 +94,7 @@ class Account:
             InvalidRequest: its budget is over the limit of a whole minute, so that no waiting would help.
         """
         self._check_size(budget_tokens, field="budget")
-        if self.concurrency is not None and self.num_under_way >= self.concurrency:
-            raise RateLimited(
-                f"{REACHED}: {self.concurrency} requests at a time", retry_after_s=CONCURRENCY_RETRY_S
-            )
-        if self.requests and (wait_s := self.requests.wait_s(1)):
-            raise RateLimited(f"{REACHED}: {self.requests.limit} requests per minute", retry_after_s=wait_s)
+        self.require_room()
         self._set_aside(budget_tokens, field="budget")
         if self.requests:
             self.requests.take(1)
@@ -112,11 +133,15 @@ class Account:
         self._check_size(tokens, field="tokens")
         self._set_aside(tokens, field="tokens")
 
-    def end(self, unused_tokens: int) -> None:
-        """A session that was counted in is over."""
+    def end(self, unused_tokens: int, *, bucket: Bucket | None) -> None:
+        """A session that was counted in is over.
+
+        Args:
+            bucket: that its tokens were taken from; there may be another by now.
+        """
         self.num_under_way -= 1
-        if self.thinking_tokens:
-            self.thinking_tokens.give_back(unused_tokens)
+        if bucket is not None and bucket is self.thinking_tokens:
+            bucket.give_back(unused_tokens)
 
 
 class Admission:
@@ -124,6 +149,7 @@ class Admission:
 
     def __init__(self, account: Account, budget_tokens: int) -> None:
         self.account = account
+        self._bucket = account.thinking_tokens
         self.budget_tokens = budget_tokens
         """Thinking tokens that are set aside for it."""
 
@@ -139,4 +165,4 @@ class Admission:
 
     def end(self, thinking_tokens: int) -> None:
         """The session is over: give back what it did not use."""
-        self.account.end(self.budget_tokens - thinking_tokens)
+        self.account.end(self.budget_tokens - thinking_tokens, bucket=self._bucket)

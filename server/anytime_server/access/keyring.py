@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -55,7 +56,7 @@ class Keyring:
             UnusableOption: what is wrong with it.
         """
         path = Path(option).expanduser()
-        if ":" in option and not path.exists():
+        if ":" in option and not os.path.lexists(path):  # False also for what is too long for a path
             return cls(lambda: read_line(option), clock_ns=clock_ns)
         return cls(lambda: read_file(path), path=path, clock_ns=clock_ns)
 
@@ -106,7 +107,7 @@ class Keyring:
             found = self._path.stat()
         except OSError:
             return None
-        return found.st_mtime_ns, found.st_ino, found.st_size
+        return found.st_ctime_ns, found.st_ino, found.st_size
 
     def _take_over(self, keys: list[Key]) -> None:
         """Know these from now on. Who stays keeps the account, and what was used of it."""

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from fastapi import Request
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from anytime_server.errors import AnytimeError, HeadersTooLarge, InvalidRequest
@@ -39,7 +40,11 @@ class Bounds:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        if sum(len(name) + len(value) for name, value in scope["headers"]) > self._max_header_bytes:
+        line_bytes = len(scope["raw_path"]) + len(scope["query_string"])
+        if (
+            line_bytes + sum(len(name) + len(value) for name, value in scope["headers"])
+            > self._max_header_bytes
+        ):
             error = HeadersTooLarge(f"the headers are over the limit of {self._max_header_bytes} bytes")
             await self._refuse(scope, error)(scope, receive, send)
             return
@@ -72,8 +77,8 @@ class MessageBound:
         """
         try:
             body = await request.json()  # which has been read by now, and is not parsed again
-        except ValueError:
-            return  # not declared as JSON; its endpoint says so
+        except (ValueError, RecursionError, ClientDisconnect):
+            return  # not declared as JSON, and its endpoint says so; or nobody is left to be told
         for field in CONVERSATIONS:
             messages = body.get(field) if isinstance(body, dict) else None
             if isinstance(messages, list) and len(messages) > self._max_messages:

@@ -38,7 +38,7 @@ def install(app: FastAPI, dialects: Dialects) -> None:
         if error.status_code == 400:  # FastAPI's, where reading the body fails in an odd way
             return respond(request, InvalidRequest("body: cannot be read as JSON", field="body"))
         failure = AnytimeError(
-            f"{request.method} {request.url.path}: {error.detail}",
+            f"{request.method} {request.scope['path']}: {error.detail}",
             code=error.detail.lower().replace(" ", "_"),
             status=error.status_code,
         )

@@ -52,7 +52,7 @@ def _whole_weights(folder: Path, contents: dict[str, Any]) -> dict[str, tuple[in
             continue
         if not isinstance(index, dict) or not isinstance(index.get("weight_map"), dict):
             raise UnusableModel(f"{folder / name} has no weight_map")
-        for shard in sorted(set(index["weight_map"].values())):
+        for shard in sorted({str(shard) for shard in index["weight_map"].values()}):
             if not (folder / shard).is_file():
                 raise UnusableModel(f"{folder / shard} is missing; {name} names it")
         if missing := index["weight_map"].keys() - shapes:
@@ -65,7 +65,7 @@ def _require_configured_sizes(
 ) -> None:
     """Those two that mixed up checkpoints hardly ever share. Layers to draft with may be there beside."""
     layers = [int(number[1]) for name in shapes if (number := LAYER.match(name))]
-    num_layers, num_configured = max(layers, default=0) + 1, config.get("num_hidden_layers", 0)
+    num_layers, num_configured = max(layers, default=0) + 1, config.get("num_hidden_layers") or 0
     if layers and num_layers < num_configured:
         raise UnusableModel(f"{folder} has weights of {num_layers} layers, config.json says {num_configured}")
     size, embedding = config.get("hidden_size"), shapes.get("model.embed_tokens.weight")

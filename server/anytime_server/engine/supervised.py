@@ -41,6 +41,8 @@ class _UnderWay:
     """Delivered."""
     num_deaths: int = 0
     """Of the engine, while it had this request."""
+    asked: str = ""
+    """The id under which the engine has it."""
     is_aborted: bool = False
     waiting: asyncio.Timeout | None = None
     """Set while it waits for an engine."""
@@ -120,7 +122,7 @@ class SupervisedEngine(Engine):
         if one.waiting is not None:
             one.waiting.reschedule(asyncio.get_running_loop().time())
         else:
-            await self._engine.abort(one.rest().id)
+            await self._engine.abort(one.asked)
 
     def load(self) -> EngineLoad:
         return EngineLoad(num_requests=len(self._under_way), max_num_seqs=self._engine.load().max_num_seqs)
@@ -138,7 +140,9 @@ class SupervisedEngine(Engine):
         try:
             while (engine := await self._running_engine(one)) is not None:
                 try:
-                    async with aclosing(engine.generate(one.rest())) as deltas:
+                    rest = one.rest()
+                    one.asked = rest.id
+                    async with aclosing(engine.generate(rest)) as deltas:
                         while True:
                             delta = await self._next(deltas, one)
                             one.token_ids += delta.token_ids
@@ -250,8 +254,10 @@ class SupervisedEngine(Engine):
                 await self._engine.stop()
         except TimeoutError:
             logger.error("the dead engine does not go, and keeps its memory")
-        self._engine = self._build()
+        except Exception:
+            logger.exception("the dead engine does not go as it should")
         try:
+            self._engine = self._build()
             await self._engine.start()
         except Exception as error:
             logger.error("the engine cannot be started: %s", error)

@@ -211,6 +211,7 @@ def test_patience_ends(server: ReplayServer, connect: Connect) -> None:
 @pytest.mark.parametrize(
     ("retry_after", "least", "most"),
     [("3600", 3600, 3600), (formatdate(time.time() + 3600, usegmt=True), 3000, 3600), ("soon", None, None)],
+    ids=["seconds", "date", "nonsense"],
 )
 def test_how_long_the_server_wants_to_be_left_alone(
     server: ReplayServer, connect: Connect, retry_after: str, least: float | None, most: float | None

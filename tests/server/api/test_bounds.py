@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from anytime_server.api import connection
 
 from .conftest import QUESTION
 
@@ -50,6 +51,36 @@ async def test_many_small_headers_count_as_well(served: Any) -> None:
     many = {f"x-{number}": "a" * 10 for number in range(100)}
     assert (await server.http.get("/health", headers=few)).status_code == 200
     assert (await server.http.get("/health", headers=many)).status_code == 431
+
+
+async def test_a_long_path_counts_as_headers(served: Any) -> None:
+    server = await served(app={"max_header_bytes": 1024})
+    told = await exchange(server.url, b"GET /" + b"a" * 2000 + b" HTTP/1.1\r\nconnection: close\r\n\r\n")
+    assert told.startswith(b"HTTP/1.1 431 ")
+
+
+async def test_trailers_are_not_kept_and_without_an_end_are_hung_up_on(served: Any) -> None:
+    server = await served()
+    head = b"POST /v1/anytime HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\nx-a: "
+    told = await exchange(server.url, head, *[b"a" * (1 << 20)] * 8)
+    assert told == b""
+    assert (await server.http.get("/health")).status_code == 200
+
+
+async def test_who_sends_no_head_is_hung_up_on(served: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "HEAD_S", 0.05)
+    server = await served()
+    assert await exchange(server.url) == b""
+    assert await exchange(server.url, b"GET /health HT") == b""
+    assert (await server.http.get("/health")).status_code == 200
+
+
+async def test_deep_nesting_that_is_not_declared_as_json(served: Any) -> None:
+    server = await served()
+    response = await server.http.post(
+        "/v1/anytime", content="[" * 100_000, headers={"Content-Type": "text/plain"}
+    )
+    assert response.status_code == 422
 
 
 async def test_headers_without_an_end_are_hung_up_on(served: Any) -> None:

@@ -13,7 +13,7 @@ import pytest
 from anytime_server.engine import Delta, GenerationRequest, Sampling
 from anytime_server.engine import supervised as supervised_module
 from anytime_server.engine.resuming import rest_of, seed_after
-from anytime_server.engine.scripted import ScriptedEngine
+from anytime_server.engine.scripted import Script, ScriptedEngine
 from anytime_server.engine.supervised import SupervisedEngine
 from anytime_server.errors import EngineDead, UnusableModel, WeightSyncFailed
 from anytime_server.model import Model
@@ -217,6 +217,29 @@ async def test_what_was_gone_on_with_can_be_aborted(supervised: Any, request_of:
     deltas = await running
     assert deltas[-1].finish_reason == "abort"
     assert 4 <= len(tokens(deltas)) < 400
+
+
+async def test_one_that_has_tokens_can_be_aborted(supervised: Any, request_of: Any) -> None:
+    engine = await supervised({"seconds_per_token": 0.002})
+    request = request_of(max_tokens=400)
+    deltas = engine.generate(request)
+    for _ in range(3):
+        await anext(deltas)
+    await engine.abort(request.id)
+    *_, last = [delta async for delta in deltas]
+    assert last.finish_reason == "abort"
+
+
+async def test_one_that_cannot_be_stopped_is_replaced_all_the_same(supervised: Any, request_of: Any) -> None:
+    class Stubborn(ScriptedEngine):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments, script=Script(never_end=True, die_after_tokens=5))
+
+        async def stop(self) -> None:
+            raise OSError("it is not there any more")
+
+    engine = await supervised(Stubborn, {})
+    assert len(tokens(await run(engine, request_of(max_tokens=9)))) == 9
 
 
 async def test_stopped_while_it_is_built_it_ends_those_that_wait(supervised: Any, request_of: Any) -> None:

@@ -78,7 +78,7 @@ async def _bench(plan: Plan) -> int:
         show(report, plan, model=model)
     for write in writers:
         write(outcomes)
-    if run.num_under_way:
+    if run.interrupted:
         return INTERRUPTED
     return 0 if report.ok else 1
 
@@ -105,12 +105,14 @@ async def _load(plan: Plan, ask: Ask, problems: Sequence[Problem]) -> Run:
         warm = sender(WARMUP_SEEDS)
         await closed_loop(warm, Run(), users=plan.users, count=plan.warmup, duration_s=None)
     send, count, duration_s = sender(0), plan.requests, plan.duration_s
+    run.interrupted = True
     with contextlib.suppress(asyncio.CancelledError), _stopped_by_interrupt():
         if plan.rate is None:
             await closed_loop(send, run, users=plan.users, count=count, duration_s=duration_s)
         else:
             times = arrivals(plan.rate, count=count, duration_s=duration_s, seed=plan.seed)
             await open_loop(send, times, run)
+        run.interrupted = False
     return run
 
 

@@ -36,7 +36,6 @@ class Response:
     status: int
     pieces: list[tuple[float, bytes]]
     """Of the body."""
-    is_whole: bool
 
 
 class Target:
@@ -122,7 +121,7 @@ def read_response(exchange: Exchange) -> Response | None:
     connection = h11.Connection(h11.CLIENT)
     connection.send(h11.Request(method="POST", target="/", headers=[("Host", ""), ("Connection", "close")]))
     connection.send(h11.EndOfMessage())
-    status, is_whole, body = 0, False, list[tuple[float, bytes]]()
+    status, body = 0, list[tuple[float, bytes]]()
     try:
         for at, piece in [*exchange.pieces, (exchange.ended_s, b"")]:
             connection.receive_data(piece)
@@ -132,10 +131,10 @@ def read_response(exchange: Exchange) -> Response | None:
                         status = event.status_code
                     case h11.Data():
                         body.append((at, bytes(event.data)))
-                    case h11.EndOfMessage():
-                        is_whole = True
+                    case h11.InformationalResponse():
+                        continue
                     case _:
                         break
     except h11.RemoteProtocolError:
-        is_whole = False
-    return Response(status=status, pieces=body, is_whole=is_whole) if status else None
+        pass  # what came before counts
+    return Response(status=status, pieces=body) if status else None

@@ -35,6 +35,7 @@ class Run:
 
     sent: list[Sent] = field(default_factory=list[Sent])
     """Requests that have ended, in that order."""
+    interrupted: bool = False
     num_under_way: int = 0
     """Others; after the run, those that were given up when it was interrupted."""
     began_s: float = 0.0

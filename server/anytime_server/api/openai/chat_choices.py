@@ -41,6 +41,8 @@ class Choices:
         Raises:
             AnytimeError: one of them is refused.
         """
+        if (account := question.arrival.account) is not None:
+            account.require_size(num_choices, field="n")
         sessions: list[Session] = []
         try:
             for number in range(num_choices):

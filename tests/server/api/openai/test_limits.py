@@ -60,6 +60,15 @@ async def test_what_is_left_and_what_is_refused(served: Any) -> None:
         assert 1 <= int(requests.value.response.headers["retry-after"]) <= 30
 
 
+async def test_more_choices_than_can_ever_be_let_in(served: Any) -> None:
+    server = await served(app={"keyring": keyring(key("alice", concurrency=4, requests_per_minute=9))})
+    async with sdk(server, "alice") as client:
+        with pytest.raises(openai.BadRequestError, match="the most is 4") as refused:
+            await client.chat.completions.create(**ASKED, n=5)
+        assert refused.value.param == "n"
+        assert len((await client.chat.completions.create(**ASKED, n=4)).choices) == 4
+
+
 async def test_the_sdk_waits_as_long_as_it_is_told_and_is_then_let_in(served: Any) -> None:
     keys = keyring(key("alice", requests_per_minute=100))
     for _ in range(100):
