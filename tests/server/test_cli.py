@@ -122,9 +122,8 @@ def told_missing(command: str, package: str, extra: str) -> str:
 
 
 @pytest.mark.parametrize("missing", ["uvicorn", "fastapi", "prometheus_client", "transformers"])
-def test_serving_without_its_extra_says_which(missing: str, tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text("{}")
-    argv = ("serve", "--engine", "scripted", "--port", "0", "--model", str(tmp_path))
+def test_serving_without_its_extra_says_which(missing: str, tiny_checkpoint: Path) -> None:
+    argv = ("serve", "--engine", "scripted", "--port", "0", "--model", str(tiny_checkpoint))
     status, _, _, errors = run(*argv, blocked=[missing])
     assert (status, errors) == (1, told_missing("serve", missing, "vllm"))
 

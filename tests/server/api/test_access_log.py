@@ -80,4 +80,5 @@ async def test_responses_are_counted_by_the_paths_template(served: Any) -> None:
     text = (await server.http.get("/metrics")).text
     assert 'anytime_http_responses_total{path="/v1/anytime/{session_id}/answer",status="404"} 2.0' in text
     assert 'anytime_http_responses_total{path="unknown",status="404"} 1.0' in text
-    assert 'anytime_http_errors_total{key="",status="404"} 3.0' in text
+    assert 'anytime_http_errors_total{code="unknown_session",key="",status="404"} 2.0' in text
+    assert 'anytime_http_errors_total{code="not_found",key="",status="404"} 1.0' in text
