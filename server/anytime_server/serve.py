@@ -42,7 +42,9 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _serve(settings: ServeSettings) -> int:
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # as a container's first process it has no default
+    # Being told to stop is no failure: neither while the model is fetched, nor when uvicorn, having shut down,
+    # raises the signal that told it to.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     if settings.engine == "vllm":
         prepare_environment()
     if settings.engine != "scripted":
@@ -116,8 +118,6 @@ def _serve(settings: ServeSettings) -> int:
         timeout_keep_alive=KEEP_ALIVE_S,
     )
     server = DrainingServer(config, service, drain_s=settings.drain_s)
-    # Once it has shut down, uvicorn raises the signal that told it to: being told is no failure.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     if keyring is not None:
         signal.signal(signal.SIGHUP, lambda *_: keyring.expire())
     try:
