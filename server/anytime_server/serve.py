@@ -42,7 +42,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _serve(settings: ServeSettings) -> int:
-    # Being told to stop is no failure: neither while the model is fetched, nor when uvicorn, having shut down,
+    # Being told to stop is no failure, neither while the model is fetched nor when uvicorn, having shut down,
     # raises the signal that told it to.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     if settings.engine == "vllm":
