@@ -1,6 +1,6 @@
 /** The API key, where the server asks for one. It stays in this tab: in no link, and in no code that is shown. */
 
-import { tellAt, takeBack } from "./faults.js";
+import { takeBack, tellAt } from "./faults.js";
 import { element } from "./page.js";
 
 const STORED = "anytime-api-key";
