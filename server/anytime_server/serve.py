@@ -45,6 +45,9 @@ def _serve(settings: ServeSettings) -> int:
     # Being told to stop is no failure, neither while the model is fetched nor when uvicorn, having shut down,
     # raises the signal that told it to.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    signal.signal(signal.SIGHUP, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    if settings.log_content and settings.log_level not in ("debug", "info"):
+        raise UnusableOption("--log-content: takes --log-level info, at which sessions are logged")
     if settings.engine == "vllm":
         prepare_environment()
     if settings.engine != "scripted":
@@ -71,6 +74,8 @@ def _serve(settings: ServeSettings) -> int:
     from anytime_server.service import Service
 
     logs.set_up(form=settings.log_format, level=settings.log_level)
+    key = settings.continuation_key
+    signing_key = continuation_key(None if key is None else key.get_secret_value())
     folder, name = BUNDLED_MODEL, settings.name
     if settings.model is not None:
         folder = _find_model(settings.model)
@@ -85,14 +90,13 @@ def _serve(settings: ServeSettings) -> int:
             failures.append(error)
             server.give_up()
             return
-        tell(_greeting(model, url, settings.engine))
+        tell(_greeting(model, url, settings.engine, has_keys=keyring is not None))
 
-    key = settings.continuation_key
     service = Service(
         model,
         _engine(settings, model),
         sheds_load=settings.shed == "budget",
-        continuation_key=continuation_key(None if key is None else key.get_secret_value()),
+        continuation_key=signing_key,
         tool_parser=settings.tool_parser,
         max_waiting=settings.max_waiting,
     )
@@ -118,7 +122,7 @@ def _serve(settings: ServeSettings) -> int:
         timeout_keep_alive=KEEP_ALIVE_S,
     )
     server = DrainingServer(config, service, drain_s=settings.drain_s)
-    if keyring is not None:
+    if keyring is not None and keyring.has_file:
         signal.signal(signal.SIGHUP, lambda *_: keyring.expire())
     try:
         server.run(sockets=[listener])
@@ -208,11 +212,12 @@ def _engine_builder(settings: ServeSettings, model: Model) -> Callable[[], Engin
     return lambda: VllmEngine(model.folder, options=settings.vllm)
 
 
-def _greeting(model: Model, url: str, engine: str) -> str:
+def _greeting(model: Model, url: str, engine: str, *, has_keys: bool) -> str:
     question = (model.manifest.examples or ["What is 2 + 2?"])[0]
     body = json.dumps({"messages": [{"role": "user", "content": question}], "budget": 32})
+    key = ' -H "Authorization: Bearer $ANYTIME_API_KEY"' if has_keys else ""
     return (
         f"Anytime {__version__} serves {model.name} on {url} ({engine}). Try:\n\n"
-        f"  curl -N {url}/v1/anytime -H 'Content-Type: application/json' \\\n"
+        f"  curl -N {url}/v1/anytime -H 'Content-Type: application/json'{key} \\\n"
         f"    -d {shlex.quote(body)}\n"
     )

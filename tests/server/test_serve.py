@@ -106,3 +106,15 @@ def test_a_server_reads_its_keys_again_when_it_is_told_to(tmp_path: Path) -> Non
         assert status("alice") == 401
     finally:
         assert server.stop() == 0
+
+
+def test_one_whose_keys_are_in_no_file_drains_when_it_is_hung_up_on() -> None:
+    server = start(["--engine", "scripted"])
+    server.process.send_signal(signal.SIGHUP)
+    said, _ = server.process.communicate(timeout=30)
+    assert (server.process.returncode, "Stopping." in said) == (0, True)
+
+
+def test_content_is_not_logged_where_nothing_is(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--engine", "scripted", "--log-content"]) == 2
+    assert "--log-content: takes --log-level info" in capsys.readouterr().err

@@ -10,17 +10,15 @@ from collections.abc import Sequence
 
 from pydantic import ValidationError
 
-from anytime_server.access.keys import Key, fault, sha256
+from anytime_server.access.keys import SECRET_PREFIX, Key, fault, sha256
 
-PREFIX = "any-"
-"""So that people, and programs that search for leaked secrets, know one when they see it."""
 RANDOM_BYTES = 32
 
 
 def main(argv: Sequence[str]) -> int:
     """Returns the exit status."""
     arguments = _parser().parse_args(argv)
-    secret = PREFIX + secrets.token_urlsafe(RANDOM_BYTES)
+    secret = SECRET_PREFIX + secrets.token_urlsafe(RANDOM_BYTES)
     limits = {
         "concurrency": arguments.concurrency,
         "requests_per_minute": arguments.requests_per_minute,

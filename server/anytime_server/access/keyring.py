@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from anytime_server.access.account import Account
-from anytime_server.access.keys import Key, read_file, read_line, sha256
+from anytime_server.access.keys import SECRET_PREFIX, Key, read_file, read_line, sha256
 from anytime_server.errors import Forbidden, Unauthorized, UnusableOption
 
 logger = logging.getLogger(__name__)
@@ -55,10 +55,19 @@ class Keyring:
         Raises:
             UnusableOption: what is wrong with it.
         """
+        if not option:
+            raise UnusableOption("--keys: is empty: give a file, or name:sha256")
         path = Path(option).expanduser()
+        if option.startswith(SECRET_PREFIX) and not os.path.lexists(path):
+            raise UnusableOption("--keys: takes a file, or name:sha256, and this looks like a secret itself")
         if ":" in option and not os.path.lexists(path):  # False also for what is too long for a path
             return cls(lambda: read_line(option), clock_ns=clock_ns)
         return cls(lambda: read_file(path), path=path, clock_ns=clock_ns)
+
+    @property
+    def has_file(self) -> bool:
+        """Whether the keys can change."""
+        return self._path is not None
 
     def expire(self) -> None:
         """Read the file again before the next request, whether it looks changed or not."""

@@ -6,8 +6,6 @@ A secret is 256 random bits, so that one round of SHA-256 is enough: a slow hash
 from __future__ import annotations
 
 import hashlib
-import logging
-import stat
 import tomllib
 from collections import Counter
 from collections.abc import Sequence
@@ -20,7 +18,8 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstrai
 from anytime_server.access.account import Limits
 from anytime_server.errors import UnusableOption
 
-logger = logging.getLogger(__name__)
+SECRET_PREFIX = "any-"
+"""So that people, and programs that search for leaked secrets, know one when they see it."""
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
@@ -72,8 +71,6 @@ def read_file(path: Path) -> list[Key]:
     """
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
-        if path.stat().st_mode & stat.S_IROTH:
-            logger.warning("%s can be read by everybody on this machine: chmod o-r %s", path, path)
     except OSError as error:
         raise UnusableOption(f"--keys: {path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

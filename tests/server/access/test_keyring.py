@@ -136,6 +136,13 @@ def test_more_keys_in_the_option_than_a_path_is_long() -> None:
     assert keyring.account_of(b"h").name == "h"
 
 
+@pytest.mark.parametrize(("option", "why"), [("", "is empty"), ("any-sEcReT", "looks like a secret")])
+def test_what_is_no_keys_is_not_told_again(option: str, why: str) -> None:
+    with pytest.raises(UnusableOption, match=why) as refused:
+        Keyring.of(option)
+    assert "sEcReT" not in str(refused.value)
+
+
 def test_a_change_that_keeps_size_and_time_is_seen(opened: Opened) -> None:
     keyring = opened.open(entry("alice"))
     before = opened.path.stat()

@@ -77,16 +77,6 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
         read_file(tmp_path / "nope.toml")
 
 
-def test_a_file_that_everybody_reads_is_warned_of(path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    path.write_text(ALICE)
-    path.chmod(0o640)
-    read_file(path)
-    assert caplog.text == ""
-    path.chmod(0o644)
-    read_file(path)
-    assert "can be read by everybody" in caplog.text
-
-
 def test_keys_in_a_line() -> None:
     alice, bob = read_line(f" alice:{A}, bob:{B},")
     assert (alice.name, alice.sha256, bob.name, bob.sha256) == ("alice", A, "bob", B)

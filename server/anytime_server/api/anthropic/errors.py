@@ -53,7 +53,8 @@ def error_response(error: AnytimeError, request_id: str) -> JSONResponse:
     headers = {"request-id": request_id}
     if status == 409:
         headers["x-should-retry"] = "false"  # SDKs would: to them it is a lock that is held
-    body = error_object(kind, named(str(error), _own_field(error.field))) | {"request_id": request_id}
+    field = None if status == 429 else _own_field(error.field)  # it may be another time's business
+    body = error_object(kind, named(str(error), field)) | {"request_id": request_id}
     return JSONResponse(body, status_code=status, headers=headers)
 
 

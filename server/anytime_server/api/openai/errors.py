@@ -47,6 +47,7 @@ def error_response(error: AnytimeError, request_id: str) -> JSONResponse:
     body = error_object(str(error), CODES.get(type(error), error.code), field, status)
     if isinstance(error, RateLimited):
         body["type"] = "requests" if field is None else "tokens"  # of which only a smaller field asks less
+        body["param"] = None  # it may be another time's business
     return JSONResponse({"error": body}, status_code=status)
 
 

@@ -70,10 +70,10 @@ async def test_more_choices_than_can_ever_be_let_in(served: Any) -> None:
 
 
 async def test_the_sdk_waits_as_long_as_it_is_told_and_is_then_let_in(served: Any) -> None:
-    keys = keyring(key("alice", requests_per_minute=100))
-    for _ in range(100):
-        account(keys, "alice").admit(0).end(0)
+    keys = keyring(key("alice", requests_per_minute=15))
     server = await served(app={"keyring": keys})
+    for _ in range(15):
+        account(keys, "alice").admit(0).end(0)
     async with sdk(server, "alice", max_retries=1) as client:
         raw = await client.chat.completions.with_raw_response.create(**ASKED)
     assert raw.retries_taken == 1
