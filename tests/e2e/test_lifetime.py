@@ -113,8 +113,9 @@ async def test_told_to_stop_it_lets_streams_end_or_says_why(
     for said in results:
         assert [event["type"] for event in said if event["type"] in ("done", "error")] == [said[-1]["type"]]
     errors = [said[-1]["error"] for said in results if said[-1]["type"] == "error"]
-    assert errors
     assert all(error["message"] == "the server stops" for error in errors)
+    causes = [said[-1]["stop"]["cause"] for said in results if said[-1]["type"] == "done"]
+    assert errors or "deadline" in causes  # told to answer near the end, or too slow for that
     assert await asyncio.to_thread(server.stop) == 0
 
 

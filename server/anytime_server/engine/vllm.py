@@ -160,10 +160,11 @@ class VllmEngine(Engine):
         # Not returned: the thread's future would keep it beyond `stop()`, and its finaliser
         # fails if left to the interpreter's exit.
         with _interrupts_blocked():  # the core inherits it: Ctrl-C is the server's to hear, which then drains
-            llm = AsyncLLM.from_vllm_config(config, disable_log_stats=True, stat_loggers=[self._stat_logger])
+            self._llm = AsyncLLM.from_vllm_config(
+                config, disable_log_stats=True, stat_loggers=[self._stat_logger]
+            )
         # The core's few figures of each step are wanted, not those of each request, which take time.
-        llm.log_stats = llm.output_processor.log_stats = False
-        self._llm = llm
+        self._llm.log_stats = self._llm.output_processor.log_stats = False
         logging.getLogger("vllm.v1.engine.async_llm").addFilter(_is_not_of_a_dead_core)
         self._window_tokens = config.model_config.max_model_len
         self._grammars = Grammars(Path(self._model), config.model_config.get_vocab_size())
