@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 
 from anytime_server.access import Account
-from anytime_server.access.bucket import Bucket
 
 OPENAI = "x-ratelimit"
 ANTHROPIC = "anthropic-ratelimit"
@@ -42,33 +42,27 @@ def native(account: Account) -> dict[str, str]:
 
 def openai(account: Account) -> dict[str, str]:
     """OpenAI's, whose times are durations."""
-    return {
-        f"{OPENAI}-{what}-{of}": value
-        for of, bucket in _buckets(account).items()
-        for what, value in {
-            "limit": str(bucket.limit),
-            "remaining": str(bucket.remaining),
-            "reset": _duration(bucket.full_in_s),
-        }.items()
-    }
+    left = _left(account, _duration)
+    return {f"{OPENAI}-{what}-{of}": value for of, what, value in left}
 
 
 def anthropic(account: Account) -> dict[str, str]:
     """Anthropic's, whose times are points in time (RFC 3339)."""
-    return {
-        f"{ANTHROPIC}-{of}-{what}": value
-        for of, bucket in _buckets(account).items()
-        for what, value in {
-            "limit": str(bucket.limit),
-            "remaining": str(bucket.remaining),
-            "reset": _time_in(math.ceil(bucket.full_in_s)),
-        }.items()
-    }
+    left = _left(account, lambda seconds: _time_in(math.ceil(seconds)))
+    return {f"{ANTHROPIC}-{of}-{what}": value for of, what, value in left}
 
 
-def _buckets(account: Account) -> dict[str, Bucket]:
-    both = {"requests": account.requests, "tokens": account.thinking_tokens}
-    return {of: bucket for of, bucket in both.items() if bucket is not None}
+def _left(account: Account, reset: Callable[[float], str]) -> Iterator[tuple[str, str, str]]:
+    """What is limited, which figure of it, and that.
+
+    Args:
+        reset: writes the time in so many seconds.
+    """
+    for of, bucket in (("requests", account.requests), ("tokens", account.thinking_tokens)):
+        if bucket is not None:
+            yield of, "limit", str(bucket.limit)
+            yield of, "remaining", str(bucket.remaining)
+            yield of, "reset", reset(bucket.full_in_s)
 
 
 def _duration(seconds: float) -> str:
