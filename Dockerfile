@@ -87,8 +87,6 @@ FROM runtime AS cpu
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends libnuma1 libtcmalloc-minimal4 \
     && rm -rf /var/lib/apt/lists/*
-# vLLM compiles a few small functions where it can; here is no compiler, so they are run as they are.
-ENV TORCHDYNAMO_DISABLE=1
 COPY --from=packages-cpu /opt/anytime /opt/anytime
 COPY --from=project /project /opt/anytime
 USER 10001:10001

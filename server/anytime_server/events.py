@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic.json_schema import SkipJsonSchema
 
 from anytime_server.errors import AnytimeError
 from anytime_server.reasoning import Cause
@@ -123,7 +124,7 @@ class Answer(_Record):
     provisional: bool
     text: str
     answer_tokens: int
-    confidence: float
+    confidence: float | SkipJsonSchema[None]  # None for those dialects that do not tell it
     """Mean probability of its tokens, 0 to 1."""
     finish_reason: Literal["stop", "length"]
     """`length`: cut at the most tokens that an answer may have."""

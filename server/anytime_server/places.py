@@ -106,7 +106,10 @@ class Places:
         self._call_next()
 
     def _fits(self, count: int, kind: For) -> bool:
-        return self._num_taken[kind] + count <= self._limits[kind] and self.num_taken + count <= self.num_all
+        limit = self._limits[kind]
+        if kind is For.ANSWER and not self._num_wanted[For.THINKING]:
+            limit = self.num_all
+        return self._num_taken[kind] + count <= limit and self.num_taken + count <= self.num_all
 
     def _call_next(self) -> None:
         for kind, waiting in self._waiting.items():

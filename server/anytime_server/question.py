@@ -50,6 +50,8 @@ class Question:
     """JSON Schema, as JSON, that the answer must be an instance of."""
     top_logprobs: int | None = None
     """Report the answer's tokens, with so many of the likeliest at each place; None reports none."""
+    tells_confidence: bool = True
+    """Whether answers are to have a confidence, which takes the engine's time at each of their tokens."""
     tools: Sequence[dict[str, Any]] = ()
     """Functions that the model may call, as chat templates take them."""
     seed: int | None = None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from pathlib import Path
 
@@ -20,6 +19,9 @@ ON_CPU = {
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
     # The worker then shares the engine core's process; `AsyncLLM` has a core process all the same.
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+    # vLLM compiles a part of its sampler, which needs a C++ compiler and, called for each token, costs
+    # more than it saves.
+    "TORCHDYNAMO_DISABLE": "1",
 }
 
 
@@ -46,8 +48,6 @@ def prepare_environment() -> None:
 
     To be called before anything imports torch, which reads some of it at its import.
     """
-    if not gpu_is_there() and shutil.which(os.environ.get("CXX", "g++")) is None:
-        os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")  # or vLLM dies of not compiling its sampler
     for name, value in (QUIET if gpu_is_there() else QUIET | ON_CPU).items():
         os.environ.setdefault(name, value)
 

@@ -40,8 +40,10 @@ class AnswerText:
         self._sum_probability = 0.0
 
     @property
-    def confidence(self) -> float:
-        """Mean probability of the tokens sampled."""
+    def confidence(self) -> float | None:
+        """Mean probability of the tokens sampled, if that is to be told."""
+        if not self._request.tells_confidence:
+            return None
         return self._sum_probability / max(1, len(self.token_ids))
 
     def push(self, delta: Delta) -> str:

@@ -162,6 +162,7 @@ class Answering:
                 seed=request.seed,
                 stop_ids=self._model.reasoning.eos_ids,
                 banned_ids=banned_ids,
+                logprobs=answer.tells_confidence or answer.top_logprobs is not None,
                 top_logprobs=answer.top_logprobs or 0,
                 json_schema=answer.json_schema,
             ),

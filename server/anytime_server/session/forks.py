@@ -167,7 +167,7 @@ class Agreement:
         return None
 
     def _judge(self, result: AnswerResult | None) -> None:
-        if result is None or result.answer.confidence < self._stop_when.min_confidence:
+        if result is None or (result.answer.confidence or 0.0) < self._stop_when.min_confidence:
             self._answer, self._num_agreed = None, 0
             return
         answer = normalized_answer(result.answer.text)

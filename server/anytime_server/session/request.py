@@ -34,6 +34,8 @@ class AnswerRequest:
     """JSON Schema, as JSON, that it must be an instance of."""
     top_logprobs: int | None = None
     """Report its tokens, with so many of the likeliest at each place; None reports none."""
+    tells_confidence: bool = True
+    """Tell the mean probability of its tokens."""
     keeps_special_tokens: bool = False
     """Show tokens that are no text, but for those of thinking and of the end of a turn."""
     is_structured: bool = False

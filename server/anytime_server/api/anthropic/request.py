@@ -241,6 +241,7 @@ class MessagesRequest(Prompt):
             **sampling(temperature=self.temperature, top_p=self.top_p),
             stop=tuple(self.stop_sequences),
             json_schema=json_schema,
+            tells_confidence=False,
             tools=tools,
             id_prefix="msg_any",
             arrival=arrival,

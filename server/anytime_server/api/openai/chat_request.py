@@ -171,6 +171,7 @@ class ChatRequest(Conversation, BudgetAliases):
             stop=tuple(self.stop or ()),
             json_schema=self._json_schema(has_tools=bool(tools)),
             top_logprobs=self._top_logprobs(),
+            tells_confidence=False,
             tools=tools,
             seed=self.seed,
             id_prefix="chatcmpl",

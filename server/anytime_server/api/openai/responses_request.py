@@ -228,6 +228,7 @@ class ResponsesRequest(BudgetAliases):
             **sampling(temperature=self.temperature, top_p=self.top_p),
             json_schema=self.text.format and self.text.format.schema_text,
             top_logprobs=(self.top_logprobs or 0) if LOGPROBS in (self.include or ()) else None,
+            tells_confidence=False,
             tools=self.offered_tools,
             id_prefix="resp",
             arrival=arrival,
