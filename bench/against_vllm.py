@@ -162,7 +162,7 @@ def main() -> None:
     )
     parser.add_argument("--users", type=int, nargs="+", default=[1, 16, 64, 256], help="default: 1 16 64 256")
     parser.add_argument("--tokens", type=int, default=160, help="of each request (default: %(default)s)")
-    parser.add_argument("--rounds", type=int, default=3, help="of each number (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=5, help="of each number (default: %(default)s)")
     add_out(parser)
     arguments = parser.parse_args()
     tokens, places = arguments.tokens, max(arguments.users)

@@ -10,8 +10,9 @@ from pathlib import Path
 from anytime_server.reasoning import Manifest
 from anytime_training.config.warmstart import ModelConfig
 
+TRUNCATION, LEAD_IN = "...", "Answer: "
 VOCAB_SIZE = 272
-"""Bytes, special tokens and no merges to speak of."""
+"""Bytes, special tokens, and what makes one token each of what is put in at a cut, as in a usual vocabulary."""
 SHARPNESS = 32
 """Factor on the output embedding of a model that never ends: sampling then keeps clear of logits of 0."""
 RELUCTANCE = 2
@@ -36,7 +37,7 @@ def write_random_model(folder: Path, config: ModelConfig, *, answer_tokens: int,
     from anytime_training.model import build_model
     from anytime_training.tokenizer import THINK_END, THINK_START, build_tokenizer
 
-    tokenizer = build_tokenizer([], vocab_size=VOCAB_SIZE, window_tokens=config.window_tokens)
+    tokenizer = build_tokenizer([LEAD_IN + TRUNCATION] * 2, vocab_size=VOCAB_SIZE, window_tokens=config.window_tokens)
     model = build_model(config, tokenizer, seed=0)
     texts = tokenizer.batch_decode([[number] for number in range(len(tokenizer))])
     is_said = [len(text) == 1 and "!" <= text <= "~" for text in texts]
@@ -51,8 +52,8 @@ def write_random_model(folder: Path, config: ModelConfig, *, answer_tokens: int,
         name="random",
         think_start=THINK_START,
         think_end=THINK_END,
-        truncation="...",
-        answer_lead_in="Answer: ",
+        truncation=TRUNCATION,
+        answer_lead_in=LEAD_IN,
         answer_tokens=answer_tokens,
     )
     save_checkpoint(folder, model, tokenizer, manifest)

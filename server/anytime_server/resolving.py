@@ -17,6 +17,8 @@ from anytime_server.tool_calls import ToolParsing
 
 STRUCTURED_ANSWER_TOKENS = 256
 """Room for an answer that is JSON or may call tools, where neither client nor manifest gives more."""
+SHORT_PROMPT = 4096
+"""Characters that are read in about the time that it takes to have a thread do it."""
 MAX_FORKS = 4
 """Provisional answers of one session that are sampled at the same time; more wait for these."""
 
@@ -43,10 +45,7 @@ class Resolver:
         tool_parsing = self._parsing_of(question)
         if question.json_schema is not None:
             await self._check_json_schema(question.json_schema)
-        # In a thread: a megabyte takes most of a second, and others are to go on meanwhile.
-        prompt_ids = await asyncio.to_thread(
-            self._model.prompt_ids, question.messages, tools=list(question.tools) or None
-        )
+        prompt_ids = await self._prompt_ids(question)
         carried_ids: tuple[int, ...] = ()
         if question.continuation is not None:
             carried_ids = self._sealer.open(question.continuation, prompt_ids=prompt_ids)
@@ -81,6 +80,13 @@ class Resolver:
             seed=question.seed,
             arrival=question.arrival,
         )
+
+    async def _prompt_ids(self, question: Question) -> list[int]:
+        """In a thread where it takes long: a megabyte takes most of a second, and others are to go on."""
+        messages, tools = question.messages, list(question.tools)
+        if len(str(messages)) + len(str(tools)) <= SHORT_PROMPT:
+            return self._model.prompt_ids(messages, tools or None)
+        return await asyncio.to_thread(self._model.prompt_ids, messages, tools or None)
 
     def _answer_room(self, question: Question) -> int:
         """Tokens to keep for an answer: the client's, else the manifest's within a quarter of the window.

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Callable, Sequence
 from typing import Any
+
+from pydantic_core import to_json
 
 from anytime_server import events
 from anytime_server.api.anthropic.errors import error_event
@@ -137,8 +138,7 @@ def _message_start(started: events.Started) -> Wire:
 
 
 def encode(wire: Wire) -> bytes:
-    data = json.dumps(wire, ensure_ascii=False, separators=(",", ":"))
-    return f"event: {wire['type']}\ndata: {data}\n\n".encode()
+    return b"event: %s\ndata: %s\n\n" % (wire["type"].encode(), to_json(wire))
 
 
 PING: Wire = {"type": "ping"}

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import Sequence
 from typing import Any
+
+from pydantic_core import to_json
 
 from anytime_server import events
 from anytime_server.api.openai.chat_tools import ToolAnswer, call_object
@@ -53,10 +54,10 @@ class ChatChunks:
             case events.Done():
                 return self._last(index, event)
             case events.ErrorEvent(error=error):
-                return [_json({"error": error_object(error.message, error.code, error.field, 500)})]
+                return [to_json({"error": error_object(error.message, error.code, error.field, 500)})]
             case _:
                 return [
-                    _json({**self._head, "choices": [choice]})
+                    to_json({**self._head, "choices": [choice]})
                     for choice in await self._choices[index].tell(event)
                 ]
 
@@ -67,12 +68,12 @@ class ChatChunks:
         choice = self._choices[index].last()
         if len(self._choices) > 1:
             choice |= own
-        chunks = [_json({**self._head, "choices": [choice], **(own if index == 0 else {})})]
+        chunks = [to_json({**self._head, "choices": [choice], **(own if index == 0 else {})})]
         if len(self._done) < len(self._choices):
             return chunks
         if self._shows_usage:
             usage = _usage([self._done[number].usage for number in range(len(self._choices))])
-            chunks.append(_json({**self._head, "choices": [], "usage": usage}))
+            chunks.append(to_json({**self._head, "choices": [], "usage": usage}))
         return [*chunks, b"[DONE]"]
 
 
@@ -217,7 +218,3 @@ def _usage(usages: Sequence[events.Usage]) -> dict[str, Any]:
         "completion_tokens_details": {"reasoning_tokens": thinking_tokens},
         "prompt_tokens_details": {"cached_tokens": usages[0].cached_tokens},
     }
-
-
-def _json(value: dict[str, Any]) -> bytes:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()

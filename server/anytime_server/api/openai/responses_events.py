@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
+
+from pydantic_core import to_json
 
 from anytime_server import events
 from anytime_server.api.openai.chat_tools import ToolAnswer
@@ -72,8 +73,7 @@ class ResponseEvents:
     def _wire(self, **told: Any) -> bytes:
         told["sequence_number"] = self._sequence_number
         self._sequence_number += 1
-        data = json.dumps(told, ensure_ascii=False, separators=(",", ":"))
-        return f"event: {told['type']}\ndata: {data}\n\n".encode()
+        return b"event: %s\ndata: %s\n\n" % (told["type"].encode(), to_json(told))
 
     def _told(self, event: events.Event, rest: str) -> Iterator[dict[str, Any]]:
         """What an event comes to; `rest`: of the answer, what had been held back until then."""
