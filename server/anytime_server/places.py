@@ -16,7 +16,7 @@ class For(IntEnum):
     LATE_ANSWER = 0
     """An answer to thinking that was cut while it waited to begin. Gets any place that there is."""
     ANSWER = 1
-    """An answer without thinking. Gets one of the spare places."""
+    """An answer without thinking. Gets any place, and only spare ones while thinking waits."""
     THINKING = 2
     """Thinking, the answer after it, and answers meanwhile. Gets those that are not spare."""
 
@@ -37,7 +37,7 @@ class Places:
         """
         Args:
             capacity: for thinking.
-            num_spare: more of them, for answers alone.
+            num_spare: more of them, which are never thought in.
         """
         self.capacity = capacity
         self.num_all = capacity + num_spare
@@ -112,14 +112,20 @@ class Places:
         return self._num_taken[kind] + count <= limit and self.num_taken + count <= self.num_all
 
     def _call_next(self) -> None:
-        for kind, waiting in self._waiting.items():
-            while waiting:
-                taken = self._taken[kind]
-                turn = min(waiting, key=lambda one: taken[one.client])
-                if not turn.called.cancelled():  # one that is was given up, and does not know it yet
-                    if not self._fits(turn.count, kind):
-                        break
-                    self._num_taken[kind] += turn.count
-                    taken[turn.client] += turn.count
-                    turn.called.set_result(None)
-                self._leave(turn, kind)
+        while any(self._call_first(kind) for kind in For):
+            pass
+
+    def _call_first(self, kind: For) -> bool:
+        """Give who is next of a kind what they wait for, if it is there; whether one fewer waits."""
+        if not (waiting := self._waiting[kind]):
+            return False
+        taken = self._taken[kind]
+        turn = min(waiting, key=lambda one: taken[one.client])
+        if not turn.called.cancelled():  # one that is was given up, and does not know it yet
+            if not self._fits(turn.count, kind):
+                return False
+            self._num_taken[kind] += turn.count
+            taken[turn.client] += turn.count
+            turn.called.set_result(None)
+        self._leave(turn, kind)
+        return True

@@ -54,9 +54,8 @@ def _serve(settings: ServeSettings) -> int:
     if settings.engine != "scripted":
         preload_allocator()
     keyring = None if settings.keys is None else Keyring.of(settings.keys)
-    listener = _listen(
-        settings.host, settings.port, others_may_come=keyring is not None or settings.allow_anonymous
-    )
+    others_may_come = keyring is not None or settings.allow_anonymous
+    listener = _listen(settings.host, settings.port, others_may_come=others_may_come)
     # The kernel hangs up, then; its connections inherit this.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(settings.client_stall_s * 1000))
     host, port = listener.getsockname()[:2]
@@ -108,6 +107,7 @@ def _serve(settings: ServeSettings) -> int:
     app = create_app(
         service,
         keyring=keyring,
+        for_own_machine=not others_may_come,
         cors_origins=settings.cors_origins,
         max_header_bytes=settings.max_header_bytes,
         max_body_bytes=settings.max_body_bytes,

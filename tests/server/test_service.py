@@ -132,21 +132,25 @@ async def test_who_only_wants_an_answer_waits_for_nobodys_thinking(
     await one.stop()
 
 
-async def test_those_that_only_answer_keep_to_the_room_that_is_theirs(
-    scripted: Callable[..., ScriptedEngine], tiny_model: Model
+@pytest.mark.parametrize("thinking", [False, True])
+async def test_those_that_only_answer_have_all_the_room_unless_thinking_waits(
+    scripted: Callable[..., ScriptedEngine], tiny_model: Model, thinking: bool
 ) -> None:
-    engine = scripted(max_num_seqs=8, seconds_per_token=0.002)
+    engine = scripted(max_num_seqs=8, seconds_per_token=0.002, never_end=True)
     spare = engine.load().num_spare_seqs
     assert spare == 2
     one = Service(tiny_model, engine, measure_speed=False)
     await one.start()
-    sessions = [await one.open(Question(messages=MESSAGES, budget_tokens=0)) for _ in range(9)]
+    think = [await one.open(Question(messages=MESSAGES, budget_tokens=60)) for _ in range(9 * thinking)]
+    answer = [await one.open(Question(messages=MESSAGES, budget_tokens=0)) for _ in range(12)]
     most = 0
-    while one.num_sessions:
-        most = max(most, engine.load().num_requests)
+    while any(session.phase != "ended" for session in answer):
+        most = max(most, sum(session.phase == "answering" for session in answer))
         await asyncio.sleep(0)
-    assert most == spare
-    assert all(session.done is not None for session in sessions)
+    assert most == (spare if thinking else 8 + spare)
+    assert all(session.done is not None for session in answer)
+    for session in think:
+        session.cancel()
     await one.stop()
 
 

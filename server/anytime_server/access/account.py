@@ -86,6 +86,14 @@ class Account:
                 f"{num_sessions} are over what this API key may have at once; the most is {most}", field=field
             )
 
+    def count_request(self) -> None:
+        """Count a request that opens no session.
+
+        Raises:
+            RateLimited: it would be over a limit.
+        """
+        self.admit(0).end(0)
+
     def admit(self, budget_tokens: int) -> Admission:
         """Count one session in, which may think for so many tokens. One that is refused counts in nothing.
 

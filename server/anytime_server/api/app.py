@@ -18,6 +18,7 @@ from anytime_server.api.access_log import AccessLog
 from anytime_server.api.bounds import Bounds, MessageBound
 from anytime_server.api.dialect import Dialect, Dialects
 from anytime_server.api.ingress import Ingress
+from anytime_server.api.own_hosts import OwnHosts
 from anytime_server.service import Service
 
 logger = logging.getLogger(__name__)
@@ -45,6 +46,7 @@ def create_app(
     service: Service,
     *,
     keyring: Keyring | None = None,
+    for_own_machine: bool = False,
     cors_origins: Sequence[str] = (),
     max_header_bytes: int = 1 << 16,
     max_body_bytes: int = 1 << 20,
@@ -57,6 +59,7 @@ def create_app(
 
     Args:
         keyring: the keys that let in; None lets everybody in.
+        for_own_machine: take only what is addressed to localhost or its address.
         cors_origins: pages of these may use it from a browser; `*` is any.
         on_started: called once, with what went wrong or None when ready.
     """
@@ -97,6 +100,8 @@ def create_app(
             allow_headers=("*",),
             expose_headers=("X-Request-Id", "request-id", "Retry-After", *rate_limits.EXPOSED),
         )
+    if for_own_machine:
+        app.add_middleware(OwnHosts, refuse=DIALECTS.refuse)
     app.add_middleware(Ingress)
     app.add_middleware(AccessLog, metrics=service.metrics)
     bounded = [Depends(MessageBound(max_messages))]

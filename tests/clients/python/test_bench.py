@@ -103,8 +103,19 @@ def test_tells_refused_from_failed(
     report = run_json(capsys, serving.url, "--requests", "5", "--users", "1")
     assert report["status"] == 1
     assert report["refused"] == {"429 rate_limited": 1, "502": 1}
+    assert report["messages"] == {"429 rate_limited": "later"}
     assert report["failed"] == {"cancelled": 1, "broken": 1, "not_of_this_dialect": 1}
     assert report["times"] == {}
+
+
+def test_people_are_told_why(serving: ReplayServer, capsys: pytest.CaptureFixture[str]) -> None:
+    refusal = json.dumps({"error": {"code": "overloaded", "message": "12 requests\nwait already"}}).encode()
+    serving.replies[NATIVE] = []
+    serving.reply(NATIVE, refusal, status=503, content_type="application/json")
+    assert main([serving.url, "--requests", "3"]) == 1
+    told = capsys.readouterr()
+    assert "503 overloaded: 12 requests wait already" in told.out
+    assert not told.err  # how far it is, is for terminals
 
 
 def test_speaks_to_other_servers(server: ReplayServer, capsys: pytest.CaptureFixture[str]) -> None:
@@ -150,6 +161,8 @@ def test_says_what_is_wrong(
         ["--rate", "-1"],
         ["--plot", "a.txt"],
         ["--body", "[]"],
+        ["--body", '{"stream": false}'],
+        ["--rate", "5", "--users", "4"],
         ["--csv", "no/a"],
     ):
         with pytest.raises(SystemExit, match="2"):
@@ -168,13 +181,16 @@ def test_writes_rows_and_a_plot(serving: ReplayServer, tmp_path: Path) -> None:
     assert "time to first token" in plot.read_text(encoding="utf-8")
 
 
-def test_interrupted_it_tells_of_what_there_is(serving: ReplayServer, done: Recording) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_stopped_it_tells_of_what_there_is(
+    serving: ReplayServer, done: Recording, number: signal.Signals
+) -> None:
     serving.reply(NATIVE, done.wire, b":", waits_for=NEVER, after=1)
     command = [str(ANYTIME), "bench", serving.url, "--users", "1", "--requests", "9", "--json"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             serving._wait_until(lambda: len(bodies(serving)) == 2, "it did not ask twice")
-            process.send_signal(signal.SIGINT)
+            process.send_signal(number)
             said, _ = process.communicate(timeout=30)
         finally:
             process.kill()

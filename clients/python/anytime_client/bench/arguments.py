@@ -13,7 +13,7 @@ from typing import Any
 
 from anytime_client.endpoint import DEFAULT_URL, UNUSABLE_KEY, can_be_sent
 
-REQUESTS = 100
+USERS, REQUESTS = 8, 100
 PLOTS = (".svg", ".png", ".pdf")
 
 
@@ -52,7 +52,11 @@ def parse(argv: Sequence[str]) -> Plan:
     api_key = given.api_key or os.environ.get("ANYTIME_API_KEY") or None
     if api_key is not None and not can_be_sent(api_key):
         parser.error(f"{'--api-key' if given.api_key else 'ANYTIME_API_KEY'}: {UNUSABLE_KEY}")
-    options: dict[str, Any] = vars(given) | {"api_key": api_key}
+    if given.rate is not None and given.users is not None:
+        parser.error("--rate: sends whatever the users do, so that --users does not go with it")
+    if "stream" in given.more:
+        parser.error("--body: every request is streamed, so that stream cannot be set")
+    options: dict[str, Any] = vars(given) | {"api_key": api_key, "users": given.users or USERS}
     if given.requests is None and given.duration_s is None:
         options["requests"] = REQUESTS
     return Plan(**options)
@@ -74,9 +78,8 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--users",
         type=_positive,
-        default=8,
         metavar="N",
-        help="who ask one after another (default: 8)",
+        help=f"who ask one after another (default: {USERS})",
     )
     add("--rate", type=_above_0, metavar="R", help="instead: R requests a second, at random times (Poisson)")
     add("--requests", type=_positive, metavar="N", help=f"how many (default: {REQUESTS})")

@@ -16,6 +16,8 @@ from anytime_client.bench.arguments import Plan, parse
 from anytime_client.errors import ClientError
 
 if TYPE_CHECKING:
+    from rich.status import Status
+
     from anytime_client.bench.dialects import Ask
     from anytime_client.bench.load import Run, Send
     from anytime_client.bench.outcomes import Outcome
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 INTERRUPTED = 130
 USAGE_ERROR = 2
 WARMUP_SEEDS = 1_000_000
+PROGRESS_S = 0.5
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -106,7 +110,7 @@ async def _load(plan: Plan, ask: Ask, problems: Sequence[Problem]) -> Run:
         await closed_loop(warm, Run(), users=plan.users, count=plan.warmup, duration_s=None)
     send, count, duration_s = sender(0), plan.requests, plan.duration_s
     run.interrupted = True
-    with contextlib.suppress(asyncio.CancelledError), _stopped_by_interrupt():
+    with contextlib.suppress(asyncio.CancelledError), _stopped_by_signals(), _told_of(run):
         if plan.rate is None:
             await closed_loop(send, run, users=plan.users, count=count, duration_s=duration_s)
         else:
@@ -117,20 +121,48 @@ async def _load(plan: Plan, ask: Ask, problems: Sequence[Problem]) -> Run:
 
 
 @contextlib.contextmanager
-def _stopped_by_interrupt() -> Generator[None]:
-    """Ctrl-C cancels what runs within; once more, and it ends the program."""
+def _stopped_by_signals() -> Generator[None]:
+    """Ctrl-C and SIGTERM cancel what runs within; once more, and they end the program."""
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None
 
+    def unset() -> None:
+        for number in SIGNALS:
+            loop.remove_signal_handler(number)
+
     def stop() -> None:
-        loop.remove_signal_handler(signal.SIGINT)
+        unset()
         task.cancel()
 
-    loop.add_signal_handler(signal.SIGINT, stop)
+    for number in SIGNALS:
+        loop.add_signal_handler(number, stop)
     try:
         yield
     finally:
-        loop.remove_signal_handler(signal.SIGINT)
+        unset()
+
+
+@contextlib.contextmanager
+def _told_of(run: Run) -> Generator[None]:
+    """How far it has come is told on a terminal now and then, in one line that goes at the end."""
+    from rich.console import Console
+
+    console = Console(stderr=True, highlight=False)
+    if not console.is_terminal:
+        yield
+        return
+
+    async def tell(status: Status) -> None:
+        while True:
+            status.update(f"{len(run.sent)} requests done, {run.num_under_way} under way")
+            await asyncio.sleep(PROGRESS_S)
+
+    with console.status("", spinner="line", refresh_per_second=1 / PROGRESS_S) as status:
+        telling = asyncio.create_task(tell(status))
+        try:
+            yield
+        finally:
+            telling.cancel()
 
 
 def _writers(plan: Plan) -> Sequence[Callable[[Sequence[Outcome]], None]]:

@@ -30,6 +30,8 @@ class Outcome:
     """Refused: answered with an HTTP error. Failed: there is no whole answer."""
     code: str | None = None
     """Why it is not ok."""
+    message: str | None = None
+    """What the server says of that."""
     cause: str | None = None
     """What stopped the thinking."""
     prompt_tokens: int = 0
@@ -71,7 +73,8 @@ def outcome_of(sent: Sent, *, began_s: float, dialect: Dialect, ask: Ask, proble
     if response is None:
         return Outcome(**head, verdict="failed", code=sent.exchange.failure or "broken")
     if response.status != 200:
-        return Outcome(**head, verdict="refused", code=f"{response.status} {_code(response)}".strip())
+        code, message = _error(response)
+        return Outcome(**head, verdict="refused", code=f"{response.status} {code}".strip(), message=message)
     decoder = Decoder()
     try:
         told = dialect.read([(at, event) for at, piece in response.pieces for event in decoder.feed(piece)])
@@ -115,9 +118,11 @@ def _times(told: Told, due_s: float) -> dict[str, Any]:
     return times
 
 
-def _code(response: Response) -> str:
+def _error(response: Response) -> tuple[str, str | None]:
+    """Its code, perhaps empty, and its message."""
     try:
         error: Any = json.loads(b"".join(piece for _, piece in response.pieces))["error"]
-        return str(error.get("code") or error.get("type") or "")
+        message = error.get("message")
+        return str(error.get("code") or error.get("type") or ""), message and str(message)
     except (ValueError, KeyError, TypeError, AttributeError):  # a proxy's, perhaps
-        return ""
+        return "", None

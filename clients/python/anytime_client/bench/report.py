@@ -53,6 +53,8 @@ class Report:
     """By HTTP status and code."""
     failed: Mapping[str, int]
     """By code."""
+    messages: Mapping[str, str]
+    """What the server said of the first of those that it refused, by the same."""
     given_up: int
     """Under way when the run was interrupted; in no other figure."""
     wall_s: float
@@ -88,6 +90,7 @@ def report_of(outcomes: Sequence[Outcome], run: Run) -> Report:
         ok=len(ok),
         refused=_codes(outcomes, "refused"),
         failed=_codes(outcomes, "failed"),
+        messages={str(one.code): one.message for one in reversed(outcomes) if one.message is not None},
         given_up=run.num_under_way,
         wall_s=run.wall_s,
         requests_per_s=len(ok) / run.wall_s,

@@ -41,6 +41,9 @@ def show(report: Report, plan: Plan, *, model: str) -> None:
 def _counts(report: Report, plan: Plan) -> Table:
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     table.add_row("requests", f"{report.requests}: {report.ok} ok{_codes(report)}")
+    for code, message in report.messages.items():
+        one_line = " ".join(message.split())
+        table.add_row("", Text(f"{code}: {one_line}", style="yellow"))
     table.add_row("throughput", f"{report.requests_per_s:.2f} requests/s, {report.tokens_per_s:.1f} tokens/s")
     if report.causes:
         table.add_row("thinking stopped by", ", ".join(f"{cause} {n}" for cause, n in report.causes.items()))

@@ -60,9 +60,11 @@ def router(service: Service) -> APIRouter:
         return JSONResponse(written, headers=headers)
 
     @routes.post("/count_tokens")
-    async def count_tokens(body: Prompt) -> TokenCount:
-        """Count the tokens of a prompt, with thinking opened."""
+    async def count_tokens(body: Prompt, request: Request) -> TokenCount:
+        """Count the tokens of a prompt, with thinking opened. With an API key it counts as a request."""
         service.require_ready()
+        if (account := request.state.arrival.account) is not None:
+            account.count_request()
         if body.model != service.model.name:
             raise UnknownModel(
                 f"no model {body.model!r} is served here, only {service.model.name!r}", field="model"

@@ -50,11 +50,20 @@ async def test_what_is_left_and_what_is_refused(served: Any) -> None:
         assert 1 <= int(refused.value.response.headers["retry-after"]) <= 60
 
 
+async def test_counting_tokens_is_a_request(served: Any) -> None:
+    server = await served(app={"keyring": keyring(key("alice", requests_per_minute=2))})
+    async with sdk(server, "alice") as client:
+        for _ in range(2):
+            await client.messages.count_tokens(model="tiny", messages=QUESTION["messages"])
+        with pytest.raises(anthropic.RateLimitError, match="2 requests per minute"):
+            await client.messages.count_tokens(model="tiny", messages=QUESTION["messages"])
+
+
 async def test_the_sdk_waits_as_long_as_it_is_told_and_is_then_let_in(served: Any) -> None:
     keys = keyring(key("alice", requests_per_minute=15))
     server = await served(app={"keyring": keys})
     for _ in range(15):
-        account(keys, "alice").admit(0).end(0)
+        account(keys, "alice").count_request()
     async with sdk(server, "alice", max_retries=1) as client:
         raw = await client.messages.with_raw_response.create(**ASKED)
     assert raw.retries_taken == 1

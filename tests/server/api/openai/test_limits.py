@@ -53,7 +53,7 @@ async def test_what_is_left_and_what_is_refused(served: Any) -> None:
         assert (tokens.value.type, tokens.value.code) == ("tokens", "rate_limit_exceeded")
         with pytest.raises(openai.BadRequestError, match="the most is 90"):
             await client.chat.completions.create(**ASKED, extra_body={"thinking_token_budget": 91})
-        account(keys, "alice").admit(0).end(0)
+        account(keys, "alice").count_request()
         with pytest.raises(openai.RateLimitError) as requests:
             await client.chat.completions.create(**ASKED, **think, stream=True)
         assert (requests.value.type, requests.value.code) == ("requests", "rate_limit_exceeded")
@@ -73,7 +73,7 @@ async def test_the_sdk_waits_as_long_as_it_is_told_and_is_then_let_in(served: An
     keys = keyring(key("alice", requests_per_minute=15))
     server = await served(app={"keyring": keys})
     for _ in range(15):
-        account(keys, "alice").admit(0).end(0)
+        account(keys, "alice").count_request()
     async with sdk(server, "alice", max_retries=1) as client:
         raw = await client.chat.completions.with_raw_response.create(**ASKED)
     assert raw.retries_taken == 1
