@@ -23,6 +23,7 @@ from anytime_server.errors import (
 from anytime_server.model import Model
 from anytime_server.question import Question
 from anytime_server.reasoning import AccuracyPoint, Cause
+from anytime_server.resolving import SHORT_PROMPT
 from anytime_server.service import Service
 from anytime_server.session import Session
 
@@ -36,18 +37,19 @@ async def listen(session: Session) -> list[events.Event]:
 async def open_slowly(
     one: Service, monkeypatch: pytest.MonkeyPatch
 ) -> tuple[asyncio.Task[Session], threading.Event]:
-    """Open a session whose prompt is being encoded until the event is set."""
+    """Open a session whose prompt, a long one, is being encoded until the event is set."""
     begun, go_on = threading.Event(), threading.Event()
     prompt_ids = one.model.prompt_ids
 
     def slow(messages: Any, tools: Any = None) -> list[int]:
         begun.set()
         assert go_on.wait(10)
-        return prompt_ids(messages)
+        return prompt_ids(MESSAGES)
 
+    long = [{"role": "user", "content": "7" * (SHORT_PROMPT + 1)}]
     with monkeypatch.context() as patched:
         patched.setattr(one.model, "prompt_ids", slow)
-        opening = asyncio.create_task(one.open(Question(messages=MESSAGES)))
+        opening = asyncio.create_task(one.open(Question(messages=long)))
         assert await asyncio.to_thread(begun.wait, 10)
     return opening, go_on
 
