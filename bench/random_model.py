@@ -12,7 +12,7 @@ from anytime_training.config.warmstart import ModelConfig
 
 TRUNCATION, LEAD_IN = "...", "Answer: "
 VOCAB_SIZE = 272
-"""Bytes, special tokens, and what makes one token each of what is put in at a cut, as in a usual vocabulary."""
+"""Bytes, special tokens, and one token for each text that is put in at a cut, as in a usual vocabulary."""
 SHARPNESS = 32
 """Factor on the output embedding of a model that never ends: sampling then keeps clear of logits of 0."""
 RELUCTANCE = 2
@@ -37,7 +37,8 @@ def write_random_model(folder: Path, config: ModelConfig, *, answer_tokens: int,
     from anytime_training.model import build_model
     from anytime_training.tokenizer import THINK_END, THINK_START, build_tokenizer
 
-    tokenizer = build_tokenizer([LEAD_IN + TRUNCATION] * 2, vocab_size=VOCAB_SIZE, window_tokens=config.window_tokens)
+    texts = [LEAD_IN + TRUNCATION] * 2
+    tokenizer = build_tokenizer(texts, vocab_size=VOCAB_SIZE, window_tokens=config.window_tokens)
     model = build_model(config, tokenizer, seed=0)
     texts = tokenizer.batch_decode([[number] for number in range(len(tokenizer))])
     is_said = [len(text) == 1 and "!" <= text <= "~" for text in texts]
