@@ -76,6 +76,7 @@ async def test_events_come_in_order_and_add_up(open_session: Any) -> None:
     assert answer == done.answer == "forty-tw"  # 8 tokens at most
     [answer_done] = [event for event in said if isinstance(event, events.AnswerDone)]
     assert (answer_done.finish_reason, answer_done.answer_tokens) == ("length", 8)
+    assert answer_done.confidence is not None
     assert 0 < answer_done.confidence < 1
     usage = done.usage
     assert (usage.prompt_tokens, usage.thinking_tokens, usage.answer_tokens) == (len(PROMPT_IDS), 12, 8)
