@@ -6,7 +6,7 @@
     ├── BodyTooLarge            413
     ├── HeadersTooLarge         431
     ├── Unauthorized            401  no API key, or one that is not known
-    ├── Forbidden               403  the key is known, and may not do this
+    ├── Forbidden               403  the key is known, or none is needed, and still this may not be done
     ├── RateLimited             429  the key's own limits
     ├── UnknownModel            404
     ├── UnknownSession          404

@@ -41,8 +41,9 @@ class Places:
         """
         self.capacity = capacity
         self.num_all = capacity + num_spare
-        self._limits = {For.LATE_ANSWER: self.num_all, For.ANSWER: num_spare, For.THINKING: capacity}
-        self._taken = {kind: Counter[str]() for kind in For}
+        self._num_spare = num_spare
+        self._limits = {For.LATE_ANSWER: self.num_all, For.ANSWER: self.num_all, For.THINKING: capacity}
+        self._held = Counter[str]()
         self._num_taken = dict.fromkeys(For, 0)
         self._num_wanted = dict.fromkeys(For, 0)
         self._waiting: dict[For, list[_Turn]] = {kind: [] for kind in For}
@@ -100,15 +101,15 @@ class Places:
 
     def _give(self, count: int, kind: For, client: str) -> None:
         self._num_taken[kind] -= count
-        self._taken[kind][client] -= count
-        if not self._taken[kind][client]:
-            del self._taken[kind][client]
+        self._held[client] -= count
+        if not self._held[client]:
+            del self._held[client]
         self._call_next()
 
     def _fits(self, count: int, kind: For) -> bool:
         limit = self._limits[kind]
-        if kind is For.ANSWER and not self._num_wanted[For.THINKING]:
-            limit = self.num_all
+        if kind is For.ANSWER and self._num_wanted[For.THINKING]:
+            limit = self._num_spare
         return self._num_taken[kind] + count <= limit and self.num_taken + count <= self.num_all
 
     def _call_next(self) -> None:
@@ -119,13 +120,12 @@ class Places:
         """Give who is next of a kind what they wait for, if it is there; whether one fewer waits."""
         if not (waiting := self._waiting[kind]):
             return False
-        taken = self._taken[kind]
-        turn = min(waiting, key=lambda one: taken[one.client])
+        turn = min(waiting, key=lambda one: self._held[one.client])
         if not turn.called.cancelled():  # one that is was given up, and does not know it yet
             if not self._fits(turn.count, kind):
                 return False
             self._num_taken[kind] += turn.count
-            taken[turn.client] += turn.count
+            self._held[turn.client] += turn.count
             turn.called.set_result(None)
         self._leave(turn, kind)
         return True

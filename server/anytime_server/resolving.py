@@ -139,7 +139,8 @@ class Resolver:
             stop=question.stop,
             json_schema=question.json_schema,
             top_logprobs=question.top_logprobs,
-            tells_confidence=question.tells_confidence or question.stop_when is not None,
+            tells_confidence=question.tells_confidence
+            or (question.stop_when is not None and question.stop_when.min_confidence > 0),
             is_structured=tool_parsing is not None or question.json_schema is not None,
             keeps_special_tokens=tool_parsing is not None and tool_parsing.keeps_special,
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import gc
 import itertools
 import json
 import os
@@ -90,8 +89,6 @@ def _serve(settings: ServeSettings) -> int:
             failures.append(error)
             server.give_up()
             return
-        gc.collect()
-        gc.freeze()  # vLLM and torch are most of the heap: to look through it again stops all streams
         tell(_greeting(model, url, settings.engine, has_keys=keyring is not None))
 
     service = Service(

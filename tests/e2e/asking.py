@@ -44,7 +44,7 @@ async def open_streams(
 async def begin_request(host: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """Send the first byte of a body, and no more."""
     reader, writer = await asyncio.open_connection(host, port)
-    writer.write(b"POST /v1/anytime HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n")
+    writer.write(b"POST /v1/anytime HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n")
     writer.write(b"Content-Length: 1000\r\n\r\n{")
     await writer.drain()
     return reader, writer

@@ -169,7 +169,7 @@ async def never_reads(client: httpx2.AsyncClient, server: RealServer) -> None:
     host, port = server.url.removeprefix("http://").split(":")
     _, writer = await asyncio.open_connection(host, int(port), limit=1)
     body = json.dumps(QUESTION | LONG).encode()
-    writer.write(b"POST /v1/anytime HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n")
+    writer.write(b"POST /v1/anytime HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n")
     writer.write(b"Content-Length: %d\r\n\r\n" % len(body) + body)
     await writer.drain()
     assert (await stream(client, budget=4))[-1]["type"] == "done"
@@ -257,7 +257,7 @@ async def test_the_engine_is_killed_and_controls_are_used_meanwhile(
     for listener in (answered, cancelled, left):
         await listener.heard("thinking")
     await structured.heard("answer.delta")
-    late = Listener(client, **GREEDY, budget={"deadline_ms": 2000})
+    late = Listener(client, **GREEDY, budget={"deadline_ms": 1000})
     await late.heard("thinking")
     kill(server)
     await engine_is_down(client)

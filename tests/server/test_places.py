@@ -142,6 +142,29 @@ async def test_a_client_with_a_long_line_does_not_hold_up_another() -> None:
     assert (log[5:], places.num_taken, places.num_wanted) == (["a4"], 0, 0)
 
 
+async def test_places_of_every_kind_count_as_held() -> None:
+    places, log = Places(2, num_spare=0), list[str]()
+    leave, leave_first = asyncio.Event(), asyncio.Event()
+
+    async def want(name: str, kind: For, leave: asyncio.Event) -> None:
+        async with places.hold(kind=kind, client=name[0]):
+            log.append(name)
+            await leave.wait()
+
+    tasks = [
+        asyncio.create_task(want("a answers", For.ANSWER, leave)),
+        asyncio.create_task(want("b thinks", For.THINKING, leave_first)),
+        asyncio.create_task(want("a thinks", For.THINKING, leave)),
+        asyncio.create_task(want("c thinks", For.THINKING, leave)),
+    ]
+    await settle()
+    leave_first.set()
+    await settle()
+    assert log == ["a answers", "b thinks", "c thinks"]
+    leave.set()
+    await asyncio.gather(*tasks)
+
+
 async def test_what_is_free_to_think_in() -> None:
     places = Places(3, num_spare=1)
     async with AsyncExitStack() as held:

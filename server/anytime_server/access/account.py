@@ -70,6 +70,9 @@ class Account:
             raise RateLimited(
                 f"{REACHED}: {self.concurrency} requests at a time", retry_after_s=CONCURRENCY_RETRY_S
             )
+        self._require_request()
+
+    def _require_request(self) -> None:
         if self.requests and (wait_s := self.requests.wait_s(1)):
             raise RateLimited(f"{REACHED}: {self.requests.limit} requests per minute", retry_after_s=wait_s)
 
@@ -87,12 +90,14 @@ class Account:
             )
 
     def count_request(self) -> None:
-        """Count a request that opens no session.
+        """Count a request that opens no session, and takes nothing of what else is limited.
 
         Raises:
             RateLimited: it would be over a limit.
         """
-        self.admit(0).end(0)
+        self._require_request()
+        if self.requests:
+            self.requests.take(1)
 
     def admit(self, budget_tokens: int) -> Admission:
         """Count one session in, which may think for so many tokens. One that is refused counts in nothing.

@@ -1,4 +1,4 @@
-"""Keeps web pages from reaching a server that is for this machine alone."""
+"""Refuses what was addressed to another host, where a server is for its own machine alone."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from anytime_server.errors import AnytimeError, Forbidden
 
 
 class OwnHosts:
-    """ASGI middleware: refuses what was addressed to a name that is not this machine's own.
+    """ASGI middleware: takes only requests whose `Host` is localhost, under it, or a loopback address.
 
     A page can have the name that it came from lead to 127.0.0.1 (DNS rebinding). What it asks then is of the
     same origin to its browser, and without API keys only the `Host` header gives it away.
@@ -29,8 +29,8 @@ class OwnHosts:
             await self._app(scope, receive, send)
             return
         error = Forbidden(
-            "without API keys this server is for its own machine, by the name of localhost or its address "
-            f"there, and not for {host!r}: start it with --keys, or with --allow-anonymous"
+            "without API keys this server answers to localhost and to loopback addresses, not to "
+            f"{host!r}: start it with --keys, or with --allow-anonymous"
         )
         await self._refuse(scope, error)(scope, receive, send)
 

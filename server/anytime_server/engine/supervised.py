@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import gc
 import logging
 import math
 import time
@@ -103,6 +104,7 @@ class SupervisedEngine(Engine):
     async def start(self) -> None:
         await self._engine.start()
         self._window_tokens = self._engine.window_tokens
+        _freeze()
         self._is_running = True
         self._supervising = asyncio.create_task(self._supervise())
 
@@ -113,6 +115,7 @@ class SupervisedEngine(Engine):
             await asyncio.wait([self._supervising])
         self._up.set()
         self._interrupt()
+        gc.unfreeze()
         await self._engine.stop()
 
     async def abort(self, request_id: str) -> None:
@@ -242,6 +245,7 @@ class SupervisedEngine(Engine):
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
         self._window_tokens = self._engine.window_tokens
+        _freeze()
         self._num_restarts += 1
         self._died.clear()
         self._up.set()
@@ -249,6 +253,7 @@ class SupervisedEngine(Engine):
 
     async def _is_replaced(self) -> bool:
         """Try to put another engine in place of the present one, which is dead or was never up."""
+        gc.unfreeze()  # so that what it leaves can be collected
         try:
             async with asyncio.timeout(STOP_S):
                 await self._engine.stop()
@@ -263,3 +268,9 @@ class SupervisedEngine(Engine):
             logger.error("the engine cannot be started: %s", error)
             return False
         return True
+
+
+def _freeze() -> None:
+    """An engine's libraries are most of the heap: looking through it again and again stops all streams."""
+    gc.collect()
+    gc.freeze()

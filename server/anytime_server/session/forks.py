@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from anytime_server.errors import AnytimeError
+from anytime_server.events import Answer
 from anytime_server.reasoning import normalized_answer
 from anytime_server.session.answering import Answering, AnswerResult
 from anytime_server.session.request import SessionRequest
@@ -167,9 +168,16 @@ class Agreement:
         return None
 
     def _judge(self, result: AnswerResult | None) -> None:
-        if result is None or (result.answer.confidence or 0.0) < self._stop_when.min_confidence:
+        if result is None or not self._is_sure(result.answer):
             self._answer, self._num_agreed = None, 0
             return
         answer = normalized_answer(result.answer.text)
         self._num_agreed = self._num_agreed + 1 if answer == self._answer else 1
         self._answer = answer
+
+    def _is_sure(self, answer: Answer) -> bool:
+        least = self._stop_when.min_confidence
+        if not least:
+            return True
+        assert answer.confidence is not None
+        return answer.confidence >= least

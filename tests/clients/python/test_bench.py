@@ -109,12 +109,14 @@ def test_tells_refused_from_failed(
 
 
 def test_people_are_told_why(serving: ReplayServer, capsys: pytest.CaptureFixture[str]) -> None:
-    refusal = json.dumps({"error": {"code": "overloaded", "message": "12 requests\nwait already"}}).encode()
+    refusal = json.dumps(
+        {"error": {"code": "overloaded", "message": "12 requests\nwait \x1b[2J[/x] already"}}
+    ).encode()
     serving.replies[NATIVE] = []
     serving.reply(NATIVE, refusal, status=503, content_type="application/json")
     assert main([serving.url, "--requests", "3"]) == 1
     told = capsys.readouterr()
-    assert "503 overloaded: 12 requests wait already" in told.out
+    assert "503 overloaded: 12 requests wait [2J[/x] already" in told.out
     assert not told.err  # how far it is, is for terminals
 
 

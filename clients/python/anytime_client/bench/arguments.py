@@ -53,7 +53,7 @@ def parse(argv: Sequence[str]) -> Plan:
     if api_key is not None and not can_be_sent(api_key):
         parser.error(f"{'--api-key' if given.api_key else 'ANYTIME_API_KEY'}: {UNUSABLE_KEY}")
     if given.rate is not None and given.users is not None:
-        parser.error("--rate: sends whatever the users do, so that --users does not go with it")
+        parser.error("--rate and --users exclude each other")
     if "stream" in given.more:
         parser.error("--body: every request is streamed, so that stream cannot be set")
     options: dict[str, Any] = vars(given) | {"api_key": api_key, "users": given.users or USERS}
@@ -84,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--rate", type=_above_0, metavar="R", help="instead: R requests a second, at random times (Poisson)")
     add("--requests", type=_positive, metavar="N", help=f"how many (default: {REQUESTS})")
     add("--duration", dest="duration_s", type=_above_0, metavar="S", help="none is sent after S seconds")
-    add("--warmup", type=_whole, default=0, metavar="N", help="requests beforehand that do not count")
+    add("--warmup", type=_whole, default=0, metavar="N", help="requests that come first and do not count")
     add(
         "--timeout",
         dest="timeout_s",

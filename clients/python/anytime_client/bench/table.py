@@ -19,6 +19,8 @@ TIMES = {
     "time_to_answer_s": "time to answer",
     "total_s": "total",
 }
+LONGEST = 400
+"""Characters of what a server says."""
 BUSY = 0.8
 """Of a core: beyond, the client may time itself."""
 
@@ -40,13 +42,13 @@ def show(report: Report, plan: Plan, *, model: str) -> None:
 
 def _counts(report: Report, plan: Plan) -> Table:
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    table.add_row("requests", f"{report.requests}: {report.ok} ok{_codes(report)}")
+    table.add_row("requests", Text(_printable(f"{report.requests}: {report.ok} ok{_codes(report)}")))
     for code, message in report.messages.items():
-        one_line = " ".join(message.split())
-        table.add_row("", Text(f"{code}: {one_line}", style="yellow"))
+        table.add_row("", Text(_printable(f"{code}: {message}"), style="yellow"))
     table.add_row("throughput", f"{report.requests_per_s:.2f} requests/s, {report.tokens_per_s:.1f} tokens/s")
     if report.causes:
-        table.add_row("thinking stopped by", ", ".join(f"{cause} {n}" for cause, n in report.causes.items()))
+        causes = ", ".join(f"{cause} {n}" for cause, n in report.causes.items())
+        table.add_row("thinking stopped by", Text(_printable(causes)))
     if plan.budget is not None:
         table.add_row("over the budget", _must_be_0(report.over_budget))
     table.add_row("empty answers", _must_be_0(report.empty_answers))
@@ -55,6 +57,13 @@ def _counts(report: Report, plan: Plan) -> Table:
     if report.accuracy is not None:
         table.add_row("accuracy", _accuracy(report.accuracy))
     return table
+
+
+def _printable(said: str) -> str:
+    """What a server says, in one line that does nothing to a terminal."""
+    said = " ".join(said.split())
+    cut = said if len(said) <= LONGEST else f"{said[:LONGEST]} ..."
+    return "".join(character for character in cut if character.isprintable())
 
 
 def _codes(report: Report) -> str:

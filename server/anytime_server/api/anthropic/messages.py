@@ -63,8 +63,6 @@ def router(service: Service) -> APIRouter:
     async def count_tokens(body: Prompt, request: Request) -> TokenCount:
         """Count the tokens of a prompt, with thinking opened. With an API key it counts as a request."""
         service.require_ready()
-        if (account := request.state.arrival.account) is not None:
-            account.count_request()
         if body.model != service.model.name:
             raise UnknownModel(
                 f"no model {body.model!r} is served here, only {service.model.name!r}", field="model"
@@ -74,6 +72,8 @@ def router(service: Service) -> APIRouter:
         turns, tools = body.turns(), body.called_tools()
         if tools and service.tool_parsing is None:
             raise NotSupported("tools are not served with this model", field="tools")
+        if (account := request.state.arrival.account) is not None:
+            account.count_request()
         prompt_ids = await asyncio.to_thread(service.model.prompt_ids, turns, tools=tools or None)
         return TokenCount(input_tokens=len(prompt_ids))
 

@@ -51,10 +51,12 @@ async def test_what_is_left_and_what_is_refused(served: Any) -> None:
 
 
 async def test_counting_tokens_is_a_request(served: Any) -> None:
-    server = await served(app={"keyring": keyring(key("alice", requests_per_minute=2))})
+    server = await served(app={"keyring": keyring(key("alice", requests_per_minute=2, concurrency=1))})
     async with sdk(server, "alice") as client:
         for _ in range(2):
             await client.messages.count_tokens(model="tiny", messages=QUESTION["messages"])
+            with pytest.raises(anthropic.NotFoundError):  # what is refused is not counted
+                await client.messages.count_tokens(model="other", messages=QUESTION["messages"])
         with pytest.raises(anthropic.RateLimitError, match="2 requests per minute"):
             await client.messages.count_tokens(model="tiny", messages=QUESTION["messages"])
 
