@@ -115,6 +115,16 @@ def test_one_whose_keys_are_in_no_file_drains_when_it_is_hung_up_on() -> None:
     assert (server.process.returncode, "Stopping." in said) == (0, True)
 
 
+@pytest.mark.parametrize(("options", "status"), [([], 403), (["--allow-anonymous"], 200)])
+def test_without_keys_it_is_for_its_own_machine_unless_told(options: list[str], status: int) -> None:
+    server = start(["--engine", "scripted", *options])
+    try:
+        for host, expected in (("page.example", status), ("localhost", 200)):
+            assert httpx2.get(f"{server.url}/v1/models", headers={"Host": host}).status_code == expected
+    finally:
+        assert server.stop() == 0
+
+
 def test_content_is_not_logged_where_nothing_is(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--engine", "scripted", "--log-content"]) == 2
     assert "--log-content: takes --log-level info" in capsys.readouterr().err
