@@ -4,7 +4,7 @@
 # Needs root, debootstrap, some minutes and about 8 GB in $WORK, which is kept for the next time.
 #
 #   DEBIAN_MIRROR  where Debian comes from
-#   BIND           folders and files that the steps see as well (a local package index, certificates)
+#   BIND           folders and files that the steps can read as well (a local package index, certificates)
 #   TORCH_INDEX    where PyTorch's builds without CUDA come from
 #   PIP_*          pip's own settings, passed on
 set -euo pipefail

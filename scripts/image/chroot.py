@@ -19,13 +19,15 @@ def start(
     folder: str = "/",
     user: str = "0:0",
     binds: Mapping[str, Path] | None = None,
+    shown: Mapping[str, Path] | None = None,
     read_only: bool = False,
 ) -> subprocess.Popen[bytes]:
-    """Start a program in `root`; `binds` are folders and files of this machine to show it, by where.
+    """Start a program in `root`; `binds` are folders and files of this machine that it gets, by where.
 
-    With `read_only`, it can write to /tmp, /dev/shm and what is bound, and to nothing else.
+    It can write to them, but not to those that are `shown`. With `read_only`, it can write to /tmp, /dev/shm
+    and what is bound, and to nothing else.
     """
-    wanted = {"/dev": Path("/dev"), "/sys": Path("/sys"), **(binds or {})}
+    wanted = {"/dev": Path("/dev"), "/sys": Path("/sys"), **(binds or {}), **(shown or {})}
     for inside, outside in wanted.items():
         point = root / inside.lstrip("/")
         if outside.is_dir():
@@ -36,6 +38,7 @@ def start(
     mounts = [f"mount --bind {root} {root}", f"mount -t proc proc {root}/proc"]
     mounts += ["mount -o remount,ro,bind " + str(root)] * read_only
     mounts += [f"mount --rbind {outside} {root}{inside}" for inside, outside in wanted.items()]
+    mounts += [f"mount -o remount,ro,bind {root}{inside}" for inside in shown or {}]
     mounts += [f"mount -t tmpfs tmpfs {root}/tmp"] * read_only
     inner = ["env", "-i", *(f"{name}={value}" for name, value in environment.items())]
     inner += ["sh", "-c", 'cd "$0" && exec "$@"', folder, *command]

@@ -88,7 +88,8 @@ class Builder:
             environment={"HOME": "/root", **self.outer, **state.arguments, **state.environment},
             folder=state.folder,
             user=state.user,
-            binds={**self.binds, **caches},
+            binds=caches,
+            shown=self.binds,
         )
         if status != 0:
             sys.exit(f"line {one.line} of the Dockerfile ended with {status}")
