@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
-from ipaddress import ip_address
+from ipaddress import IPv6Address, ip_address
 
 from fastapi.responses import JSONResponse
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from anytime_server.errors import AnytimeError, Forbidden
+
+HOST = re.compile(
+    r"(?:(?P<ipv4>[0-9.]+)|\[(?P<ipv6>[0-9a-f:.]+)\]|(?P<name>[a-z0-9_-]+(?:\.[a-z0-9_-]+)*\.?))(?::[0-9]{1,5})?"
+)
 
 
 class OwnHosts:
@@ -24,8 +29,9 @@ class OwnHosts:
         self._refuse = refuse
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        host = Headers(scope=scope).get("host", "") if scope["type"] == "http" else ""
-        if not host or _is_own(host):  # browsers always send one
+        hosts = Headers(scope=scope).getlist("host") if scope["type"] == "http" else []
+        host = next((host for host in hosts if not _is_own(host)), None)
+        if host is None:  # or there is none at all, which no browser sends
             await self._app(scope, receive, send)
             return
         error = Forbidden(
@@ -37,10 +43,13 @@ class OwnHosts:
 
 def _is_own(host: str) -> bool:
     """Whether a `Host` header, with its port or without, means this machine whoever resolves it."""
-    name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
-    if name.lower() == "localhost" or name.lower().endswith(".localhost"):
-        return True
+    if (found := HOST.fullmatch(host.lower())) is None:
+        return False
+    if (name := found["name"]) is not None:
+        return name.rstrip(".").rpartition(".")[2] == "localhost"
     try:
-        return ip_address(name).is_loopback
+        address = ip_address(found["ipv4"] or found["ipv6"])
     except ValueError:
         return False
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return (mapped or address).is_loopback

@@ -164,6 +164,8 @@ def test_says_what_is_wrong(
         ["--plot", "a.txt"],
         ["--body", "[]"],
         ["--body", '{"stream": false}'],
+        ["--body", '{"n": 2}'],
+        ["--body", '{"budget": 16}', "--budget", "8"],
         ["--rate", "5", "--users", "4"],
         ["--csv", "no/a"],
     ):
@@ -202,14 +204,10 @@ def test_stopped_it_tells_of_what_there_is(
 
 
 def test_arrivals_are_random_in_the_same_way_for_a_seed() -> None:
-    times = arrivals(50, count=2000, duration_s=None, seed=3)
-    assert (
-        times
-        == arrivals(50, count=2000, duration_s=None, seed=3)
-        != arrivals(50, count=2000, duration_s=None, seed=4)
-    )
+    times, again, other = (list(arrivals(50, count=2000, duration_s=None, seed=seed)) for seed in (3, 3, 4))
+    assert times == again != other
     assert times[-1] == pytest.approx(40, rel=0.1)
-    in_time = arrivals(50, count=None, duration_s=2, seed=3)
+    in_time = list(arrivals(50, count=None, duration_s=2, seed=3))
     assert in_time == times[: len(in_time)]
     assert in_time[-1] <= 2 < times[len(in_time)]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -19,6 +20,17 @@ from .conftest import QUESTION
         ("127.8.9.1", 200),
         ("[::1]:8000", 200),
         ("[::1]", 200),
+        ("localhost.:8000", 200),
+        ("[::ffff:127.0.0.1]:8000", 200),
+        ("", 403),
+        ("[::1]page.example", 403),
+        ("[::1", 403),
+        ("page.example/.localhost", 403),
+        ("a b.localhost", 403),
+        ("..localhost", 403),
+        ("localhost:abc", 403),
+        ("127.0.0.1:8000:8000", 403),
+        ("127.0.0.256", 403),
         ("page.example", 403),
         ("page.example:8000", 403),
         ("localhost.page.example:8000", 403),
@@ -33,6 +45,17 @@ async def test_only_by_names_of_this_machine(served: Any, host: str, status: int
     for path in ("/health", "/v1/models"):
         response = await server.http.get(path, headers={"Host": host})
         assert response.status_code == status, response.text
+
+
+async def test_of_several_all_are_this_machines(served: Any) -> None:
+    server = await served(app={"for_own_machine": True})
+    for hosts in (("localhost", "page.example"), ("page.example", "localhost")):
+        reader, writer = await asyncio.open_connection(*server.url.removeprefix("http://").split(":"))
+        lines = ["GET /v1/models HTTP/1.1", *(f"Host: {host}" for host in hosts), "Connection: close", "", ""]
+        writer.write("\r\n".join(lines).encode())
+        assert (await reader.readline()).startswith(b"HTTP/1.1 403 ")
+        writer.close()
+        await writer.wait_closed()
 
 
 async def test_each_dialect_says_so_and_nothing_is_opened(served: Any) -> None:

@@ -14,6 +14,8 @@ from typing import Any
 from anytime_client.endpoint import DEFAULT_URL, UNUSABLE_KEY, can_be_sent
 
 USERS, REQUESTS = 8, 100
+OWN_FIELDS = {"stream", "stream_options", "n", "model", "messages"}
+"""Of a request, which are for the bench to set."""
 PLOTS = (".svg", ".png", ".pdf")
 
 
@@ -54,8 +56,17 @@ def parse(argv: Sequence[str]) -> Plan:
         parser.error(f"{'--api-key' if given.api_key else 'ANYTIME_API_KEY'}: {UNUSABLE_KEY}")
     if given.rate is not None and given.users is not None:
         parser.error("--rate and --users exclude each other")
-    if "stream" in given.more:
-        parser.error("--body: every request is streamed, so that stream cannot be set")
+    if found := OWN_FIELDS & given.more.keys():
+        parser.error(
+            f"--body: {', '.join(sorted(found))} cannot be set: requests are streamed, one answer each"
+        )
+    for field, is_set in (
+        ("budget", given.budget is not None or given.deadline_ms is not None),
+        ("thinking_token_budget", given.budget is not None),
+        ("max_tokens", given.max_tokens is not None),
+    ):
+        if is_set and field in given.more:
+            parser.error(f"--body: {field} is set by an option already")
     options: dict[str, Any] = vars(given) | {"api_key": api_key, "users": given.users or USERS}
     if given.requests is None and given.duration_s is None:
         options["requests"] = REQUESTS

@@ -10,7 +10,7 @@ import itertools
 import math
 import random
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from anytime_client.bench.exchange import Exchange
@@ -45,22 +45,24 @@ class Run:
     wall_s: float = 0.0
 
 
-def arrivals(rate: float, *, count: int | None, duration_s: float | None, seed: int) -> Sequence[float]:
+def arrivals(rate: float, *, count: int | None, duration_s: float | None, seed: int) -> Iterator[float]:
     """Times of Poisson arrivals, `rate` a second, as many as there are or fit in; one of both is given."""
     draw = random.Random(seed)
     times = itertools.accumulate(draw.expovariate(rate) for _ in itertools.count())
     in_time = itertools.takewhile(lambda at: at <= (duration_s or math.inf), times)
-    return list(itertools.islice(in_time, count))
+    return itertools.islice(in_time, count)
 
 
-async def open_loop(send: Send, times: Sequence[float], run: Run) -> None:
-    """Send requests at these times, whatever becomes of those before."""
+async def open_loop(send: Send, times: Iterable[float], run: Run) -> None:
+    """Send requests at these times, in their order, whatever becomes of those before."""
 
-    async def one(number: int, due_s: float) -> None:
-        await asyncio.sleep(run.began_s + due_s - time.perf_counter())
-        await _send(send, number, due_s, run)
+    async def all_of_them() -> None:
+        async with asyncio.TaskGroup() as under_way:
+            for number, due_s in enumerate(times):
+                await asyncio.sleep(run.began_s + due_s - time.perf_counter())
+                under_way.create_task(_send(send, number, due_s, run))
 
-    await _watched(run, [one(number, due_s) for number, due_s in enumerate(times)])
+    await _watched(run, [all_of_them()])
 
 
 async def closed_loop(
