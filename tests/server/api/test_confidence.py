@@ -11,6 +11,7 @@ from anytime_server.engine import Delta, GenerationRequest
 from .conftest import QUESTION
 
 CHAT = {"model": "tiny", **QUESTION}
+STABLE: dict[str, Any] = {"stable": 2, "every_tokens": 8}
 RESPONSES: dict[str, Any] = {"model": "tiny", "input": "7-3"}
 
 
@@ -20,6 +21,8 @@ RESPONSES: dict[str, Any] = {"model": "tiny", "input": "7-3"}
         ("/v1/anytime", QUESTION, True),
         ("/v1/chat/completions", CHAT, False),
         ("/v1/chat/completions", CHAT | {"logprobs": True}, True),
+        ("/v1/chat/completions", CHAT | {"anytime": {"stop_when": STABLE}}, False),
+        ("/v1/chat/completions", CHAT | {"anytime": {"stop_when": STABLE | {"min_confidence": 0.5}}}, True),
         ("/v1/messages", CHAT | {"max_tokens": 30}, False),
         ("/v1/responses", RESPONSES, False),
         ("/v1/responses", RESPONSES | {"include": ["message.output_text.logprobs"]}, True),

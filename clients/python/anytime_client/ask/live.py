@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from anytime_client.ask.ruler import Ruler
-from anytime_client.ask.view import View, by_thinking, one_line, says_the_same, summary
+from anytime_client.ask.view import View, by_thinking, says_the_same, summary
 from anytime_client.events import (
     AnswerDelta,
     AnswerDone,
@@ -25,12 +25,10 @@ from anytime_client.events import (
     Started,
     Thinking,
 )
+from anytime_client.printable import CONTROL, one_line
 
 THINKING, ANSWER = "dim", "bold"
 FRAME_S = 1 / 15
-REORDERING = [*range(0x202A, 0x202F), *range(0x2066, 0x206A)]
-CONTROL = {code: None for code in [*range(0x20), *range(0x7F, 0xA0), *REORDERING] if chr(code) not in "\t\n"}
-"""A model may say anything, but not to the terminal itself."""
 
 
 class LiveView(View):

@@ -17,6 +17,7 @@ from anytime_client.events import (
     Thinking,
     UnknownEvent,
 )
+from anytime_client.printable import one_line
 
 CUT_SHORT = "the answer was cut off at its token limit"
 CAUSES = {
@@ -141,11 +142,6 @@ def _line(answer: Answer, final: str) -> str:
 def by_thinking(answers: list[AnswerDone]) -> list[AnswerDone]:
     """In the order of the thinking that they are based on, the final one last."""
     return sorted(answers, key=lambda answer: (not answer.provisional, answer.at_tokens))
-
-
-def one_line(text: str) -> str:
-    """The text with its white space made single spaces."""
-    return " ".join(text.split())
 
 
 def says_the_same(text: str, other: str) -> bool:

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from anytime_client.bench.arguments import Plan
 from anytime_client.bench.report import PERCENTILES, Accuracy, ClientLoad, Report
+from anytime_client.printable import CONTROL, one_line
 
 TIMES = {
     "time_to_first_token_s": "time to first token",
@@ -42,13 +43,13 @@ def show(report: Report, plan: Plan, *, model: str) -> None:
 
 def _counts(report: Report, plan: Plan) -> Table:
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    table.add_row("requests", Text(_printable(f"{report.requests}: {report.ok} ok{_codes(report)}")))
+    table.add_row("requests", _said(f"{report.requests}: {report.ok} ok{_codes(report)}"))
     for code, message in report.messages.items():
-        table.add_row("", Text(_printable(f"{code}: {message}"), style="yellow"))
+        table.add_row("", _said(f"{code}: {message}", style="yellow"))
     table.add_row("throughput", f"{report.requests_per_s:.2f} requests/s, {report.tokens_per_s:.1f} tokens/s")
     if report.causes:
         causes = ", ".join(f"{cause} {n}" for cause, n in report.causes.items())
-        table.add_row("thinking stopped by", Text(_printable(causes)))
+        table.add_row("thinking stopped by", _said(causes))
     if plan.budget is not None:
         table.add_row("over the budget", _must_be_0(report.over_budget))
     table.add_row("empty answers", _must_be_0(report.empty_answers))
@@ -59,11 +60,10 @@ def _counts(report: Report, plan: Plan) -> Table:
     return table
 
 
-def _printable(said: str) -> str:
-    """What a server says, in one line that does nothing to a terminal."""
-    said = " ".join(said.split())
-    cut = said if len(said) <= LONGEST else f"{said[:LONGEST]} ..."
-    return "".join(character for character in cut if character.isprintable())
+def _said(text: str, *, style: str = "") -> Text:
+    """What has words of the server's in it."""
+    line = one_line(text).translate(CONTROL)
+    return Text(line if len(line) <= LONGEST else f"{line[:LONGEST]} ...", style=style)
 
 
 def _codes(report: Report) -> str:
