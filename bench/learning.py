@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from anytime_server.model import BUNDLED_MODELS, Model
+from anytime_server.text.model import BUNDLED_MODELS, Model
 from anytime_training.interval import paired_bootstrap
 
 ROOT = Path(__file__).parents[1]

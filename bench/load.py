@@ -24,12 +24,11 @@ from typing import Any
 
 import httpx2
 import virtual_time
-from anytime_server.arrival import Arrival
 from anytime_server.engine.scripted import Script, ScriptedEngine
-from anytime_server.model import BUNDLED_MODEL, Model
-from anytime_server.question import Question
 from anytime_server.reasoning import AccuracyPoint
-from anytime_server.service import Service
+from anytime_server.scheduler.scheduler import Scheduler
+from anytime_server.text.model import BUNDLED_MODEL, Model
+from anytime_server.types import GenerateRequest, RequestContext
 from anytime_training.evaluate import held_out_problems, task_of
 from serving import add_out, answer_of, client_of, describe, serving, write_record
 
@@ -117,17 +116,17 @@ async def simulated(policy: str, *, places: int, seconds_per_token: float) -> As
     curve = model.manifest.accuracy_curve
     script = Script(never_end=True, seconds_per_token=seconds_per_token, answer="5")
     engine = ScriptedEngine(model.tokenizer, model.reasoning, script=script, max_num_seqs=places)
-    service = Service(model, engine, sheds_load=policy == "shed")
+    service = Scheduler(model, engine, sheds_load=policy == "shed")
     await service.start()
 
     async def ask(number: int, fields: dict[str, Any]) -> Outcome:
         content = model.manifest.examples[number % len(model.manifest.examples)]
         sent = time.monotonic()
         session = await service.open(
-            Question(
+            GenerateRequest(
                 messages=[{"role": "user", "content": content}],
                 seed=number,
-                arrival=Arrival(at=time.monotonic()),  # whose default is bound to real time
+                arrival=RequestContext(at=time.monotonic()),  # whose default is bound to real time
                 **fields,
             )
         )

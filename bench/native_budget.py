@@ -22,8 +22,8 @@ from typing import Any
 
 import httpx2
 from anytime_client.bench.report import percentile
-from anytime_server.model import BUNDLED_MODEL, Model
-from anytime_server.question import ANSWER_TEMPERATURE, THINKING_TEMPERATURE, THINKING_TOP_P
+from anytime_server.text.model import BUNDLED_MODEL, Model
+from anytime_server.types import ANSWER_TEMPERATURE, THINKING_TEMPERATURE, THINKING_TOP_P
 from anytime_training.evaluate import held_out_problems, task_of
 from anytime_training.interval import wilson_interval
 from anytime_training.tasks import Problem, Task

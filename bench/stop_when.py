@@ -16,7 +16,7 @@ from typing import Any
 
 import httpx2
 import numpy as np
-from anytime_server.model import BUNDLED_MODEL, Model
+from anytime_server.text.model import BUNDLED_MODEL, Model
 from anytime_training.evaluate import held_out_problems, task_of
 from anytime_training.interval import paired_bootstrap
 from anytime_training.tasks import Problem, Task

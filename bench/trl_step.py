@@ -37,7 +37,7 @@ from typing import Any
 
 import torch
 from anytime_server.engine.environment import cpu_multiplies_bf16, prepare_environment
-from anytime_server.model import Model
+from anytime_server.text.model import Model
 from anytime_training.config import BrpoRecipe, load_recipe
 from anytime_training.credit import credit_trees
 from anytime_training.reward import grade_rollouts

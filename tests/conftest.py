@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from anytime_server.engine.base import Engine
 from anytime_server.engine.scripted import Script, ScriptedEngine
-from anytime_server.model import Model
-from anytime_server.service import Service
+from anytime_server.scheduler.scheduler import Scheduler
+from anytime_server.text.model import Model
 from hypothesis import settings
 
 from .servers import RealServer, start
@@ -117,10 +117,10 @@ async def service(
     scripted: Callable[..., ScriptedEngine], tiny_model: Model
 ) -> AsyncGenerator[Callable[..., Any], None]:
     """Starts services on scripted engines and stops them at the end."""
-    started: list[Service] = []
+    started: list[Scheduler] = []
 
-    async def start(**script: Any) -> Service:
-        one = Service(tiny_model, scripted(**script), measure_speed=False)
+    async def start(**script: Any) -> Scheduler:
+        one = Scheduler(tiny_model, scripted(**script), measure_speed=False)
         await one.start()
         started.append(one)
         return one

@@ -16,21 +16,19 @@ import openapi
 import tables
 from anytime_server.api.app import create_app
 from anytime_server.engine.scripted import ScriptedEngine
-from anytime_server.model import BUNDLED_MODEL, Model
-from anytime_server.observing import observe
-from anytime_server.service import Service
+from anytime_server.scheduler.scheduler import Scheduler
+from anytime_server.telemetry.setup import observe
+from anytime_server.text.model import BUNDLED_MODEL, Model
 
 DOCS = Path(__file__).parents[2] / "docs"
 PART = re.compile(r"(<!-- generated: (?P<name>[\w-]+) -->\n).*?(<!-- end of (?P=name) -->)", re.DOTALL)
 
 
 @cache
-def service() -> Service:
+def service() -> Scheduler:
     """One that is not started, on an engine that needs no weights."""
     model = Model.load(BUNDLED_MODEL)
-    one = Service(model, ScriptedEngine(model.tokenizer, model.reasoning))
-    observe(one, engine="scripted")
-    return one
+    return Scheduler(model, ScriptedEngine(model.tokenizer, model.reasoning))
 
 
 @cache
@@ -44,7 +42,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "manifest": tables.manifest,
     "brpo-recipe": tables.brpo_recipe,
     "warmstart-recipe": tables.warmstart_recipe,
-    "metrics": lambda: tables.metrics(service()),
+    "metrics": lambda: tables.metrics(observe(service(), engine="scripted")),
     "http": lambda: openapi.reference(document()),
 }
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from anytime_server.metrics import Metrics
 from anytime_server.reasoning import Manifest
-from anytime_server.service import Service
-from anytime_server.settings import ServeSettings
+from anytime_server.server.settings import ServeSettings
+from anytime_server.telemetry.metrics import Metrics
 from anytime_training.config.brpo import BrpoRecipe
 from anytime_training.config.warmstart import WarmstartRecipe
 from prometheus_client.metrics_core import Metric
@@ -49,10 +48,10 @@ def warmstart_recipe() -> str:
     return _fields(WarmstartRecipe)
 
 
-def metrics(service: Service) -> str:
+def metrics(figures: Metrics) -> str:
     """Every metric that a server shows."""
-    found = list(service.metrics.registry.collect())
-    labels = [_labels(service.metrics, metric) for metric in found]
+    found = list(figures.registry.collect())
+    labels = [_labels(figures, metric) for metric in found]
     return table(
         {
             "metric": [f"`{_exposed(metric)}`" for metric in found],

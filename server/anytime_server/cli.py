@@ -9,10 +9,10 @@ from importlib import import_module
 from anytime_server import __version__
 
 COMMANDS = {
-    "serve": ("anytime_server.serve:main", "serve a model over HTTP", "vllm"),
+    "serve": ("anytime_server.server.run:main", "serve a model over HTTP", "vllm"),
     "ask": ("anytime_client.ask:main", "ask a running server, from the terminal", ""),
     "bench": ("anytime_client.bench:main", "send load to a running server, and tell how it does", "train"),
-    "keys": ("anytime_server.access.command:main", "make API keys for a server", ""),
+    "keys": ("anytime_server.auth.command:main", "make API keys for a server", ""),
     "train": ("anytime_training.cli:train", "train a model from a recipe", "train,vllm"),
     "evaluate": (
         "anytime_training.evaluate:main",

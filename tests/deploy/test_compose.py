@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from anytime_server.settings import load_settings
+from anytime_server.server.settings import load_settings
 from dockerfile import configuration, parse
 
 ROOT = Path(__file__).parent.parent.parent

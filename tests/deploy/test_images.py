@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from anytime_server import __version__
-from anytime_server.settings import ServeSettings, load_settings
+from anytime_server.server.settings import ServeSettings, load_settings
 from context import Context
 from dockerfile import Configuration, Stage, UnknownInstruction, configuration, parse
 from packaging.requirements import Requirement

@@ -12,9 +12,10 @@ import pytest
 import yaml
 from anytime_server.api.app import create_app
 from anytime_server.engine.scripted import ScriptedEngine
-from anytime_server.model import BUNDLED_MODEL, Model
-from anytime_server.service import Service
-from anytime_server.settings import load_settings
+from anytime_server.scheduler.scheduler import Scheduler
+from anytime_server.server.settings import load_settings
+from anytime_server.telemetry.metrics import Metrics
+from anytime_server.text.model import BUNDLED_MODEL, Model
 from dockerfile import Configuration, configuration, parse
 
 ROOT = Path(__file__).parent.parent.parent
@@ -67,9 +68,9 @@ def image(container: Document) -> Configuration:
 
 
 @pytest.fixture(scope="module")
-def service() -> Service:
+def service() -> Scheduler:
     model = Model.load(BUNDLED_MODEL)
-    return Service(model, ScriptedEngine(model.tokenizer, model.reasoning))
+    return Scheduler(model, ScriptedEngine(model.tokenizer, model.reasoning))
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -104,12 +105,12 @@ def test_the_server_is_given_options_that_it_has(pod: Document, container: Docum
 
 
 def test_the_names_of_services_do_not_get_into_the_options(pod: Document, container: Document) -> None:
-    """A Service `anytime` would set ANYTIME_PORT to tcp://..., which is no port."""
+    """A Scheduler `anytime` would set ANYTIME_PORT to tcp://..., which is no port."""
     assert pod["enableServiceLinks"] is False
     assert {one["name"] for one in container["env"]} == {"ANYTIME_CONTINUATION_KEY"}
 
 
-def test_probes_ask_what_the_server_answers(container: Document, service: Service) -> None:
+def test_probes_ask_what_the_server_answers(container: Document, service: Scheduler) -> None:
     known = set(create_app(service).openapi()["paths"])
     asked = {kind: container[f"{kind}Probe"]["httpGet"] for kind in ("startup", "liveness", "readiness")}
     assert {one["path"] for one in asked.values()} <= known
@@ -169,12 +170,14 @@ def test_selectors_find_the_pods(documents: dict[str, Document]) -> None:
     assert monitored.items() <= documents["Service"]["metadata"]["labels"].items()
 
 
-def test_it_scales_on_a_metric_that_the_server_has(documents: dict[str, Document], service: Service) -> None:
+def test_it_scales_on_a_metric_that_the_server_has(
+    documents: dict[str, Document], service: Scheduler
+) -> None:
     scaler = documents["HorizontalPodAutoscaler"]["spec"]
     assert scaler["scaleTargetRef"] == {"apiVersion": "apps/v1", "kind": "Deployment", "name": "anytime"}
     assert "replicas" not in documents["Deployment"]["spec"]
     [metric] = [one["pods"]["metric"]["name"] for one in scaler["metrics"]]
-    shown = service.metrics.exposition().decode()
+    shown = Metrics.of(service).exposition().decode()
     assert f"\n{metric} " in shown
     [rule] = yaml.safe_load((FOLDER / "autoscaling/adapter-values.yaml").read_text())["rules"]["custom"]
     assert rule["name"]["as"] == metric

@@ -14,7 +14,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from anytime_server.settings import ServeSettings
+from anytime_server.server.settings import ServeSettings
 from anytime_training.config import load_recipe
 
 from ..servers import RealServer

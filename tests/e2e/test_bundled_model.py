@@ -9,8 +9,8 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from anytime_server.model import BUNDLED_MODEL, BUNDLED_MODELS
 from anytime_server.reasoning import Manifest
+from anytime_server.text.model import BUNDLED_MODEL, BUNDLED_MODELS
 from anytime_training.tasks import ChainTask
 
 from ..servers import ANYTIME, RealServer

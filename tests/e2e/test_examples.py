@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from anytime_server.model import Model
+from anytime_server.text.model import Model
 
 from ..servers import RealServer, start
 

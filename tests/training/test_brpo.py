@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import torch
 from anytime_server.errors import AnytimeError
-from anytime_server.model import BUNDLED_MODELS, Model
+from anytime_server.text.model import BUNDLED_MODELS, Model
 from anytime_training import brpo, learner
 from anytime_training.brpo import train_brpo
 from anytime_training.config import BrpoRecipe, load_recipe

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 from anytime_server.engine import Generation
-from anytime_server.model import Model
-from anytime_server.reasoning import Cause, cut_thinking
+from anytime_server.reasoning import Cause, truncate_thinking
+from anytime_server.text.model import Model
 from anytime_training.config.brpo import CreditConfig
 from anytime_training.credit import credit_trees, cuts_of
 from anytime_training.rollout import Rollout
@@ -27,7 +27,7 @@ def rollout(model: Model, thinking_ids: list[int]) -> Rollout:
     return Rollout(
         prompt_ids=PROMPT,
         thinking=generation(thinking_ids, -0.5),
-        cuts=tuple(cut_thinking(thinking_ids[:b], reasoning, cause=Cause.BUDGET) for b in BUDGETS),
+        cuts=tuple(truncate_thinking(thinking_ids[:b], reasoning, cause=Cause.BUDGET) for b in BUDGETS),
         answers=tuple(tuple(generation([10 * b + a], -0.25) for a in range(2)) for b in BUDGETS),
     )
 

@@ -5,7 +5,7 @@ import re
 from itertools import pairwise
 
 import pytest
-from anytime_server.reasoning import Cause, ReasoningFormat, ReasoningTexts, cut_thinking
+from anytime_server.reasoning import Cause, ReasoningFormat, ReasoningTexts, truncate_thinking
 from anytime_training.config.warmstart import ExamplesConfig
 from anytime_training.examples import Example, ExampleSource, Part, build_example
 from anytime_training.tasks import ChainTask
@@ -60,7 +60,7 @@ def test_a_slip_is_read_but_not_learned() -> None:
 
 @pytest.mark.parametrize("cut_at", range(5))
 def test_what_precedes_the_answer_is_what_the_server_would_send(cut_at: int) -> None:
-    cut = cut_thinking(THINKING_IDS[:cut_at], REASONING, cause=Cause.BUDGET)
+    cut = truncate_thinking(THINKING_IDS[:cut_at], REASONING, cause=Cause.BUDGET)
     assert list(build(cut_at).ids[: -len(ANSWER_IDS)]) == cut.answer_prompt(PROMPT_IDS)
 
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 
 import pytest
 from anytime_server.engine import Generation
-from anytime_server.model import Model
-from anytime_server.reasoning import Cause, cut_thinking
+from anytime_server.reasoning import Cause, truncate_thinking
+from anytime_server.text.model import Model
 from anytime_training.reward import grade_rollouts
 from anytime_training.rollout import Rollout
 from anytime_training.tasks import Problem, Split
@@ -45,7 +45,7 @@ def fixture_rollout_of(tiny_model: Model) -> Callable[..., Rollout]:
             prompt_ids=encode("what"),
             thinking=generation(thinking_ids),
             cuts=tuple(
-                cut_thinking(thinking_ids[:budget], reasoning, cause=Cause.BUDGET) for budget in budgets
+                truncate_thinking(thinking_ids[:budget], reasoning, cause=Cause.BUDGET) for budget in budgets
             ),
             answers=tuple(tuple(generation([*encode(text), eos_id]) for text in answers) for _ in budgets),
         )

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 from anytime_server.engine.scripted import ScriptedEngine
-from anytime_server.model import Model
 from anytime_server.reasoning import Cause
+from anytime_server.text.model import Model
 from anytime_training.rollout import RolloutSampler
 
 PROMPTS = [list(range(40, 60)), list(range(50, 80))]

@@ -17,8 +17,8 @@ from typing import Any
 
 import torch
 from anytime_server.engine import Engine
-from anytime_server.model import Model
 from anytime_server.reasoning import Manifest
+from anytime_server.text.model import Model
 
 from anytime_training.advantage import budget_prior
 from anytime_training.checkpoint import TrainingState, load_state, save_state, save_trained_checkpoint

@@ -25,7 +25,7 @@ from anytime_training.tasks import CustomTask, Problem, Task, TaskSection, draw_
 
 if TYPE_CHECKING:
     from anytime_server.engine import Engine
-    from anytime_server.service import Service
+    from anytime_server.scheduler.scheduler import Scheduler
     from anytime_server.session import Session
 
 USAGE_ERROR = 2
@@ -44,7 +44,7 @@ def held_out_problems(task: Task[Any], count: int, *, seed: int) -> list[Problem
 
 
 async def measure(
-    service: Service,
+    service: Scheduler,
     task: Task[Any],
     problems: Sequence[Problem],
     *,
@@ -68,12 +68,12 @@ async def measure(
     room = asyncio.Semaphore(service.engine.load().max_num_seqs + 8)
 
     async def ask(number: int, problem: Problem, budget: int) -> tuple[bool, int]:
-        from anytime_server.question import Question
+        from anytime_server.types import GenerateRequest
 
         async with room:
             try:
                 session = await service.open(
-                    Question(
+                    GenerateRequest(
                         messages=[{"role": "user", "content": problem.prompt}],
                         budget_tokens=budget,
                         seed=seed * 1_000_003 + number,
@@ -213,8 +213,8 @@ def main(argv: Sequence[str]) -> int:
 
 
 async def _evaluate(arguments: argparse.Namespace) -> None:
-    from anytime_server.model import BUNDLED_MODEL, Model
-    from anytime_server.service import Service
+    from anytime_server.scheduler.scheduler import Scheduler
+    from anytime_server.text.model import BUNDLED_MODEL, Model
     from rich.console import Console
     from rich.progress import Progress
 
@@ -233,7 +233,7 @@ async def _evaluate(arguments: argparse.Namespace) -> None:
             "the test split has no more that differ",
             file=sys.stderr,
         )
-    service = Service(model, _engine(arguments.engine, folder), measure_speed=False)
+    service = Scheduler(model, _engine(arguments.engine, folder), measure_speed=False)
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         bar = progress.add_task("asking", total=len(problems) * len(budgets))

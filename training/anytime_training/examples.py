@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
-from anytime_server.reasoning import Cause, ReasoningFormat, cut_thinking
+from anytime_server.reasoning import Cause, ReasoningFormat, truncate_thinking
 
 from anytime_training.config.warmstart import ExamplesConfig
 from anytime_training.tasks import ChainProblem, ChainTask, TraceMix
@@ -61,7 +61,7 @@ def build_example(
         cut_at: thinking tokens kept; None, or all of them, for a thinking that ends by itself.
     """
     kept_ids = thinking_ids[:cut_at]
-    cut = cut_thinking(kept_ids, reasoning, cause=Cause.BUDGET)
+    cut = truncate_thinking(kept_ids, reasoning, cause=Cause.BUDGET)
     answer_prompt_ids = cut.answer_prompt(prompt_ids)
     parts = [Part.CONTEXT] * len(prompt_ids)
     parts += [Part.THINKING if is_learned else Part.CONTEXT for is_learned in learned[: len(kept_ids)]]

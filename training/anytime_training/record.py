@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
-from anytime_server.model import ModelTokenizer
+from anytime_server.text.tokenizer import ModelTokenizer
 
 from anytime_training.reward import Grades
 from anytime_training.rollout import Rollout

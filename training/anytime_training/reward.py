@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import torch
 from anytime_server.engine import Generation
-from anytime_server.model import ModelTokenizer
 from anytime_server.reasoning import Cut, ReasoningFormat
+from anytime_server.text.tokenizer import ModelTokenizer
 
 from anytime_training.rollout import Rollout
 from anytime_training.tasks import Problem, Task, grade_all

@@ -12,9 +12,9 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from anytime_server.engine import Engine, Generation, GenerationRequest, Sampling
-from anytime_server.model import Model
-from anytime_server.reasoning import Cause, Cut, ReasoningFormat, cut_thinking
+from anytime_server.engine import Engine, EngineRequest, Generation, Sampling
+from anytime_server.reasoning import Cause, Cut, ReasoningFormat, truncate_thinking
+from anytime_server.text.model import Model
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +80,7 @@ class RolloutSampler:
         thinkings = await self.engine.generate_all(requests)
         cuts = [
             tuple(
-                cut_thinking(thinking.token_ids[:budget], self.reasoning, cause=Cause.BUDGET)
+                truncate_thinking(thinking.token_ids[:budget], self.reasoning, cause=Cause.BUDGET)
                 for budget in self.budgets
             )
             for thinking in thinkings
@@ -110,8 +110,8 @@ class RolloutSampler:
         )
         return [[next(rollouts) for _ in range(self.group_size)] for _ in prompts]
 
-    def _thinking_request(self, prompt_ids: Sequence[int], name: str, seed: int) -> GenerationRequest:
-        return GenerationRequest(
+    def _thinking_request(self, prompt_ids: Sequence[int], name: str, seed: int) -> EngineRequest:
+        return EngineRequest(
             id=f"rollout-{name}",
             prompt_ids=list(prompt_ids),
             sampling=Sampling(
@@ -123,10 +123,8 @@ class RolloutSampler:
             ),
         )
 
-    def _answer_request(
-        self, request: GenerationRequest, cut: Cut, name: str, seed: int
-    ) -> GenerationRequest:
-        return GenerationRequest(
+    def _answer_request(self, request: EngineRequest, cut: Cut, name: str, seed: int) -> EngineRequest:
+        return EngineRequest(
             id=name,
             prompt_ids=cut.answer_prompt(request.prompt_ids),
             sampling=Sampling(

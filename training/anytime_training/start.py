@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from anytime_server.engine import Engine
 from anytime_server.errors import AnytimeError
-from anytime_server.model import BUNDLED_MODELS, Model
+from anytime_server.text.model import BUNDLED_MODELS, Model
 
 from anytime_training.config.brpo import BrpoRecipe, EngineConfig
 from anytime_training.errors import RecipeError

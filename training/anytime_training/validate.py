@@ -14,8 +14,8 @@ from typing import Any
 
 import torch
 from anytime_server.engine import Engine
-from anytime_server.model import Model
-from anytime_server.question import (
+from anytime_server.text.model import Model
+from anytime_server.types import (
     ANSWER_TEMPERATURE,
     THINKING_TEMPERATURE,
     THINKING_TOP_P,

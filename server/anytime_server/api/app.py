@@ -11,15 +11,24 @@ from fastapi import Depends, FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
 from anytime_server import __version__
-from anytime_server.access import Keyring
-from anytime_server.api import anthropic, errors, native, openai, operations, playground, rate_limits
-from anytime_server.api.access import Access
-from anytime_server.api.access_log import AccessLog
-from anytime_server.api.bounds import Bounds, MessageBound
+from anytime_server.api import (
+    anthropic,
+    errors,
+    native,
+    openai,
+    operations,
+    playground,
+)
+from anytime_server.api import rate_limit_headers as rate_limits
 from anytime_server.api.dialect import Dialect, Dialects
-from anytime_server.api.ingress import Ingress
-from anytime_server.api.own_hosts import OwnHosts
-from anytime_server.service import Service
+from anytime_server.api.middleware.access_log import AccessLog
+from anytime_server.api.middleware.auth import Access
+from anytime_server.api.middleware.request_context import RequestContextMiddleware
+from anytime_server.api.middleware.size_limits import Bounds, MessageLimit
+from anytime_server.api.middleware.trusted_hosts import TrustedHostMiddleware
+from anytime_server.auth import Keyring
+from anytime_server.scheduler.scheduler import Scheduler
+from anytime_server.telemetry.metrics import Metrics
 
 logger = logging.getLogger(__name__)
 
@@ -43,8 +52,9 @@ DIALECTS = Dialects(
 
 
 def create_app(
-    service: Service,
+    service: Scheduler,
     *,
+    metrics: Metrics | None = None,
     keyring: Keyring | None = None,
     for_own_machine: bool = False,
     cors_origins: Sequence[str] = (),
@@ -58,11 +68,14 @@ def create_app(
     The application takes requests at once, and `/ready` says 503, while the model loads.
 
     Args:
+        metrics: of this scheduler; new ones by default.
         keyring: the keys that let in; None lets everybody in.
         for_own_machine: take only what is addressed to localhost or its address.
         cors_origins: pages of these may use it from a browser; `*` is any.
         on_started: called once, with what went wrong or None when ready.
     """
+
+    metrics = metrics or Metrics.of(service)
 
     async def start() -> None:
         try:
@@ -101,14 +114,14 @@ def create_app(
             expose_headers=("X-Request-Id", "request-id", "Retry-After", *rate_limits.EXPOSED),
         )
     if for_own_machine:
-        app.add_middleware(OwnHosts, refuse=DIALECTS.refuse)
-    app.add_middleware(Ingress)
-    app.add_middleware(AccessLog, metrics=service.metrics)
-    bounded = [Depends(MessageBound(max_messages))]
+        app.add_middleware(TrustedHostMiddleware, refuse=DIALECTS.refuse)
+    app.add_middleware(RequestContextMiddleware)
+    app.add_middleware(AccessLog, metrics=metrics)
+    bounded = [Depends(MessageLimit(max_messages))]
     app.include_router(native.router(service), dependencies=bounded)
     app.include_router(openai.router(service), dependencies=bounded)
     app.include_router(anthropic.router(service), dependencies=bounded)
-    app.include_router(operations.router(service))
+    app.include_router(operations.router(service, metrics))
     app.include_router(playground.router())
     errors.install(app, DIALECTS)
     return app

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from fastapi.responses import JSONResponse
 from starlette.types import Scope
 
-from anytime_server.access import Account
-from anytime_server.arrival import Arrival
+from anytime_server.auth import Account
 from anytime_server.errors import AnytimeError
+from anytime_server.types import RequestContext
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +26,7 @@ class Dialect:
 
     def refuse(self, scope: Scope, error: AnytimeError) -> JSONResponse:
         """The whole response to a request that ends in an error."""
-        arrival: Arrival = scope["state"]["arrival"]
+        arrival: RequestContext = scope["state"]["arrival"]
         assert arrival.request_id is not None
         scope["state"]["error_code"] = error.code  # for who counts them
         response = self.error_response(error, arrival.request_id)

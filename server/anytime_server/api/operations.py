@@ -11,11 +11,12 @@ from fastapi.responses import PlainTextResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from anytime_server import __version__
-from anytime_server.api.document import Body
 from anytime_server.api.openai.errors import OpenAIErrorResponse
+from anytime_server.api.openapi import Body
 from anytime_server.errors import UnknownModel
 from anytime_server.reasoning import Manifest
-from anytime_server.service import Service
+from anytime_server.scheduler.scheduler import Scheduler
+from anytime_server.telemetry.metrics import Metrics
 
 NO_SUCH_MODEL: dict[int | str, dict[str, Any]] = {
     "4XX": {"model": OpenAIErrorResponse, "description": "Another is served."}
@@ -48,7 +49,7 @@ class Readiness(Body):
     """Why not."""
 
 
-def router(service: Service) -> APIRouter:
+def router(service: Scheduler, figures: Metrics) -> APIRouter:
     """The endpoints; all of them answer while the engine is loading, dead or gone."""
     routes = APIRouter(tags=["operations"])
     created = int(time.time())
@@ -92,7 +93,7 @@ def router(service: Service) -> APIRouter:
     @routes.get("/metrics", response_class=PlainTextResponse)
     async def metrics() -> PlainTextResponse:
         """Figures for Prometheus."""
-        return PlainTextResponse(service.metrics.exposition(), media_type=CONTENT_TYPE_LATEST)
+        return PlainTextResponse(figures.exposition(), media_type=CONTENT_TYPE_LATEST)
 
     @routes.get("/v1/models")
     async def models() -> ModelList:

@@ -7,10 +7,10 @@ from anytime_server.engine.base import (
     Delta,
     Engine,
     EngineLoad,
+    EngineRequest,
     FinishReason,
     Generation,
-    GenerationRequest,
     Sampling,
 )
 
-__all__ = ["Delta", "Engine", "EngineLoad", "FinishReason", "Generation", "GenerationRequest", "Sampling"]
+__all__ = ["Delta", "Engine", "EngineLoad", "EngineRequest", "FinishReason", "Generation", "Sampling"]

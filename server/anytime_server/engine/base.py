@@ -49,7 +49,7 @@ class Sampling:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GenerationRequest:
+class EngineRequest:
     """One continuation of one prompt."""
 
     id: str
@@ -155,7 +155,7 @@ class Engine(ABC):
         """End every request and free everything. May be called more than once."""
 
     @abstractmethod
-    def generate(self, request: GenerationRequest) -> AsyncGenerator[Delta, None]:
+    def generate(self, request: EngineRequest) -> AsyncGenerator[Delta, None]:
         """Sample a continuation.
 
         Closing the generator, or cancelling the task that waits on it, aborts the request;
@@ -175,7 +175,7 @@ class Engine(ABC):
     def load(self) -> EngineLoad:
         """How busy it is now."""
 
-    async def generate_all(self, requests: Sequence[GenerationRequest]) -> list[Generation]:
+    async def generate_all(self, requests: Sequence[EngineRequest]) -> list[Generation]:
         """Sample a continuation of each, all of them entering the engine at once.
 
         On an engine with nothing else to do, whose prefix cache is empty or was filled in the same
@@ -192,7 +192,7 @@ class Engine(ABC):
             for task in tasks:
                 task.cancel()
 
-    async def _whole(self, request: GenerationRequest) -> Generation:
+    async def _whole(self, request: EngineRequest) -> Generation:
         async with aclosing(self.generate(request)) as generator:
             deltas = [delta async for delta in generator]
         assert deltas[-1].finish_reason is not None

@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 from collections.abc import Sequence
 
-from anytime_server.engine.base import GenerationRequest
+from anytime_server.engine.base import EngineRequest
 
 
 def seed_after(seed: int | None, num_tokens: int) -> int | None:
@@ -16,7 +16,7 @@ def seed_after(seed: int | None, num_tokens: int) -> int | None:
     return int.from_bytes(hashlib.sha256(f"{seed} {num_tokens}".encode()).digest()[:8], "big") >> 1
 
 
-def rest_of(request: GenerationRequest, token_ids: Sequence[int]) -> GenerationRequest:
+def rest_of(request: EngineRequest, token_ids: Sequence[int]) -> EngineRequest:
     """What is left of a request that has these tokens: fewer than the most, and no stop id."""
     if not token_ids:
         return request

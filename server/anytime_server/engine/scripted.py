@@ -23,8 +23,8 @@ from anytime_server.engine.base import (
     Delta,
     Engine,
     EngineLoad,
+    EngineRequest,
     FinishReason,
-    GenerationRequest,
     TopLogprobs,
 )
 from anytime_server.errors import EngineDead, InvalidRequest
@@ -120,7 +120,7 @@ class ScriptedEngine(Engine):
         """It has none to replace."""
         self._require_alive()
 
-    async def generate(self, request: GenerationRequest) -> AsyncGenerator[Delta, None]:
+    async def generate(self, request: EngineRequest) -> AsyncGenerator[Delta, None]:
         self._require_alive()
         sampling = request.sampling
         assert request.prompt_ids
@@ -163,7 +163,7 @@ class ScriptedEngine(Engine):
         ranked = [(i, left - rank * math.log(2)) for rank, i in enumerate(others, start=1)]
         return ((token_id, logprob), *ranked)[:num]
 
-    def _tokens(self, request: GenerationRequest, draw: random.Random) -> Iterator[int]:
+    def _tokens(self, request: EngineRequest, draw: random.Random) -> Iterator[int]:
         """An endless continuation, before it is cut at a stop token or the length."""
         reasoning, script = self._reasoning, self._script
         if reasoning.think_end_id in request.sampling.stop_ids:

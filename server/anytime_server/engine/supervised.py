@@ -16,7 +16,7 @@ from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from anytime_server.engine.base import Delta, Engine, EngineLoad, Generation, GenerationRequest
+from anytime_server.engine.base import Delta, Engine, EngineLoad, EngineRequest, Generation
 from anytime_server.engine.resuming import rest_of
 from anytime_server.errors import EngineDead, WeightSyncFailed
 
@@ -37,7 +37,7 @@ ABORTED = Delta(token_ids=(), logprobs=(), cached_tokens=0, finish_reason="abort
 class _UnderWay:
     """A request, and how far it has come."""
 
-    request: GenerationRequest
+    request: EngineRequest
     token_ids: list[int] = field(default_factory=list)
     """Delivered."""
     num_deaths: int = 0
@@ -48,7 +48,7 @@ class _UnderWay:
     waiting: asyncio.Timeout | None = None
     """Set while it waits for an engine."""
 
-    def rest(self) -> GenerationRequest:
+    def rest(self) -> EngineRequest:
         return rest_of(self.request, self.token_ids)
 
 
@@ -130,7 +130,7 @@ class SupervisedEngine(Engine):
     def load(self) -> EngineLoad:
         return EngineLoad(num_requests=len(self._under_way), max_num_seqs=self._engine.load().max_num_seqs)
 
-    async def generate_all(self, requests: Sequence[GenerationRequest]) -> list[Generation]:
+    async def generate_all(self, requests: Sequence[EngineRequest]) -> list[Generation]:
         """Not gone on with after a death: they would not give the same again, bit for bit."""
         return await self._engine.generate_all(requests)
 
@@ -138,7 +138,7 @@ class SupervisedEngine(Engine):
         """Refused: a new engine would have the old weights."""
         raise WeightSyncFailed("an engine that is built anew when it dies takes no other weights")
 
-    async def generate(self, request: GenerationRequest) -> AsyncGenerator[Delta, None]:
+    async def generate(self, request: EngineRequest) -> AsyncGenerator[Delta, None]:
         one = self._under_way[request.id] = _UnderWay(request=request)
         try:
             while (engine := await self._running_engine(one)) is not None:

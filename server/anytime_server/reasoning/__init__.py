@@ -5,10 +5,10 @@ Pure Python on token ids. Knows no engine, no HTTP and no tensor library.
 
 from anytime_server.reasoning.agreement import normalized_answer
 from anytime_server.reasoning.budget import Budget, resolve_budget
-from anytime_server.reasoning.cut import Cause, Cut, Forcing, cut_thinking, open_thinking
 from anytime_server.reasoning.format import ReasoningFormat, ReasoningTexts, Tokenizer
 from anytime_server.reasoning.manifest import AccuracyPoint, Manifest
 from anytime_server.reasoning.presets import PRESETS, detect_preset
+from anytime_server.reasoning.truncation import Cause, Cut, Forcing, open_thinking, truncate_thinking
 
 __all__ = [
     "PRESETS",
@@ -21,9 +21,9 @@ __all__ = [
     "ReasoningFormat",
     "ReasoningTexts",
     "Tokenizer",
-    "cut_thinking",
     "detect_preset",
     "normalized_answer",
     "open_thinking",
     "resolve_budget",
+    "truncate_thinking",
 ]

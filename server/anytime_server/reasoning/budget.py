@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from anytime_server.errors import InvalidRequest
-from anytime_server.reasoning.cut import Cause
 from anytime_server.reasoning.format import ReasoningFormat
+from anytime_server.reasoning.truncation import Cause
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
 
 from anytime_server.errors import UnusableModel
-from anytime_server.reasoning.cut import Forcing
 from anytime_server.reasoning.format import ReasoningTexts
+from anytime_server.reasoning.truncation import Forcing
 
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 

@@ -4,7 +4,7 @@
 the engine; `forks` are provisional answers while the thinking goes on. Knows nothing of HTTP or of dialects.
 """
 
-from anytime_server.session.request import AnswerRequest, SessionRequest, StopWhen
+from anytime_server.session.request import AnswerRequest, CompiledRequest
 from anytime_server.session.session import Session
 
-__all__ = ["AnswerRequest", "Session", "SessionRequest", "StopWhen"]
+__all__ = ["AnswerRequest", "CompiledRequest", "Session"]

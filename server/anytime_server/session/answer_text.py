@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import Literal
 
 from anytime_server.engine import Delta
-from anytime_server.events import AnswerToken
-from anytime_server.model import Model
+from anytime_server.session.events import AnswerToken
 from anytime_server.session.request import AnswerRequest
+from anytime_server.text.model import Model
 
 
 class AnswerText:
@@ -33,7 +33,7 @@ class AnswerText:
         """Tokens that were thinking and are not shown."""
         self._request = request
         self._model = model
-        self._stream = model.tokenizer.text_stream(keeps_special=request.keeps_special_tokens)
+        self._stream = model.tokenizer.detokenizer(keeps_special=request.keeps_special_tokens)
         self._is_thinking = False
         self._held = ""
         self._untold: list[AnswerToken] = []

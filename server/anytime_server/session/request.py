@@ -4,20 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from anytime_server.arrival import Arrival
 from anytime_server.reasoning import Budget, Forcing
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StopWhen:
-    """When answers are taken to have settled."""
-
-    stable: int
-    """Provisional answers in a row that must agree, at least 2."""
-    every_tokens: int
-    """Thinking tokens from one of them to the next."""
-    min_confidence: float = 0.0
-    """Mean probability of its tokens below which an answer agrees with none."""
+from anytime_server.types import RequestContext, StopWhen
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +31,7 @@ class AnswerRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SessionRequest:
+class CompiledRequest:
     """A request, resolved: nothing in it can be refused any more."""
 
     id: str
@@ -64,7 +52,7 @@ class SessionRequest:
     """Tokens that begin a tool call, before which thinking ends."""
     seed: int | None
     """Makes thinking and answer repeatable."""
-    arrival: Arrival
+    arrival: RequestContext
     """When it came, and from whom."""
 
     @property

@@ -11,18 +11,18 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, nullcontext, suppress
 from typing import Literal
 
-from anytime_server import events
 from anytime_server.engine import Engine
 from anytime_server.errors import AlreadyAnswering, AnytimeError, SessionCancelled
-from anytime_server.model import Model
-from anytime_server.reasoning import Cause, Cut, cut_thinking
-from anytime_server.session.answering import Answering, AnswerResult
-from anytime_server.session.forks import Forks
-from anytime_server.session.outbox import Outbox, WholeAnswers
-from anytime_server.session.request import SessionRequest
+from anytime_server.reasoning import Cause, Cut, truncate_thinking
+from anytime_server.session import events
+from anytime_server.session.answer import Answering, AnswerResult
+from anytime_server.session.early_answers import EarlyAnswers
+from anytime_server.session.event_queue import EventQueue, WholeAnswers
+from anytime_server.session.latency import LatencyEstimator
+from anytime_server.session.request import CompiledRequest
 from anytime_server.session.thinking import Thinking
 from anytime_server.session.timeline import Timeline
-from anytime_server.speed import SpeedMeter
+from anytime_server.text.model import Model
 
 logger = logging.getLogger(__name__)
 
@@ -37,11 +37,11 @@ class Session:
 
     def __init__(
         self,
-        request: SessionRequest,
+        request: CompiledRequest,
         *,
         engine: Engine,
         model: Model,
-        speed: SpeedMeter,
+        speed: LatencyEstimator,
         slot: AbstractAsyncContextManager[object] | None = None,
         answer_slot: AbstractAsyncContextManager[object] | None = None,
         late_slot: AbstractAsyncContextManager[object] | None = None,
@@ -61,7 +61,7 @@ class Session:
             seal: makes the continuation of thinking, given its ids and whether the model ended it.
         """
         self.request = request
-        self._outbox = Outbox(rest_s=rest_s)
+        self._outbox = EventQueue(rest_s=rest_s)
         self._say = self._outbox.say
         self.phase: Literal["waiting", "thinking", "answering", "ended"] = "waiting"
         self.done: events.Done | None = None
@@ -79,7 +79,7 @@ class Session:
         self._late_slot = late_slot or self._answer_slot
         self._only_answers = False
         self._seal = seal
-        self._forks = Forks(request, answer=self._provisional, on_stable=self._settled)
+        self._forks = EarlyAnswers(request, answer=self._provisional, on_stable=self._settled)
         self._thinking = Thinking(
             request,
             engine=engine,
@@ -175,7 +175,7 @@ class Session:
             await self._over.wait()
 
     async def read(self, *, idle_s: float | None = None) -> AsyncGenerator[list[events.Event], None]:
-        """What it says, as `Outbox.read()` gives it. Closing it abandons the session."""
+        """What it says, as `EventQueue.read()` gives it. Closing it abandons the session."""
         try:
             async with aclosing(self._outbox.read(idle_s=idle_s)) as batches:
                 async for batch in batches:
@@ -265,7 +265,7 @@ class Session:
 
     def _close(self, thinking_ids: Sequence[int], cause: Cause) -> Cut:
         request = self.request
-        return cut_thinking(
+        return truncate_thinking(
             thinking_ids,
             self._model.reasoning,
             cause=cause,

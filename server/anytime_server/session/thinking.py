@@ -7,14 +7,14 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 
-from anytime_server import events
-from anytime_server.engine import Delta, Engine, GenerationRequest, Sampling
+from anytime_server.engine import Delta, Engine, EngineRequest, Sampling
 from anytime_server.engine.resuming import seed_after
 from anytime_server.errors import EngineFailed
-from anytime_server.model import Model
 from anytime_server.reasoning import Cause
-from anytime_server.session.request import SessionRequest
-from anytime_server.speed import SpeedMeter
+from anytime_server.session import events
+from anytime_server.session.latency import LatencyEstimator
+from anytime_server.session.request import CompiledRequest
+from anytime_server.text.model import Model
 
 PRIORITY = 2
 """Behind answers: who has waited for the thinking should not wait for the answer as well."""
@@ -27,11 +27,11 @@ class Thinking:
 
     def __init__(
         self,
-        request: SessionRequest,
+        request: CompiledRequest,
         *,
         engine: Engine,
         model: Model,
-        speed: SpeedMeter,
+        speed: LatencyEstimator,
         say: Callable[[events.Event], None],
         reach: Callable[[Sequence[int], int], None] = lambda token_ids, count: None,
         most_under_load: Callable[[], int | None] = lambda: None,
@@ -63,7 +63,7 @@ class Thinking:
         self._most_under_load = most_under_load
         self._crowd = crowd
         self._stop_ids = model.reasoning.thinking_stop_ids | request.tool_start_ids
-        self._text = model.tokenizer.text_stream()
+        self._text = model.tokenizer.detokenizer()
         self._said_tokens = 0
         self._budget_cause = request.budget.cause
         self._timer: asyncio.Timeout | None = None
@@ -203,9 +203,9 @@ class Thinking:
         self._said_tokens = len(self.token_ids)
         self._say(events.ThinkingDelta(text=text, total_tokens=self._said_tokens))
 
-    def _generation(self) -> GenerationRequest:
+    def _generation(self) -> EngineRequest:
         request, num_tokens = self._request, len(self.token_ids)
-        return GenerationRequest(
+        return EngineRequest(
             id=f"{request.id}-thinking-{num_tokens}",
             prompt_ids=[*request.context_ids, *self.token_ids],
             sampling=Sampling(

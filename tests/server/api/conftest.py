@@ -15,11 +15,11 @@ import httpx2
 import pytest
 import uvicorn
 from anytime_server.api.app import create_app
-from anytime_server.api.connection import Connection
 from anytime_server.engine.environment import prepare_environment
 from anytime_server.engine.scripted import ScriptedEngine
-from anytime_server.model import Model
-from anytime_server.service import Service
+from anytime_server.scheduler.scheduler import Scheduler
+from anytime_server.server.connection import Connection
+from anytime_server.text.model import Model
 
 QUESTION: dict[str, Any] = {"messages": [{"role": "user", "content": "7-3"}]}
 
@@ -37,7 +37,7 @@ class Served:
 
     url: str
     http: httpx2.AsyncClient
-    service: Service
+    service: Scheduler
 
     async def stream(self, **fields: Any) -> list[dict[str, Any]]:
         """All events of a native request."""
@@ -94,7 +94,7 @@ async def served(
         **script: Any,
     ) -> Served:
         engine = scripted(**script, **({} if model is None else {"model": model}))
-        service = Service(model or tiny_model, engine, measure_speed=measure_speed, **options or {})
+        service = Scheduler(model or tiny_model, engine, measure_speed=measure_speed, **options or {})
         listener = socket.create_server(("127.0.0.1", 0))
         config = uvicorn.Config(
             create_app(service, **app or {}),

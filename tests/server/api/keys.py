@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from anytime_server.access import Account, Keyring
-from anytime_server.access.keys import Key, sha256
+from anytime_server.auth import Account, Keyring
+from anytime_server.auth.keys import Key, sha256
 
 
 def key(name: str, **fields: Any) -> Key:

@@ -13,11 +13,11 @@ from uuid import uuid4
 
 import jsonschema
 import pytest
-from anytime_server.engine import Delta, Engine, GenerationRequest, Sampling
+from anytime_server.engine import Delta, Engine, EngineRequest, Sampling
 from anytime_server.engine.scripted import Script, ScriptedEngine
 from anytime_server.engine.transformers import TransformersEngine, TransformersOptions
 from anytime_server.errors import EngineFailed, InvalidRequest
-from anytime_server.model import Model
+from anytime_server.text.model import Model
 
 PROMPT = list(range(40, 110))
 SCHEMA = {
@@ -70,19 +70,19 @@ def engine(request: pytest.FixtureRequest) -> Engine:
 
 
 @pytest.fixture
-def request_of(tiny_model: Model) -> Callable[..., GenerationRequest]:
+def request_of(tiny_model: Model) -> Callable[..., EngineRequest]:
     """A request that thinks, unless it is given other stop ids."""
 
-    def make(prompt_ids: list[int] = PROMPT, **sampling: Any) -> GenerationRequest:
+    def make(prompt_ids: list[int] = PROMPT, **sampling: Any) -> EngineRequest:
         sampling.setdefault("stop_ids", tiny_model.reasoning.thinking_stop_ids)
         sampling.setdefault("temperature", 1.0)
         sampling.setdefault("seed", 1)
-        return GenerationRequest(id=uuid4().hex, prompt_ids=prompt_ids, sampling=Sampling(**sampling))
+        return EngineRequest(id=uuid4().hex, prompt_ids=prompt_ids, sampling=Sampling(**sampling))
 
     return make
 
 
-async def run(engine: Engine, request: GenerationRequest) -> list[Delta]:
+async def run(engine: Engine, request: EngineRequest) -> list[Delta]:
     return [delta async for delta in engine.generate(request)]
 
 
@@ -239,7 +239,7 @@ async def test_many_at_once(engine: Engine, request_of: Any) -> None:
 
 
 async def test_all_at_once_come_back_in_order_and_repeat(engine: Engine, request_of: Any) -> None:
-    def requests() -> list[GenerationRequest]:
+    def requests() -> list[EngineRequest]:
         return [request_of(max_tokens=n, seed=n, stop_ids=frozenset({261})) for n in range(1, 21)]
 
     await engine.generate_all(requests())  # so that both rounds find the same in the prefix cache

@@ -10,13 +10,13 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from anytime_server.engine import Delta, GenerationRequest, Sampling
+from anytime_server.engine import Delta, EngineRequest, Sampling
 from anytime_server.engine import supervised as supervised_module
 from anytime_server.engine.resuming import rest_of, seed_after
 from anytime_server.engine.scripted import Script, ScriptedEngine
 from anytime_server.engine.supervised import SupervisedEngine
 from anytime_server.errors import EngineDead, UnusableModel, WeightSyncFailed
-from anytime_server.model import Model
+from anytime_server.text.model import Model
 
 PROMPT = list(range(40, 70))
 SCHEMA = '{"type": "object"}'
@@ -66,15 +66,15 @@ async def supervised(
 
 
 @pytest.fixture
-def request_of(tiny_model: Model) -> Callable[..., GenerationRequest]:
-    def make(**sampling: Any) -> GenerationRequest:
+def request_of(tiny_model: Model) -> Callable[..., EngineRequest]:
+    def make(**sampling: Any) -> EngineRequest:
         sampling = {"max_tokens": 50, "stop_ids": tiny_model.reasoning.thinking_stop_ids} | sampling
-        return GenerationRequest(id=uuid4().hex, prompt_ids=PROMPT, sampling=Sampling(**sampling))
+        return EngineRequest(id=uuid4().hex, prompt_ids=PROMPT, sampling=Sampling(**sampling))
 
     return make
 
 
-async def run(engine: SupervisedEngine, request: GenerationRequest) -> list[Delta]:
+async def run(engine: SupervisedEngine, request: EngineRequest) -> list[Delta]:
     return [delta async for delta in engine.generate(request)]
 
 
@@ -274,7 +274,7 @@ async def test_a_model_that_cannot_be_loaded_at_first_is_an_error(tiny_model: Mo
     with pytest.raises(UnusableModel, match="no memory"):
         await engine.start()
     with pytest.raises(EngineDead):
-        await run(engine, GenerationRequest(id="x", prompt_ids=PROMPT, sampling=Sampling(max_tokens=1)))
+        await run(engine, EngineRequest(id="x", prompt_ids=PROMPT, sampling=Sampling(max_tokens=1)))
     await engine.stop()
 
 

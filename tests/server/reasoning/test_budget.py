@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from anytime_server.errors import InvalidRequest
-from anytime_server.reasoning import Budget, Cause, ReasoningFormat, cut_thinking, resolve_budget
+from anytime_server.reasoning import Budget, Cause, ReasoningFormat, resolve_budget, truncate_thinking
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -160,6 +160,8 @@ def test_no_cut_outgrows_the_window(
     num_sampled = data.draw(st.integers(0, budget.tokens))
     last = data.draw(st.sampled_from([50, 2, 3]))
     thinking = [50] * (num_sampled - 1) + [last] * min(num_sampled, 1)
-    answer_prompt = cut_thinking(thinking, FORMAT, cause=budget.cause).answer_prompt([10] * prompt_tokens)
+    answer_prompt = truncate_thinking(thinking, FORMAT, cause=budget.cause).answer_prompt(
+        [10] * prompt_tokens
+    )
     assert budget.answer_limit(num_sampled) >= 1
     assert len(answer_prompt) + budget.answer_limit(num_sampled) <= WINDOW

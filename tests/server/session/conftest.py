@@ -8,14 +8,13 @@ from contextlib import aclosing
 from typing import Any
 
 import pytest
-from anytime_server import events
-from anytime_server.arrival import Arrival
-from anytime_server.engine import Delta, GenerationRequest
+from anytime_server.engine import Delta, EngineRequest
 from anytime_server.engine.scripted import ScriptedEngine
-from anytime_server.model import Model
 from anytime_server.reasoning import Budget, Cause
-from anytime_server.session import AnswerRequest, Session, SessionRequest
-from anytime_server.speed import SpeedMeter
+from anytime_server.session import AnswerRequest, CompiledRequest, Session, events
+from anytime_server.session.latency import LatencyEstimator
+from anytime_server.text.model import Model
+from anytime_server.types import RequestContext
 
 PROMPT_IDS = [257, 22, 12, 18, 259, 258, 260]
 
@@ -34,12 +33,12 @@ def open_session(scripted: Callable[..., ScriptedEngine], tiny_model: Model) -> 
         num_forks: int = 4,
         asking: AnswerRequest | None = None,
         fields: dict[str, Any] | None = None,
-        speed: SpeedMeter | None = None,
+        speed: LatencyEstimator | None = None,
         **script: Any,
     ) -> Session:
         engine = scripted(**script)
         await engine.start()
-        request = SessionRequest(
+        request = CompiledRequest(
             id="any-1",
             prompt_ids=PROMPT_IDS,
             budget=Budget(
@@ -50,10 +49,10 @@ def open_session(scripted: Callable[..., ScriptedEngine], tiny_model: Model) -> 
             answer=asking or AnswerRequest(),
             num_forks=num_forks,
             seed=seed,
-            arrival=Arrival(),
+            arrival=RequestContext(),
             **fields or {},
         )
-        return Session(request, engine=engine, model=tiny_model, speed=speed or SpeedMeter())
+        return Session(request, engine=engine, model=tiny_model, speed=speed or LatencyEstimator())
 
     return make
 
@@ -93,7 +92,7 @@ def closes_slowly(session: Session) -> tuple[asyncio.Event, asyncio.Event]:
     """Let the engine take its time to be rid of a request; events of when it begins and has ended."""
     generate, closing, closed = session._engine.generate, asyncio.Event(), asyncio.Event()
 
-    async def slow_to_close(request: GenerationRequest) -> AsyncGenerator[Delta, None]:
+    async def slow_to_close(request: EngineRequest) -> AsyncGenerator[Delta, None]:
         async with aclosing(generate(request)) as deltas:
             try:
                 async for delta in deltas:

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 from anytime_server.engine import Delta
-from anytime_server.model import Model
 from anytime_server.session import AnswerRequest
 from anytime_server.session.answer_text import AnswerText
+from anytime_server.text.model import Model
 
 
 def shown(model: Model, pieces: list[list[int]], **request: Any) -> tuple[AnswerText, list[str]]:

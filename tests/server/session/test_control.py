@@ -7,12 +7,11 @@ from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
-from anytime_server import events
-from anytime_server.engine import Delta, GenerationRequest
+from anytime_server.engine import Delta, EngineRequest
 from anytime_server.errors import AlreadyAnswering, Unavailable
 from anytime_server.reasoning import Cause
-from anytime_server.session import Session
-from anytime_server.speed import SpeedMeter
+from anytime_server.session import Session, events
+from anytime_server.session.latency import LatencyEstimator
 
 from .conftest import begin, closes_slowly, collect, finished, listen, num_engine_requests, thinking_text
 
@@ -131,7 +130,7 @@ async def test_a_cancellation_that_nobody_asked_for_is_an_error(open_session: An
     lost = asyncio.get_running_loop().create_future()
     lost.cancel()
 
-    async def generate(request: GenerationRequest) -> AsyncGenerator[Delta, None]:
+    async def generate(request: EngineRequest) -> AsyncGenerator[Delta, None]:
         await lost
         yield Delta(token_ids=(), logprobs=(), cached_tokens=0, finish_reason="stop")
 
@@ -164,7 +163,7 @@ async def test_idle_reader_gets_empty_batches(open_session: Any) -> None:
 
 async def test_a_waiting_sessions_deadline_follows_the_speed(open_session: Any) -> None:
     """The answer would have come in time by the speed at first; it does by what is measured meanwhile."""
-    speed = SpeedMeter()
+    speed = LatencyEstimator()
     session = await open_session(tokens=400, deadline_s=30.0, never_end=True, speed=speed)
     full = asyncio.Semaphore(0)
     session._slot = full
@@ -179,7 +178,7 @@ async def test_a_waiting_sessions_deadline_follows_the_speed(open_session: Any) 
 
 
 async def test_a_prompt_that_is_not_computed_is_part_of_what_the_answer_costs(open_session: Any) -> None:
-    speed = SpeedMeter()
+    speed = LatencyEstimator()
     speed.record_prefill(num_tokens=140, seconds=1200.0)
     session = await open_session(tokens=400, deadline_s=30.0, never_end=True, speed=speed)
     await listen(session)
@@ -187,7 +186,7 @@ async def test_a_prompt_that_is_not_computed_is_part_of_what_the_answer_costs(op
 
 
 async def test_who_waits_in_a_crowd_is_cut_before_the_others_want_to_answer(open_session: Any) -> None:
-    speed = SpeedMeter()
+    speed = LatencyEstimator()
     speed.record_switch(seconds=2.0)
     session = await open_session(tokens=400, deadline_s=30.0, never_end=True, speed=speed)
     session._slot, session._thinking._crowd = asyncio.Semaphore(0), lambda: 50.0
@@ -197,7 +196,7 @@ async def test_who_waits_in_a_crowd_is_cut_before_the_others_want_to_answer(open
 
 
 async def test_a_deadline_that_was_hopeless_says_nothing_of_the_switch(open_session: Any) -> None:
-    speed = SpeedMeter()
+    speed = LatencyEstimator()
     speed.record_switch(seconds=60.0)
     session = await open_session(tokens=400, deadline_s=1.0, never_end=True, speed=speed)
     await listen(session)

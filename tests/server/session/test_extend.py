@@ -6,10 +6,9 @@ import asyncio
 from typing import Any
 
 import pytest
-from anytime_server import events
 from anytime_server.errors import AlreadyAnswering
 from anytime_server.reasoning import Cause
-from anytime_server.session import Session
+from anytime_server.session import Session, events
 
 from .conftest import begin, closes_slowly, finished, listen, thinking_text
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from anytime_server import events
-from anytime_server.model import Model
 from anytime_server.reasoning import Cause
-from anytime_server.speed import SpeedMeter
+from anytime_server.session import events
+from anytime_server.session.latency import LatencyEstimator
+from anytime_server.text.model import Model
 
 from .conftest import PROMPT_IDS, finished, listen, thinking_text
 
@@ -93,7 +93,7 @@ async def test_same_seed_same_result(open_session: Any) -> None:
 
 async def test_deadline_cuts(open_session: Any) -> None:
     """In time for an answer of 3 tokens that takes 0.75 s."""
-    speed = SpeedMeter()
+    speed = LatencyEstimator()
     speed.record_switch(seconds=0.25)
     speed.record_answer(answer_tokens=3)
     speed.record_decoding(num_tokens=4, seconds=1.0)
@@ -171,7 +171,7 @@ async def test_an_answer_without_thinking_is_no_switch(
     open_session: Any, tokens: int, num_switches: int
 ) -> None:
     """It computes the whole prompt, which says nothing of what a cut costs."""
-    speed = SpeedMeter()
+    speed = LatencyEstimator()
     session = await open_session(tokens=tokens, never_end=True, first_token_s=0.05, speed=speed)
     await listen(session)
     assert len(speed._switch_s._values) == num_switches

@@ -11,14 +11,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from anytime_server import events
 from anytime_server.engine.scripted import Script, ScriptedEngine
 from anytime_server.errors import AlreadyAnswering, Overloaded, Unavailable, UnknownSession
-from anytime_server.model import Model
-from anytime_server.question import Question
 from anytime_server.reasoning import Cause
-from anytime_server.service import Service
-from anytime_server.session import Session, StopWhen
+from anytime_server.scheduler.scheduler import Scheduler
+from anytime_server.session import Session, events
+from anytime_server.text.model import Model
+from anytime_server.types import GenerateRequest, StopWhen
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     Bundle,
@@ -77,11 +76,11 @@ class Run:
 
 
 @st.composite
-def questions(draw: st.DrawFn) -> Question:
+def questions(draw: st.DrawFn) -> GenerateRequest:
     budget = draw(st.none() | st.integers(0, 50))
     budgets = draw(st.lists(st.integers(0, 50 if budget is None else budget), max_size=3, unique=True))
     stable = draw(st.none() | st.integers(2, 3))
-    return Question(
+    return GenerateRequest(
         messages=[{"role": "user", "content": "7-3"}],
         budget_tokens=budget,
         budgets=tuple(sorted(budgets)),
@@ -121,20 +120,20 @@ class Sessions(RuleBasedStateMachine):
         fault=st.sampled_from(["none", "none", "blank_answer", "eos_in_thinking", "reopened_thinking"]),
         first=st.lists(questions(), min_size=1, max_size=4),
     )
-    def start(self, first: list[Question], **script: Any) -> Any:
+    def start(self, first: list[GenerateRequest], **script: Any) -> Any:
         playing = Script(seconds_per_token=TOKEN_S, never_end=script["thinking_tokens"] is None, **script)
         engine = ScriptedEngine(
             self._model.tokenizer, self._model.reasoning, script=playing, window_tokens=256, max_num_seqs=2
         )
-        self._service = Service(self._model, engine, measure_speed=False, max_waiting=MAX_WAITING)
+        self._service = Scheduler(self._model, engine, measure_speed=False, max_waiting=MAX_WAITING)
         self._now(self._service.start())
         return multiple(*(run for question in first for run in self._open(question, reads=True)))
 
     @rule(target=runs, question=questions(), reads=st.booleans())
-    def open(self, question: Question, reads: bool) -> Any:
+    def open(self, question: GenerateRequest, reads: bool) -> Any:
         return multiple(*self._open(question, reads=reads))
 
-    def _open(self, question: Question, *, reads: bool) -> list[Run]:
+    def _open(self, question: GenerateRequest, *, reads: bool) -> list[Run]:
         if self._is_draining or self._is_dead:
             with pytest.raises(Unavailable):
                 self._now(self._service.open(question))

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, StrictBool, StrictStr, ValidationInfo
 
-from anytime_server.api.conversation import Nothing
-from anytime_server.api.fields import Fields, JsonObject, Text, whole_characters
+from anytime_server.api.schema.fields import Fields, JsonObject, Text, whole_characters
+from anytime_server.api.schema.messages import Nothing
 from anytime_server.errors import InvalidRequest
 
 

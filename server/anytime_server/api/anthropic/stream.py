@@ -8,11 +8,11 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from anytime_server import events
 from anytime_server.api.anthropic.errors import error_event
-from anytime_server.api.anthropic.response import input_usage, stop_of, tool_use, usage_of
-from anytime_server.api.respond import anytime_object
-from anytime_server.tool_calls import ToolCall, ToolCallReader
+from anytime_server.api.anthropic.message import input_usage, stop_of, tool_use, usage_of
+from anytime_server.api.sse import anytime_object
+from anytime_server.session import events
+from anytime_server.text.tool_calls import ToolCall, ToolCallReader
 
 Wire = dict[str, Any]
 

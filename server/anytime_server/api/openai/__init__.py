@@ -2,14 +2,15 @@
 
 from fastapi import APIRouter
 
-from anytime_server.api.openai import chat, responses
+from anytime_server.api.openai.chat import handler as chat
 from anytime_server.api.openai.errors import error_response
-from anytime_server.service import Service
+from anytime_server.api.openai.responses import handler as responses
+from anytime_server.scheduler.scheduler import Scheduler
 
 __all__ = ["error_response", "router"]
 
 
-def router(service: Service) -> APIRouter:
+def router(service: Scheduler) -> APIRouter:
     """The endpoints of these dialects."""
     routes = APIRouter()
     routes.include_router(chat.router(service))

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from fastapi.responses import JSONResponse
 
-from anytime_server.api.document import Body, error_responses
+from anytime_server.api.openapi import Body, error_responses
 from anytime_server.errors import AnytimeError, RateLimited, UnknownModel
 
 FIELDS = {

@@ -268,7 +268,7 @@ async def test_raw_events_and_headers(sdk: Any) -> None:
 
 async def test_pings_while_nothing_comes(served: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where there is much to think, and nothing of it is shown."""
-    monkeypatch.setattr("anytime_server.api.respond.KEEP_ALIVE_S", 0.02)
+    monkeypatch.setattr("anytime_server.api.sse.KEEP_ALIVE_S", 0.02)
     server = await served(never_end=True, first_token_s=0.1, seconds_per_token=0.005)
     body = BODY | {"stream": True, "thinking": ENABLED | {"display": "omitted"}}
     response = await server.http.post("/v1/messages", json=body)

@@ -8,7 +8,7 @@ from typing import Any
 
 import anthropic
 import pytest
-from anytime_server.api.anthropic.request import Prompt
+from anytime_server.api.anthropic.schema import Prompt
 from anytime_server.engine.scripted import ScriptedEngine
 from anytime_server.errors import InvalidRequest
 

@@ -1,0 +1,298 @@
+"""Requests of Anthropic's Messages API, and the questions that they are."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, StrictBool, StrictStr, ValidationInfo, field_validator
+
+from anytime_server.api.anthropic.content import Message, TextBlocks, text_of, turns_of
+from anytime_server.api.openapi import NoEffect
+from anytime_server.api.schema.effort import SHARES
+from anytime_server.api.schema.fields import (
+    MAX_TOOLS,
+    AnytimeFields,
+    AtLeastOne,
+    Fields,
+    JsonObject,
+    Temperature,
+    Text,
+    TopP,
+    sampling,
+)
+from anytime_server.api.schema.messages import Nothing
+from anytime_server.errors import InvalidRequest, NotSupported
+from anytime_server.types import GenerateRequest, RequestContext
+
+MAX_STOP_SEQUENCES = 16
+
+
+class ThinkingFields(Fields):
+    """Whether to think, and how long."""
+
+    type: Literal["enabled", "adaptive", "disabled"]
+    budget_tokens: AtLeastOne | None = Field(default=None, validate_default=True)
+    """The most thinking tokens where it is enabled; any number below `max_tokens`."""
+    display: Literal["summarized", "omitted"] | None = None
+    """`omitted` leaves the text of the thinking out. It is never summarised, but shown as it was thought."""
+
+    @field_validator("budget_tokens")
+    @classmethod
+    def _goes_with_enabled(cls, tokens: int | None, info: ValidationInfo) -> int | None:
+        kind = info.data.get("type", "enabled" if tokens else None)
+        if kind == "enabled" and tokens is None:
+            raise ValueError("is required where thinking.type is enabled")
+        if kind in ("adaptive", "disabled") and tokens is not None:
+            raise ValueError(f"is not taken where thinking.type is {kind}")
+        return tokens
+
+    @field_validator("display")
+    @classmethod
+    def _goes_with_thinking(cls, display: str | None, info: ValidationInfo) -> str | None:
+        if display is not None and info.data.get("type") == "disabled":
+            raise ValueError("is not taken where thinking.type is disabled")
+        return display
+
+
+class JsonOutputFormat(Fields):
+    """The form of the answer; the thinking is free."""
+
+    type: Literal["json_schema"]
+    schema_: JsonObject = Field(alias="schema")
+
+
+class OutputConfig(Fields):
+    effort: Literal["low", "medium", "high", "xhigh", "max"] | None = None
+    """Share of `max_tokens` that adaptive thinking may have."""
+    format: JsonOutputFormat | None = None
+
+
+class Tool(Fields):
+    """A function of the client's that the model may call."""
+
+    type: Literal["custom"] | None = None
+    name: Annotated[StrictStr, Field(pattern=r"^[a-zA-Z0-9_-]{1,128}$")]
+    description: Text | None = None
+    input_schema: JsonObject
+    cache_control: Any = None
+    eager_input_streaming: Any = None
+    """No effect: the input of a call is sent once it is whole."""
+    strict: Literal[False] | None = None
+    defer_loading: Literal[False] | None = None
+    input_examples: Nothing = None
+    allowed_callers: list[Literal["direct"]] | None = None
+
+    def for_template(self) -> dict[str, Any]:
+        """The function as chat templates take it."""
+        described = {} if self.description is None else {"description": self.description}
+        return {
+            "type": "function",
+            "function": {"name": self.name, **described, "parameters": self.input_schema},
+        }
+
+
+class ToolChoice(Fields):
+    type: Literal["auto", "none", "any", "tool"]
+    name: StrictStr | None = None
+    disable_parallel_tool_use: StrictBool = False
+    """At most one call."""
+
+
+class Prompt(Fields):
+    """What the model is shown."""
+
+    model: StrictStr
+    messages: list[Message] = Field(min_length=1, max_length=4096)
+    """The conversation. Thinking alone as the assistant's last turn is thought on from."""
+    system: TextBlocks | None = None
+    tools: list[Tool] = Field(default_factory=list, max_length=MAX_TOOLS)
+    tool_choice: ToolChoice | None = None
+    thinking: ThinkingFields | None = None
+    """Absent: no thinking, unless `anytime` has a budget or tells when to stop."""
+    output_config: OutputConfig | None = None
+    output_format: JsonOutputFormat | None = None
+    """An earlier name of `output_config.format`."""
+
+    # No effect on what is sampled.
+    cache_control: NoEffect = None
+    diagnostics: NoEffect = None
+    speed: Literal["standard"] | None = None
+    user_profile_id: NoEffect = None
+    workspace_id: NoEffect = None
+
+    # Named so that they are refused for what they ask, not as unknown.
+    context_management: Nothing = None
+    mcp_servers: Nothing = None
+
+    @property
+    def continued(self) -> str | None:
+        """The continuation that the conversation ends with."""
+        last = self.messages[-1]
+        return last.continuation if last.role == "assistant" else None
+
+    @property
+    def last_signature(self) -> str:
+        """Field of the last message that a continuation is in."""
+        return f"messages.{len(self.messages) - 1}.content.0.signature"
+
+    def turns(self) -> list[dict[str, Any]]:
+        """The conversation for the chat template, without thinking to go on from.
+
+        Raises:
+            InvalidRequest: there is nothing to answer, or it ends with a part of the answer.
+        """
+        messages: Sequence[Message] = self.messages
+        last = len(messages) - 1
+        if self.continued is not None:
+            messages, last = messages[:last], last - 1
+        elif messages[last].role == "assistant":
+            raise InvalidRequest(
+                "the assistant's turn as the last message is not served, unless it is one thinking block "
+                "with its signature, which is thought on from",
+                field=f"messages.{last}",
+            )
+        if not messages or messages[last].role == "assistant":
+            raise InvalidRequest("there is no message to think about", field=f"messages.{last + 1}")
+        if messages[last].is_blank:
+            raise InvalidRequest("the prompt is empty", field=f"messages.{last}.content")
+        system = text_of(self.system or ())
+        return [*([{"role": "system", "content": system}] if system else []), *turns_of(messages)]
+
+    def called_tools(self) -> list[dict[str, Any]]:
+        """The tools that the model is told of, as chat templates take them.
+
+        Raises:
+            NotSupported: it must call one.
+        """
+        choice = self.tool_choice
+        if choice is not None and choice.type in ("any", "tool"):
+            raise NotSupported(f"tool_choice.type: {choice.type} is not served", field="tool_choice.type")
+        if choice is not None and choice.name is not None:
+            raise InvalidRequest("is not taken with this tool_choice.type", field="tool_choice.name")
+        if choice is not None and choice.type == "none":
+            return []
+        return [tool.for_template() for tool in self.tools]
+
+
+class MessagesRequest(Prompt):
+    """A message to be written."""
+
+    max_tokens: AtLeastOne
+    """The most tokens of thinking and answer together; enough of them for an answer are kept for it."""
+    temperature: Annotated[Temperature, Field(le=1)] | None = None
+    """Of thinking and answer; each has a default of its own."""
+    top_p: TopP | None = None
+    stop_sequences: list[Annotated[Text, Field(min_length=1)]] = Field(
+        default_factory=list, max_length=MAX_STOP_SEQUENCES
+    )
+    """Texts before which the answer ends."""
+    stream: StrictBool = False
+    anytime: AnytimeFields | None = None
+
+    metadata: NoEffect = None
+    service_tier: NoEffect = None
+
+    top_k: Nothing = None
+    container: Nothing = None
+    inference_geo: Nothing = None
+
+    @property
+    def omits_thinking(self) -> bool:
+        return self.thinking is not None and self.thinking.display == "omitted"
+
+    @property
+    def most_calls(self) -> int | None:
+        """Calls in one message; None for no limit."""
+        return 1 if self.tool_choice is not None and self.tool_choice.disable_parallel_tool_use else None
+
+    def question(self, *, window_tokens: int, arrival: RequestContext) -> GenerateRequest:
+        """The request in no dialect.
+
+        Raises:
+            NotSupported, InvalidRequest: naming the field.
+        """
+        if self.max_tokens > window_tokens:
+            raise InvalidRequest(
+                f"max_tokens of {self.max_tokens} is more than the model's window of {window_tokens}",
+                field="max_tokens",
+            )
+        anytime = self.anytime or AnytimeFields()
+        if None not in (anytime.continuation, self.continued):
+            raise InvalidRequest(
+                f"anytime.continuation and {self.last_signature} both say what to think on from; give one",
+                field="anytime.continuation",
+            )
+        tools, json_schema = self.called_tools(), self._json_schema()
+        if tools and json_schema is not None:
+            raise NotSupported(f"{self.format_field} is not served with tools", field=self.format_field)
+        more = anytime.for_question()
+        more["continuation"] = self.continued or anytime.continuation
+        if self.continued is not None:
+            more["continued_text"] = self.messages[-1].continued_text
+        return GenerateRequest(
+            messages=self.turns(),
+            model=self.model,
+            budget_tokens=self._budget_tokens(anytime),
+            total_tokens=self.max_tokens,
+            **more,
+            **sampling(temperature=self.temperature, top_p=self.top_p),
+            stop=tuple(self.stop_sequences),
+            json_schema=json_schema,
+            tells_confidence=False,
+            tools=tools,
+            id_prefix="msg_any",
+            arrival=arrival,
+        )
+
+    @property
+    def format_field(self) -> str:
+        """Field that the answer's schema is in."""
+        return "output_config.format" if self._formats()[0] else "output_format"
+
+    def _formats(self) -> tuple[JsonOutputFormat | None, JsonOutputFormat | None]:
+        return self.output_config and self.output_config.format, self.output_format
+
+    def _json_schema(self) -> str | None:
+        given = [one for one in self._formats() if one is not None]
+        if len(given) == 2 and given[0] != given[1]:
+            raise InvalidRequest(
+                "output_config.format and output_format differ; give one", field="output_format"
+            )
+        return json.dumps(given[0].schema_) if given else None
+
+    def _budget_tokens(self, anytime: AnytimeFields) -> int | None:
+        """The most thinking tokens; None for all that `max_tokens` leaves.
+
+        Raises:
+            InvalidRequest: it is no number that can be, or fields differ.
+        """
+        thinking, effort = self.thinking, self.output_config and self.output_config.effort
+        asked: dict[str, int] = {}
+        if thinking is None:
+            if anytime.budget is None and anytime.stop_when is None:
+                asked["thinking"] = 0
+        elif thinking.type == "disabled":
+            asked["thinking.type"] = 0
+        elif thinking.budget_tokens is not None:
+            asked["thinking.budget_tokens"] = thinking.budget_tokens
+            if thinking.budget_tokens >= self.max_tokens:
+                raise InvalidRequest(
+                    f"thinking.budget_tokens of {thinking.budget_tokens} must be less than max_tokens "
+                    f"of {self.max_tokens}, which bounds thinking and answer together",
+                    field="thinking.budget_tokens",
+                )
+        if effort is not None:
+            if thinking is None or thinking.type != "adaptive":
+                raise InvalidRequest(
+                    "output_config.effort is a share of max_tokens for thinking, so it needs thinking.type "
+                    "adaptive",
+                    field="output_config.effort",
+                )
+            asked["output_config.effort"] = int(SHARES[effort] * self.max_tokens)
+        asked |= anytime.asked_tokens
+        if len(set(asked.values())) > 1:
+            told = ", ".join(f"{field} ({tokens})" for field, tokens in asked.items())
+            raise InvalidRequest(f"conflicting budgets: {told}; give one", field=list(asked)[-1])
+        return next(iter(asked.values()), None)

@@ -1,0 +1,1 @@
+"""ASGI middleware: request context, trusted hosts, size limits, authentication, access log."""

@@ -1,0 +1,180 @@
+"""The response object of the Responses API: its items, its ends, and the whole of it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from anytime_server.api.openai.responses.schema import ResponsesRequest
+from anytime_server.api.schema.tools import CALL_ID_CHARACTERS, ToolAnswer
+from anytime_server.api.sse import Transcript, anytime_object
+from anytime_server.session import events
+from anytime_server.text.tool_calls import ToolCall
+
+ItemStatus = Literal["in_progress", "completed", "incomplete"]
+
+
+def opening(request: ResponsesRequest, *, response_id: str, model: str) -> dict[str, Any]:
+    """The response before anything is sampled: what was asked for, with the defaults."""
+    reasoning, text = request.reasoning, request.text
+    return {
+        "id": response_id,
+        "object": "response",
+        "created_at": int(time.time()),
+        "completed_at": None,
+        "status": "in_progress",
+        "background": False,
+        "error": None,
+        "incomplete_details": None,
+        "instructions": request.instructions,
+        "max_output_tokens": request.max_output_tokens,
+        "max_tool_calls": request.max_tool_calls,
+        "metadata": request.metadata or {},
+        "model": model,
+        "output": [],
+        "parallel_tool_calls": request.parallel_tool_calls is not False,
+        "previous_response_id": None,
+        "prompt_cache_key": request.prompt_cache_key,
+        "reasoning": {"effort": reasoning and reasoning.effort, "summary": None},
+        "safety_identifier": request.safety_identifier,
+        "service_tier": "default",
+        "store": False,
+        "temperature": request.temperature,
+        "text": {
+            "format": text.format.model_dump(by_alias=True, exclude_none=True)
+            if text.format is not None
+            else {"type": "text"},
+            "verbosity": "medium",
+        },
+        "tool_choice": request.tool_choice or "auto",
+        "tools": [tool.model_dump() for tool in request.tools or ()],
+        "top_logprobs": request.top_logprobs or 0,
+        "top_p": request.top_p,
+        "truncation": "disabled",
+        "usage": None,
+        "user": request.user,
+    }
+
+
+def ended(
+    opened: dict[str, Any], *, output: list[dict[str, Any]], is_cut: bool, done: events.Done
+) -> dict[str, Any]:
+    """The response at its end.
+
+    Args:
+        is_cut: whether the answer was cut at the most tokens it may have.
+    """
+    return opened | {
+        "status": "incomplete" if is_cut else "completed",
+        "completed_at": None if is_cut else int(time.time()),
+        "incomplete_details": {"reason": "max_output_tokens"} if is_cut else None,
+        "output": output,
+        "usage": _usage(done.usage),
+        "anytime": anytime_object(done),
+    }
+
+
+def failed(
+    opened: dict[str, Any], *, output: list[dict[str, Any]], error: events.ErrorDetail
+) -> dict[str, Any]:
+    """The response that came to nothing: with `code` as OpenAI has it, and ours in `type`."""
+    told = {"code": "server_error", "message": error.message, "type": error.code, "param": error.field}
+    return opened | {"status": "failed", "output": output, "error": told}
+
+
+class Items:
+    """Output items of one response, with ids that follow from its own."""
+
+    def __init__(self, response_id: str) -> None:
+        self._suffix = response_id.rpartition("-")[2]
+
+    def reasoning(self, text: str, *, status: ItemStatus, continuation: str | None = None) -> dict[str, Any]:
+        """An item of thinking; one that is in progress has no content yet."""
+        content = [] if status == "in_progress" else [reasoning_part(text)]
+        item = {"id": f"rs_{self._suffix}", "type": "reasoning", "summary": [], "content": content}
+        return (
+            item | ({} if continuation is None else {"encrypted_content": continuation}) | {"status": status}
+        )
+
+    def message(
+        self, text: str, *, status: ItemStatus, tokens: Sequence[events.AnswerToken] = ()
+    ) -> dict[str, Any]:
+        """The answer; one that is in progress has no content yet."""
+        content = [] if status == "in_progress" else [text_part(text, tokens)]
+        head = {"id": f"msg_{self._suffix}", "type": "message", "role": "assistant"}
+        return head | {"content": content, "status": status}
+
+    def call(self, index: int, call: ToolCall, *, status: ItemStatus) -> dict[str, Any]:
+        """A call of a function; one that is in progress has no arguments yet."""
+        number = f"{int(self._suffix, 16) + index:032x}"
+        return {
+            "id": f"fc_{number}",
+            "type": "function_call",
+            "call_id": number[-CALL_ID_CHARACTERS:],
+            "name": call.name,
+            "arguments": "" if status == "in_progress" else call.arguments,
+            "status": status,
+        }
+
+
+def reasoning_part(text: str) -> dict[str, Any]:
+    return {"type": "reasoning_text", "text": text}
+
+
+def text_part(text: str, tokens: Sequence[events.AnswerToken] = ()) -> dict[str, Any]:
+    return {
+        "type": "output_text",
+        "text": text,
+        "annotations": [],
+        "logprobs": logprobs(tokens, with_bytes=True),
+    }
+
+
+def logprobs(tokens: Sequence[events.AnswerToken], *, with_bytes: bool) -> list[dict[str, Any]]:
+    """Log-probabilities of tokens. In items they have bytes, in events not."""
+
+    def one(text: str, logprob: float) -> dict[str, Any]:
+        told: dict[str, Any] = {"token": text, "logprob": logprob}
+        if with_bytes:  # a token that is a part of a character has some, but here no longer
+            told["bytes"] = [] if "\ufffd" in text else list(text.encode())
+        return told
+
+    return [
+        one(token.text, token.logprob) | {"top_logprobs": [one(*likely) for likely in token.top]}
+        for token in tokens
+    ]
+
+
+async def whole(
+    request: ResponsesRequest, opened: dict[str, Any], transcript: Transcript, tool_answer: ToolAnswer | None
+) -> dict[str, Any]:
+    """A session as one response."""
+    done, answer = transcript.done, transcript.answers[-1]
+    items, output = Items(done.id), []
+    if transcript.thinking and request.shows_thinking:
+        continuation = done.continuation if request.shows_continuation else None
+        output.append(items.reasoning(transcript.thinking, status="completed", continuation=continuation))
+    is_cut = answer.finish_reason == "length"
+    text, calls = answer.text, []
+    if tool_answer is not None:
+        text = tool_answer.push(text)
+        rest, calls = await asyncio.to_thread(tool_answer.finish)  # parsers can take long
+        text += rest
+    if text:
+        status = "incomplete" if is_cut else "completed"
+        output.append(items.message(text, status=status, tokens=transcript.tokens))
+    output += [items.call(index, call, status="completed") for index, call in enumerate(calls)]
+    return ended(opened, output=output, is_cut=is_cut, done=done)
+
+
+def _usage(usage: events.Usage) -> dict[str, Any]:
+    output_tokens = usage.thinking_tokens + usage.answer_tokens + usage.provisional_tokens
+    return {
+        "input_tokens": usage.prompt_tokens,
+        "input_tokens_details": {"cached_tokens": usage.prompt_cached_tokens, "cache_write_tokens": 0},
+        "output_tokens": output_tokens,
+        "output_tokens_details": {"reasoning_tokens": usage.thinking_tokens},
+        "total_tokens": usage.prompt_tokens + output_tokens,
+    }

@@ -1,0 +1,275 @@
+"""The fields of a Responses request, and the question that they come to."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, ConfigDict, Field, StrictBool, StrictInt, StrictStr
+
+from anytime_server.api.openai.responses.input import Dialogue, Items, dialogue
+from anytime_server.api.openapi import NoEffect, Refused
+from anytime_server.api.schema.budgets import BudgetAliases, ReasoningFields
+from anytime_server.api.schema.fields import (
+    MAX_TOOLS,
+    AnytimeFields,
+    AtLeastOne,
+    Fields,
+    JsonObject,
+    ResponseFormat,
+    Temperature,
+    Text,
+    TopP,
+    sampling,
+)
+from anytime_server.api.schema.tools import FunctionFields
+from anytime_server.engine.base import MAX_TOP_LOGPROBS
+from anytime_server.errors import InvalidRequest, NotSupported
+from anytime_server.scheduler.scheduler import Scheduler
+from anytime_server.types import GenerateRequest, RequestContext
+
+ENCRYPTED, LOGPROBS = "reasoning.encrypted_content", "message.output_text.logprobs"
+
+NOT_SERVED: dict[str, tuple[tuple[Any, ...], str]] = {
+    "previous_response_id": ((None,), "responses are not stored: send the earlier items in input"),
+    "conversation": ((None,), "conversations are not stored: send the earlier items in input"),
+    "prompt": ((None,), "prompts are not stored: send instructions and input"),
+    "background": ((None, False), "responses are not stored, so nobody could come back for one"),
+    "truncation": ((None, "disabled"), "no item of the input is left out: one that is too long is refused"),
+    "context_management": ((None, []), "the input is taken as it is"),
+    "moderation": ((None,), "there is none"),
+    "tool_choice": ((None, "none", "auto"), "only none and auto are"),
+}
+"""Fields of OpenAI's that this version cannot honour, with the values that ask for nothing, and why."""
+
+
+class ResponsesReasoning(ReasoningFields):
+    """How to think."""
+
+    summary: Literal["auto", "concise", "detailed", "none"] | None = None
+    """Taken, but none is made: the thinking itself is in the response."""
+    generate_summary: Literal["auto", "concise", "detailed"] | None = None
+    """The older name of `summary`."""
+    context: Literal["auto"] | None = None
+    """What of earlier thinking the model sees is the chat template's choice."""
+    mode: Literal["standard"] | None = None
+
+
+class TextFormat(Fields):
+    """What form the answer must have; the thinking is free."""
+
+    type: Literal["text", "json_object", "json_schema"]
+    name: Text | None = None
+    description: Text | None = None
+    schema_: JsonObject | None = Field(default=None, alias="schema")
+    strict: StrictBool | None = None
+
+    @property
+    def schema_text(self) -> str | None:
+        """JSON Schema that the answer must match, as JSON; None for any text.
+
+        Raises:
+            InvalidRequest: a field is missing, or there that belongs to another type.
+        """
+        given = self.model_dump(by_alias=True, exclude={"type"}, exclude_none=True)
+        if self.type != "json_schema":
+            for field in given:
+                raise InvalidRequest(
+                    f"text.format.{field}: only for the type json_schema", field=f"text.format.{field}"
+                )
+            return ResponseFormat(type=self.type).schema_text
+        for field in ("name", "schema"):
+            if field not in given:
+                raise InvalidRequest(f"text.format.{field}: field required", field=f"text.format.{field}")
+        return ResponseFormat.model_validate({"type": self.type, "json_schema": given}).schema_text
+
+
+class TextFields(Fields):
+    """How the answer is to be written."""
+
+    format: TextFormat | None = None
+    verbosity: Literal["low", "medium", "high"] | None = None
+
+
+def _function(value: Any) -> Any:
+    if isinstance(value, dict) and (kind := value.get("type")) != "function":
+        raise ValueError(f"tools of type {str(kind)[:40]!r} are not served, only function")
+    return value
+
+
+class FunctionTool(FunctionFields):
+    """A function that the model may call, written flat."""
+
+    type: Literal["function"]
+
+    def for_template(self) -> dict[str, Any]:
+        """The function as chat templates take it."""
+        function = self.model_dump(exclude_none=True, exclude={"type", "strict"})
+        return {"type": self.type, "function": function}
+
+
+Tool = Annotated[FunctionTool, BeforeValidator(_function)]
+
+
+class ResponsesStreamOptions(Fields):
+    include_obfuscation: StrictBool = False
+    """Taken, but there is none."""
+
+
+class ResponsesRequest(BudgetAliases):
+    """A request for a response; every alias of the thinking budget is understood."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    model: StrictStr
+    input: Items
+    instructions: Text | None = None
+    """Stands before the input as the system's message."""
+    max_output_tokens: AtLeastOne | None = None
+    """The most tokens of thinking and answer together; enough of them for an answer are kept for it."""
+    reasoning: ResponsesReasoning | None = None  # pyright: ignore[reportIncompatibleVariableOverride]
+    text: TextFields = Field(default_factory=TextFields)
+    temperature: Temperature | None = None
+    """Of thinking and answer; each has a default of its own."""
+    top_p: TopP | None = None
+    stream: StrictBool | None = None
+    stream_options: ResponsesStreamOptions | None = None
+    include: (
+        list[
+            Literal[
+                "reasoning.encrypted_content",
+                "message.output_text.logprobs",
+                "message.input_image.image_url",
+                "file_search_call.results",
+                "web_search_call.results",
+                "web_search_call.action.sources",
+                "computer_call_output.output.image_url",
+                "code_interpreter_call.outputs",
+            ]
+        ]
+        | None
+    ) = None
+    """What else to tell: the first two; of the others there is never anything."""
+    top_logprobs: Annotated[StrictInt, Field(ge=0, le=MAX_TOP_LOGPROBS)] | None = None
+    tools: Annotated[list[Tool], Field(max_length=MAX_TOOLS)] | None = None
+    parallel_tool_calls: StrictBool | None = None
+    """False keeps the first call only."""
+    metadata: dict[Text, Text] | None = Field(default=None, max_length=16)
+    """Given back with the response."""
+    anytime: AnytimeFields | None = None
+
+    # No effect on what is sampled.
+    store: StrictBool | None = None
+    """Nothing is stored in any case, and the response says so."""
+    user: Text | None = None
+    safety_identifier: Text | None = None
+    prompt_cache_key: Text | None = None
+    prompt_cache_options: NoEffect = None
+    prompt_cache_retention: NoEffect = None
+    service_tier: NoEffect = None
+    max_tool_calls: AtLeastOne | None = None
+    """Of tools that a server runs by itself; this one has none."""
+
+    # Named so that they are refused for what they ask, not as unknown.
+    previous_response_id: Refused = None
+    conversation: Refused = None
+    prompt: Refused = None
+    background: Refused = None
+    truncation: Refused = None
+    context_management: Refused = None
+    moderation: Refused = None
+    tool_choice: Refused = None
+
+    @property
+    def shows_thinking(self) -> bool:
+        return not (self.reasoning is not None and self.reasoning.exclude)
+
+    @property
+    def shows_continuation(self) -> bool:
+        """Whether the thinking carries what it can be continued from."""
+        return ENCRYPTED in (self.include or ())
+
+    @property
+    def offered_tools(self) -> list[dict[str, Any]]:
+        """The tools that the model may call, as chat templates take them."""
+        return [] if self.tool_choice == "none" else [tool.for_template() for tool in self.tools or ()]
+
+    def question(self, service: Scheduler, *, arrival: RequestContext) -> GenerateRequest:
+        """The request in no dialect.
+
+        Raises:
+            NotSupported, InvalidRequest: naming the field.
+        """
+        self._refuse_what_is_not_served()
+        window_tokens = service.engine.window_tokens
+        if self.max_output_tokens is not None and self.max_output_tokens > window_tokens:
+            raise InvalidRequest(
+                f"max_output_tokens of {self.max_output_tokens} is more than the model's window of "
+                f"{window_tokens}",
+                field="max_output_tokens",
+            )
+        anytime, said = self.anytime or AnytimeFields(), self._dialogue()
+        if said.continuation is not None and anytime.continuation is not None:
+            raise InvalidRequest(
+                f"{said.continuation_field} and anytime.continuation: give one", field="anytime.continuation"
+            )
+        more = anytime.for_question()
+        more["continuation"] = said.continuation or anytime.continuation
+        return GenerateRequest(
+            messages=said.turns,
+            model=self.model,
+            budget_tokens=self.budget(
+                available_tokens=self.max_output_tokens or window_tokens,
+                more=dict(anytime.asked_tokens),
+                window_tokens=window_tokens,
+            ),
+            total_tokens=self.max_output_tokens,
+            **more,
+            **sampling(temperature=self.temperature, top_p=self.top_p),
+            json_schema=self.text.format and self.text.format.schema_text,
+            top_logprobs=(self.top_logprobs or 0) if LOGPROBS in (self.include or ()) else None,
+            tells_confidence=False,
+            tools=self.offered_tools,
+            id_prefix="resp",
+            arrival=arrival,
+        )
+
+    def own_field(self, field: str | None) -> str | None:
+        """What this dialect calls a field of the question, of which the core says that it is at fault."""
+        match field:
+            case "messages":
+                return "input"
+            case "answer.max_tokens":
+                return "max_output_tokens"
+            case "continuation":
+                return self._dialogue().continuation_field or "anytime.continuation"
+            case "answer.response_format":
+                return "text.format.schema"
+        return field and field.replace(".function.", ".")
+
+    def _dialogue(self) -> Dialogue:
+        return dialogue(self.input, instructions=self.instructions)
+
+    def _refuse_what_is_not_served(self) -> None:
+        for field, (harmless, why) in NOT_SERVED.items():
+            value = getattr(self, field)
+            if not any(value == one and isinstance(value, bool) == isinstance(one, bool) for one in harmless):
+                raise NotSupported(f"{field} is not served by this version: {why}", field=field)
+        include = self.include or ()
+        if self.text.verbosity not in (None, "medium"):
+            raise NotSupported("text.verbosity is not served by this version", field="text.verbosity")
+        if self.top_logprobs and LOGPROBS not in include:
+            raise InvalidRequest(f"top_logprobs: needs {LOGPROBS} in include", field="top_logprobs")
+        if ENCRYPTED in include and not self.shows_thinking:
+            raise InvalidRequest(
+                f"include: {ENCRYPTED} is of the reasoning item, which reasoning.exclude leaves out",
+                field="include",
+            )
+        if self.offered_tools:
+            if self.text.format is not None and self.text.format.type != "text":
+                raise NotSupported(
+                    "text.format beside tools is not served by this version", field="text.format"
+                )
+            if LOGPROBS in include:
+                raise NotSupported(
+                    f"include: {LOGPROBS} beside tools is not served by this version", field="include"
+                )

@@ -1,0 +1,1 @@
+"""Request fields that several dialects share: messages, budgets, tools, sampling."""

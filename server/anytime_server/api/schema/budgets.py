@@ -1,0 +1,166 @@
+"""The many names of the thinking budget in chat completions, and what they come to.
+
+vLLM, SGLang, llama.cpp, NIM, OpenRouter, Anthropic-style and OpenAI itself each have their
+own. All are understood; two that disagree are refused, never silently ranked.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, StrictBool, StrictInt
+
+from anytime_server.api.schema.effort import SHARES, Effort
+from anytime_server.api.schema.fields import Fields
+from anytime_server.errors import InvalidRequest
+
+NO_LIMIT = -1
+"""vLLM's and llama.cpp's way to say so."""
+
+Tokens = Annotated[StrictInt, Field(ge=0)]
+TokensOrNoLimit = Annotated[StrictInt, Field(ge=NO_LIMIT)]
+
+
+class CustomParams(Fields):
+    thinking_budget: Tokens | None = None
+
+
+class NvextFields(Fields):
+    max_thinking_tokens: Tokens | None = None
+
+
+class ReasoningFields(Fields):
+    max_tokens: Tokens | None = None
+    effort: Effort | None = None
+    exclude: StrictBool = False
+    """Think, but leave the thinking out of the response."""
+    enabled: StrictBool | None = None
+    """False: do not think."""
+
+
+class ThinkingFields(Fields):
+    type: Literal["enabled", "disabled", "adaptive"]
+    budget_tokens: Tokens | None = None
+
+
+class TemplateFields(Fields):
+    enable_thinking: StrictBool | None = None
+    """Qwen3's switch. False: do not think."""
+    thinking: StrictBool | None = None
+    """The same of DeepSeek's newer templates."""
+
+
+class BudgetAliases(Fields):
+    """Every field that can carry a budget."""
+
+    thinking_token_budget: TokensOrNoLimit | None = None
+    """vLLM's; -1 is no limit."""
+    thinking_budget: Tokens | None = None
+    """Qwen's."""
+    custom_params: CustomParams | None = None
+    """SGLang's."""
+    custom_logit_processor: Any = None
+    """What SGLang cuts with; taken beside `custom_params.thinking_budget`, since the cut is made here."""
+    thinking_budget_tokens: TokensOrNoLimit | None = None
+    """llama.cpp's; -1 is no limit."""
+    reasoning_budget_tokens: TokensOrNoLimit | None = None
+    """llama.cpp's; -1 is no limit."""
+    nvext: NvextFields | None = None
+    """NIM's."""
+    reasoning: ReasoningFields | None = None
+    """OpenRouter's."""
+    thinking: ThinkingFields | None = None
+    """Anthropic's."""
+    chat_template_kwargs: TemplateFields | None = None
+    """vLLM's and SGLang's; what it tells the template in their place is a budget here."""
+    enable_thinking: StrictBool | None = None
+    """Qwen's own service's. False: do not think."""
+    reasoning_effort: Effort | None = None
+    """OpenAI's; a share of the tokens available."""
+
+    def budget(
+        self, *, available_tokens: int, more: dict[str, int | None], window_tokens: int | None = None
+    ) -> int | None:
+        """The one budget that all given fields agree on; None for no limit of its own.
+
+        Args:
+            available_tokens: what an effort is a share of.
+            more: budgets from fields that are not aliases, by field name.
+            window_tokens: the most that a budget can be.
+
+        Raises:
+            InvalidRequest: a field asks for too much, or two fields differ.
+        """
+        efforts, switches = self._efforts(), self._switches()
+        asked = more | self._counts()
+        asked |= {field: int(SHARES[effort] * available_tokens) for field, effort in efforts.items()}
+        asked |= {field: 0 for field, is_on in switches.items() if not is_on}
+        for field, tokens in asked.items():
+            if window_tokens is not None and tokens is not None and tokens > window_tokens:
+                raise InvalidRequest(
+                    f"{field} of {tokens} is more than the model's window of {window_tokens}", field=field
+                )
+        if len(set(asked.values())) > 1:
+            told = ", ".join(
+                f"{field} ({'no limit' if tokens is None else tokens})" for field, tokens in asked.items()
+            )
+            raise InvalidRequest(f"conflicting budgets: {told}; give one", field=list(asked)[-1])
+        # Only against another switch: beside `on`, a budget of 0 is as good a number as any.
+        off = [field for field, effort in efforts.items() if effort == "none"]
+        off += [field for field, is_on in switches.items() if not is_on]
+        on = [field for field, is_on in switches.items() if is_on]
+        if off and on:
+            raise InvalidRequest(f"{off[0]} turns thinking off and {on[0]} on; give one", field=on[0])
+        return next(iter(asked.values()), None)
+
+    def _counts(self) -> dict[str, int | None]:
+        """Numbers of tokens that are asked for, None for no limit, by field."""
+        given = {
+            "thinking_token_budget": self.thinking_token_budget,
+            "thinking_budget": self.thinking_budget,
+            "thinking_budget_tokens": self.thinking_budget_tokens,
+            "reasoning_budget_tokens": self.reasoning_budget_tokens,
+            "custom_params.thinking_budget": self.custom_params and self.custom_params.thinking_budget,
+            "nvext.max_thinking_tokens": self.nvext and self.nvext.max_thinking_tokens,
+            "reasoning.max_tokens": self.reasoning and self.reasoning.max_tokens,
+            "thinking.budget_tokens": self.thinking and self.thinking.budget_tokens,
+        }
+        if (
+            self.thinking is not None
+            and self.thinking.type == "enabled"
+            and self.thinking.budget_tokens is None
+        ):
+            raise InvalidRequest(
+                "thinking.budget_tokens is required where thinking.type is enabled",
+                field="thinking.budget_tokens",
+            )
+        if self.custom_logit_processor is not None and given["custom_params.thinking_budget"] is None:
+            raise InvalidRequest(
+                "custom_logit_processor is only taken beside custom_params.thinking_budget",
+                field="custom_logit_processor",
+            )
+        return {
+            field: None if tokens == NO_LIMIT else tokens
+            for field, tokens in given.items()
+            if tokens is not None
+        }
+
+    def _efforts(self) -> dict[str, Effort]:
+        given: dict[str, Effort | None] = {
+            "reasoning_effort": self.reasoning_effort,
+            "reasoning.effort": self.reasoning and self.reasoning.effort,
+        }
+        return {field: effort for field, effort in given.items() if effort is not None}
+
+    def _switches(self) -> dict[str, bool]:
+        """Whether to think at all, by field."""
+        template, thinking = self.chat_template_kwargs, self.thinking
+        is_counted = thinking is not None and thinking.type == "enabled"  # then its number says all
+        given = {
+            "enable_thinking": self.enable_thinking,
+            "chat_template_kwargs.enable_thinking": template and template.enable_thinking,
+            "chat_template_kwargs.thinking": template and template.thinking,
+            "reasoning.enabled": self.reasoning and self.reasoning.enabled,
+            "thinking.type": None if thinking is None or is_counted else thinking.type == "adaptive",
+        }
+        return {field: is_on for field, is_on in given.items() if is_on is not None}

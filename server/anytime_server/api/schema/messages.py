@@ -1,0 +1,175 @@
+"""Messages as all dialects of this server take them."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any, Literal, cast
+
+from pydantic import BeforeValidator, Field, ValidationInfo, WithJsonSchema, field_validator
+
+from anytime_server.api.schema.fields import Fields, Text, whole_characters, written_again
+from anytime_server.errors import InvalidRequest
+
+
+def _nothing(value: Any) -> None:
+    if value:
+        raise ValueError("is not served by this version")
+
+
+Nothing = Annotated[
+    None, BeforeValidator(_nothing), WithJsonSchema({"enum": [None, False, 0, "", [], {}], "default": None})
+]
+
+
+class TextPart(Fields):
+    """A piece of text within a message."""
+
+    type: Literal["text"]
+    text: Text
+
+
+class Arguments(dict[str, Any]):
+    """Arguments of a call, for chat templates: an object, as most want it, that others can add to text."""
+
+    def __init__(self, text: str) -> None:
+        """
+        Raises:
+            ValueError: the text is not that of a JSON object, or of one that cannot be written again.
+        """
+        value = json.loads(text)
+        if not isinstance(value, dict):
+            raise ValueError("not an object")
+        super().__init__(written_again(value))
+        self._text = text
+
+    def __str__(self) -> str:
+        return self._text
+
+    def __add__(self, text: str) -> str:
+        return self._text + text
+
+    def __radd__(self, text: str) -> str:
+        return text + self._text
+
+
+class CalledFunction(Fields):
+    name: Annotated[Text, Field(min_length=1)]
+    arguments: Text
+    """Text of a JSON object; other text is handed on as it is."""
+    parsed_arguments: Any = None
+    """What OpenAI's SDK makes of them and sends back."""
+
+    def for_template(self) -> dict[str, Any]:
+        try:
+            arguments = Arguments(self.arguments.strip() or "{}")
+        except (ValueError, RecursionError):
+            return {"name": self.name, "arguments": self.arguments}
+        return {"name": self.name, "arguments": arguments}
+
+
+class CalledTool(Fields):
+    """A call that the assistant made."""
+
+    id: Text
+    type: Literal["function"] = "function"
+    function: CalledFunction
+    index: Any = None
+    """Of the call in a stream, which clients may leave in."""
+
+    def for_template(self) -> dict[str, Any]:
+        return {"id": self.id, "type": self.type, "function": self.function.for_template()}
+
+
+class Message(Fields):
+    """One turn of the conversation."""
+
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: list[TextPart] = Field(default=cast("list[TextPart]", None), validate_default=True)
+    """A string, which is one part, or a list of text parts; the assistant's may be absent."""
+    name: Text | None = None
+    """Of a tool, where the chat template shows it; else taken for compatibility, and not shown."""
+    reasoning_content: Text | None = None
+    """Earlier thinking of an assistant turn; the chat template decides what of it the model sees."""
+    reasoning: Text | None = None
+    """The same under the name that other servers use."""
+    tool_calls: list[CalledTool] | None = None
+    """Calls that the assistant made in this turn."""
+    tool_call_id: Text | None = Field(default=None, validate_default=True)
+    """The call that a tool's turn is the result of."""
+
+    # What OpenAI's SDK sends back with a turn that it was given; nothing is served that would fill them.
+    refusal: str | None = None
+    annotations: Nothing = None
+    audio: Nothing = None
+    function_call: Nothing = None
+    parsed: Any = None
+    """What OpenAI's SDK makes of the content."""
+
+    @field_validator("content", mode="before", json_schema_input_type=str | list[TextPart])
+    @classmethod
+    def _text_or_parts(cls, content: Any, info: ValidationInfo) -> Any:
+        if isinstance(content, str):
+            return [TextPart.model_construct(type="text", text=whole_characters(content))]
+        if content is None and info.data.get("role") == "assistant":
+            return []
+        if not isinstance(content, list):
+            raise ValueError("must be a string or a list of text parts")
+        return content
+
+    @field_validator("tool_calls")
+    @classmethod
+    def _called_by_the_assistant(
+        cls, tool_calls: list[CalledTool] | None, info: ValidationInfo
+    ) -> list[CalledTool] | None:
+        if tool_calls and info.data.get("role") != "assistant":
+            raise ValueError("only the assistant calls tools")
+        return tool_calls
+
+    @field_validator("tool_call_id")
+    @classmethod
+    def _of_a_tool(cls, tool_call_id: str | None, info: ValidationInfo) -> str | None:
+        role = info.data.get("role")
+        if role == "tool" and not tool_call_id:
+            raise ValueError("is required in the turn of a tool")
+        if role is not None and role != "tool" and tool_call_id is not None:
+            raise ValueError("belongs to the turn of a tool")
+        return tool_call_id
+
+    @property
+    def text(self) -> str:
+        return "".join(part.text for part in self.content)
+
+    def for_template(self) -> dict[str, Any]:
+        """The turn as chat templates take it."""
+        role = "system" if self.role == "developer" else self.role
+        turn: dict[str, Any] = {"role": role, "content": self.text}
+        if thinking := self.reasoning_content or self.reasoning:
+            turn["reasoning_content"] = thinking
+        if self.tool_calls:
+            turn["tool_calls"] = [call.for_template() for call in self.tool_calls]
+        if self.role == "tool":
+            turn |= {"tool_call_id": self.tool_call_id} | ({"name": self.name} if self.name else {})
+        return turn
+
+
+class Conversation(Fields):
+    """What every dialect's request has: a model and messages."""
+
+    messages: list[Message] = Field(min_length=1, max_length=4096)
+    """The conversation, ending with what is to be answered."""
+
+    def turns(self) -> list[dict[str, Any]]:
+        """The conversation for the chat template.
+
+        Raises:
+            InvalidRequest: there is nothing to answer.
+        """
+        last = len(self.messages) - 1
+        role = self.messages[last].role
+        if role == "assistant":
+            raise InvalidRequest(
+                "the last message must not be the assistant's", field=f"messages.{last}.role"
+            )
+        if role != "tool" and not self.messages[last].text.strip():
+            raise InvalidRequest("the prompt is empty", field=f"messages.{last}.content")
+        return [message.for_template() for message in self.messages]

@@ -1,0 +1,1 @@
+"""JSON constraints: schemas compiled to grammars over the vocabulary of a checkpoint."""

@@ -1,0 +1,373 @@
+"""vLLM in this process's service: `AsyncLLM`, its engine core in a process beside ours.
+
+The only engine that knows vLLM (`tool_calls.py` borrows its parsers); its errors become ours here.
+vLLM is imported by `start()`, so that choosing another engine, or asking for help, does not pay for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import signal
+import warnings
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from multiprocessing import resource_tracker
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from anytime_server.engine.base import (
+    LEAST_LOGPROB,
+    Delta,
+    Engine,
+    EngineLoad,
+    EngineRequest,
+    FinishReason,
+    Generation,
+    Sampling,
+    TopLogprobs,
+)
+from anytime_server.engine.environment import (
+    SERVER_PID,
+    cpu_multiplies_bf16,
+    gpu_is_there,
+    prepare_environment,
+)
+from anytime_server.engine.weights import checkpoint_shapes, require_same_tensors
+from anytime_server.errors import EngineDead, EngineFailed, InvalidRequest, UnusableModel, WeightSyncFailed
+
+if TYPE_CHECKING:
+    from vllm import SamplingParams
+    from vllm.config import VllmConfig
+    from vllm.logprobs import Logprob
+    from vllm.v1.engine.async_llm import AsyncLLM
+
+    from anytime_server.engine.structured.grammar import Grammars
+    from anytime_server.engine.vllm.stats import LatestStats
+
+WORKER_MODULE = "anytime_server.engine.vllm.worker"
+"""Not to be imported here: a forked worker would take it over, and not run it."""
+
+
+class VllmOptions(BaseModel):
+    """Options of the vLLM engine; None leaves the choice to vLLM."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, frozen=True)
+
+    window_tokens: int | None = Field(default=None, ge=16)
+    """Context length; the model's own by default."""
+    max_num_seqs: int = Field(default=64, ge=1)
+    """Requests that think at the same time; further ones wait."""
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
+    """Type of the weights in memory; `auto` is the checkpoint's, or float32 on a CPU without bfloat16."""
+    tensor_parallel_size: int = Field(default=1, ge=1)
+    """GPUs that one copy of the model is spread over."""
+    gpu_memory_utilization: float = Field(default=0.9, gt=0, le=1)
+    """Share of each GPU's memory to use (GPU only)."""
+    kv_cache_mib: int = Field(default=256, ge=1)
+    """Memory for the KV cache in MiB (CPU only)."""
+
+
+class VllmEngine(Engine):
+    """One model on vLLM."""
+
+    def __init__(self, model: str | Path, *, options: VllmOptions | None = None) -> None:
+        self._model = str(model)
+        self._options = options or VllmOptions()
+        self._llm: AsyncLLM | None = None
+        self._building: asyncio.Future[None] | None = None
+        self._sampling_params: type[SamplingParams] | None = None
+        self._grammars: Grammars | None = None
+        self._window_tokens = 0
+        self._shortest_prompt = 1
+        self._requests: set[str] = set()
+        self._stats: list[LatestStats] = []
+
+    @property
+    def window_tokens(self) -> int:
+        return self._window_tokens
+
+    @property
+    def alive(self) -> bool:
+        return self._llm is not None and not self._llm.errored
+
+    async def start(self) -> None:
+        try:
+            self._building = asyncio.get_running_loop().run_in_executor(None, self._build)
+            await asyncio.shield(self._building)
+        except ModuleNotFoundError:
+            raise  # the command line tells what to install
+        except Exception as error:
+            raise UnusableModel(f"vLLM cannot load {self._model}: {_reason(error)}") from error
+
+    def _build(self) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # vLLM's and its libraries', in a forked core too
+            self._build_llm()
+
+    def _build_llm(self) -> None:
+        prepare_environment()
+        checkpoint_shapes(Path(self._model))  # are its files whole?
+        on_cpu = not gpu_is_there()
+        from vllm import SamplingParams
+        from vllm.engine.arg_utils import AsyncEngineArgs
+        from vllm.usage.usage_lib import UsageContext
+        from vllm.v1.engine.async_llm import AsyncLLM
+
+        from anytime_server.engine.structured.grammar import Grammars
+
+        os.environ[SERVER_PID] = str(os.getpid())
+        for name in ("vllm", "torch._library.triton"):
+            logging.getLogger(name).setLevel(logging.ERROR)
+        self._sampling_params = SamplingParams
+        options = self._options
+        arguments: dict[str, Any] = {
+            "model": self._model,
+            "dtype": options.dtype,
+            "max_model_len": options.window_tokens,
+            "max_num_seqs": options.max_num_seqs + self.load().num_spare_seqs,
+            "tensor_parallel_size": options.tensor_parallel_size,
+            "enable_prefix_caching": True,
+            "scheduling_policy": "priority",
+            "disable_log_stats": True,
+            "use_tqdm_on_load": False,
+            "worker_extension_cls": f"{WORKER_MODULE}.WorkerExtension",
+            # Left to itself, vLLM takes another compiler for the schemas that this one refuses.
+            "structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": True},
+        }
+        if on_cpu:
+            # Compiling takes half a minute and gains nothing once several requests share a step.
+            # A prompt prefilled in parts, with a seed, kills vLLM 0.32's CPU runner ("CPU Generator
+            # does not use offset").
+            arguments |= {
+                "enforce_eager": True,
+                "enable_chunked_prefill": False,
+                "block_size": 32,
+                "kv_cache_memory_bytes": options.kv_cache_mib << 20,
+            }
+            if options.dtype == "auto" and not cpu_multiplies_bf16():
+                arguments["dtype"] = "float32"
+        else:
+            arguments["gpu_memory_utilization"] = options.gpu_memory_utilization
+        config = AsyncEngineArgs(**arguments).create_engine_config(UsageContext.ENGINE_CONTEXT)
+        if on_cpu:
+            # A forked engine core is up in 4 s instead of 20; the configuration above resets this.
+            os.environ["VLLM_WORKER_MULTIPROC_METHOD"] = "fork"
+        # Not returned: the thread's future would keep it beyond `stop()`, and its finaliser
+        # fails if left to the interpreter's exit.
+        with _interrupts_blocked():  # the core inherits it: Ctrl-C is the server's to hear, which then drains
+            self._llm = AsyncLLM.from_vllm_config(
+                config, disable_log_stats=True, stat_loggers=[self._stat_logger]
+            )
+        # The core's few figures of each step are wanted, not those of each request, which take time.
+        self._llm.log_stats = self._llm.output_processor.log_stats = False
+        logging.getLogger("vllm.v1.engine.async_llm").addFilter(_is_not_of_a_dead_core)
+        self._window_tokens = config.model_config.max_model_len
+        self._grammars = Grammars(Path(self._model), config.model_config.get_vocab_size())
+        # With fewer, the attention of vLLM 0.32's CPU build meets an illegal instruction (seen with AMX).
+        self._shortest_prompt = 5 if on_cpu else 1
+
+    def _stat_logger(self, config: VllmConfig, engine_index: int = 0) -> LatestStats:
+        from anytime_server.engine.vllm.stats import LatestStats
+
+        self._stats.append(LatestStats(config, engine_index))
+        return self._stats[-1]
+
+    @property
+    def kv_cache_use(self) -> float | None:
+        if self._llm is None or not self._requests:
+            return 0.0  # what was told last is of when there were some
+        return max((stats.kv_cache_use for stats in self._stats), default=None)
+
+    async def stop(self) -> None:
+        if self._building is not None:
+            await asyncio.wait([self._building])  # a thread cannot be interrupted, only outlived
+        llm, self._llm = self._llm, None
+        if llm is not None:
+            if llm.output_handler is not None:
+                llm.output_handler.cancel()  # or it reports the end of the core as a failure
+            await asyncio.to_thread(llm.shutdown, timeout=1)
+            del llm
+            gc.collect()
+
+    async def abort(self, request_id: str) -> None:
+        if self._llm is not None and request_id in self._requests:
+            await self._llm.abort(request_id)
+
+    def load(self) -> EngineLoad:
+        return EngineLoad(num_requests=len(self._requests), max_num_seqs=self._options.max_num_seqs)
+
+    def check_json_schema(self, json_schema: str) -> None:
+        if self._grammars is None:
+            raise EngineDead("the engine is not running")
+        self._grammars.check(json_schema)
+        from vllm.exceptions import VLLMValidationError
+        from vllm.sampling_params import SamplingParams, StructuredOutputsParams
+        from vllm.v1.structured_output.backend_xgrammar import validate_xgrammar_grammar
+
+        try:  # vLLM takes whatever looks like a schema for one, values and annotations too
+            validate_xgrammar_grammar(
+                SamplingParams(structured_outputs=StructuredOutputsParams(json=json_schema))
+            )
+        except VLLMValidationError as error:
+            raise InvalidRequest(f"the JSON schema cannot be enforced: {_reason(error)}") from error
+
+    async def generate(self, request: EngineRequest) -> AsyncGenerator[Delta, None]:
+        if self._llm is None or self._sampling_params is None:
+            raise EngineDead("the engine is not running")
+        if len(request.prompt_ids) < self._shortest_prompt:
+            raise EngineFailed(f"the engine takes no prompt of fewer than {self._shortest_prompt} tokens")
+        from vllm.inputs.engine import tokens_input
+
+        outputs = self._llm.generate(
+            tokens_input(request.prompt_ids),
+            self._params(request.sampling),
+            request.id,
+            priority=request.priority,
+        )
+        self._requests.add(request.id)
+        cached_tokens, num_top = 0, request.sampling.top_logprobs
+        try:
+            async with self._translated_errors():
+                async for output in outputs:
+                    completion = output.outputs[0]
+                    cached_tokens = output.num_cached_tokens or cached_tokens
+                    token_ids = tuple(completion.token_ids)
+                    entries = completion.logprobs or ()  # none where none are wanted
+                    yield Delta(
+                        token_ids=token_ids,
+                        logprobs=tuple(
+                            entry[i].logprob
+                            for i, entry in zip(token_ids, entries, strict=bool(entries))
+                            if entry
+                        ),
+                        cached_tokens=cached_tokens,
+                        finish_reason=_finish_reason(completion.finish_reason) if output.finished else None,
+                        top_logprobs=_likeliest(entries, num_top) if num_top else (),
+                    )
+        finally:
+            self._requests.discard(request.id)
+            await outputs.aclose()
+
+    async def generate_all(self, requests: Sequence[EngineRequest]) -> list[Generation]:
+        if self._llm is None:
+            raise EngineDead("the engine is not running")
+        # The core would begin with those that come first: held up, it sees all of them at once.
+        llm, num_others = self._llm, self._llm.output_processor.get_num_unfinished_requests()
+        async with self._translated_errors():
+            await llm.pause_generation(mode="keep", clear_cache=False)
+            running = asyncio.ensure_future(super().generate_all(requests))
+            try:
+                num_all = num_others + len(requests)
+                count = llm.output_processor.get_num_unfinished_requests
+                while not running.done() and count() < num_all:  # noqa: ASYNC110 (vLLM has no event for it)
+                    await asyncio.sleep(0.001)
+            except asyncio.CancelledError:
+                running.cancel()
+                raise
+            finally:
+                await llm.resume_generation()
+        return await running
+
+    async def update_weights(self, weights: Path, *, sha256: str, timeout_s: float) -> None:
+        if self._llm is None:
+            raise EngineDead("the engine is not running")
+        assert not self._requests
+        await asyncio.to_thread(require_same_tensors, weights, Path(self._model))
+        try:
+            async with asyncio.timeout(timeout_s), self._translated_errors():
+                faults = await self._llm.collective_rpc("replace_weights", args=(str(weights), sha256))
+                forgot = await self._llm.reset_prefix_cache(reset_running_requests=True)
+        except TimeoutError as error:
+            raise WeightSyncFailed(f"the engine did not take {weights} within {timeout_s:g} s") from error
+        except (EngineDead, EngineFailed):
+            raise
+        except Exception as error:
+            raise WeightSyncFailed(f"the engine does not take {weights}: {_reason(error)}") from error
+        if any(faults):
+            raise WeightSyncFailed(f"{weights}: {next(filter(None, faults))}")
+        if not forgot:
+            raise WeightSyncFailed("the engine still remembers what it computed with the old weights")
+
+    @asynccontextmanager
+    async def _translated_errors(self) -> AsyncIterator[None]:
+        """vLLM's errors become ours."""
+        from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
+
+        try:
+            yield
+        except EngineDeadError as error:
+            raise EngineDead("the engine died") from error
+        except EngineGenerateError as error:
+            raise EngineFailed("the engine failed on this request") from error
+
+    def _params(self, sampling: Sampling) -> SamplingParams:
+        from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
+
+        assert self._sampling_params is not None
+        min_tokens, unlikely_ids, structured_outputs = sampling.min_tokens, sampling.banned_ids, None
+        if sampling.json_schema is not None:
+            assert self._grammars is not None
+            structured_outputs = StructuredOutputsParams(json=sampling.json_schema)
+            min_tokens = 0  # or, once the JSON is whole, nothing at all could be sampled
+            # vLLM takes special tokens for the text that they are written with.
+            unlikely_ids |= self._grammars.unspellable_ids(sampling.json_schema) - sampling.stop_ids
+        return self._sampling_params(
+            max_tokens=sampling.max_tokens,
+            min_tokens=min_tokens,
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            seed=2**63 - 1 if sampling.seed == -1 else sampling.seed,  # vLLM takes -1 for none
+            stop_token_ids=sorted(sampling.stop_ids),
+            logit_bias=dict.fromkeys(unlikely_ids, -100.0) or None,
+            ignore_eos=True,  # the stop ids say all
+            # Of so many, and of the sampled token; they take time at every step.
+            logprobs=sampling.top_logprobs if sampling.logprobs else None,
+            structured_outputs=structured_outputs,
+            detokenize=False,
+            output_kind=RequestOutputKind.DELTA,
+        )
+
+
+@contextmanager
+def _interrupts_blocked() -> Iterator[None]:
+    """Within, this thread and the processes that it starts get no SIGINT."""
+    if gpu_is_there():
+        resource_tracker.ensure_running()  # vLLM would start it, and that lets SIGINT through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _is_not_of_a_dead_core(record: logging.LogRecord) -> bool:
+    """Whether vLLM says something else than that the core is dead: stack traces, which lead nowhere."""
+    from vllm.v1.engine.exceptions import EngineDeadError
+
+    return not (record.exc_info and isinstance(record.exc_info[1], EngineDeadError))
+
+
+def _likeliest(entries: Sequence[dict[int, Logprob] | None], num: int) -> tuple[TopLogprobs, ...]:
+    """The first `num` at each position: there, the sampled token comes beyond those if it is not of them."""
+    ranked = [sorted((entry or {}).items(), key=lambda one: -one[1].logprob)[:num] for entry in entries]
+    return tuple(
+        tuple((token_id, max(one.logprob, LEAST_LOGPROB)) for token_id, one in tokens) for tokens in ranked
+    )
+
+
+def _finish_reason(reason: str | None) -> FinishReason:
+    if reason in ("stop", "length", "abort"):
+        return reason
+    raise EngineFailed(f"the engine ended a request with {reason!r}")
+
+
+def _reason(error: Exception) -> str:
+    """The first line of what went wrong, without pydantic's heading above it."""
+    if isinstance(error, ValidationError):
+        return error.errors()[0]["msg"].removeprefix("Value error, ").splitlines()[0]
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,0 +1,1 @@
+"""Who runs when: admission, compilation of requests, engine slots, load shedding, warm-up."""

@@ -1,0 +1,1 @@
+"""The process: settings, listening socket, HTTP connections, start and graceful shutdown."""

@@ -1,0 +1,173 @@
+"""Sessions as OpenTelemetry spans, sent over OTLP/HTTP: admit, prefill, think, cut, answer.
+
+The spans of a session are made from its timeline once it has ended, so that tracing takes no time while it
+runs. Imported only where tracing is asked for: it needs the extra `otel`.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Sequence
+
+from opentelemetry.context import Context
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import OTELResourceDetector, Resource
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.trace import SpanKind, StatusCode, set_span_in_context
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+from opentelemetry.util.types import AttributeValue
+
+from anytime_server import __version__
+from anytime_server.session import Session
+from anytime_server.session.timeline import Timeline
+from anytime_server.telemetry.metrics import outcome_of
+from anytime_server.types import RequestContext
+
+logger = logging.getLogger(__name__)
+
+EXPORT_S = 5.0
+"""Seconds that the receiver gets to take a batch, attempts to reach it included."""
+STOP_S = 3.0
+"""Seconds that the last spans get when the server stops."""
+
+
+class Tracer:
+    """Makes spans of sessions and sends them, from a thread of its own."""
+
+    def __init__(self, endpoint: str | None, *, model: str) -> None:
+        """
+        Args:
+            endpoint: base URL of the receiver; None for what OpenTelemetry's environment variables say.
+            model: name of what is served.
+        """
+        logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)  # it would warn of every batch
+        url = None if endpoint is None else f"{endpoint.rstrip('/')}/v1/traces"
+        exporter = _WarnsOnce(OTLPSpanExporter(url, timeout=EXPORT_S))
+        named = Resource({"service.name": "anytime", "service.version": __version__})
+        resource = named.merge(OTELResourceDetector().detect())
+        self._provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+        self._provider.add_span_processor(BatchSpanProcessor(exporter))
+        self._tracer = self._provider.get_tracer("anytime_server", __version__)
+        self._model = model
+
+    def __call__(self, session: Session) -> None:
+        """Take in a session that has ended."""
+        timeline = session.timeline
+        assert timeline.ended_at is not None
+        to_epoch_ns = time.time_ns() - time.monotonic_ns()
+
+        def at(moment: float) -> int:
+            return int(moment * 1e9) + to_epoch_ns
+
+        root = self._tracer.start_span(
+            f"chat {self._model}",
+            context=_parent(session.request.arrival),
+            kind=SpanKind.SERVER,
+            start_time=at(timeline.arrived_at),
+        )
+        if root.is_recording():
+            root.set_attributes(_attributes(session, self._model))
+            if session.error is not None:
+                root.set_status(StatusCode.ERROR, session.error.code)
+            context = set_span_in_context(root, Context())
+            for name, began_at, ended_at in stages(timeline):
+                stage = self._tracer.start_span(name, context=context, start_time=at(began_at))
+                stage.end(at(ended_at))
+        root.end(at(timeline.ended_at))
+
+    def stop(self) -> None:
+        """Send what is left, if that does not take long."""
+        stopping = threading.Thread(target=self._provider.shutdown, daemon=True)
+        stopping.start()
+        stopping.join(STOP_S)
+
+
+def stages(timeline: Timeline) -> list[tuple[str, float, float]]:
+    """What an ended session went through, each with its beginning and end; without gaps.
+
+    Where nothing was thought, there is nothing between `admit` and `cut`.
+    """
+    assert timeline.ended_at is not None
+    room_at, first_at, cut_at = timeline.room_at, timeline.first_token_at, timeline.cut_at
+    has_thought = cut_at is None or (first_at is not None and first_at < cut_at)
+    if cut_at is not None and room_at is not None:
+        cut_at = max(cut_at, room_at)  # the clock may cut while a session still waits for its place
+    moments = {
+        "admit": timeline.arrived_at,
+        "prefill": room_at if has_thought else None,
+        "think": first_at if has_thought else None,
+        "cut": cut_at,
+        "answer": timeline.answer_at,
+    }
+    began = [(name, moment) for name, moment in moments.items() if moment is not None]
+    ended = [moment for _, moment in began[1:]] + [timeline.ended_at]
+    return [(name, began_at, ended_at) for (name, began_at), ended_at in zip(began, ended, strict=True)]
+
+
+def _parent(arrival: RequestContext) -> Context:
+    """What the request is a part of, as its headers say; nothing where they are missing or malformed."""
+    carried = {"traceparent": arrival.traceparent, "tracestate": arrival.tracestate}
+    carrier = {name: value for name, value in carried.items() if value is not None}
+    return TraceContextTextMapPropagator().extract(carrier, context=Context())
+
+
+def _attributes(session: Session, model: str) -> dict[str, AttributeValue]:
+    """By OpenTelemetry's conventions for generative AI; what these have no name for is `anytime.*`."""
+    request, timeline, done = session.request, session.timeline, session.done
+    budget, answer = request.budget, request.answer
+    told: dict[str, AttributeValue | None] = {
+        "gen_ai.operation.name": "chat",
+        "gen_ai.provider.name": "anytime",
+        "gen_ai.request.model": model,
+        "gen_ai.request.max_tokens": budget.answer_limit(budget.tokens) + budget.tokens,
+        "gen_ai.request.temperature": request.thinking_temperature,
+        "gen_ai.request.top_p": request.thinking_top_p,
+        "gen_ai.request.seed": request.seed,
+        "gen_ai.request.stop_sequences": answer.stop or None,
+        "gen_ai.response.model": model,
+        "gen_ai.response.id": request.id,
+        "gen_ai.usage.input_tokens": request.num_context_tokens,
+        "anytime.outcome": outcome_of(session),
+        "anytime.budget_tokens": budget.tokens if done is None else done.stop.budget_tokens,
+        "anytime.deadline_s": budget.deadline_s,
+        "anytime.queue_s": None if timeline.room_at is None else timeline.room_at - timeline.arrived_at,
+        "anytime.request_id": request.arrival.request_id,
+        "anytime.key": request.arrival.client or None,
+        "error.type": None if session.error is None else session.error.code,
+    }
+    if done is not None:
+        usage = done.usage
+        told |= {
+            "gen_ai.usage.output_tokens": usage.thinking_tokens + usage.answer_tokens,
+            "gen_ai.usage.reasoning.output_tokens": usage.thinking_tokens,
+            "gen_ai.usage.cache_read.input_tokens": usage.prompt_cached_tokens,
+            "gen_ai.response.finish_reasons": session.answer and [session.answer.finish_reason],
+            "anytime.cause": done.stop.cause.value,
+            "anytime.provisional_tokens": usage.provisional_tokens,
+            "anytime.inserted_tokens": usage.inserted_tokens,
+        }
+    return {name: value for name, value in told.items() if value is not None}
+
+
+class _WarnsOnce(SpanExporter):
+    """Passes spans on; tells the log when they begin not to arrive, and when they do again."""
+
+    def __init__(self, exporter: SpanExporter) -> None:
+        self._exporter = exporter
+        self._arrives = True
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        result = self._exporter.export(spans)
+        arrives = result is SpanExportResult.SUCCESS
+        if self._arrives and not arrives:
+            logger.warning("spans do not arrive where they are sent, and are lost; serving goes on")
+        elif arrives and not self._arrives:
+            logger.warning("spans arrive again")
+        self._arrives = arrives
+        return result
+
+    def shutdown(self) -> None:
+        self._exporter.shutdown()

@@ -1,0 +1,92 @@
+"""The model that is served, as text sees it: tokenizer, chat template, reasoning format, manifest.
+
+Knows no engine: weights are the engine's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from anytime_server.errors import UnusableModel
+from anytime_server.reasoning import PRESETS, Manifest, ReasoningFormat, detect_preset, open_thinking
+from anytime_server.text.tokenizer import ModelTokenizer
+
+BUNDLED_MODELS = Path(__file__).parents[1] / "checkpoints"
+BUNDLED_MODEL = BUNDLED_MODELS / "demo"
+
+
+class Model:
+    """What is served under one name."""
+
+    def __init__(self, *, name: str, folder: Path, tokenizer: ModelTokenizer, manifest: Manifest) -> None:
+        self.name = name
+        self.folder = folder
+        self.tokenizer = tokenizer
+        self.manifest = manifest
+        self.reasoning = ReasoningFormat.from_texts(manifest.texts, tokenizer)
+
+    @classmethod
+    def load(cls, folder: Path, *, name: str | None = None, preset: str | None = None) -> Model:
+        """Read a checkpoint, all but its weights.
+
+        Args:
+            name: what clients call it; else the manifest's name, else the folder's.
+            preset: family to take the reasoning texts from, over the manifest and detection.
+
+        Raises:
+            UnusableModel: it cannot be served, and why.
+        """
+        if not (folder / "config.json").is_file():
+            raise UnusableModel(f"{folder} is not a checkpoint folder: it has no config.json", field="model")
+        tokenizer = ModelTokenizer.load(folder)
+        manifest = Manifest.load(folder)
+        if manifest is None or preset is not None:
+            family = preset or detect_preset(tokenizer)
+            if family is None:
+                raise UnusableModel(
+                    f"{folder} has no anytime.json and is of no known family; say how it thinks "
+                    f"with --reasoning-preset ({', '.join(PRESETS)}) or write its anytime.json",
+                    field="reasoning_preset",
+                )
+            texts = PRESETS[family].texts.model_dump()
+            known = manifest.model_dump() if manifest is not None else {}
+            manifest = Manifest.model_validate(known | texts)
+        return cls(
+            name=name or manifest.name or folder.absolute().name,
+            folder=folder,
+            tokenizer=tokenizer,
+            manifest=manifest,
+        )
+
+    @property
+    def takes_tools(self) -> bool:
+        """Whether the chat template tells the model of tools (`tool_calls` alone are earlier turns)."""
+        return re.search(r"\btools\b", self.tokenizer.tool_template) is not None
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Tells this checkpoint from others, by its texts, its configuration and a part of its weights."""
+        digest = hashlib.sha256(self.manifest.texts.model_dump_json().encode())
+        for path in sorted(self.folder.iterdir()):
+            if path.name in ("config.json", "tokenizer.json"):
+                digest.update(path.read_bytes())
+            elif path.suffix == ".safetensors":
+                size = path.stat().st_size
+                digest.update(f"{path.name} {size}".encode())
+                with path.open("rb") as file:
+                    file.seek(size // 2)
+                    digest.update(file.read(1 << 16))
+        return digest.hexdigest()[:32]
+
+    def prompt_ids(
+        self, messages: Sequence[dict[str, Any]], tools: Sequence[dict[str, Any]] | None = None
+    ) -> list[int]:
+        """The conversation with thinking open at its end."""
+        return open_thinking(
+            self.tokenizer.render(messages, tools), self.reasoning, blank_ids=self.tokenizer.blank_ids
+        )

@@ -1,0 +1,134 @@
+"""A checkpoint's tokenizer and chat template. Knows nothing of thinking."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from anytime_server.errors import InvalidRequest, UnusableModel
+from anytime_server.text.detokenizer import Detokenizer
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+
+class ModelTokenizer:
+    """A Hugging Face tokenizer behind what this project needs of one."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast, *, eos_ids: frozenset[int]) -> None:
+        # A checkpoint can carry over how it was trained: prompts are neither cut nor filled up here.
+        tokenizer.backend_tokenizer.no_truncation()
+        tokenizer.backend_tokenizer.no_padding()
+        self._tokenizer = tokenizer
+        self._vocabulary = tokenizer.get_vocab()
+        self.eos_ids = eos_ids
+
+    @classmethod
+    def load(cls, folder: Path) -> ModelTokenizer:
+        """Read the tokenizer of a checkpoint, and every end-of-turn token it declares.
+
+        Raises:
+            UnusableModel: there is none, or it has no chat template.
+        """
+        logging.getLogger("transformers").setLevel(logging.ERROR)
+        from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        except Exception as error:
+            first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise UnusableModel(f"no tokenizer can be loaded from {folder}: {first_line}") from error
+        if not isinstance(tokenizer, PreTrainedTokenizerFast):
+            raise UnusableModel(
+                f"the tokenizer in {folder} has no tokenizer.json, which streaming text needs"
+            )
+        if not tokenizer.chat_template:
+            raise UnusableModel(f"the tokenizer in {folder} has no chat template")
+        declared = [tokenizer.eos_token_id]
+        generation_config = folder / "generation_config.json"
+        if generation_config.exists():
+            try:
+                eos = json.loads(generation_config.read_text(encoding="utf-8")).get("eos_token_id")
+            except (OSError, ValueError, AttributeError) as error:
+                raise UnusableModel(f"{generation_config} cannot be read: {error}") from error
+            declared += eos if isinstance(eos, list) else [eos]
+        return cls(tokenizer, eos_ids=frozenset(i for i in declared if isinstance(i, int)))
+
+    def encode(self, text: str) -> list[int]:
+        # As a batch, because only then does it leave the other threads of this process running.
+        [encoding] = self._tokenizer.backend_tokenizer.encode_batch_fast([text], add_special_tokens=False)
+        return encoding.ids
+
+    def token_id(self, token: str) -> int | None:
+        return self._vocabulary.get(token)
+
+    @property
+    def hugging_face(self) -> PreTrainedTokenizerFast:
+        """The tokenizer itself, for libraries that ask for one."""
+        return self._tokenizer
+
+    def decode(self, token_ids: Sequence[int], *, keeps_special: bool = False) -> str:
+        """Text of these ids, without special tokens unless `keeps_special`."""
+        return self._tokenizer.backend_tokenizer.decode(
+            list(token_ids), skip_special_tokens=not keeps_special
+        )
+
+    @property
+    def tool_template(self) -> str:
+        """The chat template that conversations with tools are rendered by."""
+        return self._tokenizer.get_chat_template(tools=[{}])
+
+    def render(
+        self, messages: Sequence[dict[str, Any]], tools: Sequence[dict[str, Any]] | None = None
+    ) -> list[int]:
+        """Ids of a conversation, ready for the assistant's turn.
+
+        Args:
+            tools: what the model may call, each `{"type": "function", "function": {...}}`.
+
+        Raises:
+            InvalidRequest: the chat template refuses these messages, or these tools, or what it makes of
+                them is no text.
+        """
+        from jinja2 import TemplateError
+
+        try:
+            text = self._tokenizer.apply_chat_template(
+                list(messages),
+                tools=list(tools) if tools else None,
+                add_generation_prompt=True,
+                tokenize=False,
+            )
+        except (TemplateError, TypeError) as error:  # the latter of filters, given what they cannot take
+            refused = "messages with these tools" if tools else "messages"
+            raise InvalidRequest(
+                f"the model's chat template refuses these {refused}: {error}", field="messages"
+            ) from error
+        assert isinstance(text, str)
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise InvalidRequest(
+                "messages: must be text, but have half of a surrogate pair", field="messages"
+            ) from error
+        return self.encode(text)
+
+    @cached_property
+    def blank_ids(self) -> frozenset[int]:
+        """Ids of white space that is text, not a special token."""
+        special_ids = set(self._tokenizer.all_special_ids)
+        decode = self._tokenizer.backend_tokenizer.decode
+        return frozenset(
+            token_id
+            for token_id in self._vocabulary.values()
+            if token_id not in special_ids
+            and (text := decode([token_id], skip_special_tokens=False))
+            and text.isspace()
+        )
+
+    def detokenizer(self, *, keeps_special: bool = False) -> Detokenizer:
+        return Detokenizer(self, keeps_special=keeps_special)

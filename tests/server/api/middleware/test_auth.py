@@ -1,0 +1,178 @@
+"""Who is let in, what each dialect tells who is not, and what is left of a key's limits."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from ..conftest import QUESTION, Served
+from ..keys import account, bearer, key, keyring
+
+OPEN = ["/health", "/ready", "/version", "/metrics", "/openapi.json", "/", "/playground/main.js"]
+GUARDED = [
+    ("POST", "/v1/anytime"),
+    ("POST", "/v1/anytime/any-1/answer"),
+    ("DELETE", "/v1/anytime/any-1"),
+    ("POST", "/v1/chat/completions"),
+    ("POST", "/v1/chat/completions/control"),
+    ("POST", "/v1/responses"),
+    ("GET", "/v1/models"),
+    ("POST", "/v1/messages"),
+    ("POST", "/v1/messages/count_tokens"),
+    ("GET", "/v1/nothing"),
+    ("OPTIONS", "/v1/anytime"),
+]
+
+
+async def test_only_what_serves_the_model_is_guarded(served: Any) -> None:
+    server = await served(app={"keyring": keyring(key("alice"))})
+    for path in OPEN:
+        assert (await server.http.get(path)).status_code in (200, 404), path
+    for method, path in GUARDED:
+        response = await server.http.request(method, path)
+        assert response.status_code == 401, path
+        assert response.headers["www-authenticate"] == "Bearer"
+        assert response.headers["x-request-id"].startswith("req_")
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Authorization": "Bearer alice"}, 200),
+        ({"Authorization": "bearer  alice"}, 200),
+        ({"x-api-key": "alice"}, 200),
+        ({"api-key": "alice"}, 200),
+        ({"Authorization": "Basic YTpi", "x-api-key": "alice"}, 200),
+        ({"Authorization": "Bearer mallory", "x-api-key": "alice"}, 401),
+        ({"Authorization": "alice"}, 401),
+        ({"Authorization": "Bearer"}, 401),
+        ({"x-api-key": ""}, 401),
+        ({"x-api-key": "mallory"}, 401),
+        ({"x-api-key": "dora"}, 403),
+        ({"x-api-key": "ed"}, 403),
+    ],
+)
+async def test_where_a_key_may_be(served: Any, headers: dict[str, str], status: int) -> None:
+    past = datetime(2020, 1, 1, tzinfo=UTC)
+    keys = keyring(key("alice"), key("dora", disabled=True), key("ed", expires=past))
+    server = await served(app={"keyring": keys})
+    assert (await server.http.get("/v1/models", headers=headers)).status_code == status
+
+
+async def test_each_dialect_tells_it_in_its_own_way(served: Any) -> None:
+    server = await served(app={"keyring": keyring(key("alice"), key("dora", disabled=True))})
+    told = {}
+    for path in ("/v1/anytime", "/v1/chat/completions", "/v1/responses", "/v1/messages"):
+        for name in ("mallory", "dora"):
+            response = await server.http.post(path, json={}, headers=bearer(name))
+            assert "mallory" not in response.text
+            error = response.json()["error"]
+            told[path, name] = (response.status_code, error.get("type"), error.get("code"))
+    unknown, disabled = (401, None, "invalid_api_key"), (403, None, "permission_denied")
+    openai = {
+        "mallory": (401, "invalid_request_error", "invalid_api_key"),
+        "dora": (403, "invalid_request_error", "permission_denied"),
+    }
+    assert told == {
+        ("/v1/anytime", "mallory"): unknown,
+        ("/v1/anytime", "dora"): disabled,
+        **{
+            (path, name): openai[name]
+            for path in ("/v1/chat/completions", "/v1/responses")
+            for name in openai
+        },
+        ("/v1/messages", "mallory"): (401, "authentication_error", None),
+        ("/v1/messages", "dora"): (403, "permission_error", None),
+    }
+
+
+async def test_without_keys_all_may_ask_and_are_told_of_no_limits(served: Any) -> None:
+    server = await served()
+    response = await server.http.get("/v1/models", headers=bearer("whatever"))
+    assert response.status_code == 200
+    assert not [name for name in response.headers if "ratelimit" in name]
+
+
+async def started(server: Served, name: str) -> tuple[Any, str]:
+    """A stream that `name` has opened, and the id of its session."""
+    request = server.http.build_request(
+        "POST", "/v1/anytime", json=QUESTION | {"budget": 50}, headers=bearer(name)
+    )
+    response = await server.http.send(request, stream=True)
+    return response, response.headers["x-request-id"]
+
+
+async def test_a_session_is_controlled_by_who_opened_it(served: Any) -> None:
+    server = await served(
+        app={"keyring": keyring(key("alice"), key("bob"))}, never_end=True, seconds_per_token=30
+    )
+    response, session_id = await started(server, "alice")
+    controls = [
+        ("POST", f"/v1/anytime/{session_id}/answer"),
+        ("POST", f"/v1/anytime/{session_id}/extend"),
+        ("DELETE", f"/v1/anytime/{session_id}"),
+    ]
+    for method, path in controls:
+        refused = await server.http.request(method, path, json={"tokens": 1}, headers=bearer("bob"))
+        assert (refused.status_code, refused.json()["error"]["code"]) == (404, "unknown_session")
+    for method, path in [controls[1], controls[2]]:
+        done = await server.http.request(method, path, json={"tokens": 1}, headers=bearer("alice"))
+        assert done.status_code in (202, 204), done.text
+    assert b"cancelled" in await response.aread()
+
+
+async def test_a_chat_completion_is_controlled_by_who_opened_it(served: Any) -> None:
+    server = await served(
+        app={"keyring": keyring(key("alice"), key("bob"))}, never_end=True, seconds_per_token=30
+    )
+    body = QUESTION | {"model": "tiny", "stream": True, "reasoning_control": True}
+    request = server.http.build_request("POST", "/v1/chat/completions", json=body, headers=bearer("alice"))
+    response = await server.http.send(request, stream=True)
+    control = {"id": response.headers["x-request-id"], "action": "reasoning_end"}
+    for name, success in [("bob", False), ("alice", True)]:
+        done = await server.http.post("/v1/chat/completions/control", json=control, headers=bearer(name))
+        assert done.json()["success"] is success, done.text
+    await response.aclose()
+
+
+async def test_a_key_has_so_many_requests_at_a_time(served: Any) -> None:
+    keys = keyring(key("alice", concurrency=1), key("bob"))
+    server = await served(app={"keyring": keys}, never_end=True, seconds_per_token=30)
+    response, _ = await started(server, "alice")
+    refused = await server.http.post("/v1/anytime", json=QUESTION, headers=bearer("alice"))
+    assert (refused.status_code, refused.json()["error"]["code"]) == (429, "rate_limited")
+    assert "1 requests at a time" in refused.json()["error"]["message"]
+    assert refused.headers["retry-after"] == "1"
+    assert refused.headers["ratelimit-policy"] == '"concurrency";q=1;qu="concurrent-requests"'
+    assert refused.headers["ratelimit"] == '"concurrency";r=0'
+    other, _ = await started(server, "bob")
+    await other.aclose()
+    await response.aclose()
+    async with asyncio.timeout(5):
+        while account(keys, "alice").num_under_way:
+            await asyncio.sleep(0.01)
+
+
+async def test_what_a_request_did_not_think_is_given_back(served: Any) -> None:
+    keys = keyring(key("alice", requests_per_minute=3, thinking_tokens_per_minute=100))
+    server = await served(app={"keyring": keys}, never_end=True)
+    body = QUESTION | {"budget": 60, "stream": False}
+    response = await server.http.post("/v1/anytime", json=body, headers=bearer("alice"))
+    assert response.json()["stop"]["thinking_tokens"] == 60
+    assert response.headers["ratelimit-policy"] == (
+        '"requests";q=3;w=60, "thinking-tokens";q=100;w=60;qu="thinking-tokens"'
+    )
+    requests, tokens = re.findall(r"r=(\d+);t=\d+", response.headers["ratelimit"])
+    assert (requests, int(tokens) // 20) == ("2", 2)  # 40, and what came since
+    refused = await server.http.post("/v1/anytime", json=body, headers=bearer("alice"))
+    assert (refused.status_code, refused.json()["error"]["field"]) == (429, "budget")
+    assert 1 <= int(refused.headers["retry-after"]) <= 12
+    never = await server.http.post("/v1/anytime", json=body | {"budget": 101}, headers=bearer("alice"))
+    assert (never.status_code, never.json()["error"]["field"]) == (422, "budget")
+    assert "the most is 100" in never.json()["error"]["message"]
+    assert "retry-after" not in never.headers
+    assert account(keys, "alice").num_under_way == 0

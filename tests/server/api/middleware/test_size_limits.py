@@ -1,0 +1,120 @@
+"""How large headers and conversations may be. Bodies are in `test_bad_input.py`."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from anytime_server.server import connection
+
+from ..conftest import QUESTION
+
+MESSAGE = {"role": "user", "content": "7"}
+
+
+async def exchange(url: str, *parts: bytes) -> bytes:
+    """Send so much over a connection, and read until it is closed."""
+    address = urlsplit(url)
+    reader, writer = await asyncio.open_connection(address.hostname, address.port)
+    for part in parts:
+        writer.write(part)
+        await writer.drain()
+    told = await reader.read()
+    writer.close()
+    return told
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("/v1/anytime", b'"code":"headers_too_large"'),
+        ("/v1/chat/completions", b'"type":"invalid_request_error"'),
+        ("/v1/messages", b'"type":"error"'),
+    ],
+)
+@pytest.mark.parametrize("num_bytes", [70_000, 1_000_000])
+async def test_headers_over_the_limit(served: Any, path: str, kind: bytes, num_bytes: int) -> None:
+    server = await served()
+    head = f"GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\nx-a: ".encode()
+    told = await exchange(server.url, head, b"a" * num_bytes, b"\r\n\r\n")
+    assert told.startswith(b"HTTP/1.1 431 ")
+    assert kind in told
+    assert b"x-request-id: req_" in told
+    assert b"over the limit of 65536 bytes" in told
+
+
+async def test_many_small_headers_count_as_well(served: Any) -> None:
+    server = await served(app={"max_header_bytes": 1024})
+    few = {f"x-{number}": "a" * 10 for number in range(20)}
+    many = {f"x-{number}": "a" * 10 for number in range(100)}
+    assert (await server.http.get("/health", headers=few)).status_code == 200
+    assert (await server.http.get("/health", headers=many)).status_code == 431
+
+
+async def test_a_long_path_counts_as_headers(served: Any) -> None:
+    server = await served(app={"max_header_bytes": 1024})
+    told = await exchange(server.url, b"GET /" + b"a" * 2000 + b" HTTP/1.1\r\nconnection: close\r\n\r\n")
+    assert told.startswith(b"HTTP/1.1 431 ")
+
+
+async def test_trailers_are_not_kept_and_without_an_end_are_hung_up_on(served: Any) -> None:
+    server = await served()
+    head = b"POST /v1/anytime HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\nx-a: "
+    told = await exchange(server.url, head, *[b"a" * (1 << 20)] * 8)
+    assert told == b""
+    assert (await server.http.get("/health")).status_code == 200
+
+
+async def test_who_sends_no_head_is_hung_up_on(served: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "HEAD_S", 0.05)
+    server = await served()
+    assert await exchange(server.url) == b""
+    assert await exchange(server.url, b"GET /health HT") == b""
+    assert (await server.http.get("/health")).status_code == 200
+
+
+async def test_deep_nesting_that_is_not_declared_as_json(served: Any) -> None:
+    server = await served()
+    response = await server.http.post(
+        "/v1/anytime", content="[" * 100_000, headers={"Content-Type": "text/plain"}
+    )
+    assert response.status_code == 422
+
+
+async def test_headers_without_an_end_are_hung_up_on(served: Any) -> None:
+    server = await served()
+    told = await exchange(server.url, b"GET / HTTP/1.1\r\nx-a: ", *[b"a" * (1 << 20)] * 8)
+    assert told.startswith(b"HTTP/1.1 431 ")
+    assert told.endswith(b"the headers are over 2097152 bytes")
+    assert (await server.http.get("/health")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "field", "status"),
+    [
+        ("/v1/anytime", "messages", 422),
+        ("/v1/chat/completions", "messages", 400),
+        ("/v1/messages", "messages", 400),
+        ("/v1/messages/count_tokens", "messages", 400),
+        ("/v1/responses", "input", 400),
+    ],
+)
+async def test_too_many_messages(served: Any, path: str, field: str, status: int) -> None:
+    server = await served(app={"max_messages": 3})
+    more = {} if path == "/v1/anytime" else {"model": "tiny"}
+    more |= {"max_tokens": 20} if path == "/v1/messages" else {}
+    right = await server.http.post(path, json={field: [MESSAGE] * 3, **more})
+    assert right.status_code == 200, right.text
+    wrong = await server.http.post(path, json={field: [MESSAGE] * 4, **more})
+    assert (wrong.status_code, wrong.json()["error"]["message"]) == (
+        status,
+        f"{field}: 4 are more than the 3 that are taken",
+    )
+
+
+async def test_how_many_may_be_sent_unless_told_otherwise(served: Any) -> None:
+    server = await served()
+    response = await server.http.post("/v1/anytime", json=QUESTION | {"messages": [MESSAGE] * 1025})
+    assert response.json()["error"]["message"] == "messages: 1025 are more than the 1024 that are taken"

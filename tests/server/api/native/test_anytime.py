@@ -1,0 +1,189 @@
+"""What the native dialect has beyond one cut: several answers, controls, thinking on."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from ..conftest import QUESTION, Served
+
+
+@asynccontextmanager
+async def under_way(server: Served, **fields: Any) -> AsyncGenerator[tuple[str, asyncio.Task[Any]], None]:
+    """A stream that has begun: its id, and all of its events to come."""
+    async with server.http.stream("POST", "/v1/anytime", json=QUESTION | fields) as response:
+        lines = response.aiter_lines()
+        line = await anext(line async for line in lines if line.startswith("data: "))
+
+        async def rest() -> list[dict[str, Any]]:
+            return [json.loads(line[6:]) async for line in lines if line.startswith("data: ")]
+
+        yield json.loads(line[6:])["id"], asyncio.create_task(rest())
+
+
+async def test_provisional_answers_stream_as_they_come(served: Any) -> None:
+    server = await served(never_end=True, seconds_per_token=0.002, settle_after=99)
+    said = await server.stream(budget=30, budgets=[20, 10])
+    places = {
+        event["at_tokens"]: number for number, event in enumerate(said) if event["type"] == "answer.done"
+    }
+    assert list(places) == [10, 20, 30]
+    assert places[10] < max(n for n, event in enumerate(said) if event["type"] == "thinking")
+    started = [event for event in said if event["type"] == "answer.started"]
+    assert [(e["provisional"], e["cause"]) for e in started] == [
+        (True, None),
+        (True, None),
+        (False, "budget"),
+    ]
+    assert "tokens" not in next(event for event in said if event["type"] == "answer.delta")
+
+
+async def test_provisional_answers_in_one_body(served: Any) -> None:
+    server = await served(never_end=True, settle_after=99, seconds_per_token=0.001)
+    body = await server.think(budget=30, budgets=[0, 10, 20])
+    found = [(a["at_tokens"], a["provisional"], a["text"]) for a in body["answers"]]
+    assert found == [(0, True, "0"), (10, True, "10"), (20, True, "20"), (30, False, "30")]
+    assert set(body["answers"][0]) == {
+        "index", "at_tokens", "provisional", "text", "answer_tokens", "confidence", "finish_reason"
+    }  # fmt: skip
+    assert body["answer"] == "30"
+    assert body["usage"]["provisional_tokens"] == sum(a["answer_tokens"] for a in body["answers"][:3])
+
+
+async def test_stops_when_stable(served: Any) -> None:
+    server = await served(never_end=True, settle_after=10, seconds_per_token=0.001)
+    body = await server.think(budget=400, stop_when={"stable": 3, "every_tokens": 4})
+    assert body["stop"]["cause"] == "stable"
+    assert 20 <= body["stop"]["thinking_tokens"] < 60
+    assert body["usage"]["provisional_tokens"] > 0
+    metrics = (await server.http.get("/metrics")).text
+    assert f"anytime_provisional_tokens_total {float(body['usage']['provisional_tokens'])}" in metrics
+    assert 'anytime_answers_total{cause="stable"} 1.0' in metrics
+
+
+async def test_extend(served: Any) -> None:
+    server = await served(never_end=True, seconds_per_token=0.005)
+    async with under_way(server, budget=20) as (session_id, rest):
+        response = await server.http.post(f"/v1/anytime/{session_id}/extend", json={"tokens": 10})
+        assert response.status_code == 202
+        assert response.json()["budget_tokens"] == 30
+        done = (await rest)[-1]
+    assert done["stop"] == {"cause": "budget", "budget_tokens": 30, "thinking_tokens": 30}
+    late = await server.http.post(f"/v1/anytime/{session_id}/extend", json={"tokens": 10})
+    assert late.status_code == 404
+
+
+async def test_answer_now_twice_and_extend_after_it(served: Any) -> None:
+    server = await served(never_end=True, seconds_per_token=0.02, answer="x" * 11)
+    async with under_way(server, budget=400) as (session_id, rest):
+        paths = [f"/v1/anytime/{session_id}/{control}" for control in ("answer", "answer", "extend")]
+        responses = [await server.http.post(path, json={"tokens": 1}) for path in paths]
+        assert [response.status_code for response in responses] == [202, 409, 409]
+        done = (await rest)[-1]
+    assert done["stop"]["cause"] == "client"
+    assert done["stop"]["thinking_tokens"] == responses[0].json()["at_tokens"]
+
+
+@pytest.mark.parametrize(
+    "body", [{}, {"tokens": 0}, {"tokens": -4}, {"tokens": "4"}, {"tokens": 4, "more": 1}]
+)
+async def test_extend_by_nonsense(served: Any, body: dict[str, Any]) -> None:
+    server = await served(never_end=True, seconds_per_token=0.01)
+    async with under_way(server, budget=20) as (session_id, rest):
+        response = await server.http.post(f"/v1/anytime/{session_id}/extend", json=body)
+        assert (response.status_code, response.json()["error"]["code"]) == (422, "invalid_request")
+        await rest
+
+
+async def test_thinks_on(served: Any) -> None:
+    server = await served(never_end=True, settle_after=999)
+    first = await server.think(budget=10)
+    assert first["answer"] == "10"
+    second = await server.think(budget=5, budgets=[2], continuation=first["continuation"])
+    # Counted on top: what was thought before is the prompt's.
+    assert second["stop"] == {"cause": "budget", "budget_tokens": 5, "thinking_tokens": 5}
+    assert [(a["at_tokens"], a["text"]) for a in second["answers"]] == [(2, "12"), (5, "15")]
+    assert second["usage"]["prompt_tokens"] == first["usage"]["prompt_tokens"] + 10
+    third = await server.think(budget=0, continuation=second["continuation"])
+    assert third["answer"] == "15"
+
+
+async def test_another_replica_thinks_on(served: Any) -> None:
+    options = {"continuation_key": b"shared by the replicas"}
+    one, other = await served(never_end=True, options=options), await served(never_end=True, options=options)
+    stranger = await served(never_end=True)
+    continuation = (await one.think(budget=10))["continuation"]
+    assert (await other.think(budget=5, continuation=continuation))["stop"]["thinking_tokens"] == 5
+    body = QUESTION | {"continuation": continuation}
+    response = await stranger.http.post("/v1/anytime", json=body)
+    assert response.status_code == 422
+    assert response.json()["error"]["field"] == "continuation"
+    assert "another continuation key" in response.json()["error"]["message"]
+
+
+async def test_there_is_nothing_to_think_on_from_where_the_model_had_ended(served: Any) -> None:
+    server = await served(thinking_tokens=5)
+    continuation = (await server.think())["continuation"]
+    response = await server.http.post("/v1/anytime", json=QUESTION | {"continuation": continuation})
+    assert response.status_code == 422
+    assert "had ended this thinking by itself" in response.json()["error"]["message"]
+
+
+async def test_a_continuation_belongs_to_its_messages(served: Any) -> None:
+    server = await served(never_end=True)
+    continuation = (await server.think(budget=3))["continuation"]
+    other = {"messages": [{"role": "user", "content": "7-4"}], "continuation": continuation}
+    response = await server.http.post("/v1/anytime", json=other)
+    assert response.status_code == 422
+    assert "another conversation" in response.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(("forcing", "inserted"), [("close", 4), ("force", 12), (None, 12)])
+async def test_both_ways_to_an_answer(served: Any, forcing: str | None, inserted: int) -> None:
+    server = await served(never_end=True)
+    body = await server.think(budget=5, answer={"forcing": forcing})
+    # "...", the think-end, and "Answer: " where it is forced.
+    assert body["usage"]["inserted_tokens"] == inserted
+    assert body["answer"] == "42"
+
+
+@pytest.mark.parametrize("forcing", ["close", "force"])
+async def test_thinking_in_an_answer_is_stripped_and_counted(served: Any, forcing: str) -> None:
+    server = await served(never_end=True, fault="think_end_twice")
+    body = await server.think(budget=5, answer={"forcing": forcing})
+    assert body["answer"] == "42"
+    metrics = (await server.http.get("/metrics")).text
+    assert f'anytime_leaked_answers_total{{forcing="{forcing}"}} 1.0' in metrics
+    assert "anytime_leaked_tokens_total 1.0" in metrics
+
+
+async def test_forks_are_counted_when_sessions_are_let_in(served: Any) -> None:
+    server = await served(never_end=True, seconds_per_token=0.002, max_num_seqs=4, answer="x" * 11)
+    most = 0
+
+    async def watch() -> None:
+        nonlocal most
+        while True:
+            most = max(most, server.service.engine.load().num_requests)
+            await asyncio.sleep(0)
+
+    watching = asyncio.create_task(watch())
+    bodies = await asyncio.gather(*(server.think(budget=20, budgets=[4, 5, 6]) for _ in range(4)))
+    watching.cancel()
+    assert all(len(body["answers"]) == 4 for body in bodies)
+    assert most <= 4
+
+
+async def test_a_schema_leaves_the_thinking_that_was_asked_for(served: Any) -> None:
+    server = await served(never_end=True)
+    form = {"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": "object"}}}
+    body = {"model": "tiny", "max_tokens": 60, "response_format": form, **QUESTION}
+    asked = (await server.http.post("/v1/chat/completions", json=body | {"thinking_token_budget": 32})).json()
+    assert asked["anytime"]["stop"]["thinking_tokens"] == 32
+    half = (await server.http.post("/v1/chat/completions", json=body)).json()
+    assert half["anytime"]["stop"]["thinking_tokens"] == 30

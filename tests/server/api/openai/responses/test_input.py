@@ -1,0 +1,333 @@
+"""What a Responses request may say: history, thinking on, tools, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import openai
+import pytest
+from anytime_server.api.openai.responses.input import dialogue
+from anytime_server.api.openai.responses.schema import ResponsesRequest
+from anytime_server.api.schema.messages import Arguments
+from anytime_server.engine.scripted import ScriptedEngine
+from anytime_server.errors import InvalidRequest
+from anytime_server.text.model import Model
+from pydantic import BaseModel
+
+from .test_responses import BODY, create, lasting, names, streamed, whole
+
+USER: dict[str, Any] = {"role": "user", "content": "7-3"}
+THINKING = {
+    "type": "reasoning",
+    "id": "rs_1",
+    "summary": [],
+    "content": [{"type": "reasoning_text", "text": "hm"}],
+}
+ANSWER = {
+    "type": "message",
+    "id": "msg_1",
+    "status": "completed",
+    "role": "assistant",
+    "content": [{"type": "output_text", "text": "4", "annotations": []}],
+}
+CALL = {"type": "function_call", "id": "fc_1", "call_id": "c1", "name": "add", "arguments": '{"a": 1}'}
+OUTPUT = {"type": "function_call_output", "call_id": "c1", "output": "2"}
+ENCRYPTED = {"include": ["reasoning.encrypted_content"]}
+
+
+def turns(items: Any, **fields: Any) -> list[dict[str, Any]]:
+    request = ResponsesRequest.model_validate({"model": "tiny", "input": items} | fields)
+    return dialogue(request.input, instructions=request.instructions).turns
+
+
+def test_a_string_is_a_message_after_the_instructions() -> None:
+    assert turns("7-3", instructions="Be brief.") == [{"role": "system", "content": "Be brief."}, USER]
+
+
+def test_items_become_turns() -> None:
+    parts = [{"type": "input_text", "text": "2"}, {"type": "input_text", "text": "+2"}]
+    developer = {"role": "developer", "content": "Be brief."}
+    summary = {"type": "reasoning", "summary": [{"type": "summary_text", "text": "in short"}]}
+    second = CALL | {"call_id": "c2", "arguments": "none"}
+    items = [
+        developer,
+        USER,
+        THINKING,
+        ANSWER,
+        {"role": "user", "content": parts},
+        summary,
+        CALL,
+        second,
+        OUTPUT,
+    ]
+    found = turns([*items, {"role": "assistant", "content": "done"}, THINKING, USER])
+    assert found == [
+        {"role": "system", "content": "Be brief."},
+        USER,
+        {"role": "assistant", "reasoning_content": "hm", "content": "4"},
+        {"role": "user", "content": "2+2"},
+        {
+            "role": "assistant",
+            "reasoning_content": "in short",
+            "content": "",
+            "tool_calls": [
+                {"id": "c1", "type": "function", "function": {"name": "add", "arguments": {"a": 1}}},
+                {"id": "c2", "type": "function", "function": {"name": "add", "arguments": "none"}},
+            ],
+        },
+        {"role": "tool", "content": "2", "tool_call_id": "c1"},
+        {"role": "assistant", "content": "done"},
+        USER,
+    ]
+    assert isinstance(found[4]["tool_calls"][0]["function"]["arguments"], Arguments)
+
+
+def test_arguments_that_cannot_be_written_again_stay_text() -> None:
+    for text in ('{"a": "\\ud800"}', '{"a":' * 960 + "1" + "}" * 960):
+        assert turns([USER, CALL | {"arguments": text}, OUTPUT])[1]["tool_calls"][0]["function"] == {
+            "name": "add",
+            "arguments": text,
+        }
+
+
+async def test_a_response_can_be_sent_back(sdk: Any) -> None:
+    client = await sdk(thinking_tokens=9)
+    first = await create(client)
+    second = await create(client, input=[USER, *first.output, {"role": "user", "content": "2+2"}])
+    assert second.output_text == "42"
+    assert second.usage.input_tokens > first.usage.input_tokens
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_thinking_on(served: Any, stream: bool) -> None:
+    server = await served(never_end=True)
+    fields = ENCRYPTED | {"thinking_token_budget": 20, "instructions": "Be brief."}
+    if stream:
+        first = (await streamed(server, **fields))[-1]["response"]
+    else:
+        first = await whole(server, **fields)
+    thinking = first["output"][0]
+    assert thinking["encrypted_content"] == first["anytime"]["continuation"]
+    second = await whole(server, **fields | {"input": [USER, thinking], "thinking_token_budget": 5})
+    assert second["usage"]["input_tokens"] == first["usage"]["input_tokens"] + 20
+    assert second["anytime"]["stop"]["thinking_tokens"] == 5
+    third = await whole(server, **fields | {"input": [USER, second["output"][0]], "thinking_token_budget": 0})
+    assert third["usage"]["input_tokens"] == first["usage"]["input_tokens"] + 25
+    assert [item["type"] for item in third["output"]] == ["message"]
+    anytime = {"anytime": {"continuation": first["anytime"]["continuation"]}}
+    assert lasting(await whole(server, **fields | anytime)) == lasting(
+        await whole(server, **fields | {"input": [USER, thinking]})
+    )
+    refused = await server.http.post(
+        "/v1/responses", json=BODY | fields | anytime | {"input": [USER, thinking]}
+    )
+    assert refused.json()["error"]["param"] == "anytime.continuation"
+
+
+async def test_thinking_that_cannot_be_continued(served: Any) -> None:
+    server = await served(thinking_tokens=9)
+    ended = (await whole(server, **ENCRYPTED))["output"][0]
+    for items, field, told in [
+        ([USER, ended], "input.1.encrypted_content", "had ended this thinking by itself"),
+        ([{"role": "user", "content": "2+2"}, ended], "input.1.encrypted_content", "another conversation"),
+        ([USER, ended | {"encrypted_content": "gAAAA"}], "input.1.encrypted_content", "no continuation"),
+        ([USER, THINKING], "input.1.encrypted_content", "required"),
+        ([ended], "input.0", "must be before it"),
+        ([USER, THINKING, ended], "input.1", "only one"),
+    ]:
+        error = (await server.http.post("/v1/responses", json=BODY | {"input": items})).json()["error"]
+        assert (error["param"], error["type"]) == (field, "invalid_request_error")
+        assert told in error["message"]
+
+
+TOOL: dict[str, Any] = {
+    "type": "function",
+    "name": "add",
+    "description": "Adds.",
+    "parameters": {"type": "object", "properties": {"a": {"type": "integer"}}},
+    "strict": True,
+}
+WRITTEN = '<tool_call>\n{"name": "add", "arguments": {"a": 1}}\n</tool_call>'
+WITH_TOOL = {"tools": [TOOL], "max_output_tokens": 240, "thinking_token_budget": 3}
+
+
+@pytest.mark.parametrize(
+    ("answer", "fields", "text", "num_calls"),
+    [
+        (WRITTEN, {}, None, 1),
+        (f"So: {WRITTEN}\n{WRITTEN}", {}, "So: ", 2),
+        (WRITTEN * 2, {"parallel_tool_calls": False}, None, 1),
+        ("Broken <tool_call> x", {}, "Broken <tool_call> x", 0),
+        (WRITTEN, {"tool_choice": "none"}, WRITTEN, 0),
+    ],
+)
+async def test_calls(
+    served: Any, tool_model: Model, answer: str, fields: Any, text: str | None, num_calls: int
+) -> None:
+    server = await served(model=tool_model, answer=answer, never_end=True)
+    response = await whole(server, **WITH_TOOL | fields)
+    _, *said = response["output"]
+    messages = [item["content"][0]["text"] for item in said if item["type"] == "message"]
+    calls = [item for item in said if item["type"] == "function_call"]
+    assert messages == ([] if text is None else [text])
+    assert [(one["name"], json.loads(one["arguments"])) for one in calls] == [("add", {"a": 1})] * num_calls
+    ids = [one["call_id"] for one in calls]
+    assert len(set(ids)) == len({one["id"] for one in calls}) == num_calls
+    assert all(len(one) == 9 and one.isalnum() for one in ids), "Mistral takes no other"
+    events = await streamed(server, **WITH_TOOL | fields)
+    assert lasting(events[-1]["response"]) == lasting(response)
+    if num_calls:
+        arguments = ["function_call_arguments.delta", "function_call_arguments.done"]
+        assert names(events)[-5:] == ["output_item.added", *arguments, "output_item.done", "completed"]
+
+
+async def test_the_sdk_parses_calls_and_sends_them_back(sdk: Any, tool_model: Model) -> None:
+    client = await sdk(model=tool_model, answer=f"So: {WRITTEN}", never_end=True)
+
+    class add(BaseModel):
+        a: int
+
+    fields: Any = BODY | {"max_output_tokens": 200, "reasoning": {"effort": "low"}}
+    fields["tools"] = [openai.pydantic_function_tool(add)]
+    parsed = await client.responses.parse(**fields)
+    async with client.responses.stream(**fields) as stream:
+        streamed = await stream.get_final_response()
+    for response in (parsed, streamed):
+        *_, message, call = response.output
+        assert (message.content[0].text, call.parsed_arguments) == ("So: ", add(a=1))
+        result = {"type": "function_call_output", "call_id": call.call_id, "output": ""}
+        for sent_back in (response.output, [item.model_dump() for item in response.output]):
+            again = await client.responses.parse(**fields | {"input": [USER, *sent_back, result]})
+            assert again.status == "completed"
+            assert again.usage.input_tokens > response.usage.input_tokens
+
+
+IMAGE = {"type": "input_image", "image_url": "data:,"}
+SCHEMA = {"type": "json_schema", "name": "n", "schema": {"type": "object"}}
+BAD: list[tuple[str, dict[str, Any]]] = [
+    ("nonsense", {"nonsense": 1}),
+    ("input", {"input": ""}),
+    ("input", {"input": " \n"}),
+    ("input", {"input": []}),
+    ("input", {"input": 7}),
+    ("input", {"input": "7" * 600}),
+    ("input.0", {"input": ["7-3"]}),
+    ("input.0.content", {"input": [{"role": "user", "content": " "}]}),
+    ("input.0.content", {"input": [{"role": "user"}]}),
+    ("input.0.role", {"input": [{"role": "tool", "content": "x"}]}),
+    ("input.1.role", {"input": [USER, ANSWER]}),
+    ("input.0.content.0.type", {"input": [{"role": "user", "content": [IMAGE]}]}),
+    ("input.0.mood", {"input": [USER | {"mood": "x"}]}),
+    ("input.1", {"input": [USER, {"type": "item_reference", "id": "x"}]}),
+    ("input.1", {"input": [USER, CALL]}),
+    ("input.1.call_id", {"input": [USER, OUTPUT]}),
+    ("input.2.output", {"input": [USER, CALL, OUTPUT | {"output": 2}]}),
+    ("model", {"model": "gpt-0"}),
+    ("previous_response_id", {"previous_response_id": "resp_1"}),
+    ("conversation", {"conversation": "conv_1"}),
+    ("background", {"background": True}),
+    ("truncation", {"truncation": "auto"}),
+    ("prompt", {"prompt": {"id": "p"}}),
+    ("max_output_tokens", {"max_output_tokens": 0}),
+    ("max_output_tokens", {"max_output_tokens": 10**6}),
+    ("thinking_token_budget", {"thinking_token_budget": 10**6}),
+    ("reasoning.effort", {"reasoning": {"effort": "some"}}),
+    ("reasoning.mode", {"reasoning": {"mode": "pro"}}),
+    ("reasoning.effort", {"reasoning": {"effort": "low"}, "thinking_token_budget": 3}),
+    ("thinking_token_budget", {"anytime": {"budget": 4}, "thinking_token_budget": 3}),
+    ("anytime.continuation", {"anytime": {"continuation": "x"}}),
+    ("temperature", {"temperature": 3}),
+    ("top_logprobs", {"top_logprobs": 2}),
+    ("top_logprobs", {"top_logprobs": 21, "include": ["message.output_text.logprobs"]}),
+    ("include.0", {"include": ["everything"]}),
+    ("include", ENCRYPTED | {"reasoning": {"exclude": True}}),
+    ("text.verbosity", {"text": {"verbosity": "high"}}),
+    ("text.format.type", {"text": {"format": {"type": "xml"}}}),
+    ("text.format.schema", {"text": {"format": {"type": "json_schema", "name": "n"}}}),
+    ("text.format.name", {"text": {"format": {"type": "text", "name": "n"}}}),
+    ("tools", {"tools": [TOOL]}),
+    ("tools.0", {"tools": [{"type": "web_search"}]}),
+    ("tools.0.name", {"tools": [TOOL | {"name": ""}]}),
+    ("tool_choice", {"tools": [TOOL], "tool_choice": "required"}),
+    ("tool_choice", {"tools": [TOOL], "tool_choice": {"type": "function", "name": "add"}}),
+    ("text.format", {"tools": [TOOL], "text": {"format": SCHEMA}}),
+    ("include", {"tools": [TOOL], "include": ["message.output_text.logprobs"]}),
+    ("metadata.a", {"metadata": {"a": 1}}),
+    ("stream", {"stream": "yes"}),
+]  # fmt: skip
+
+
+async def test_what_cannot_be_served_is_refused(served: Any) -> None:
+    server = await served()
+    for param, fields in BAD:
+        for stream in (False, True):
+            answer = await server.http.post("/v1/responses", json=BODY | {"stream": stream} | fields)
+            assert answer.status_code == (404 if param == "model" else 400), (fields, answer.text)
+            error = answer.json()["error"]
+            assert (error["param"], error["type"]) == (param, "invalid_request_error"), (fields, error)
+            assert error["message"]
+    assert server.service.engine.load().num_requests == 0
+
+
+async def test_what_is_too_deep_or_no_text_is_refused(served: Any, tool_model: Model) -> None:
+    server = await served(model=tool_model)
+    deep = '{"a":' * 920 + "1" + "}" * 920  # that can still be read
+    for text in (
+        json.dumps(BODY | {"input": "\ud800"}),
+        json.dumps(BODY | {"input": [USER | {"content": "\ud800"}]}),
+        json.dumps(BODY | {"metadata": {"a": "\ud800"}}),
+        json.dumps(BODY | {"tools": [TOOL | {"description": "\ud800"}]}),
+        json.dumps(BODY | {"text": {"format": SCHEMA | {"schema": {"\ud800": 1}}}}),
+        json.dumps(BODY | {"text": {"format": SCHEMA | {"schema": "DEEP"}}}).replace('"DEEP"', deep),
+        json.dumps(BODY | {"tools": [TOOL | {"parameters": "DEEP"}]}).replace('"DEEP"', deep),
+        json.dumps(BODY | {"tool_choice": "DEEP"}).replace('"DEEP"', deep),
+        "[]",
+        "{",
+    ):
+        answer = await server.http.post(
+            "/v1/responses", content=text, headers={"Content-Type": "application/json"}
+        )
+        assert answer.status_code == 400, (text[:80], answer.text)
+        assert answer.json()["error"]["type"] == "invalid_request_error"
+
+
+@pytest.mark.parametrize(
+    ("of_the_core", "own"),
+    [
+        ("messages", "input"),
+        ("answer.max_tokens", "max_output_tokens"),
+        ("continuation", "anytime.continuation"),
+        ("tools.0.function.name", "tools.0.name"),
+        ("model", "model"),
+        ("answer.response_format", "text.format.schema"),
+        (None, None),
+    ],
+)
+def test_errors_of_the_core_name_own_fields(of_the_core: str | None, own: str | None) -> None:
+    request = ResponsesRequest.model_validate(BODY | {"text": {"format": SCHEMA}})
+    assert request.own_field(of_the_core) == own
+
+
+async def test_the_schemas_fault_is_told_of_its_field(served: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(engine: ScriptedEngine, json_schema: str) -> None:
+        raise InvalidRequest("the JSON schema cannot be enforced")
+
+    monkeypatch.setattr(ScriptedEngine, "check_json_schema", refuse)
+    server = await served()
+    answer = await server.http.post("/v1/responses", json=BODY | {"text": {"format": SCHEMA}})
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "text.format.schema")
+
+
+async def test_the_schema_of_the_endpoints_can_be_told(served: Any) -> None:
+    server = await served()
+    paths = (await server.http.get("/openapi.json")).json()["paths"]
+    assert set(paths["/v1/responses"]) == {"post"}
+    assert set(paths["/v1/responses/{response_id}"]) == {"get", "delete"}
+
+
+async def test_before_the_model_is_loaded(served: Any) -> None:
+    server = await served()
+    server.service.state = "loading"
+    answer = await server.http.post("/v1/responses", json=BODY)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "unavailable")

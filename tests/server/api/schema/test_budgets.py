@@ -1,0 +1,237 @@
+"""The many names of the budget: each is understood, and any two that differ are refused."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from itertools import combinations
+from typing import Any
+
+import pytest
+from anytime_server.api.schema.budgets import BudgetAliases
+from anytime_server.api.schema.effort import SHARES, Effort
+from anytime_server.errors import InvalidRequest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+AVAILABLE = 1000
+MORE = "anytime.budget"
+"""A budget by a name that is no alias."""
+
+# Each way to ask for a number of tokens, by the field that an error names.
+COUNTS: dict[str, Any] = {
+    "thinking_token_budget": lambda tokens: {"thinking_token_budget": tokens},
+    "thinking_budget": lambda tokens: {"thinking_budget": tokens},
+    "thinking_budget_tokens": lambda tokens: {"thinking_budget_tokens": tokens},
+    "reasoning_budget_tokens": lambda tokens: {"reasoning_budget_tokens": tokens},
+    "custom_params.thinking_budget": lambda tokens: {"custom_params": {"thinking_budget": tokens}},
+    "nvext.max_thinking_tokens": lambda tokens: {"nvext": {"max_thinking_tokens": tokens}},
+    "reasoning.max_tokens": lambda tokens: {"reasoning": {"max_tokens": tokens}},
+    "thinking.budget_tokens": lambda tokens: {"thinking": {"type": "enabled", "budget_tokens": tokens}},
+}
+# And each to ask for a share of 1000.
+EFFORTS: dict[str, Any] = {
+    "reasoning_effort": lambda effort: {"reasoning_effort": effort},
+    "reasoning.effort": lambda effort: {"reasoning": {"effort": effort}},
+}
+# And each to turn it off, or on without a number.
+SWITCHES: dict[str, Any] = {
+    "reasoning.enabled": lambda is_on: {"reasoning": {"enabled": is_on}},
+    "thinking.type": lambda is_on: {"thinking": {"type": "adaptive" if is_on else "disabled"}},
+    "enable_thinking": lambda is_on: {"enable_thinking": is_on},
+    "chat_template_kwargs.enable_thinking": lambda is_on: {
+        "chat_template_kwargs": {"enable_thinking": is_on}
+    },
+    "chat_template_kwargs.thinking": lambda is_on: {"chat_template_kwargs": {"thinking": is_on}},
+}
+OFF = {field: switch(False) for field, switch in SWITCHES.items()}
+ON = {field: switch(True) for field, switch in SWITCHES.items()}
+PAIRS = list(combinations([*COUNTS, *EFFORTS], 2))
+# OpenRouter's shares, OpenAI's `minimal`, and `max` for all there is.
+TOKENS_OF_1000: dict[Effort, int] = {
+    "none": 0,
+    "minimal": 100,
+    "low": 200,
+    "medium": 500,
+    "high": 800,
+    "xhigh": 950,
+    "max": 1000,
+}
+
+
+def budget(*parts: dict[str, Any], more: dict[str, int | None] | None = None) -> int | None:
+    """The budget of a request that is made of `parts`."""
+    fields: dict[str, Any] = {}
+    for part in parts:
+        for name, value in part.items():
+            fields[name] = {**fields[name], **value} if isinstance(fields.get(name), dict) else value
+    return BudgetAliases.model_validate(fields).budget(available_tokens=AVAILABLE, more=more or {})
+
+
+def asking(field: str, tokens: int) -> dict[str, Any]:
+    """The part of a request that asks for `tokens`, which some efforts amount to, by `field`."""
+    if field in COUNTS:
+        return COUNTS[field](tokens)
+    effort = next(effort for effort, share in TOKENS_OF_1000.items() if share == tokens)
+    return EFFORTS[field](effort)
+
+
+def test_no_budget_is_no_budget() -> None:
+    assert budget() is None
+    assert budget({"reasoning": {}, "nvext": {}, "custom_params": {}}) is None
+    assert budget(dict.fromkeys(BudgetAliases.model_fields)) is None
+
+
+@pytest.mark.parametrize("field", COUNTS)
+@pytest.mark.parametrize("tokens", [0, 1, 777, 100_000])
+def test_every_name_is_understood(field: str, tokens: int) -> None:
+    assert budget(COUNTS[field](tokens)) == tokens
+
+
+@pytest.mark.parametrize("field", EFFORTS)
+@pytest.mark.parametrize("effort", TOKENS_OF_1000)
+def test_an_effort_is_a_share_of_what_is_available(field: str, effort: Effort) -> None:
+    assert budget(EFFORTS[field](effort)) == TOKENS_OF_1000[effort]
+
+
+@given(st.sampled_from(sorted(SHARES)), st.integers(0, 1 << 20))
+def test_shares_are_rounded_down(effort: Effort, available_tokens: int) -> None:
+    asked = BudgetAliases(reasoning_effort=effort).budget(available_tokens=available_tokens, more={})
+    share = Fraction(TOKENS_OF_1000[effort], 1000)
+    assert asked == share * available_tokens // 1
+
+
+@pytest.mark.parametrize("field", OFF)
+def test_thinking_can_be_turned_off(field: str) -> None:
+    assert budget(OFF[field]) == 0
+
+
+@pytest.mark.parametrize(("first", "second"), PAIRS)
+def test_two_names_for_the_same_budget_agree(first: str, second: str) -> None:
+    assert budget(asking(first, 500), asking(second, 500)) == 500
+
+
+@pytest.mark.parametrize(("first", "second"), PAIRS)
+@pytest.mark.parametrize("tokens", [(200, 500), (500, 200)])
+def test_two_that_differ_are_refused(first: str, second: str, tokens: tuple[int, int]) -> None:
+    with pytest.raises(InvalidRequest, match="conflicting budgets") as refused:
+        budget(asking(first, tokens[0]), asking(second, tokens[1]))
+    assert refused.value.field in (first, second)
+    assert f"{first} ({tokens[0]})" in str(refused.value)
+    assert f"{second} ({tokens[1]})" in str(refused.value)
+
+
+@pytest.mark.parametrize("off", OFF)
+@pytest.mark.parametrize("field", [*COUNTS, *EFFORTS])
+def test_turned_off_agrees_with_none_alone(off: str, field: str) -> None:
+    # `thinking.type` and `thinking.budget_tokens` are one object: the type given last stands.
+    assert budget(asking(field, 0), OFF[off]) == 0
+    with pytest.raises(InvalidRequest, match="conflicting budgets") as refused:
+        budget(asking(field, 500), OFF[off])
+    assert refused.value.field in (field, off)
+
+
+def test_turned_off_twice_is_turned_off() -> None:
+    assert budget(*OFF.values()) == 0
+
+
+@pytest.mark.parametrize(("off", "on"), [(off, on) for off in [*OFF, *EFFORTS] for on in ON if off != on])
+def test_turned_off_and_on_is_refused(off: str, on: str) -> None:
+    turned_off = OFF[off] if off in OFF else EFFORTS[off]("none")
+    with pytest.raises(InvalidRequest, match=f"{off} turns thinking off and {on} on") as refused:
+        budget(turned_off, ON[on])
+    assert refused.value.field == on
+
+
+@pytest.mark.parametrize("on", ON)
+def test_turned_on_agrees_with_every_number(on: str) -> None:
+    assert budget(COUNTS["thinking_budget"](0), ON[on]) == 0
+    assert budget(COUNTS["thinking_budget"](9), ON[on]) == 9
+
+
+def test_all_names_at_once_agree_or_name_the_one_that_does_not() -> None:
+    assert budget(*(asking(field, 200) for field in [*COUNTS, *EFFORTS]), more={MORE: 200}) == 200
+    with pytest.raises(InvalidRequest, match=r"thinking_budget \(201\)"):
+        budget(*(asking(field, 200) for field in [*COUNTS, *EFFORTS]), COUNTS["thinking_budget"](201))
+
+
+@pytest.mark.parametrize("field", [*COUNTS, *EFFORTS])
+def test_a_budget_by_a_name_that_is_no_alias_counts_too(field: str) -> None:
+    assert budget(asking(field, 500), more={MORE: 500}) == 500
+    assert budget(more={MORE: 7}) == 7
+    with pytest.raises(InvalidRequest, match="conflicting budgets") as refused:
+        budget(asking(field, 500), more={MORE: 7})
+    assert refused.value.field in (field, MORE)
+
+
+def test_sglangs_processor_comes_with_its_budget() -> None:
+    processor = {"custom_logit_processor": '{"callable": "8004"}'}
+    assert budget(processor, COUNTS["custom_params.thinking_budget"](9)) == 9
+    with pytest.raises(InvalidRequest) as refused:
+        budget(processor)
+    assert refused.value.field == "custom_logit_processor"
+
+
+UNLIMITED = ("thinking_token_budget", "thinking_budget_tokens", "reasoning_budget_tokens")
+
+
+@pytest.mark.parametrize("field", UNLIMITED)
+def test_minus_one_is_no_limit_where_vllm_and_llama_cpp_say_so(field: str) -> None:
+    assert budget({field: -1}) is None
+    assert budget({field: -1, "thinking_token_budget": -1}) is None
+
+
+@pytest.mark.parametrize("field", [name for name in COUNTS if name != "thinking_token_budget"])
+def test_no_limit_and_a_limit_conflict(field: str) -> None:
+    with pytest.raises(InvalidRequest, match=r"thinking_token_budget \(no limit\)"):
+        budget({"thinking_token_budget": -1}, COUNTS[field](500))
+
+
+@pytest.mark.parametrize("field", COUNTS)
+def test_no_other_number_is_below_zero(field: str) -> None:
+    with pytest.raises(ValidationError):
+        budget(COUNTS[field](-2 if field in UNLIMITED else -1))
+
+
+@pytest.mark.parametrize("field", COUNTS)
+@pytest.mark.parametrize("tokens", [1.0, "1", True, [1]])
+def test_a_budget_is_a_whole_number(field: str, tokens: Any) -> None:
+    with pytest.raises(ValidationError):
+        budget(COUNTS[field](tokens))
+
+
+@pytest.mark.parametrize("field", EFFORTS)
+@pytest.mark.parametrize("effort", ["", "High", "extreme", 1, True])
+def test_an_effort_is_one_of_those_known(field: str, effort: Any) -> None:
+    with pytest.raises(ValidationError):
+        budget(EFFORTS[field](effort))
+
+
+def test_enabled_thinking_needs_its_budget_adaptive_does_not() -> None:
+    with pytest.raises(InvalidRequest, match="required where") as refused:
+        budget({"thinking": {"type": "enabled"}})
+    assert refused.value.field == "thinking.budget_tokens"
+    assert budget({"thinking": {"type": "adaptive"}}) is None
+    assert budget({"thinking": {"type": "adaptive"}}, COUNTS["thinking_budget"](9)) == 9
+
+
+def test_saying_that_thinking_is_on_is_no_budget() -> None:
+    assert budget({"reasoning": {"enabled": True}}) is None
+    assert budget({"reasoning": {"enabled": True, "exclude": True, "max_tokens": 9}}) == 9
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"budget": 1},
+        {"nvext": {"max_thinking": 1}},
+        {"reasoning": {"budget": 1}},
+        {"thinking": {"type": "enabled", "budget": 1}},
+        {"thinking": {"budget_tokens": 1}},
+        {"thinking": {"type": "on", "budget_tokens": 1}},
+        {"reasoning": {"enabled": "no"}},
+    ],
+)
+def test_a_name_that_nobody_uses_is_refused(fields: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        budget(fields)

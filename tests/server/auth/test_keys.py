@@ -1,0 +1,99 @@
+"""Keys as they are written down, and what is told of those that are written wrongly."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from anytime_server.auth.keys import read_file, read_line
+from anytime_server.errors import UnusableOption
+
+A, B = hashlib.sha256(b"a").hexdigest(), hashlib.sha256(b"b").hexdigest()
+ALICE, BOB = f'[[keys]]\nname = "alice"\nsha256 = "{A}"\n', f'[[keys]]\nname = "bob"\nsha256 = "{B}"\n'
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "keys.toml"
+    path.touch(mode=0o600)
+    return path
+
+
+def test_all_that_a_key_can_have(path: Path) -> None:
+    path.write_text(
+        f"{ALICE}concurrency = 3\nrequests_per_minute = 60\nthinking_tokens_per_minute = 9000\n"
+        f"expires = 2030-01-31T12:00:00Z\n{BOB}disabled = true\n"
+    )
+    alice, bob = read_file(path)
+    assert (alice.name, alice.sha256, alice.disabled) == ("alice", A, False)
+    assert alice.limits.concurrency == 3
+    assert alice.limits.requests_per_minute == 60
+    assert alice.limits.thinking_tokens_per_minute == 9000
+    assert not alice.has_expired(datetime(2030, 1, 31, 11, 59, 59, tzinfo=UTC))
+    assert alice.has_expired(datetime(2030, 1, 31, 12, tzinfo=UTC))
+    assert bob.disabled
+    assert not bob.has_expired(datetime(9000, 1, 1, tzinfo=UTC))
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "there are no keys"),
+        ("keys = 3", "keys: must be tables [[keys]]"),
+        ("keys = [3]", "keys[0]: "),
+        (ALICE + "mood = 1", "keys[0] (alice): mood: unknown field"),
+        (
+            BOB + ALICE.replace(A, "x"),
+            "keys[1] (alice): sha256: must be 64 hexadecimal digits, in lower case",
+        ),
+        (ALICE.replace(A, A.upper()), "keys[0] (alice): sha256: must be 64"),
+        (ALICE.replace(A, A + "\\n"), "keys[0] (alice): sha256: must be 64"),
+        ('[[keys]]\nname = "alice"', "keys[0] (alice): sha256: is missing"),
+        (f'[[keys]]\nsha256 = "{A}"', "keys[0]: name: is missing"),
+        (ALICE.replace("alice", "al ice"), "keys[0] (al ice): name: must be 1 to 64 of"),
+        (ALICE + "concurrency = 0", "keys[0] (alice): concurrency: "),
+        (ALICE + "requests_per_minute = '60'", "keys[0] (alice): requests_per_minute: "),
+        (ALICE + "requests_per_minute = true", "keys[0] (alice): requests_per_minute: "),
+        (ALICE + "thinking_tokens_per_minute = 1.5", "keys[0] (alice): thinking_tokens_per_minute: "),
+        (ALICE + "expires = 2030-01-01T00:00:00", "keys[0] (alice): expires: must say its time zone"),
+        (ALICE + "disabled = 1", "keys[0] (alice): disabled: "),
+        (ALICE + BOB.replace("bob", "alice"), "keys[1] (alice): name: another key has the same"),
+        (ALICE + BOB.replace(B, A), "keys[1] (bob): sha256: another key has the same"),
+        ("name = 'alice'", "name: unknown; keys are tables [[keys]]"),
+        ("[[keys]", "Expected"),
+    ],
+)
+def test_what_is_wrong_is_told_with_its_place(path: Path, text: str, told: str) -> None:
+    path.write_text(text)
+    with pytest.raises(UnusableOption, match=f"^--keys: {re.escape(str(path))}: {re.escape(told)}"):
+        read_file(path)
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(UnusableOption, match=r"nope\.toml: No such file"):
+        read_file(tmp_path / "nope.toml")
+
+
+def test_keys_in_a_line() -> None:
+    alice, bob = read_line(f" alice:{A}, bob:{B},")
+    assert (alice.name, alice.sha256, bob.name, bob.sha256) == ("alice", A, "bob", B)
+    assert alice.limits.concurrency is None
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("", "there are no keys"),
+        (f"alice:{A},bob:secret", "keys[1] (bob): sha256: must be 64"),
+        (f"alice:{A},bob", "keys[1] (bob): sha256: must be 64"),
+        (f":{A}", "name: must be 1 to 64"),
+        (f"alice:{A},alice:{B}", "keys[1] (alice): name: another key has the same"),
+    ],
+)
+def test_a_line_that_is_wrong(line: str, told: str) -> None:
+    with pytest.raises(UnusableOption, match=re.escape(told)) as refused:
+        read_line(line)
+    assert "secret" not in str(refused.value)

@@ -1,0 +1,92 @@
+"""Draws: from the right distribution, decided by seed and position alone."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from anytime_server.engine.base import EngineRequest, Sampling
+from anytime_server.engine.transformers.sampler import sample, uniforms
+from anytime_server.engine.transformers.sequence import Continuation
+
+WEIGHTS_V = [0.5, 0.3, 0.15, 0.05]
+LOGITS_V = torch.tensor(WEIGHTS_V).log() + 3.0
+
+
+def row(*, seed: int = 0, sampled: int = 0, **sampling: Any) -> Continuation:
+    request = EngineRequest(id="row", prompt_ids=[1], sampling=Sampling(max_tokens=9, seed=seed, **sampling))
+    one = Continuation(request=request, news=asyncio.Event(), is_streamed=False)
+    one.token_ids += [0] * sampled
+    return one
+
+
+def shares(**sampling: Any) -> list[float]:
+    """How often each token comes, of 20,000 draws."""
+    rows = [row(seed=seed, **sampling) for seed in range(20_000)]
+    token_ids = sample(LOGITS_V.expand(len(rows), -1), rows).token_ids
+    return (np.bincount(token_ids, minlength=4) / len(rows)).tolist()
+
+
+def test_uniforms_are_uniform_over_seeds_and_over_positions() -> None:
+    for numbers in (uniforms(range(10_000), [7] * 10_000), uniforms([7] * 10_000, range(10_000))):
+        assert 0 <= numbers.min() <= numbers.max() < 1
+        counts = np.histogram(numbers, 10, (0, 1))[0]
+        assert np.abs(counts - 1000).max() < 4 * math.sqrt(900)
+        assert abs(np.corrcoef(numbers[1:], numbers[:-1])[0, 1]) < 0.04
+
+
+def test_seeds_of_64_bits_do_not_clash() -> None:
+    assert len(set(uniforms([0, 1, 2**63, 2**64 - 1, 2**32], [5] * 5))) == 5
+
+
+@pytest.mark.parametrize(
+    ("sampling", "expected"),
+    [
+        ({}, WEIGHTS_V),
+        ({"temperature": 0.5}, [w * w / 0.365 for w in WEIGHTS_V]),
+        ({"top_p": 0.6}, [0.625, 0.375, 0, 0]),
+        ({"top_p": 0.5}, [1, 0, 0, 0]),
+        ({"top_p": 1e-6}, [1, 0, 0, 0]),
+        ({"temperature": 0.0}, [1, 0, 0, 0]),
+        ({"temperature": 0.0, "banned_ids": frozenset({0})}, [0, 1, 0, 0]),
+        ({"banned_ids": frozenset({0})}, [0, 0.6, 0.3, 0.1]),
+        ({"stop_ids": frozenset({0, 3}), "min_tokens": 1}, [0, 2 / 3, 1 / 3, 0]),
+    ],
+)
+def test_distribution(sampling: dict[str, Any], expected: list[float]) -> None:
+    for found, wanted in zip(shares(**sampling), expected, strict=True):
+        assert abs(found - wanted) <= 4 * math.sqrt(wanted * (1 - wanted) / 20_000)
+
+
+def test_other_rows_do_not_matter() -> None:
+    rows = [row(seed=4), row(seed=5, top_p=0.4), row(seed=6, temperature=0.0), row(seed=7, sampled=3)]
+    together = sample(LOGITS_V.expand(4, -1), rows)
+    alone = [sample(LOGITS_V[None], [one]) for one in rows]
+    assert together == tuple([values[0] for values in column] for column in zip(*alone, strict=True))
+
+
+def test_position_matters() -> None:
+    rows = [row(seed=4, sampled=n) for n in range(60)]
+    assert len(set(sample(LOGITS_V.expand(60, -1), rows).token_ids)) > 1
+
+
+def test_logprobs_are_those_before_temperature_and_bans() -> None:
+    one = row(temperature=0.3, top_p=0.1, banned_ids=frozenset({0}))
+    token_ids, logprobs, _ = sample(LOGITS_V[None], [one])
+    assert token_ids == [1]
+    assert logprobs == pytest.approx([math.log(0.3)], abs=1e-6)
+
+
+def test_stop_ids_come_again_after_min_tokens() -> None:
+    one = row(temperature=0.0, stop_ids=frozenset({0}), min_tokens=2, sampled=2)
+    assert sample(LOGITS_V[None], [one]).token_ids == [0]
+
+
+def test_a_row_that_bans_everything_still_draws() -> None:
+    token_ids, logprobs, _ = sample(LOGITS_V[None], [row(banned_ids=frozenset(range(4)))])
+    assert 0 <= token_ids[0] < 4
+    assert math.isfinite(logprobs[0])

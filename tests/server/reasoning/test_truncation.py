@@ -1,0 +1,219 @@
+"""The cut, row by row of its table, and what holds of every cut."""
+
+from __future__ import annotations
+
+import pytest
+from anytime_server.reasoning import Cause, Cut, Forcing, ReasoningFormat, open_thinking, truncate_thinking
+from hypothesis import given
+from hypothesis import strategies as st
+
+THINK_START, THINK_END, EOS, OTHER_EOS, SPACE, NEWLINE = 1, 2, 3, 4, 5, 6
+BLANKS = frozenset({SPACE, NEWLINE})
+FORMAT = ReasoningFormat(
+    think_start_id=THINK_START,
+    think_end_id=THINK_END,
+    truncation_ids=(90, 91),
+    answer_lead_in_ids=(95, 96, 97),
+    eos_ids=frozenset({EOS, OTHER_EOS}),
+)
+
+ordinary_ids = st.lists(st.integers(10, 99), max_size=12)
+prompts = st.lists(st.sampled_from([THINK_START, EOS, SPACE, NEWLINE, 10, 11]), max_size=8)
+thinkings = st.builds(
+    lambda ids, last: ids + last, ordinary_ids, st.sampled_from([[], [THINK_END], [EOS], [OTHER_EOS]])
+)
+forced_causes = st.sampled_from([cause for cause in Cause if cause is not Cause.NATURAL])
+formats = st.builds(
+    ReasoningFormat,
+    think_start_id=st.just(THINK_START),
+    think_end_id=st.just(THINK_END),
+    truncation_ids=ordinary_ids.map(tuple),
+    answer_lead_in_ids=ordinary_ids.map(tuple),
+    eos_ids=st.just(frozenset({EOS, OTHER_EOS})),
+)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "opened"),
+    [
+        ([], [THINK_START]),
+        ([10], [10, THINK_START]),
+        ([10, THINK_START], [10, THINK_START]),
+        ([10, THINK_START, NEWLINE], [10, THINK_START, NEWLINE]),
+        ([10, THINK_START, NEWLINE, SPACE], [10, THINK_START, NEWLINE, SPACE]),
+        # The template did not open it, though it ended in white space.
+        ([10, NEWLINE], [10, NEWLINE, THINK_START]),
+        # A think-start that the user wrote, before the template's own end.
+        ([THINK_START, 10, EOS], [THINK_START, 10, EOS, THINK_START]),
+        # A template that opened and closed it at once.
+        ([THINK_START, NEWLINE, THINK_END, NEWLINE], [THINK_START, NEWLINE, THINK_END, NEWLINE, THINK_START]),
+    ],
+)
+def test_thinking_is_open_at_the_end_of_the_prompt(prompt: list[int], opened: list[int]) -> None:
+    assert open_thinking(prompt, FORMAT, blank_ids=BLANKS) == opened
+
+
+@given(prompts)
+def test_opening_adds_at_most_the_think_start(prompt: list[int]) -> None:
+    opened = open_thinking(prompt, FORMAT, blank_ids=BLANKS)
+    assert opened in (prompt, [*prompt, THINK_START])
+    assert [i for i in opened if i not in BLANKS][-1] == THINK_START
+    assert open_thinking(opened, FORMAT, blank_ids=BLANKS) == opened
+
+
+def test_opening_leaves_the_prompt_as_it_was() -> None:
+    prompt = [10, THINK_START]
+    opened = open_thinking(prompt, FORMAT, blank_ids=BLANKS)
+    opened.append(11)
+    assert prompt == [10, THINK_START]
+
+
+@pytest.mark.parametrize(
+    ("thinking", "cut"),
+    [
+        pytest.param(
+            [10, 11, THINK_END],
+            Cut(
+                cause=Cause.NATURAL,
+                num_thinking_tokens=3,
+                thinking_ids=(10, 11, THINK_END),
+                inserted_ids=(95, 96, 97),
+            ),
+            id="ended-with-the-think-end",
+        ),
+        pytest.param(
+            [10, 11, OTHER_EOS],
+            Cut(
+                cause=Cause.NATURAL,
+                num_thinking_tokens=3,
+                thinking_ids=(10, 11),
+                inserted_ids=(THINK_END, 95, 96, 97),
+            ),
+            id="ended-with-the-end-of-the-turn",
+        ),
+        pytest.param(
+            [10, 11],
+            Cut(
+                cause=Cause.BUDGET,
+                num_thinking_tokens=2,
+                thinking_ids=(10, 11),
+                inserted_ids=(90, 91, THINK_END, 95, 96, 97),
+            ),
+            id="was-cut-short",
+        ),
+        pytest.param(
+            [],
+            Cut(
+                cause=Cause.BUDGET,
+                num_thinking_tokens=0,
+                thinking_ids=(),
+                inserted_ids=(THINK_END, 95, 96, 97),
+            ),
+            id="never-began",
+        ),
+        pytest.param(
+            [EOS],
+            Cut(
+                cause=Cause.NATURAL,
+                num_thinking_tokens=1,
+                thinking_ids=(),
+                inserted_ids=(THINK_END, 95, 96, 97),
+            ),
+            id="ended-before-it-began",
+        ),
+        pytest.param(
+            [THINK_END],
+            Cut(
+                cause=Cause.NATURAL,
+                num_thinking_tokens=1,
+                thinking_ids=(THINK_END,),
+                inserted_ids=(95, 96, 97),
+            ),
+            id="the-think-end-alone",
+        ),
+    ],
+)
+def test_the_table(thinking: list[int], cut: Cut) -> None:
+    assert truncate_thinking(thinking, FORMAT, cause=Cause.BUDGET) == cut
+
+
+@given(thinkings, formats, forced_causes)
+def test_exactly_one_think_end_precedes_the_answer(
+    thinking: list[int], reasoning: ReasoningFormat, cause: Cause
+) -> None:
+    prompt = truncate_thinking(thinking, reasoning, cause=cause).answer_prompt([10, THINK_START])
+    assert prompt.count(THINK_END) == 1
+    after = prompt[prompt.index(THINK_END) + 1 :]
+    assert tuple(after) == reasoning.answer_lead_in_ids
+
+
+@given(thinkings, formats, forced_causes)
+def test_no_end_of_turn_precedes_the_answer(
+    thinking: list[int], reasoning: ReasoningFormat, cause: Cause
+) -> None:
+    prompt = truncate_thinking(thinking, reasoning, cause=cause).answer_prompt([10, THINK_START])
+    assert reasoning.eos_ids.isdisjoint(prompt)
+
+
+@given(prompts, thinkings, formats, forced_causes)
+def test_the_answers_prompt_extends_what_was_computed(
+    prompt: list[int], thinking: list[int], reasoning: ReasoningFormat, cause: Cause
+) -> None:
+    cut = truncate_thinking(thinking, reasoning, cause=cause)
+    computed = prompt + [i for i in thinking if i not in reasoning.eos_ids]
+    extended = cut.answer_prompt(prompt)
+    assert extended[: len(computed)] == computed
+    assert tuple(extended[len(computed) :]) == cut.inserted_ids
+    assert cut.inserted_ids or cut.thinking_ids[-1] == THINK_END
+
+
+@given(thinkings, formats, forced_causes)
+def test_every_sampled_token_is_counted(
+    thinking: list[int], reasoning: ReasoningFormat, cause: Cause
+) -> None:
+    cut = truncate_thinking(thinking, reasoning, cause=cause)
+    assert cut.num_thinking_tokens == len(thinking)
+    assert len(cut.inserted_ids) <= reasoning.max_inserted_tokens
+
+
+@given(thinkings, formats, forced_causes)
+def test_the_model_ending_it_overrules_the_cause(
+    thinking: list[int], reasoning: ReasoningFormat, cause: Cause
+) -> None:
+    ended_by_model = thinking[-1:] != [] and thinking[-1] in (THINK_END, EOS, OTHER_EOS)
+    expected = Cause.NATURAL if ended_by_model else cause
+    assert truncate_thinking(thinking, reasoning, cause=cause).cause is expected
+
+
+@given(ordinary_ids, formats, st.data())
+def test_a_shorter_cut_is_a_prefix_of_the_same_thinking(
+    thinking: list[int], reasoning: ReasoningFormat, data: st.DataObject
+) -> None:
+    """One run of thinking can be cut at every budget: what training's prefix reuse relies on."""
+    budget = data.draw(st.integers(0, len(thinking)))
+    cut = truncate_thinking(thinking[:budget], reasoning, cause=Cause.BUDGET)
+    assert list(cut.thinking_ids) == thinking[:budget]
+    truncation = reasoning.truncation_ids if budget else ()
+    assert cut.inserted_ids == (*truncation, THINK_END, *reasoning.answer_lead_in_ids)
+
+
+@pytest.mark.parametrize("stop_id", [THINK_END, EOS, OTHER_EOS])
+def test_a_stop_token_inside_the_thinking_is_a_fault_of_ours(stop_id: int) -> None:
+    with pytest.raises(AssertionError, match="inside the thinking"):
+        truncate_thinking([10, stop_id, 11], FORMAT, cause=Cause.BUDGET)
+
+
+@pytest.mark.parametrize("forcing", list(Forcing))
+def test_thinking_that_begins_a_tool_call_is_closed_before_it_and_nothing_is_forced(forcing: Forcing) -> None:
+    cut = truncate_thinking(
+        [50, 51, 70], FORMAT, cause=Cause.BUDGET, forcing=forcing, tool_start_ids=frozenset({70})
+    )
+    assert (cut.cause, cut.num_thinking_tokens) == (Cause.NATURAL, 3)
+    assert (cut.thinking_ids, cut.inserted_ids) == ((50, 51), (THINK_END,))
+
+
+def test_thinking_that_is_only_closed_has_no_lead_in() -> None:
+    cut = truncate_thinking([50, 51], FORMAT, cause=Cause.BUDGET, forcing=Forcing.CLOSE)
+    assert cut.inserted_ids == (90, 91, THINK_END)
+    ended = truncate_thinking([50, THINK_END], FORMAT, cause=Cause.BUDGET, forcing=Forcing.CLOSE)
+    assert ended.inserted_ids == ()

@@ -1,0 +1,99 @@
+"""Who is let in: as many as may wait, and what an account may use."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from anytime_server.auth import Account, Admission
+from anytime_server.engine.scripted import ScriptedEngine
+from anytime_server.errors import Overloaded, RateLimited, UnknownSession
+from anytime_server.scheduler.scheduler import Scheduler
+from anytime_server.session import Session
+from anytime_server.text.model import Model
+from anytime_server.types import GenerateRequest, RequestContext
+
+from .test_scheduler import MESSAGES, listen
+
+
+async def test_no_more_wait_than_may(scripted: Callable[..., ScriptedEngine], tiny_model: Model) -> None:
+    engine = scripted(never_end=True, seconds_per_token=0.01, max_num_seqs=2)
+    one = Scheduler(tiny_model, engine, measure_speed=False, max_waiting=3)
+    await one.start()
+    opened = await asyncio.gather(
+        *(one.open(GenerateRequest(messages=MESSAGES, budget_tokens=5)) for _ in range(9)),
+        return_exceptions=True,
+    )
+    refused = [error for error in opened if isinstance(error, BaseException)]
+    assert len(refused) == 9 - (2 + 3)
+    for error in refused:
+        assert isinstance(error, Overloaded)
+        assert (error.retry_after_s or 0) >= 1
+    for session in opened:
+        if isinstance(session, Session):
+            assert (await listen(session))[-1].type == "done"
+    assert (await listen(await one.open(GenerateRequest(messages=MESSAGES))))[-1].type == "done"
+    await one.stop()
+
+
+class Counted(Account):
+    """Remembers how it is used."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.log: list[tuple[str, int]] = []
+
+    def admit(self, budget_tokens: int) -> Admission:
+        self.log.append(("admit", budget_tokens))
+        return Noted(self, budget_tokens)
+
+
+class Noted(Admission):
+    def extend(self, tokens: int) -> None:
+        self._log.append(("extend", tokens))
+
+    def end(self, thinking_tokens: int) -> None:
+        self._log.append(("end", thinking_tokens))
+
+    @property
+    def _log(self) -> list[tuple[str, int]]:
+        assert isinstance(self.account, Counted)
+        return self.account.log
+
+
+async def test_an_account_is_charged_for_what_is_thought_and_controls_only_its_own(
+    service: Callable[..., Any],
+) -> None:
+    one = await service(never_end=True, seconds_per_token=0.002)
+    mine, other = Counted("mine"), Counted("other")
+    session = await one.open(
+        GenerateRequest(messages=MESSAGES, budget_tokens=6, arrival=RequestContext(account=mine))
+    )
+    for stranger in (other, None):
+        with pytest.raises(UnknownSession):
+            one.find(session.request.id, account=stranger)
+        with pytest.raises(UnknownSession):
+            one.extend(session.request.id, 3, account=stranger)
+    assert one.extend(session.request.id, 3, account=Account("mine")) == (9, session.thinking_tokens)
+    await listen(session)
+    assert mine.log == [("admit", 6), ("extend", 3), ("end", 9)]
+    assert other.log == []
+    cancelled = await one.open(
+        GenerateRequest(messages=MESSAGES, budget_tokens=60, arrival=RequestContext(account=mine))
+    )
+    cancelled.cancel()
+    await cancelled.ended()
+    assert mine.log[3:] == [("admit", 60), ("end", cancelled.thinking_tokens)]
+
+
+async def test_who_is_refused_by_the_account_leaves_nothing(service: Callable[..., Any]) -> None:
+    class Spent(Account):
+        def admit(self, budget_tokens: int) -> Admission:
+            raise RateLimited("enough")
+
+    one = await service()
+    with pytest.raises(RateLimited):
+        await one.open(GenerateRequest(messages=MESSAGES, arrival=RequestContext(account=Spent("poor"))))
+    assert (one.num_sessions, one.engine.load().num_requests) == (0, 0)

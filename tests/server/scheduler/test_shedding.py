@@ -1,0 +1,68 @@
+"""Budgets under load, by hand."""
+
+from __future__ import annotations
+
+import pytest
+from anytime_server.errors import UnusableOption
+from anytime_server.reasoning import AccuracyPoint
+from anytime_server.scheduler.shedding import GAIN, Shedder, upper_hull
+
+
+def curve(*points: tuple[int, float]) -> list[AccuracyPoint]:
+    return [AccuracyPoint(budget=b, accuracy=a, low=0, high=1, n=10) for b, a in points]
+
+
+@pytest.mark.parametrize(
+    ("points", "hull"),
+    [
+        ([(8, 0.3), (16, 0.6), (32, 0.9)], [(8, 0.3), (16, 0.6), (32, 0.9)]),
+        # On the straight line from 8 to 32 accuracy at 16 would be 0.4.
+        ([(8, 0.3), (16, 0.35), (32, 0.6)], [(8, 0.3), (32, 0.6)]),
+        ([(8, 0.3), (16, 0.4), (32, 0.6)], [(8, 0.3), (32, 0.6)]),
+        ([(8, 0.3), (16, 0.41), (32, 0.6)], [(8, 0.3), (16, 0.41), (32, 0.6)]),
+        # Longer and no better.
+        ([(8, 0.3), (16, 0.6), (32, 0.6), (64, 0.5)], [(8, 0.3), (16, 0.6)]),
+        ([(32, 0.9), (8, 0.3)], [(8, 0.3), (32, 0.9)]),
+        ([], []),
+    ],
+)
+def test_the_hull_has_what_no_mixture_beats(
+    points: list[tuple[int, float]], hull: list[tuple[int, float]]
+) -> None:
+    assert upper_hull(points) == hull
+
+
+def shedder(num_wanted: int) -> Shedder:
+    points = curve((10, 0.3), (50, 0.8), (90, 0.9))
+    return Shedder(points, num_places=10, num_wanted=lambda: num_wanted)
+
+
+def test_while_nobody_waits_all_think_as_they_like() -> None:
+    assert shedder(0).most_tokens(0.0) is None
+
+
+def test_the_more_wait_the_shorter() -> None:
+    means = []
+    for num_wanted in (1, 2, 5, 10, 1000):
+        draws = [number / 1000 for number in range(1000)]
+        found = [shedder(num_wanted).most_tokens(draw) or 0 for draw in draws]
+        assert set(found) <= {10, 50, 90}
+        means.append(sum(found) / 1000)
+        wanted = max(10.0, 90 / (1 + GAIN * num_wanted / 10))
+        assert means[-1] == pytest.approx(wanted, abs=0.1)
+    assert means == sorted(means, reverse=True)
+
+
+def test_a_session_of_a_low_draw_thinks_at_least_as_long_as_the_others() -> None:
+    found = [shedder(1).most_tokens(draw / 10) or 0 for draw in range(10)]
+    # 90 / 1.8 = 50 on average: at that point everybody gets the same.
+    assert found == [50] * 10
+    found = [shedder(2).most_tokens(draw / 10) or 0 for draw in range(10)]
+    # 90 / 2.6 = 34.6 = 10 + 0.615 x 40.
+    assert found == [50] * 7 + [10] * 3
+
+
+@pytest.mark.parametrize("points", [[], [(8, 0.5)], [(8, 0.5), (16, 0.4)]])
+def test_a_curve_that_tells_nothing_is_refused(points: list[tuple[int, float]]) -> None:
+    with pytest.raises(UnusableOption, match="--shed"):
+        Shedder(curve(*points), num_places=1, num_wanted=lambda: 0)

@@ -1,0 +1,230 @@
+"""Options of `anytime serve`: which source wins, and what is refused with whose name."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import get_args
+
+import pytest
+from anytime_server.errors import UnusableOption
+from anytime_server.reasoning import PRESETS
+from anytime_server.server.settings import ServeSettings, load_settings
+
+PORTS = {"flag": 1111, "environment": 2222, "file": 3333, "default": 8000}
+SEQS = {"flag": 11, "environment": 22, "file": 33, "default": 64}
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """None of our variables are set, but those that a test sets."""
+    for name in os.environ:
+        if name.upper().startswith("ANYTIME_"):
+            monkeypatch.delenv(name)
+    return monkeypatch
+
+
+@pytest.fixture
+def toml(tmp_path: Path) -> Callable[[str], str]:
+    """Writes a file of options and gives its path."""
+
+    def write(text: str) -> str:
+        path = tmp_path / "serve.toml"
+        path.write_text(text, encoding="utf-8")
+        return str(path)
+
+    return write
+
+
+@pytest.mark.parametrize("seconds", ["inf", "nan", "-1", "1e400"])
+def test_a_drain_has_an_end(seconds: str) -> None:
+    with pytest.raises(UnusableOption, match="drain-s"):
+        load_settings(["--drain-s", seconds])
+
+
+def test_defaults_serve_the_bundled_model_on_vllm_here() -> None:
+    settings = load_settings([])
+    assert (settings.model, settings.engine, settings.host, settings.port) == (
+        None,
+        "vllm",
+        "127.0.0.1",
+        8000,
+    )
+
+
+@pytest.mark.parametrize("with_flag", [False, True])
+@pytest.mark.parametrize("with_environment", [False, True])
+@pytest.mark.parametrize("with_file", [False, True])
+def test_flags_over_environment_over_file_over_defaults(
+    environment: pytest.MonkeyPatch,
+    toml: Callable[[str], str],
+    with_file: bool,
+    with_environment: bool,
+    with_flag: bool,
+) -> None:
+    argv: list[str] = []
+    if with_file:
+        argv += [
+            "--config",
+            toml(f"port = {PORTS['file']}\n[vllm]\nmax_num_seqs = {SEQS['file']}\n"),
+        ]
+    if with_environment:
+        environment.setenv("ANYTIME_PORT", str(PORTS["environment"]))
+        environment.setenv("ANYTIME_VLLM__MAX_NUM_SEQS", str(SEQS["environment"]))
+    if with_flag:
+        argv += ["--port", str(PORTS["flag"]), "--vllm.max-num-seqs", str(SEQS["flag"])]
+    settings = load_settings(argv)
+    given = {"flag": with_flag, "environment": with_environment, "file": with_file, "default": True}
+    winner = next(source for source, is_given in given.items() if is_given)
+    assert settings.port == PORTS[winner]
+    assert settings.vllm.max_num_seqs == SEQS[winner]
+
+
+def test_sources_add_up_within_a_nested_option(
+    environment: pytest.MonkeyPatch, toml: Callable[[str], str]
+) -> None:
+    environment.setenv("ANYTIME_VLLM__MAX_NUM_SEQS", "7")
+    path = toml('[vllm]\ndtype = "float32"\nmax_num_seqs = 9\n[scripted]\nanswer = "-4"\n')
+    settings = load_settings(["--vllm.window-tokens", "64", "--config", path])
+    assert settings.vllm.window_tokens == 64
+    assert settings.vllm.max_num_seqs == 7
+    assert settings.vllm.dtype == "float32"
+    assert settings.vllm.kv_cache_mib == 256
+    assert settings.scripted.answer == "-4"
+
+
+def test_the_file_can_be_named_in_the_environment(
+    environment: pytest.MonkeyPatch, toml: Callable[[str], str]
+) -> None:
+    environment.setenv("ANYTIME_CONFIG", toml("port = 3333\n"))
+    assert load_settings([]).port == 3333
+
+
+def test_the_flag_names_the_file_over_the_environment(
+    environment: pytest.MonkeyPatch, toml: Callable[[str], str]
+) -> None:
+    environment.setenv("ANYTIME_CONFIG", "/there/is/no/such/file.toml")
+    assert load_settings([f"--config={toml('port = 3333')}"]).port == 3333
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("prot = 1", "--prot: "),
+        ("[vllm]\nmax_seqs = 1", "--vllm.max-seqs: "),
+        ("[server]\nport = 1", "--server: "),
+        ("port = 65536", "--port: "),
+        ('engine = "abacus"', "--engine: "),
+        ('reasoning_preset = "parrot"', "--reasoning-preset: "),
+        ("[vllm]\ngpu_memory_utilization = 1.5", "--vllm.gpu-memory-utilization: "),
+        ("vllm = 3", "--vllm: "),
+        ("[scripted]\nanswer = ''", "--scripted.answer: "),
+    ],
+)
+def test_the_file_is_held_to_the_options(toml: Callable[[str], str], text: str, named: str) -> None:
+    with pytest.raises(UnusableOption) as refused:
+        load_settings(["--config", toml(text)])
+    assert str(refused.value).startswith(named)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "named"),
+    [
+        ("ANYTIME_PORT", "eighty", "port"),
+        ("ANYTIME_PORT", "", "port"),
+        ("ANYTIME_ENGINE", "abacus", "engine"),
+        ("ANYTIME_VLLM__MAX_SEQS", "1", "vllm.max-seqs"),
+        ("ANYTIME_VLLM", "{", "vllm"),
+        ("ANYTIME_SCRIPTED__THINKING_TOKENS", "0", "scripted.thinking-tokens"),
+    ],
+)
+def test_the_environment_is_held_to_the_options(
+    environment: pytest.MonkeyPatch, variable: str, value: str, named: str
+) -> None:
+    environment.setenv(variable, value)
+    with pytest.raises(UnusableOption, match=named):
+        load_settings([])
+
+
+@pytest.mark.parametrize(
+    ("argv", "named"),
+    [
+        (["--port", "eighty"], "--port: "),
+        (["--port", "-1"], "--port: "),
+        (["--engine", "abacus"], "--engine: "),
+        (["--max-body-bytes", "12"], "--max-body-bytes: "),
+        (["--max-header-bytes", "12"], "--max-header-bytes: "),
+        (["--max-messages", "5000"], "--max-messages: "),
+        (["--cors-origins", "https://a.example,b.example"], "--cors-origins.1: must be origins such as"),
+        (["--cors-origins", "https://a.example/"], "--cors-origins.0: "),
+        (["--vllm.tensor-parallel-size", "0"], "--vllm.tensor-parallel-size: "),
+    ],
+)
+def test_flags_are_held_to_the_options(argv: list[str], named: str) -> None:
+    with pytest.raises(UnusableOption) as refused:
+        load_settings(argv)
+    assert str(refused.value).startswith(named)
+
+
+def test_origins_have_commas_between_or_are_a_list(
+    environment: pytest.MonkeyPatch, toml: Callable[[str], str]
+) -> None:
+    both = ("https://a.example", "http://b.example:3000")
+    path = toml(f"cors_origins = {list(both)}")
+    assert load_settings(["--config", path]).cors_origins == both
+    assert load_settings(["--cors-origins", ",".join(both)]).cors_origins == both
+    environment.setenv("ANYTIME_CORS_ORIGINS", ", ".join(both))
+    assert load_settings([]).cors_origins == both
+    assert load_settings(["--cors-origins", "*"]).cors_origins == ("*",)
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["--prot", "1"],
+        ["--por", "1"],  # no abbreviations: they break when an option is added
+        ["stray"],
+        ["--config"],
+    ],
+)
+def test_a_faulty_command_line_exits_with_usage(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exited:
+        load_settings(argv)
+    assert exited.value.code == 2
+    assert "usage: " in capsys.readouterr().err
+
+
+def test_a_file_that_is_not_there_is_named() -> None:
+    with pytest.raises(UnusableOption, match=r"--config: no/such\.toml: No such file"):
+        load_settings(["--config", "no/such.toml"])
+
+
+def test_a_folder_is_no_file(tmp_path: Path) -> None:
+    with pytest.raises(UnusableOption, match=f"--config: {tmp_path}: "):
+        load_settings(["--config", str(tmp_path)])
+
+
+@pytest.mark.parametrize("content", [b"port = ", b"port = 1\nport = 2\n", b"\xff\xfep\x00o\x00"])
+def test_a_file_that_is_not_toml_is_named(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "serve.toml"
+    path.write_bytes(content)
+    with pytest.raises(UnusableOption, match=f"--config: {path}: "):
+        load_settings(["--config", str(path)])
+
+
+def test_help_tells_every_option(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exited:
+        load_settings(["--help"])
+    assert exited.value.code == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert told.startswith("usage: anytime serve")
+    for name, option in ServeSettings.model_fields.items():
+        assert option.description, f"{name} has no help text"
+        assert " ".join(option.description.split()) in told
+
+
+def test_every_preset_can_be_chosen() -> None:
+    annotation = ServeSettings.model_fields["reasoning_preset"].annotation
+    choices = {choice for part in get_args(annotation) for choice in get_args(part)}
+    assert choices == set(PRESETS)

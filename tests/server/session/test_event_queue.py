@@ -1,0 +1,105 @@
+"""What is unread is merged, and nothing of it is lost or out of order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+from anytime_server.errors import AnytimeError
+from anytime_server.session import event_queue, events
+from anytime_server.session.event_queue import MANY, EventQueue, merged
+
+END = events.ErrorEvent(error=events.ErrorDetail.of(AnytimeError("over")))
+
+
+def thinking(total: int, text: str = "x") -> events.ThinkingDelta:
+    return events.ThinkingDelta(text=text, total_tokens=total)
+
+
+def answer(index: int, text: str) -> events.AnswerDelta:
+    token = events.AnswerToken(text=text, logprob=-0.5, top=())
+    return events.AnswerDelta(index=index, text=text, tokens=(token,), provisional=index == 0)
+
+
+def started(index: int) -> events.AnswerStarted:
+    return events.AnswerStarted(index=index, at_tokens=3, provisional=True, cause=None)
+
+
+def test_neighbours_of_one_kind_are_merged_and_others_keep_their_places() -> None:
+    said = [thinking(1, "a"), thinking(3, "b"), started(0), answer(0, "c"), answer(0, "d"), answer(1, "e")]
+    said += [thinking(4, "f"), END]
+    one, start, first, second, two, end = merged(said)
+    assert one == thinking(3, "ab")
+    assert (start, second, two, end) == (started(0), answer(1, "e"), thinking(4, "f"), END)
+    assert isinstance(first, events.AnswerDelta)
+    assert (first.text, first.provisional, [token.text for token in first.tokens]) == ("cd", True, ["c", "d"])
+    assert said[0] == thinking(1, "a")
+
+
+async def read_all(box: EventQueue) -> list[Sequence[events.Event]]:
+    return [batch async for batch in box.read()]
+
+
+async def test_who_does_not_read_costs_as_much_as_the_text() -> None:
+    box = EventQueue()
+    for total in range(1, 50 * MANY):
+        box.say(thinking(total))
+        assert len(box._unread) <= MANY
+    box.say(END)
+    assert await read_all(box) == [[thinking(50 * MANY - 1, "x" * (50 * MANY - 1)), END]]
+
+
+async def test_what_cannot_be_merged_is_kept_and_merged_no_more_often_than_it_doubles(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    calls = 0
+
+    def counted(said: Sequence[events.Event]) -> list[events.Event]:
+        nonlocal calls
+        calls += 1
+        return merged(said)
+
+    monkeypatch.setattr(event_queue, "merged", counted)
+    box = EventQueue()
+    for index in range(8 * MANY):
+        box.say(answer(index, "x"))
+    assert calls <= 4
+    box.say(END)
+    (batch,) = await read_all(box)
+    assert len(batch) == 8 * MANY + 1
+
+
+async def test_deltas_are_gathered_while_the_reader_rests_and_other_news_wakes_it() -> None:
+    box = EventQueue(rest_s=lambda: 60)
+    batches = aiter(box.read())
+    box.say(thinking(1))
+    assert await anext(batches) == [thinking(1)]
+    resting = asyncio.ensure_future(anext(batches))
+    for total in (2, 3):
+        box.say(thinking(total))
+        await asyncio.sleep(0)
+    assert not resting.done()
+    box.say(started(0))
+    assert await resting == [thinking(3, "xx"), started(0)]
+    first = asyncio.ensure_future(anext(batches))
+    await asyncio.sleep(0)
+    box.say(answer(0, "4"))
+    assert await first == [answer(0, "4")]
+    more = asyncio.ensure_future(anext(batches))
+    box.say(answer(0, "2"))
+    await asyncio.sleep(0.01)
+    assert not more.done()
+    box.say(thinking(4))
+    await asyncio.sleep(0.01)
+    assert not more.done()
+    box.say(END)
+    assert await more == [answer(0, "2"), thinking(4), END]
+
+
+async def test_an_idle_reader_is_woken_with_nothing() -> None:
+    box = EventQueue()
+    batches = aiter(box.read(idle_s=0.001))
+    assert await anext(batches) == []
+    box.say(END)
+    assert await anext(batches) == [END]

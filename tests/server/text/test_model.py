@@ -1,0 +1,341 @@
+"""The tokenizer as the server uses it, text streamed from ids, and checkpoints that cannot be served."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from anytime_server.errors import InvalidRequest, UnusableModel
+from anytime_server.reasoning import PRESETS, Manifest
+from anytime_server.text.model import Model
+from anytime_server.text.tokenizer import ModelTokenizer
+from hypothesis import example, given
+from hypothesis import strategies as st
+from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
+
+SPECIAL = ("<|im_start|>", "<|im_end|>", "<|endoftext|>")
+THINKING = ("<think>", "</think>")
+TEMPLATE = (
+    "{% for m in messages %}"
+    "{% if m.role == 'tool' %}{{ raise_exception('no tools here') }}{% endif %}"
+    "<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n<think>\n{% endif %}"
+)
+USER = [{"role": "user", "content": "7 - 3"}]
+RENDERED = "<|im_start|>user\n7 - 3<|im_end|>\n<|im_start|>assistant\n<think>\n"
+BYTES = 256
+"""Entries of a byte-level vocabulary, one for each byte."""
+
+
+def write_checkpoint(folder: Path, *, thinking: Sequence[str] = THINKING, template: str = TEMPLATE) -> Path:
+    """All of a Qwen3-like checkpoint but its weights. Every byte is a token; few pairs are merged."""
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    euro, emoji = (next(t for t, _ in _pre_tokens(text)) for text in ("€€", "😀"))
+    # Tokens of the kinds that real vocabularies have: the start of a character, the end of
+    # one, a whole one, and the end of one with the start of the next.
+    merges = [(emoji[0], emoji[1]), (emoji[2], emoji[3]), (euro[2], euro[3]), ("a", "b")]
+    vocabulary = letters + ["".join(pair) for pair in merges]
+    backend = Tokenizer(models.BPE(vocab={entry: i for i, entry in enumerate(vocabulary)}, merges=merges))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    backend.decoder = decoders.ByteLevel()
+    backend.add_special_tokens([AddedToken(entry, special=True) for entry in SPECIAL])
+    backend.add_tokens([AddedToken(entry, special=False, normalized=False) for entry in thinking])
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        eos_token="<|im_end|>",
+        chat_template=template or None,
+        clean_up_tokenization_spaces=False,
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer.save_pretrained(folder)
+    eos_ids = [backend.token_to_id(entry) for entry in ("<|im_end|>", "<|endoftext|>")]
+    (folder / "config.json").write_text('{"model_type": "qwen3"}')
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": eos_ids}))
+    return folder
+
+
+def _pre_tokens(text: str) -> list[tuple[str, tuple[int, int]]]:
+    return pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False).pre_tokenize_str(text)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_checkpoint(tmp_path_factory.mktemp("models") / "small")
+
+
+@pytest.fixture(scope="module")
+def tokenizer(checkpoint: Path) -> ModelTokenizer:
+    return ModelTokenizer.load(checkpoint)
+
+
+@pytest.fixture
+def copy(checkpoint: Path, tmp_path: Path) -> Path:
+    """A checkpoint to spoil."""
+    return Path(shutil.copytree(checkpoint, tmp_path / "spoilt"))
+
+
+def chunked(ids: Sequence[int], sizes: Sequence[int]) -> list[Sequence[int]]:
+    """`ids` in pieces of the given sizes, over and over."""
+    pieces, start = [], 0
+    while start < len(ids):
+        size = sizes[len(pieces) % len(sizes)]
+        pieces.append(ids[start : start + size])
+        start += size
+    return pieces
+
+
+def stream(tokenizer: ModelTokenizer, ids: Sequence[int], sizes: Sequence[int]) -> str:
+    text_stream = tokenizer.detokenizer()
+    return "".join(text_stream.push(piece) for piece in chunked(ids, sizes)) + text_stream.flush()
+
+
+any_text = st.text(alphabet=st.characters(exclude_categories=["Cs"]))
+# Characters of one to four bytes, the replacement character among them, close together.
+dense_text = st.text(alphabet="a b€😀é\ufffd한\n\u200d", max_size=12)
+chunk_sizes = st.lists(st.integers(1, 7), min_size=1, max_size=4)
+
+
+@given(text=any_text | dense_text, sizes=chunk_sizes)
+@example(text="abcde€", sizes=[7])
+@example(text="abcde€", sizes=[6, 1])
+@example(text="\ufffd€", sizes=[1])
+@example(text="\ufffd\ufffd\ufffd", sizes=[1])
+def test_text_streams_whole_in_any_pieces(tokenizer: ModelTokenizer, text: str, sizes: list[int]) -> None:
+    assert stream(tokenizer, tokenizer.encode(text), sizes) == text
+
+
+@given(text=dense_text)
+def test_a_character_is_shown_with_its_last_token(tokenizer: ModelTokenizer, text: str) -> None:
+    """Nothing complete is held back, and nothing incomplete is shown."""
+    ids = tokenizer.encode(text.replace("\ufffd", ""))
+    text_stream, shown = tokenizer.detokenizer(), ""
+    for end, token_id in enumerate(ids, start=1):
+        shown += text_stream.push([token_id])
+        so_far = tokenizer.decode(ids[:end])
+        assert shown == so_far or so_far.endswith("\ufffd")
+        assert "\ufffd" not in shown
+
+
+@given(
+    # Bytes in any order, most of them no character; U+D7E7 and 😀 may come about.
+    ids=st.lists(st.integers(0, BYTES + 3) | st.sampled_from([256, 257, 258, 64, 65]), max_size=12),
+    sizes=chunk_sizes,
+)
+def test_bytes_that_are_no_character_cost_no_other(
+    tokenizer: ModelTokenizer, ids: list[int], sizes: list[int]
+) -> None:
+    assert stream(tokenizer, ids, sizes) == tokenizer.decode(ids)
+
+
+@given(ids=st.lists(st.integers(0, 2000), max_size=20), sizes=chunk_sizes)
+def test_no_ids_make_it_fail(tokenizer: ModelTokenizer, ids: list[int], sizes: list[int]) -> None:
+    """Special tokens and ids that the vocabulary does not have are part of what models sample."""
+    valid = tokenizer.encode("ok€")
+    assert stream(tokenizer, ids + valid, sizes).endswith("ok€")
+
+
+@pytest.fixture(scope="module")
+def byte_fallback() -> ModelTokenizer:
+    """As of SentencePiece: words, and bytes for all that is in no word."""
+    entries = ["<unk>", *(f"<0x{byte:02X}>" for byte in range(256)), "▁", "a", "▁a", "é"]
+    backend = Tokenizer(
+        models.BPE(
+            vocab={entry: i for i, entry in enumerate(entries)},
+            merges=[("▁", "a")],
+            byte_fallback=True,
+            unk_token="<unk>",
+        )
+    )
+    backend.normalizer = normalizers.Replace(" ", "▁")
+    backend.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="<unk>")
+    return ModelTokenizer(tokenizer, eos_ids=frozenset())
+
+
+@given(text=dense_text.filter(lambda text: "\ufffd" not in text), sizes=chunk_sizes)
+@example(text="a😀😀", sizes=[1])
+@example(text="a한국어 a", sizes=[1])
+@example(text="é😀 a€", sizes=[2, 1])
+def test_text_streams_whole_where_bytes_are_a_fallback(
+    byte_fallback: ModelTokenizer, text: str, sizes: list[int]
+) -> None:
+    ids = byte_fallback.encode(text)
+    assert stream(byte_fallback, ids, sizes) == byte_fallback.decode(ids)
+
+
+def test_a_space_written_as_a_byte_costs_no_character(byte_fallback: ModelTokenizer) -> None:
+    """Such a space at the start of the text reads as nothing, until bytes after it are incomplete."""
+    ids = [byte_fallback.encode("€")[0] - 0xE2 + byte for byte in " 😀".encode()]
+    assert byte_fallback.decode(ids).strip() == "😀"
+    assert stream(byte_fallback, ids, [1]).strip() == "😀"
+
+
+def test_a_tail_that_is_held_back_is_released_at_the_end(tokenizer: ModelTokenizer) -> None:
+    text_stream = tokenizer.detokenizer()
+    assert text_stream.push(tokenizer.encode("a€")[:-1]) in ("", "a")
+    assert text_stream.flush().endswith("\ufffd")
+    assert text_stream.flush() == ""
+
+
+def test_special_tokens_are_not_text_but_thinking_ones_are(tokenizer: ModelTokenizer) -> None:
+    ids = tokenizer.encode("a<|im_end|></think>b")
+    assert len(ids) == 4
+    assert tokenizer.decode(ids) == "a</think>b"
+
+
+def test_encoding_adds_nothing(tokenizer: ModelTokenizer) -> None:
+    assert tokenizer.encode("") == []
+    assert tokenizer.token_id("<think>") == tokenizer.encode("<think>")[0]
+    assert tokenizer.token_id("<thinking>") is None
+
+
+def test_no_prompt_is_cut_or_filled_up_as_the_checkpoint_says(copy: Path) -> None:
+    """`tokenizer.json` can carry over how a checkpoint was fine-tuned."""
+    path = copy / "tokenizer.json"
+    said = json.loads(path.read_text())
+    said["truncation"] = {"max_length": 3, "direction": "Right", "strategy": "LongestFirst", "stride": 0}
+    said["padding"] = {
+        "strategy": {"Fixed": 9},
+        "direction": "Right",
+        "pad_to_multiple_of": None,
+        "pad_id": 0,
+        "pad_type_id": 0,
+        "pad_token": "!",
+    }
+    path.write_text(json.dumps(said))
+    assert len(ModelTokenizer.load(copy).encode("abcde")) == len("abcde") - 1  # `ab` is one token
+
+
+def test_blank_ids_are_white_space_alone(tokenizer: ModelTokenizer) -> None:
+    blank = tokenizer.blank_ids
+    assert {tokenizer.encode(text)[0] for text in (" ", "\n", "\t")} <= blank
+    assert blank.isdisjoint(tokenizer.encode("a€</think><|im_end|>"))
+
+
+def test_every_declared_end_of_turn_is_known(copy: Path) -> None:
+    """One stands with the tokenizer, a further one in the generation settings."""
+    ids = {entry: ModelTokenizer.load(copy).token_id(entry) for entry in SPECIAL}
+    assert ModelTokenizer.load(copy).eos_ids == {ids["<|im_end|>"], ids["<|endoftext|>"]}
+    (copy / "generation_config.json").write_text(json.dumps({"eos_token_id": ids["<|endoftext|>"]}))
+    assert ModelTokenizer.load(copy).eos_ids == {ids["<|im_end|>"], ids["<|endoftext|>"]}
+    (copy / "generation_config.json").write_text(json.dumps({"temperature": 0.6}))
+    assert ModelTokenizer.load(copy).eos_ids == {ids["<|im_end|>"]}
+    (copy / "generation_config.json").unlink()
+    assert ModelTokenizer.load(copy).eos_ids == {ids["<|im_end|>"]}
+
+
+def test_a_conversation_is_rendered_by_the_chat_template(tokenizer: ModelTokenizer) -> None:
+    assert tokenizer.render(USER) == tokenizer.encode(RENDERED)
+
+
+def test_messages_that_the_template_refuses_are_the_requests_fault(tokenizer: ModelTokenizer) -> None:
+    with pytest.raises(InvalidRequest, match="refuses these messages: no tools here") as refused:
+        tokenizer.render([{"role": "tool", "content": "4"}])
+    assert refused.value.field == "messages"
+
+
+def test_thinking_is_opened_once(checkpoint: Path, tmp_path: Path) -> None:
+    opening = Model.load(checkpoint)
+    assert opening.prompt_ids(USER) == opening.tokenizer.encode(RENDERED)
+    leaving_it = Model.load(write_checkpoint(tmp_path, template=TEMPLATE.replace("<think>\n", "")))
+    assert leaving_it.prompt_ids(USER) == leaving_it.tokenizer.encode(RENDERED.removesuffix("\n"))
+
+
+def test_a_known_family_needs_no_manifest(checkpoint: Path) -> None:
+    model = Model.load(checkpoint)
+    assert model.manifest.texts == PRESETS["qwen3"].texts
+    assert model.reasoning.think_end_id == model.tokenizer.token_id("</think>")
+    assert model.name == "small"
+
+
+def test_the_manifest_outranks_the_family(copy: Path) -> None:
+    texts: dict[str, Any] = {"think_start": "<think>", "think_end": "</think>"}
+    Manifest(**texts, truncation="…", answer_lead_in="", name="own", answer_tokens=7).save(copy)
+    model = Model.load(copy)
+    assert model.name == "own"
+    assert model.manifest.answer_tokens == 7
+    assert model.reasoning.truncation_ids == tuple(model.tokenizer.encode("…"))
+    assert model.reasoning.answer_lead_in_ids == ()
+
+
+def test_a_preset_by_name_outranks_both_for_its_texts(copy: Path) -> None:
+    texts: dict[str, Any] = {"think_start": "<think>", "think_end": "</think>"}
+    Manifest(**texts, truncation="…", answer_lead_in="", name="own", answer_tokens=7).save(copy)
+    model = Model.load(copy, preset="deepseek-r1")
+    assert model.manifest.texts == PRESETS["deepseek-r1"].texts
+    assert (model.name, model.manifest.answer_tokens) == ("own", 7)
+
+
+def test_the_name_given_outranks_all(checkpoint: Path) -> None:
+    assert Model.load(checkpoint, name="mine").name == "mine"
+
+
+def test_the_current_folder_has_a_name_too(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(checkpoint)
+    assert Model.load(Path()).name == "small"
+
+
+def without_config(folder: Path) -> None:
+    (folder / "config.json").unlink()
+
+
+def without_tokenizer(folder: Path) -> None:
+    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+        (folder / name).unlink()
+
+
+def with_broken_tokenizer(folder: Path) -> None:
+    (folder / "tokenizer.json").write_text("{")
+
+
+def without_template(folder: Path) -> None:
+    write_checkpoint(folder, template="")
+    (folder / "chat_template.jinja").unlink()
+
+
+def with_broken_generation_config(folder: Path) -> None:
+    (folder / "generation_config.json").write_text("{")
+
+
+def without_known_family(folder: Path) -> None:
+    write_checkpoint(folder, thinking=())
+
+
+def with_broken_manifest(folder: Path) -> None:
+    (folder / "anytime.json").write_text("{}")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        (without_config, "no config.json"),
+        # Without its files, transformers falls back on an empty tokenizer.
+        (without_tokenizer, "tokenizer"),
+        (with_broken_tokenizer, "no tokenizer can be loaded"),
+        (without_template, "no chat template"),
+        (with_broken_generation_config, "generation_config.json"),
+        (without_known_family, "no anytime.json and is of no known family.*--reasoning-preset"),
+        (with_broken_manifest, "anytime.json: think_start: Field required"),
+    ],
+)
+def test_a_checkpoint_that_cannot_be_served_says_why(
+    copy: Path, spoil: Callable[[Path], None], told: str
+) -> None:
+    spoil(copy)
+    with pytest.raises(UnusableModel, match=told) as refused:
+        Model.load(copy)
+    assert re.search(re.escape(str(copy)), str(refused.value)), "does not say which checkpoint"
+
+
+def test_a_preset_that_does_not_suit_the_vocabulary_is_refused(checkpoint: Path) -> None:
+    with pytest.raises(UnusableModel, match=r"'\[THINK\]' is not one token"):
+        Model.load(checkpoint, preset="magistral")
