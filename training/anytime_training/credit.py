@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from anytime_server.reasoning import Cut
+from anytime_server.reasoning import Truncation
 
 from anytime_training.advantage import budget_prior, segments, summary_advantages, thinking_advantages
 from anytime_training.config.brpo import CreditConfig
@@ -88,7 +88,7 @@ def _grow(
 
 
 def _branch(
-    prompt_tokens: int, cut: Cut, ids: Sequence[int], logprobs: Sequence[float], advantage: float
+    prompt_tokens: int, cut: Truncation, ids: Sequence[int], logprobs: Sequence[float], advantage: float
 ) -> Branch:
     segment = _segment(cut.inserted_ids, ids, logprobs, [advantage] * len(ids))
     return Branch(segment=segment, num_visible=prompt_tokens + len(cut.thinking_ids))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import torch
 from anytime_server.engine import Generation
-from anytime_server.reasoning import Cut, ReasoningFormat
+from anytime_server.reasoning import ReasoningFormat, Truncation
 from anytime_server.text.tokenizer import ModelTokenizer
 
 from anytime_training.rollout import Rollout
@@ -70,7 +70,7 @@ def grade_rollouts(
     )
 
 
-def is_well_formed(cut: Cut, answer: Generation, reasoning: ReasoningFormat) -> bool:
+def is_well_formed(cut: Truncation, answer: Generation, reasoning: ReasoningFormat) -> bool:
     """Whether thinking ends exactly once: not with the end of the turn, nor again in the answer."""
     thinking_ended_turn = cut.num_thinking_tokens > len(cut.thinking_ids)
     return not thinking_ended_turn and reasoning.think_end_id not in answer.token_ids

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from anytime_server.engine import Engine, EngineRequest, Generation, Sampling
-from anytime_server.reasoning import Cause, Cut, ReasoningFormat, truncate_thinking
+from anytime_server.reasoning import Cause, ReasoningFormat, Truncation, truncate_thinking
 from anytime_server.text.model import Model
 
 
@@ -25,7 +25,7 @@ class Rollout:
     """The conversation, with thinking open at its end."""
     thinking: Generation
     """Up to the largest budget; its last token may be a stop token."""
-    cuts: tuple[Cut, ...]
+    cuts: tuple[Truncation, ...]
     """The thinking as it is closed at each budget, B of them; equal where it ended before both."""
     answers: tuple[tuple[Generation, ...], ...]
     """A answers for each of the B budgets."""
@@ -123,7 +123,7 @@ class RolloutSampler:
             ),
         )
 
-    def _answer_request(self, request: EngineRequest, cut: Cut, name: str, seed: int) -> EngineRequest:
+    def _answer_request(self, request: EngineRequest, cut: Truncation, name: str, seed: int) -> EngineRequest:
         return EngineRequest(
             id=name,
             prompt_ids=cut.answer_prompt(request.prompt_ids),

@@ -8,19 +8,19 @@ from anytime_server.reasoning.budget import Budget, resolve_budget
 from anytime_server.reasoning.format import ReasoningFormat, ReasoningTexts, Tokenizer
 from anytime_server.reasoning.manifest import AccuracyPoint, Manifest
 from anytime_server.reasoning.presets import PRESETS, detect_preset
-from anytime_server.reasoning.truncation import Cause, Cut, Forcing, open_thinking, truncate_thinking
+from anytime_server.reasoning.truncation import Cause, Forcing, Truncation, open_thinking, truncate_thinking
 
 __all__ = [
     "PRESETS",
     "AccuracyPoint",
     "Budget",
     "Cause",
-    "Cut",
     "Forcing",
     "Manifest",
     "ReasoningFormat",
     "ReasoningTexts",
     "Tokenizer",
+    "Truncation",
     "detect_preset",
     "normalized_answer",
     "open_thinking",

@@ -43,7 +43,7 @@ class Forcing(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cut:
+class Truncation:
     """Thinking that has been stopped and closed."""
 
     cause: Cause
@@ -88,7 +88,7 @@ def truncate_thinking(
     forcing: Forcing = Forcing.FORCE,
     num_carried_tokens: int = 0,
     tool_start_ids: frozenset[int] = frozenset(),
-) -> Cut:
+) -> Truncation:
     """Close the thinking so that an answer can be sampled after it.
 
     | the thinking | is followed by |
@@ -122,7 +122,7 @@ def truncate_thinking(
     else:
         inserted_ids = closing_ids
     assert not reasoning.thinking_stop_ids.intersection(kept_ids[:-1]), "a stop token inside the thinking"
-    return Cut(
+    return Truncation(
         cause=cause,
         num_thinking_tokens=len(thinking_ids) - num_carried_tokens,
         thinking_ids=kept_ids,

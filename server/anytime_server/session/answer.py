@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from anytime_server.engine import Engine, EngineRequest, Sampling
 from anytime_server.errors import EmptyAnswer, EngineFailed
-from anytime_server.reasoning import Cut
+from anytime_server.reasoning import Truncation
 from anytime_server.session import events
 from anytime_server.session.answer_text import AnswerText
 from anytime_server.session.latency import LatencyEstimator, Pace
@@ -44,7 +44,7 @@ class Answering:
     def __init__(
         self,
         request: CompiledRequest,
-        cut: Cut,
+        cut: Truncation,
         *,
         index: int,
         provisional: bool,

@@ -13,7 +13,7 @@ from typing import Literal
 
 from anytime_server.engine import Engine
 from anytime_server.errors import AlreadyAnswering, AnytimeError, SessionCancelled
-from anytime_server.reasoning import Cause, Cut, truncate_thinking
+from anytime_server.reasoning import Cause, Truncation, truncate_thinking
 from anytime_server.session import events
 from anytime_server.session.answer import Answering, AnswerResult
 from anytime_server.session.early_answers import EarlyAnswers
@@ -91,7 +91,7 @@ class Session:
             crowd=crowd,
         )
         self._indices = itertools.count()
-        self._cut: Cut | None = None
+        self._cut: Truncation | None = None
         self._continuation: str | None = None
         self.leaked_tokens = 0
         """Tokens of answers that were thinking."""
@@ -263,7 +263,7 @@ class Session:
         self._say(answer)
         return dataclasses.replace(agreed, answer=answer, first_token_at=now, last_token_at=now)
 
-    def _close(self, thinking_ids: Sequence[int], cause: Cause) -> Cut:
+    def _close(self, thinking_ids: Sequence[int], cause: Cause) -> Truncation:
         request = self.request
         return truncate_thinking(
             thinking_ids,
@@ -279,7 +279,7 @@ class Session:
         # What is there for comparison is told once it is whole: it may be dropped at any time.
         return self._answering(cut, provisional=True, at_once=is_probe)
 
-    def _answering(self, cut: Cut, *, provisional: bool = False, at_once: bool = False) -> Answering:
+    def _answering(self, cut: Truncation, *, provisional: bool = False, at_once: bool = False) -> Answering:
         return Answering(
             self.request,
             cut,
@@ -297,7 +297,7 @@ class Session:
         if self.phase == "thinking" and not thinking.is_cut and not thinking.has_ended:
             thinking.cut(Cause.STABLE)
 
-    def _record(self, cut: Cut, result: AnswerResult, *, cut_to_answer_s: float) -> None:
+    def _record(self, cut: Truncation, result: AnswerResult, *, cut_to_answer_s: float) -> None:
         request = self.request
         self._speed.record_answer(
             answer_tokens=result.answer.answer_tokens, structured=request.answer.is_structured
@@ -314,7 +314,7 @@ class Session:
         return max(0.0, self.request.arrived_at + deadline_s - time.monotonic())
 
     def _done(
-        self, cut: Cut, result: AnswerResult, *, answer_tokens: int, cut_to_answer_s: float
+        self, cut: Truncation, result: AnswerResult, *, answer_tokens: int, cut_to_answer_s: float
     ) -> events.Done:
         request = self.request
         first_token_at = self.timeline.first_token_at

@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 import pytest
-from anytime_server.reasoning import Cause, Cut, Forcing, ReasoningFormat, open_thinking, truncate_thinking
+from anytime_server.reasoning import (
+    Cause,
+    Forcing,
+    ReasoningFormat,
+    Truncation,
+    open_thinking,
+    truncate_thinking,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -73,7 +80,7 @@ def test_opening_leaves_the_prompt_as_it_was() -> None:
     [
         pytest.param(
             [10, 11, THINK_END],
-            Cut(
+            Truncation(
                 cause=Cause.NATURAL,
                 num_thinking_tokens=3,
                 thinking_ids=(10, 11, THINK_END),
@@ -83,7 +90,7 @@ def test_opening_leaves_the_prompt_as_it_was() -> None:
         ),
         pytest.param(
             [10, 11, OTHER_EOS],
-            Cut(
+            Truncation(
                 cause=Cause.NATURAL,
                 num_thinking_tokens=3,
                 thinking_ids=(10, 11),
@@ -93,7 +100,7 @@ def test_opening_leaves_the_prompt_as_it_was() -> None:
         ),
         pytest.param(
             [10, 11],
-            Cut(
+            Truncation(
                 cause=Cause.BUDGET,
                 num_thinking_tokens=2,
                 thinking_ids=(10, 11),
@@ -103,7 +110,7 @@ def test_opening_leaves_the_prompt_as_it_was() -> None:
         ),
         pytest.param(
             [],
-            Cut(
+            Truncation(
                 cause=Cause.BUDGET,
                 num_thinking_tokens=0,
                 thinking_ids=(),
@@ -113,7 +120,7 @@ def test_opening_leaves_the_prompt_as_it_was() -> None:
         ),
         pytest.param(
             [EOS],
-            Cut(
+            Truncation(
                 cause=Cause.NATURAL,
                 num_thinking_tokens=1,
                 thinking_ids=(),
@@ -123,7 +130,7 @@ def test_opening_leaves_the_prompt_as_it_was() -> None:
         ),
         pytest.param(
             [THINK_END],
-            Cut(
+            Truncation(
                 cause=Cause.NATURAL,
                 num_thinking_tokens=1,
                 thinking_ids=(THINK_END,),
@@ -133,7 +140,7 @@ def test_opening_leaves_the_prompt_as_it_was() -> None:
         ),
     ],
 )
-def test_the_table(thinking: list[int], cut: Cut) -> None:
+def test_the_table(thinking: list[int], cut: Truncation) -> None:
     assert truncate_thinking(thinking, FORMAT, cause=Cause.BUDGET) == cut
 
 
