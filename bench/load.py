@@ -122,11 +122,11 @@ async def simulated(policy: str, *, places: int, seconds_per_token: float) -> As
     async def ask(number: int, fields: dict[str, Any]) -> Outcome:
         content = model.manifest.examples[number % len(model.manifest.examples)]
         sent = time.monotonic()
-        session = await service.open(
+        session = await service.submit(
             GenerateRequest(
                 messages=[{"role": "user", "content": content}],
                 seed=number,
-                arrival=RequestContext(at=time.monotonic()),  # whose default is bound to real time
+                context=RequestContext(arrived_at=time.monotonic()),  # whose default is bound to real time
                 **fields,
             )
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,83 +16,93 @@ ANSWER_TEMPERATURE, ANSWER_TOP_P = 0.0, 1.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestContext:
-    """What is known of a request before its body is read."""
+    """An HTTP request as known before its body is read: arrival time, id, API key, trace."""
 
-    at: float = field(default_factory=time.monotonic)
-    """`time.monotonic()` when it came in; deadlines count from here."""
+    arrived_at: float = field(default_factory=time.monotonic)
+    """`time.monotonic()` of its arrival; deadlines count from here."""
     request_id: str | None = None
-    """The client's own `X-Request-Id`, or one that the server made up; None without HTTP."""
+    """The client's own `X-Request-Id`, or a generated id; None without HTTP."""
     account: Account | None = None
-    """Who asks, as the API key tells; None where no keys are asked for."""
+    """The API key's account; None where no keys are required."""
     traceparent: str | None = None
-    """W3C trace context: what the request is a part of."""
+    """W3C trace context of the caller."""
     tracestate: str | None = None
-    """The same, as the vendors of the client's tracing put it."""
+    """Vendor-specific part of the trace context."""
 
     @property
     def client(self) -> str:
-        """Name of who asks; empty where no keys are asked for."""
+        """Name of the API key; empty where no keys are required."""
         return self.account.name if self.account else ""
 
     def is_from(self, account: Account | None) -> bool:
-        """Whether that account asked; by name, since keys can be read anew."""
+        """Whether the request came with that account's key; compared by name, since keys can be reloaded."""
         return (self.account and self.account.name) == (account and account.name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StopWhen:
-    """When answers are taken to have settled."""
+    """When early answers count as settled."""
 
     stable: int
-    """Provisional answers in a row that must agree, at least 2."""
+    """Early answers in a row that must agree, at least 2."""
     every_tokens: int
-    """Thinking tokens from one of them to the next."""
+    """Thinking tokens from one early answer to the next."""
     min_confidence: float = 0.0
-    """Mean probability of its tokens below which an answer agrees with none."""
+    """Mean token probability below which an answer agrees with no other."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenerateRequest:
-    """A request in no dialect: what to ask, and how long to think about it."""
+    """A request in no dialect: what to answer, and how long to think about it.
+
+    Its values have valid types; whether they fit the model is found by `scheduler/compile.py`.
+    """
 
     messages: Sequence[dict[str, Any]]
     """Turns with `role` and `content`, as the chat template takes them."""
     model: str | None = None
-    """Name that the client used; None for whatever is served."""
+    """Model name given by the client; None for the model that is served."""
     budget_tokens: int | None = None
     """The most thinking tokens; None for all that fits."""
     deadline_s: float | None = None
-    """Seconds from its arrival by which the last answer token is due."""
+    """Seconds from arrival by which the last answer token is due."""
     answer_tokens: int | None = None
-    """The most tokens of the answer; None for the manifest's."""
-    budgets: tuple[int, ...] = ()
-    """Thinking tokens at which to give provisional answers, ascending."""
-    stop_when: StopWhen | None = None
-    """Stop the thinking when provisional answers agree."""
-    continuation: str | None = None
-    """Thinking of an earlier session to go on from, as it was given."""
-    continued_text: str | None = None
-    """Text that came with the continuation, to be held against it."""
+    """The most answer tokens; None for the manifest's."""
     total_tokens: int | None = None
     """The most tokens of thinking and answer together, `answer_tokens` of them kept for the answer."""
+    budgets: tuple[int, ...] = ()
+    """Thinking tokens at which to give early answers, ascending."""
+    stop_when: StopWhen | None = None
+    """Stop the thinking when early answers agree."""
+    continuation: str | None = None
+    """Continuation token of an earlier session: its thinking is resumed."""
+    continued_text: str | None = None
+    """Thinking text that came with the continuation token; must match the token."""
     thinking_temperature: float = THINKING_TEMPERATURE
     thinking_top_p: float = THINKING_TOP_P
     answer_temperature: float = ANSWER_TEMPERATURE
     answer_top_p: float = ANSWER_TOP_P
     forcing: Forcing | None = None
-    """How to bring the model to answer at a cut; None for the manifest's way."""
+    """How the model is made to answer after a truncation; None for the manifest's choice."""
     stop: tuple[str, ...] = ()
-    """Texts before which the answer ends."""
+    """Strings before which the answer ends."""
     json_schema: str | None = None
-    """JSON Schema, as JSON, that the answer must be an instance of."""
+    """JSON Schema, as JSON text, that the answer must match."""
     top_logprobs: int | None = None
-    """Report the answer's tokens, with so many of the likeliest at each place; None reports none."""
-    tells_confidence: bool = True
-    """Whether answers are to have a confidence, which takes the engine's time at each of their tokens."""
+    """Report answer tokens with this many of the likeliest alternatives each; None reports no tokens."""
+    with_confidence: bool = True
+    """Whether answers report a confidence, which costs engine time at each of their tokens."""
     tools: Sequence[dict[str, Any]] = ()
     """Functions that the model may call, as chat templates take them."""
+    max_tool_calls: int | None = None
+    """The most tool calls of an answer, further ones are dropped; None for no limit."""
     seed: int | None = None
     id_prefix: str = "any"
-    """What the session's id begins with."""
-    arrival: RequestContext = field(default_factory=RequestContext)
-    """When it came, and from whom."""
+    """Beginning of the session's id."""
+    context: RequestContext = field(default_factory=RequestContext)
+    field_names: Mapping[str, str] = field(default_factory=dict)
+    """The client's own name for a field of this request, where the dialect has another."""
+
+    def name_of(self, path: str | None) -> str | None:
+        """The client's name of a neutral field path, such as `budget` or `messages`."""
+        return None if path is None else self.field_names.get(path, path)

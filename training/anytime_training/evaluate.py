@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from anytime_server.errors import AnytimeError, EmptyAnswer, InvalidRequest
 from anytime_server.reasoning import PRESETS, AccuracyPoint, Manifest
 from anytime_server.reasoning.manifest import MANIFEST_NAME
+from anytime_server.session.events import AnswerStarted
 
 from anytime_training.curve import Curve, json_line, keep_curve, table
 from anytime_training.errors import RecipeError, TrainingFailed
@@ -72,7 +73,7 @@ async def measure(
 
         async with room:
             try:
-                session = await service.open(
+                session = await service.submit(
                     GenerateRequest(
                         messages=[{"role": "user", "content": problem.prompt}],
                         budget_tokens=budget,
@@ -118,7 +119,7 @@ async def _tokens_before_answer(session: Session) -> int:
             event.at_tokens
             async for batch in session.read()
             for event in batch
-            if event.type == "answer.started"
+            if isinstance(event, AnswerStarted)
         ],
         default=0,
     )

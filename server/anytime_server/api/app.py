@@ -1,4 +1,4 @@
-"""The application: a service, its dialects, and their errors."""
+"""The application: a scheduler, its dialects, and their errors."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ DIALECTS = Dialects(
 
 
 def create_app(
-    service: Scheduler,
+    scheduler: Scheduler,
     *,
     metrics: Metrics | None = None,
     keyring: Keyring | None = None,
@@ -63,23 +63,23 @@ def create_app(
     max_messages: int = 1024,
     on_started: Callable[[BaseException | None], None] = lambda error: None,
 ) -> FastAPI:
-    """Everything over HTTP. The service starts with the application and stops with it.
+    """Everything over HTTP. The scheduler starts with the application and stops with it.
 
-    The application takes requests at once, and `/ready` says 503, while the model loads.
+    The application answers at once, and `/ready` is 503, while the model loads.
 
     Args:
         metrics: of this scheduler; new ones by default.
-        keyring: the keys that let in; None lets everybody in.
-        for_own_machine: take only what is addressed to localhost or its address.
-        cors_origins: pages of these may use it from a browser; `*` is any.
-        on_started: called once, with what went wrong or None when ready.
+        keyring: the API keys that are accepted; None accepts every request.
+        for_own_machine: accept only requests to localhost or a loopback address.
+        cors_origins: origins of web pages that may use the server; `*` is any.
+        on_started: called once, with the error that prevented the start, or None when ready.
     """
 
-    metrics = metrics or Metrics.of(service)
+    metrics = metrics or Metrics.of(scheduler)
 
     async def start() -> None:
         try:
-            await service.start()
+            await scheduler.start()
         except Exception as error:
             on_started(error)
         else:
@@ -90,7 +90,7 @@ def create_app(
         starting = asyncio.create_task(start())
         yield
         starting.cancel()
-        await service.stop()
+        await scheduler.stop()
 
     # FastAPI's own pages of the API load their scripts from elsewhere; the document is at /openapi.json.
     app = FastAPI(title="Anytime", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
@@ -118,10 +118,10 @@ def create_app(
     app.add_middleware(RequestContextMiddleware)
     app.add_middleware(AccessLog, metrics=metrics)
     bounded = [Depends(MessageLimit(max_messages))]
-    app.include_router(native.router(service), dependencies=bounded)
-    app.include_router(openai.router(service), dependencies=bounded)
-    app.include_router(anthropic.router(service), dependencies=bounded)
-    app.include_router(operations.router(service, metrics))
+    app.include_router(native.router(scheduler), dependencies=bounded)
+    app.include_router(openai.router(scheduler), dependencies=bounded)
+    app.include_router(anthropic.router(scheduler), dependencies=bounded)
+    app.include_router(operations.router(scheduler, metrics))
     app.include_router(playground.router())
     errors.install(app, DIALECTS)
     return app

@@ -1,4 +1,4 @@
-"""How each family of paths tells what is not the answer itself: errors, and what is left of the limits."""
+"""Which dialect answers a path: its error bodies and its rate limit headers."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from anytime_server.types import RequestContext
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dialect:
-    """The way of one vendor's clients."""
+    """The wire format of one vendor's clients."""
 
     prefixes: tuple[str, ...]
-    """Of the paths that are answered in it."""
+    """Beginnings of the paths that are answered in this dialect."""
     error_response: Callable[[AnytimeError, str], JSONResponse]
     """The response to an error, given the request's id."""
     rate_limit_headers: Callable[[Account], dict[str, str]]
 
     def refuse(self, scope: Scope, error: AnytimeError) -> JSONResponse:
         """The whole response to a request that ends in an error."""
-        arrival: RequestContext = scope["state"]["arrival"]
-        assert arrival.request_id is not None
-        scope["state"]["error_code"] = error.code  # for who counts them
-        response = self.error_response(error, arrival.request_id)
+        context: RequestContext = scope["state"]["context"]
+        assert context.request_id is not None
+        scope["state"]["error_code"] = error.code  # for the access log and metrics
+        response = self.error_response(error, context.request_id)
         if error.retry_after_s is not None:
             response.headers["Retry-After"] = str(math.ceil(error.retry_after_s))
         if error.status == 401:

@@ -1,4 +1,4 @@
-"""From any error to a dialect's body. The one place where errors become HTTP."""
+"""Errors as HTTP responses in the dialect of their path. The only module that does this."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def install(app: FastAPI, dialects: Dialects) -> None:
     async def _http(request: Request, error: HTTPException) -> JSONResponse:
         if error.status_code == 413:
             return respond(request, BodyTooLarge(error.detail, field="body"))
-        if error.status_code == 400:  # FastAPI's, where reading the body fails in an odd way
+        if error.status_code == 400:  # FastAPI's, where reading the body fails
             return respond(request, InvalidRequest("body: cannot be read as JSON", field="body"))
         failure = AnytimeError(
             f"{request.method} {request.scope['path']}: {error.detail}",
@@ -48,7 +48,7 @@ def install(app: FastAPI, dialects: Dialects) -> None:
 
 
 class Unexpected:
-    """ASGI middleware, the innermost: answers where an endpoint fails in a way that nobody thought of.
+    """ASGI middleware, the innermost: answers unexpected exceptions of endpoints.
 
     An exception handler would do so outside of all other middleware, and without their headers.
     """
@@ -75,13 +75,13 @@ class Unexpected:
 
 
 def invalid_request(faults: Sequence[Mapping[str, Any]]) -> InvalidRequest:
-    """One error out of pydantic's list: names the first field, tells of the others."""
-    told = [_tell(fault) for fault in faults[:SHOWN_FAULTS]]
-    field, _ = told[0]
-    return InvalidRequest("; ".join(f"{name}: {message}" for name, message in told), field=field)
+    """One error out of pydantic's list: names the first field, and describes the others."""
+    described = [_describe(fault) for fault in faults[:SHOWN_FAULTS]]
+    field, _ = described[0]
+    return InvalidRequest("; ".join(f"{name}: {message}" for name, message in described), field=field)
 
 
-def _tell(fault: Mapping[str, Any]) -> tuple[str, str]:
+def _describe(fault: Mapping[str, Any]) -> tuple[str, str]:
     location = [_printable(str(part)) for part in fault["loc"]]
     if location and location[0] == "body":
         location = location[1:]
@@ -102,5 +102,5 @@ def _tell(fault: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _printable(text: str) -> str:
-    """The same, with what cannot be encoded written as an escape."""
+    """The same text, with characters that cannot be encoded as escapes."""
     return text.encode(errors="backslashreplace").decode()

@@ -1,4 +1,4 @@
-"""What the OpenAPI document says that FastAPI cannot see: streams, another vendor's objects, idle fields."""
+"""Parts of the OpenAPI document that FastAPI cannot derive: streams and other vendors' objects."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from anytime_server.session import events
+from anytime_server.api.schema.outcome import AnytimeObject
 
-NoEffect = Annotated[Any, Field(description="Taken, without effect on what is sampled.")]
-Refused = Annotated[Any, Field(description="Refused, unless what it says asks for nothing.")]
+NoEffect = Annotated[Any, Field(description="Accepted, without effect on what is sampled.")]
+Refused = Annotated[Any, Field(description="Refused, unless its value asks for nothing.")]
 
 
 class Body(BaseModel):
@@ -18,18 +18,8 @@ class Body(BaseModel):
     model_config = ConfigDict(use_attribute_docstrings=True)
 
 
-class AnytimeObject(Body):
-    """What the dialect has no field for, as the native dialect's `done` tells it."""
-
-    stop: events.Stop
-    timing: events.Timing
-    usage: events.Usage
-    continuation: str | None
-    """To be sent back for thinking on from there."""
-
-
 def error_responses(model: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
-    """The errors of an endpoint, with the body in which its dialect tells them."""
+    """The errors of an endpoint, with the body of its dialect."""
     return {
         "4XX": {"model": model, "description": "Refused, or cancelled meanwhile."},
         "5XX": {
@@ -80,7 +70,7 @@ def _event(data: dict[str, Any]) -> dict[str, Any]:
 
 
 def _written_out(schema: dict[str, Any]) -> dict[str, Any]:
-    """A schema without references: those of a response's content would have nowhere to point."""
+    """A schema without references, which the content of a response cannot resolve."""
     definitions = schema.pop("$defs", {})
 
     def of(part: Any, within: tuple[str, ...] = ()) -> Any:

@@ -49,17 +49,17 @@ class Readiness(Body):
     """Why not."""
 
 
-def router(service: Scheduler, figures: Metrics) -> APIRouter:
+def router(scheduler: Scheduler, figures: Metrics) -> APIRouter:
     """The endpoints; all of them answer while the engine is loading, dead or gone."""
     routes = APIRouter(tags=["operations"])
     created = int(time.time())
 
     def card() -> ModelCard:
-        model = service.model
+        model = scheduler.model
         return ModelCard(
             id=model.name,
             created=created,
-            max_model_len=service.engine.window_tokens or None,  # not known until loaded
+            max_model_len=scheduler.engine.window_tokens or None,  # not known until loaded
             anytime=model.manifest,
         )
 
@@ -73,7 +73,7 @@ def router(service: Scheduler, figures: Metrics) -> APIRouter:
     @routes.get("/ready", response_model_exclude_none=True, responses={503: {"model": Readiness}})
     async def ready(response: Response) -> Readiness:
         """Requests are taken: 200, else 503 and why."""
-        if (reason := service.not_ready_because) is not None:
+        if (reason := scheduler.not_ready_because) is not None:
             response.status_code = 503
             return Readiness(status="not ready", reason=reason)
         return Readiness(status="ready")
@@ -103,9 +103,9 @@ def router(service: Scheduler, figures: Metrics) -> APIRouter:
     @routes.get("/v1/models/{name:path}", responses=NO_SUCH_MODEL)
     async def model(name: str) -> ModelCard:
         """One model."""
-        if name != service.model.name:
+        if name != scheduler.model.name:
             raise UnknownModel(
-                f"no model {name!r} is served here, only {service.model.name!r}", field="model"
+                f"no model {name!r} is served here, only {scheduler.model.name!r}", field="model"
             )
         return card()
 

@@ -1,127 +1,138 @@
-"""From a session to an HTTP response, streamed or whole; who goes away ends the session."""
+"""From sessions to an HTTP response, streamed or whole; a client that disconnects ends its sessions."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 from fastapi import Request
+from fastapi.responses import Response
 from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse
+from pydantic_core import to_json
 
-from anytime_server.api.openapi import AnytimeObject
-from anytime_server.errors import SessionCancelled
-from anytime_server.session import Session, events
+from anytime_server.errors import AnytimeError, SessionCancelled
+from anytime_server.session import Session, events, read_sessions
+
+logger = logging.getLogger(__name__)
 
 KEEP_ALIVE_S = 5.0
-"""Something is sent after so many seconds without an event, from the start on."""
+"""Seconds without an event after which a keep-alive is sent, from the start of the stream."""
 
 STREAM_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
-
-Said = TypeVar("Said")
-
-
-class Source(Protocol[Said]):
-    """What is streamed: a session, or several as one."""
-
-    def read(self, *, idle_s: float) -> AsyncGenerator[list[Said], None]:
-        """Batches as they come; an empty one after so many seconds without any."""
-        ...
+Wire = TypeVar("Wire")
 
 
-def stream(
-    source: Source[Said],
-    encode: Callable[[Sequence[Said]], bytes | Awaitable[bytes]],
+class Encoder(ABC, Generic[Wire]):
+    """Turns the events of one response's sessions into a dialect's stream. Knows no scheduler.
+
+    A whole response is the fold of the same stream, so that the two cannot differ.
+    """
+
+    keep_alive: bytes = KEEPALIVE_COMMENT
+    """Sent where nothing else is for a while."""
+
+    @abstractmethod
+    def encode(self, index: int, event: events.Event) -> Iterable[Wire]:
+        """Wire events for an event of the session with that index; may be none."""
+
+    @abstractmethod
+    def fold(self, stream: Iterable[Wire]) -> Any:
+        """The body of a whole response, from a whole stream that went well; for `to_json`."""
+
+    @abstractmethod
+    def frame(self, wire: Wire) -> bytes:
+        """A wire event as server-sent event."""
+
+
+async def respond(
+    sessions: Sequence[Session],
+    encoder: Encoder[Any],
+    request: Request,
     *,
-    request_id: str,
-    keep_alive: bytes = KEEPALIVE_COMMENT,
-) -> EventSourceResponse:
-    """Server-sent events of a source.
+    streams: bool,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """The response of one request.
 
     Args:
-        encode: wire form of a batch that is not empty; may be empty itself.
-        keep_alive: what is sent where nothing else is for a while.
-    """
-
-    async def chunks() -> AsyncGenerator[bytes, None]:
-        async with aclosing(source.read(idle_s=KEEP_ALIVE_S)) as batches:
-            sent_at = time.monotonic()
-            async for batch in batches:
-                encoded = encode(batch) if batch else b""
-                wire = encoded if isinstance(encoded, bytes) else await encoded
-                # What is said may not be shown; the connection is to be kept alive all the same.
-                if not batch or (not wire and time.monotonic() - sent_at >= KEEP_ALIVE_S):
-                    wire = keep_alive
-                if wire:
-                    yield wire
-                    sent_at = time.monotonic()
-
-    return EventSourceResponse(chunks(), headers={**STREAM_HEADERS, "X-Request-Id": request_id})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Transcript:
-    """All that a session said, once it has ended well."""
-
-    model: str
-    thinking: str
-    answers: list[events.AnswerDone]
-    """By the thinking that they are based on; the final one is the last."""
-    tokens: list[events.AnswerToken]
-    """Of the final answer, where they were asked for."""
-    done: events.Done
-
-    @classmethod
-    def of(cls, said: Sequence[events.Event]) -> Transcript:
-        started, done = said[0], said[-1]
-        assert isinstance(started, events.Started)
-        assert isinstance(done, events.Done)
-        return cls(
-            model=started.model,
-            thinking="".join(event.text for event in said if isinstance(event, events.ThinkingDelta)),
-            answers=sorted(
-                (event for event in said if isinstance(event, events.AnswerDone)),
-                key=lambda answer: (not answer.provisional, answer.at_tokens),
-            ),
-            tokens=[
-                token
-                for event in said
-                if isinstance(event, events.AnswerDelta) and not event.provisional
-                for token in event.tokens
-            ],
-            done=done,
-        )
-
-
-def anytime_object(done: events.Done) -> dict[str, Any]:
-    """What other dialects cannot say, as they carry it."""
-    told = AnytimeObject(stop=done.stop, timing=done.timing, usage=done.usage, continuation=done.continuation)
-    return told.model_dump(mode="json")
-
-
-async def collect(session: Session, request: Request) -> Transcript:
-    """Wait for a session to end, and for what it said.
+        sessions: one for each choice.
+        streams: server-sent events instead of one body.
 
     Raises:
-        AnytimeError: what ended it otherwise; `SessionCancelled` if the client went away.
+        AnytimeError: what ended a session, where the response is not streamed.
     """
-    ending = asyncio.create_task(session.ended())
-    watching = asyncio.create_task(_gone(request))
+    headers = {"X-Request-Id": sessions[0].request.id, **(headers or {})}
+    if streams:
+        return EventSourceResponse(_stream(sessions, encoder), headers={**STREAM_HEADERS, **headers})
+    await _all_done(sessions, request)
+    stream: list[Any] = []
+    async for batch in read_sessions(sessions):
+        for index, event in batch:
+            stream += encoder.encode(index, event)
+    return Response(to_json(encoder.fold(stream)), media_type="application/json", headers=headers)
+
+
+async def _stream(sessions: Sequence[Session], encoder: Encoder[Any]) -> AsyncGenerator[bytes, None]:
+    """The server-sent events; ends in exactly one terminal event, also when the encoder fails."""
+    async with aclosing(read_sessions(sessions, idle_s=KEEP_ALIVE_S)) as batches:
+        sent_at = time.monotonic()
+        async for batch in batches:
+            data, failed = _encode(encoder, batch)
+            # Events may have no wire form; the connection is kept alive all the same.
+            if not batch or (not data and time.monotonic() - sent_at >= KEEP_ALIVE_S):
+                data = encoder.keep_alive
+            if data:
+                yield data
+                sent_at = time.monotonic()
+            if failed:
+                return
+
+
+def _encode(encoder: Encoder[Any], batch: Sequence[tuple[int, events.Event]]) -> tuple[bytes, bool]:
+    """The wire form of a batch, and whether the encoder failed, which ends the stream."""
+    data: list[bytes] = []
+    for index, event in batch:
+        try:
+            data += [encoder.frame(wire) for wire in encoder.encode(index, event)]
+        except Exception:
+            logger.exception("a stream cannot be encoded")
+            failure = events.Failed(error=AnytimeError("an unexpected error; the server's log has it"))
+            return b"".join([*data, *map(encoder.frame, encoder.encode(index, failure))]), True
+    return b"".join(data), False
+
+
+async def _all_done(sessions: Sequence[Session], request: Request) -> None:
+    """Wait until all sessions are done; the first failure, or a disconnect, ends all.
+
+    Raises:
+        AnytimeError: what ended one of them; `SessionCancelled` if the client disconnected.
+    """
+    done = asyncio.ensure_future(asyncio.gather(*map(_done, sessions)))
+    disconnected = asyncio.create_task(_disconnected(request))
     try:
-        await asyncio.wait({ending, watching}, return_when=asyncio.FIRST_COMPLETED)
-        if session.done is not None:
-            return Transcript.of([event async for batch in session.read() for event in batch])
-        raise session.error or SessionCancelled("the client went away")
+        await asyncio.wait({done, disconnected}, return_when=asyncio.FIRST_COMPLETED)
+        if not done.done():
+            raise SessionCancelled("the client disconnected")
+        done.result()
     finally:
-        watching.cancel()
-        ending.cancel()
-        session.abandon()
+        done.cancel()
+        disconnected.cancel()
+        for session in sessions:
+            session.abandon()
 
 
-async def _gone(request: Request) -> None:
+async def _done(session: Session) -> None:
+    await session.ended()
+    if session.done is None:
+        raise session.error or SessionCancelled("the client disconnected")
+
+
+async def _disconnected(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass

@@ -4,7 +4,7 @@ Pure Python on token ids. Knows no engine, no HTTP and no tensor library.
 """
 
 from anytime_server.reasoning.agreement import normalized_answer
-from anytime_server.reasoning.budget import Budget, resolve_budget
+from anytime_server.reasoning.budget import TokenLimits, resolve_limits
 from anytime_server.reasoning.format import ReasoningFormat, ReasoningTexts, Tokenizer
 from anytime_server.reasoning.manifest import AccuracyPoint, Manifest
 from anytime_server.reasoning.presets import PRESETS, detect_preset
@@ -13,17 +13,17 @@ from anytime_server.reasoning.truncation import Cause, Forcing, Truncation, open
 __all__ = [
     "PRESETS",
     "AccuracyPoint",
-    "Budget",
     "Cause",
     "Forcing",
     "Manifest",
     "ReasoningFormat",
     "ReasoningTexts",
+    "TokenLimits",
     "Tokenizer",
     "Truncation",
     "detect_preset",
     "normalized_answer",
     "open_thinking",
-    "resolve_budget",
+    "resolve_limits",
     "truncate_thinking",
 ]

@@ -1,4 +1,4 @@
-"""How long a model may think: what was asked for, held against the window."""
+"""How long a model may think and answer: what was requested, held against the window."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from anytime_server.reasoning.truncation import Cause
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Budget:
-    """What applies to one request."""
+class TokenLimits:
+    """The limits that apply to one request."""
 
-    tokens: int
+    budget_tokens: int
     """The most thinking tokens that may be sampled; 0 is allowed."""
+    max_budget_tokens: int
+    """What the budget can be raised to: all that fits beside the prompt, with the answer's room kept."""
     answer_tokens: int
     """Tokens that are kept for the answer; without `total_tokens`, the most that it may have."""
     total_tokens: int | None = None
@@ -22,33 +24,31 @@ class Budget:
     deadline_s: float | None
     """Seconds from the request's arrival by which the last answer token is due."""
     cause: Cause
-    """What using up `tokens` means: `budget`, or `context` where the window set the number."""
-    most_tokens: int
-    """What `tokens` can be extended to: all that fits beside the prompt, with the answer's room kept."""
+    """What using up the budget means: `budget`, or `context` where the window set the number."""
 
     def answer_limit(self, thinking_tokens: int) -> int:
         """The most tokens of an answer after `thinking_tokens` of thinking; at least `answer_tokens`."""
         return self.answer_tokens if self.total_tokens is None else self.total_tokens - thinking_tokens
 
 
-def resolve_budget(
+def resolve_limits(
     *,
-    tokens: int | None,
+    budget_tokens: int | None,
     total_tokens: int | None = None,
     deadline_s: float | None,
     window_tokens: int,
     prompt_tokens: int,
     answer_tokens: int,
     reasoning: ReasoningFormat,
-) -> Budget:
+) -> TokenLimits:
     """Hold a request against the window, with the answer's room kept from the start.
 
-    A budget that does not fit beside this prompt is lowered to what does (and the cut is
-    then by `context`); one over the whole window is refused. `total_tokens` sets or lowers
-    it, too, and the cut is still by `budget`: that number is the client's.
+    A budget that does not fit beside this prompt is lowered to what does (and the truncation is
+    then by `context`); a budget over the whole window is refused. `total_tokens` sets or lowers
+    it, too, and the truncation is still by `budget`: that number is the client's.
 
     Args:
-        tokens: budget asked for; None for all that fits.
+        budget_tokens: budget requested; None for all that fits.
         total_tokens: the most tokens of thinking and answer together; None for no such limit.
         window_tokens: the model's context length.
         prompt_tokens: length of the prompt with thinking open.
@@ -56,12 +56,16 @@ def resolve_budget(
             kept for it.
 
     Raises:
-        InvalidRequest: naming `budget`, `answer.max_tokens` or `messages`.
+        InvalidRequest: naming `budget`, `total_tokens`, `answer.max_tokens` or `messages`.
     """
-    if tokens is not None and tokens > window_tokens:
-        raise InvalidRequest(
-            f"budget of {tokens} tokens is more than the model's window of {window_tokens}", field="budget"
-        )
+    for field, what, tokens in (
+        ("total_tokens", "a limit", total_tokens),
+        ("budget", "a budget", budget_tokens),
+    ):
+        if tokens is not None and tokens > window_tokens:
+            raise InvalidRequest(
+                f"{what} of {tokens} tokens is more than the model's window of {window_tokens}", field=field
+            )
     if answer_tokens + reasoning.max_inserted_tokens >= window_tokens:
         raise InvalidRequest(
             f"an answer of {answer_tokens} tokens leaves no room for a prompt "
@@ -71,7 +75,7 @@ def resolve_budget(
     if total_tokens is not None:
         answer_tokens = min(answer_tokens, total_tokens)
         most_thinking = total_tokens - answer_tokens
-        tokens = most_thinking if tokens is None else min(tokens, most_thinking)
+        budget_tokens = most_thinking if budget_tokens is None else min(budget_tokens, most_thinking)
     room = window_tokens - prompt_tokens - reasoning.max_inserted_tokens - answer_tokens
     if room < 0:
         raise InvalidRequest(
@@ -80,16 +84,15 @@ def resolve_budget(
             f"window of {window_tokens}",
             field="messages" if prompt_tokens >= answer_tokens else "answer.max_tokens",
         )
-    most_tokens = room if total_tokens is None else min(room, total_tokens - answer_tokens)
-    if tokens is None or tokens > room:
-        tokens, cause = room, Cause.CONTEXT
+    if budget_tokens is None or budget_tokens > room:
+        budget_tokens, cause = room, Cause.CONTEXT
     else:
         cause = Cause.BUDGET
-    return Budget(
-        tokens=tokens,
+    return TokenLimits(
+        budget_tokens=budget_tokens,
+        max_budget_tokens=room if total_tokens is None else min(room, total_tokens - answer_tokens),
         answer_tokens=answer_tokens,
         total_tokens=None if total_tokens is None else min(total_tokens, room + answer_tokens),
         deadline_s=deadline_s,
         cause=cause,
-        most_tokens=most_tokens,
     )

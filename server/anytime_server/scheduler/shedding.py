@@ -1,34 +1,30 @@
-"""Budgets that follow the load: past what the engine has room for, thinking is shortened.
+"""Load shedding: past what the engine has room for, thinking is shortened.
 
-How far is told by how many wait; where, by the accuracy that the checkpoint was measured to have at
-each budget. Fewer tokens are taken where they cost the least accuracy: of two budgets next to each other on
-the upper hull of that curve, some sessions get the one and some the other, so that on average they
-use what there is.
+The number of waiting sessions decides by how much; the checkpoint's accuracy curve decides where. Tokens are
+saved where they cost the least accuracy: of two neighbouring budgets on the upper hull of that curve, some
+sessions get the one and some the other, so that on average they use what there is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 
 from anytime_server.errors import UnusableOption
 from anytime_server.reasoning import AccuracyPoint
 
 GAIN = 8.0
-"""How steeply thinking is shortened: with a queue as long as the engine has places, to 1 / (1 + GAIN)."""
+"""How steeply thinking is shortened: with as many waiting as the engine has slots, to 1 / (1 + GAIN)."""
 
 
-class Shedder:
-    """Tells how long a session may think at present."""
+class LoadShedder:
+    """Limits thinking while sessions wait."""
 
-    def __init__(
-        self, curve: Sequence[AccuracyPoint], *, num_places: int, num_wanted: Callable[[], int]
-    ) -> None:
+    def __init__(self, curve: Sequence[AccuracyPoint], *, num_slots: int) -> None:
         """
         Args:
             curve: accuracy by budget.
-            num_places: how many sessions the engine has room for.
-            num_wanted: how many more are waited for.
+            num_slots: sessions that the engine has room for.
 
         Raises:
             UnusableOption: the curve has fewer than two budgets.
@@ -36,22 +32,21 @@ class Shedder:
         self._hull = upper_hull([(point.budget, point.accuracy) for point in curve])
         if len(self._hull) < 2:
             raise UnusableOption(
-                "--shed: the checkpoint's manifest has no accuracy at two budgets or more to go by; "
+                "--shed: the checkpoint's manifest has no accuracy at two budgets or more; "
                 "`anytime evaluate` measures it"
             )
-        self._num_places = num_places
-        self._num_wanted = num_wanted
+        self._num_slots = num_slots
 
-    def most_tokens(self, draw: float) -> int | None:
-        """Thinking tokens that a session may have at present; None where nobody waits.
+    def thinking_limit(self, draw: float, *, num_wanted: int) -> int | None:
+        """The most thinking tokens of a session at present; None where no session waits.
 
         Args:
-            draw: in [0, 1), the session's own: the higher of two budgets goes to those below a share.
+            draw: in [0, 1), the session's own: the higher of two budgets goes to draws below a share.
+            num_wanted: slots that waiting sessions want.
         """
-        num_wanted = self._num_wanted()
         if num_wanted == 0:
             return None
-        share = 1 / (1 + GAIN * num_wanted / self._num_places)
+        share = 1 / (1 + GAIN * num_wanted / self._num_slots)
         (smallest, _), (largest, _) = self._hull[0], self._hull[-1]
         return self._budget(max(smallest, share * largest), draw)
 
@@ -64,7 +59,7 @@ class Shedder:
 
 
 def upper_hull(points: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
-    """Of (budget, accuracy), those that no mixture of two others equals or beats; both ascend strictly."""
+    """The (budget, accuracy) points that no mixture of two others equals or beats; both ascend strictly."""
     hull: list[tuple[int, float]] = []
     for budget, accuracy in sorted(points):
         if hull and accuracy <= hull[-1][1]:

@@ -1,4 +1,4 @@
-"""SlotPool in the engine: the next goes to the client that holds the fewest, and there to who asked first."""
+"""Engine slots: the next goes to the client that holds the fewest, and among its waiters to the first."""
 
 from __future__ import annotations
 
@@ -7,125 +7,113 @@ from collections import Counter
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from enum import IntEnum
 
-
-class For(IntEnum):
-    """What a place is wanted for; the first of these goes first."""
-
-    LATE_ANSWER = 0
-    """An answer to thinking that was cut while it waited to begin. Gets any place that there is."""
-    ANSWER = 1
-    """An answer without thinking. Gets any place, and only spare ones while thinking waits."""
-    THINKING = 2
-    """Thinking, the answer after it, and answers meanwhile. Gets those that are not spare."""
+from anytime_server.session import SlotKind
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Turn:
-    """One who waits."""
-
+class _Waiter:
     client: str
     count: int
-    called: asyncio.Future[None]
+    granted: asyncio.Future[None]
 
 
 class SlotPool:
-    """So many places; who wants several gets all of them at once, and nobody is let past who is next."""
+    """A fixed number of slots. Several are granted at once; the head of the queue is never bypassed."""
 
     def __init__(self, capacity: int, *, num_spare: int = 1) -> None:
         """
         Args:
-            capacity: for thinking.
-            num_spare: more of them, which are never thought in.
+            capacity: slots for thinking.
+            num_spare: further slots, which are never used for thinking.
         """
         self.capacity = capacity
-        self.num_all = capacity + num_spare
+        self.num_slots = capacity + num_spare
         self._num_spare = num_spare
-        self._limits = {For.LATE_ANSWER: self.num_all, For.ANSWER: self.num_all, For.THINKING: capacity}
-        self._held = Counter[str]()
-        self._num_taken = dict.fromkeys(For, 0)
-        self._num_wanted = dict.fromkeys(For, 0)
-        self._waiting: dict[For, list[_Turn]] = {kind: [] for kind in For}
+        self._limits = {
+            SlotKind.LATE_ANSWER: self.num_slots,
+            SlotKind.ANSWER: self.num_slots,
+            SlotKind.THINKING: capacity,
+        }
+        self._held_by_client = Counter[str]()
+        self._num_held = dict.fromkeys(SlotKind, 0)
+        self._num_wanted = dict.fromkeys(SlotKind, 0)
+        self._queues: dict[SlotKind, list[_Waiter]] = {kind: [] for kind in SlotKind}
 
     @property
-    def num_taken(self) -> int:
-        """SlotPool that are held."""
-        return sum(self._num_taken.values())
+    def num_held(self) -> int:
+        """Slots in use."""
+        return sum(self._num_held.values())
 
     @property
     def num_wanted(self) -> int:
-        """SlotPool that are waited for to think in."""
-        return self._num_wanted[For.THINKING]
+        """Slots that waiting sessions want for thinking."""
+        return self._num_wanted[SlotKind.THINKING]
 
     @property
     def num_free(self) -> int:
-        """SlotPool to think in that nobody holds."""
-        return min(self.capacity - self._num_taken[For.THINKING], self.num_all - self.num_taken)
+        """Free slots for thinking."""
+        return min(self.capacity - self._num_held[SlotKind.THINKING], self.num_slots - self.num_held)
 
     @asynccontextmanager
     async def hold(
-        self, count: int = 1, *, kind: For = For.THINKING, client: str = ""
+        self, count: int = 1, *, kind: SlotKind = SlotKind.THINKING, client: str = ""
     ) -> AsyncGenerator[None, None]:
-        """Hold `count` places, or as many as there are; waits for them.
-
-        Args:
-            client: whom it is for.
-        """
+        """Hold `count` slots, or as many as exist; waits for them."""
         count = min(count, self._limits[kind])
-        await self._wait(count, kind, client)
+        await self._acquire(count, kind, client)
         try:
             yield
         finally:
-            self._give(count, kind, client)
+            self._release(count, kind, client)
 
-    async def _wait(self, count: int, kind: For, client: str) -> None:
-        turn = _Turn(client, count, asyncio.get_running_loop().create_future())
-        self._waiting[kind].append(turn)
+    async def _acquire(self, count: int, kind: SlotKind, client: str) -> None:
+        waiter = _Waiter(client, count, asyncio.get_running_loop().create_future())
+        self._queues[kind].append(waiter)
         self._num_wanted[kind] += count
-        self._call_next()
+        self._grant_all()
         try:
-            await turn.called
+            await waiter.granted
         except asyncio.CancelledError:
-            if turn.called.done() and not turn.called.cancelled():
-                self._give(count, kind, client)  # they came in the same moment
+            if waiter.granted.done() and not waiter.granted.cancelled():
+                self._release(count, kind, client)  # granted in the same moment
             else:
-                self._leave(turn, kind)
-                self._call_next()
+                self._remove(waiter, kind)
+                self._grant_all()
             raise
 
-    def _leave(self, turn: _Turn, kind: For) -> None:
-        if turn in self._waiting[kind]:
-            self._waiting[kind].remove(turn)
-            self._num_wanted[kind] -= turn.count
+    def _remove(self, waiter: _Waiter, kind: SlotKind) -> None:
+        if waiter in self._queues[kind]:
+            self._queues[kind].remove(waiter)
+            self._num_wanted[kind] -= waiter.count
 
-    def _give(self, count: int, kind: For, client: str) -> None:
-        self._num_taken[kind] -= count
-        self._held[client] -= count
-        if not self._held[client]:
-            del self._held[client]
-        self._call_next()
+    def _release(self, count: int, kind: SlotKind, client: str) -> None:
+        self._num_held[kind] -= count
+        self._held_by_client[client] -= count
+        if not self._held_by_client[client]:
+            del self._held_by_client[client]
+        self._grant_all()
 
-    def _fits(self, count: int, kind: For) -> bool:
+    def _fits(self, count: int, kind: SlotKind) -> bool:
         limit = self._limits[kind]
-        if kind is For.ANSWER and self._num_wanted[For.THINKING]:
+        if kind is SlotKind.ANSWER and self._num_wanted[SlotKind.THINKING]:
             limit = self._num_spare
-        return self._num_taken[kind] + count <= limit and self.num_taken + count <= self.num_all
+        return self._num_held[kind] + count <= limit and self.num_held + count <= self.num_slots
 
-    def _call_next(self) -> None:
-        while any(self._call_first(kind) for kind in For):
+    def _grant_all(self) -> None:
+        while any(self._grant_next(kind) for kind in SlotKind):
             pass
 
-    def _call_first(self, kind: For) -> bool:
-        """Give who is next of a kind what they wait for, if it is there; whether one fewer waits."""
-        if not (waiting := self._waiting[kind]):
+    def _grant_next(self, kind: SlotKind) -> bool:
+        """Grant the head of a queue its slots, if they are free; returns whether the queue is shorter."""
+        if not (queue := self._queues[kind]):
             return False
-        turn = min(waiting, key=lambda one: self._held[one.client])
-        if not turn.called.cancelled():  # one that is was given up, and does not know it yet
-            if not self._fits(turn.count, kind):
+        waiter = min(queue, key=lambda one: self._held_by_client[one.client])
+        if not waiter.granted.cancelled():  # a cancelled waiter has given up, and not run since
+            if not self._fits(waiter.count, kind):
                 return False
-            self._num_taken[kind] += turn.count
-            self._held[turn.client] += turn.count
-            turn.called.set_result(None)
-        self._leave(turn, kind)
+            self._num_held[kind] += waiter.count
+            self._held_by_client[waiter.client] += waiter.count
+            waiter.granted.set_result(None)
+        self._remove(waiter, kind)
         return True

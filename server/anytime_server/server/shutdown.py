@@ -44,7 +44,7 @@ class DrainingServer(uvicorn.Server):
             super().handle_exit(sig, frame)
 
     def _begin_to_drain(self, sig: int) -> None:
-        if num_sessions := self._service.num_sessions:
+        if num_sessions := len(self._service.active):
             under_way = f"requests under way ({num_sessions}) get {self._drain_s:g} s"
             tell(f"Stopping: {under_way}; tell it again to end them now.")
         else:

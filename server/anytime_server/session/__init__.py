@@ -1,10 +1,21 @@
-"""One request, from its prompt to its answer: think, cut, answer.
+"""One request, from its prompt to its answer: think, truncate, answer. Knows nothing of HTTP or of dialects.
 
-`session` runs the whole; `thinking` and `answering` are its two phases, each one request to
-the engine; `forks` are provisional answers while the thinking goes on. Knows nothing of HTTP or of dialects.
+`session` runs the whole; `thinking` and `answer` are its two phases, each an engine request of its own;
+`early_answers` are sampled while the thinking goes on.
 """
 
-from anytime_server.session.request import AnswerRequest, CompiledRequest
+from anytime_server.session.lease import Lease, SlotKind
+from anytime_server.session.reading import read_sessions
+from anytime_server.session.request import AnswerOptions, CompiledRequest
+from anytime_server.session.runtime import Runtime
 from anytime_server.session.session import Session
 
-__all__ = ["AnswerRequest", "CompiledRequest", "Session"]
+__all__ = [
+    "AnswerOptions",
+    "CompiledRequest",
+    "Lease",
+    "Runtime",
+    "Session",
+    "SlotKind",
+    "read_sessions",
+]

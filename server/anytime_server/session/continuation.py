@@ -44,7 +44,7 @@ class ContinuationSigner:
         self._model = model
         self._fingerprint = fingerprint
 
-    def seal(self, prompt_ids: Sequence[int], thinking_ids: Sequence[int], *, ended: bool) -> str:
+    def sign(self, prompt_ids: Sequence[int], thinking_ids: Sequence[int], *, ended: bool) -> str:
         """The continuation of thinking.
 
         Args:
@@ -63,7 +63,7 @@ class ContinuationSigner:
         packed = _encode(zlib.compress(payload, level=1))
         return f"{VERSION}.{packed}.{_encode(self._sign(packed))}"
 
-    def open(self, continuation: str, *, prompt_ids: Sequence[int]) -> tuple[int, ...]:
+    def verify(self, continuation: str, *, prompt_ids: Sequence[int]) -> tuple[int, ...]:
         """The ids of the thinking to go on from.
 
         Raises:

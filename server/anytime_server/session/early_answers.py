@@ -1,7 +1,7 @@
-"""Provisional answers: forks of the thinking while it goes on.
+"""Early answers: sampled from the thinking until now, while it goes on.
 
-A fork at a budget answers from exactly the thinking that a request with that budget alone would have
-had. Probes are forks at regular distances, whose answers are compared.
+An early answer at a budget is based on exactly the thinking that a request with that budget alone would
+have had. Probes are early answers at regular distances, whose texts are compared.
 """
 
 from __future__ import annotations
@@ -10,147 +10,168 @@ import asyncio
 import bisect
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from anytime_server.errors import AnytimeError
-from anytime_server.reasoning import normalized_answer
-from anytime_server.session.answer import Answering, AnswerResult
-from anytime_server.session.events import Answer
+from anytime_server.reasoning import Cause, Truncation, normalized_answer, truncate_thinking
+from anytime_server.session.answer import AnswerPhase, AnswerResult
+from anytime_server.session.event_queue import EventQueue
 from anytime_server.session.request import CompiledRequest
+from anytime_server.session.runtime import Runtime
 
 logger = logging.getLogger(__name__)
 
 
 class EarlyAnswers:
-    """The provisional answers of one request. What goes wrong with one costs that one alone."""
+    """The early answers of one request. A failure of one does not affect the others or the session."""
 
-    def __init__(
-        self,
-        request: CompiledRequest,
-        *,
-        answer: Callable[[Sequence[int], bool], Answering],
-        on_stable: Callable[[], None],
-    ) -> None:
-        """
-        Args:
-            answer: makes a provisional answer to some thinking, not yet begun; and whether it is
-                there for comparison alone.
-            on_stable: called when the probes agree.
-        """
+    def __init__(self, request: CompiledRequest, *, runtime: Runtime, queue: EventQueue) -> None:
         self.sampled_tokens = 0
-        """Tokens that they took, also those that were dropped."""
+        """Tokens sampled for early answers, those of dropped ones included."""
         self.leaked_tokens = 0
         """Of those, thinking that is not shown."""
-        self.agreed: AnswerResult | None = None
-        """The answer that the probes agree on, as the last of them gave it."""
+        self.tool_parser_failures = 0
+        self.agreed: asyncio.Future[AnswerResult] = asyncio.get_running_loop().create_future()
+        """The answer that the probes agree on, as the last of them gave it; done once they agree."""
         self._request = request
-        self._answer = answer
-        self._on_stable = on_stable
+        self._runtime = runtime
+        self._queue = queue
+        self._next_index = 0
         self._thinking_ids: Sequence[int] = ()
         self._num_reached = -1
-        self._asked_waiting: deque[int] = deque()
-        """Thinking tokens at which answers are due that the client asked for."""
-        self._probes_waiting: deque[int] = deque()
-        """The same of those that are there for comparison alone."""
-        self._asked: set[asyncio.Task[None]] = set()
+        self._requested_at: deque[int] = deque()
+        """Thinking tokens at which answers are due that the client requested."""
+        self._probes_at: deque[int] = deque()
+        """Thinking tokens at which probes are due."""
+        self._requested: set[asyncio.Task[None]] = set()
         self._probes: set[asyncio.Task[None]] = set()
-        self._agreement = None if request.stop_when is None else Agreement(request)
+        self._comparison = None if request.stop_when is None else AnswerComparison(request)
 
-    def reach(self, thinking_ids: Sequence[int], count: int) -> None:
-        """So many tokens of the thinking are there, and more will follow: fork where that is due.
+    def take_index(self) -> int:
+        """Index of the session's next answer."""
+        index, self._next_index = self._next_index, self._next_index + 1
+        return index
+
+    def reach(self, thinking_ids: Sequence[int], num_certain: int) -> None:
+        """Start the early answers that are due.
 
         Args:
             thinking_ids: grows while the thinking goes on, and is not changed otherwise.
+            num_certain: tokens of it that are certain to be followed by more thinking.
         """
         self._thinking_ids = thinking_ids
-        for at_tokens in self._due(count):
-            (self._asked_waiting if self._is_asked(at_tokens) else self._probes_waiting).append(at_tokens)
-        self._num_reached = max(self._num_reached, count)
-        self._begin()
+        for at_tokens in self._due(num_certain):
+            (self._requested_at if self._is_requested(at_tokens) else self._probes_at).append(at_tokens)
+        self._num_reached = max(self._num_reached, num_certain)
+        self._start_next()
 
-    def _due(self, count: int) -> list[int]:
+    def _due(self, num_certain: int) -> list[int]:
         budgets, first = self._request.budgets, self._num_reached + 1
-        due = {*budgets[bisect.bisect_left(budgets, first) : bisect.bisect_right(budgets, count)]}
+        due = {*budgets[bisect.bisect_left(budgets, first) : bisect.bisect_right(budgets, num_certain)]}
         if (stop_when := self._request.stop_when) is not None:
             every = stop_when.every_tokens
-            due.update(range(max(every, -(-first // every) * every), count + 1, every))
+            due.update(range(max(every, -(-first // every) * every), num_certain + 1, every))
         return sorted(due)
 
-    def _is_asked(self, at_tokens: int) -> bool:
+    def _is_requested(self, at_tokens: int) -> bool:
         budgets = self._request.budgets
-        place = bisect.bisect_left(budgets, at_tokens)
-        return place < len(budgets) and budgets[place] == at_tokens
+        position = bisect.bisect_left(budgets, at_tokens)
+        return position < len(budgets) and budgets[position] == at_tokens
 
-    def _begin(self) -> None:
-        """As many as there are seats for; those that the client asked for first."""
-        while len(self._asked) + len(self._probes) < max(1, self._request.num_forks):
-            if self._asked_waiting:
-                at_tokens, tasks = self._asked_waiting.popleft(), self._asked
-            elif self._probes_waiting:
-                at_tokens, tasks = self._probes_waiting.popleft(), self._probes
+    def _start_next(self) -> None:
+        """Start as many as may be sampled at the same time; requested answers come before probes."""
+        while len(self._requested) + len(self._probes) < max(1, self._request.max_early_answers):
+            if self._requested_at:
+                at_tokens, tasks = self._requested_at.popleft(), self._requested
+            elif self._probes_at:
+                at_tokens, tasks = self._probes_at.popleft(), self._probes
             else:
                 return
-            task = asyncio.create_task(self._fork(at_tokens, is_probe=tasks is self._probes))
+            task = asyncio.create_task(self._answer(at_tokens, is_probe=tasks is self._probes))
             tasks.add(task)
             task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        self._asked.discard(task)
+        self._requested.discard(task)
         self._probes.discard(task)
-        self._begin()
+        self._start_next()
 
-    async def _fork(self, at_tokens: int, *, is_probe: bool) -> None:
+    async def _answer(self, at_tokens: int, *, is_probe: bool) -> None:
+        # A probe may be dropped at any time: its events are emitted once it is whole.
+        queue = EventQueue() if is_probe else self._queue
+        phase = AnswerPhase(
+            self._request,
+            self._truncation(at_tokens),
+            index=self.take_index(),
+            provisional=True,
+            runtime=self._runtime,
+            queue=queue,
+        )
         result: AnswerResult | None = None
-        answering = self._answer(self._thinking_ids[:at_tokens], is_probe)
         try:
-            result = await answering.run()
+            result = await phase.run()
         except AnytimeError as error:
-            logger.warning("%s: no provisional answer at %d: %s", self._request.id, at_tokens, error)
+            logger.warning("%s: no early answer at %d: %s", self._request.id, at_tokens, error)
         except Exception:
-            logger.exception("%s: no provisional answer at %d", self._request.id, at_tokens)
+            logger.exception("%s: no early answer at %d", self._request.id, at_tokens)
         finally:
-            self.sampled_tokens += answering.sampled_tokens
-            self.leaked_tokens += answering.leaked_tokens
-        if self._agreement is not None:
-            self.agreed = self.agreed or self._agreement.take(at_tokens, result)
-            if self.agreed is not None:
-                self._on_stable()
+            self.sampled_tokens += phase.sampled_tokens
+            self.leaked_tokens += phase.leaked_tokens
+            self.tool_parser_failures += phase.tool_parser_failures
+        if is_probe and result is not None:
+            for event in queue.take():
+                self._queue.emit(event)
+        if self._comparison is not None and not self.agreed.done():
+            agreed = self._comparison.add(at_tokens, result)
+            if agreed is not None:
+                self.agreed.set_result(agreed)
+
+    def _truncation(self, at_tokens: int) -> Truncation:
+        request = self._request
+        return truncate_thinking(
+            [*request.carried_ids, *self._thinking_ids[:at_tokens]],
+            self._runtime.model.reasoning,
+            cause=Cause.BUDGET,
+            forcing=request.answer.forcing,
+            num_carried_tokens=len(request.carried_ids),
+            tool_start_ids=request.tool_start_ids,
+        )
 
     def drop_probes(self) -> None:
-        """The thinking is over: what was there for comparison is of no use any more."""
-        self._probes_waiting.clear()
+        """End the probes: the thinking is over, and comparing answers is of no use any more."""
+        self._probes_at.clear()
         for task in self._probes:
             task.cancel()
 
     async def finish(self) -> None:
-        """Wait for those that the client asked for."""
-        while self._asked_waiting or self._asked:
-            await asyncio.wait(self._asked | self._probes, return_when=asyncio.FIRST_COMPLETED)
+        """Wait for the answers that the client requested."""
+        while self._requested_at or self._requested:
+            await asyncio.wait(self._requested | self._probes, return_when=asyncio.FIRST_COMPLETED)
 
     async def close(self) -> None:
         """Drop all that are left, and wait until the engine is rid of them."""
-        self._asked_waiting.clear()
-        self._probes_waiting.clear()
-        left = self._asked | self._probes
+        self._requested_at.clear()
+        self._probes_at.clear()
+        left = self._requested | self._probes
         for task in left:
             task.cancel()
         if left:
             await asyncio.wait(left)
 
 
-class Agreement:
-    """Whether the probes' answers have become the same; they may come in any order."""
+class AnswerComparison:
+    """Whether the probes' answers have become the same; they may arrive in any order."""
 
     def __init__(self, request: CompiledRequest) -> None:
         assert request.stop_when is not None
         self._stop_when = request.stop_when
         self._results: dict[int, AnswerResult | None] = {}
-        self._judged_tokens = 0
+        self._compared_tokens = 0
         self._answer: str | None = None
         self._num_agreed = 0
 
-    def take(self, at_tokens: int, result: AnswerResult | None) -> AnswerResult | None:
-        """Take in the answer at so many tokens, None if there is none.
+    def add(self, at_tokens: int, result: AnswerResult | None) -> AnswerResult | None:
+        """Add the answer at a number of thinking tokens; None where there is none.
 
         Returns:
             The last of those that agree, once there are enough.
@@ -159,25 +180,25 @@ class Agreement:
         if at_tokens == 0 or at_tokens % every:
             return None
         self._results[at_tokens] = result
-        while (following := self._judged_tokens + every) in self._results:
-            self._judged_tokens = following
-            judged = self._results.pop(following)
-            self._judge(judged)
+        while (following := self._compared_tokens + every) in self._results:
+            self._compared_tokens = following
+            compared = self._results.pop(following)
+            self._compare(compared)
             if self._num_agreed == self._stop_when.stable:
-                return judged
+                return compared
         return None
 
-    def _judge(self, result: AnswerResult | None) -> None:
-        if result is None or not self._is_sure(result.answer):
+    def _compare(self, result: AnswerResult | None) -> None:
+        if result is None or not self._is_confident(result):
             self._answer, self._num_agreed = None, 0
             return
-        answer = normalized_answer(result.answer.text)
+        answer = normalized_answer(result.sampled_text)
         self._num_agreed = self._num_agreed + 1 if answer == self._answer else 1
         self._answer = answer
 
-    def _is_sure(self, answer: Answer) -> bool:
+    def _is_confident(self, result: AnswerResult) -> bool:
         least = self._stop_when.min_confidence
         if not least:
             return True
-        assert answer.confidence is not None
-        return answer.confidence >= least
+        assert result.answer.confidence is not None
+        return result.answer.confidence >= least

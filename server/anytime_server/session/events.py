@@ -1,63 +1,110 @@
-"""What a session says, in order. The native dialect sends these as they are.
+"""What a session emits, in order. Dialect encoders turn these into wire formats.
 
-`started`, any number of `thinking`, answers (each `answer.started`, `answer.delta`..., `answer.done`;
-provisional ones between the thinking, the final one after it), then exactly one of `done` and `error`.
+`Started`, any number of `ThinkingDelta`, answers (each `AnswerStarted`, `AnswerDelta`..., `AnswerDone`;
+early answers between the thinking, the final answer after it), then exactly one of `Done` and `Failed`.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
-
-from pydantic import BaseModel, ConfigDict, Field
-from pydantic.json_schema import SkipJsonSchema
+from dataclasses import dataclass
+from typing import Literal
 
 from anytime_server.errors import AnytimeError
 from anytime_server.reasoning import Cause
+from anytime_server.text.answer_text import AnswerToken
+from anytime_server.text.tool_calls import ToolCall
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Started:
+    id: str
+    """Names the session for `/answer`, `/extend` and `DELETE`."""
+    model: str
+    budget_tokens: int
+    deadline_s: float | None
+    prompt_tokens: int
 
 
-class ResolvedBudget(_Record):
-    """The budget that applies."""
-
-    tokens: int
-    """The most thinking tokens that may be sampled."""
-    deadline_ms: int | None
-    """Milliseconds from arrival by which the last answer token is due."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ThinkingDelta:
+    text: str
+    total_tokens: int
+    """Thinking tokens sampled until now."""
 
 
-class Stop(_Record):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerStarted:
+    index: int
+    at_tokens: int
+    """Thinking tokens that the answer is based on."""
+    provisional: bool
+    cause: Cause | None
+    """Why the thinking stopped; None for an early answer."""
+    continuation: str | None = None
+    """Continuation token of the thinking; None for an early answer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerDelta:
+    index: int
+    text: str
+    """New text of the answer; empty only where there are `tokens` to report."""
+    provisional: bool
+    tokens: tuple[AnswerToken, ...] = ()
+    """Tokens behind the text, where log-probabilities were requested."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerDone:
+    """A whole answer."""
+
+    index: int
+    at_tokens: int
+    provisional: bool
+    text: str
+    """All of its deltas' text: without tool calls."""
+    tool_calls: tuple[ToolCall, ...] = ()
+    answer_tokens: int
+    confidence: float | None
+    """Mean probability of its tokens, 0 to 1; None where not requested."""
+    finish_reason: Literal["stop", "length"]
+    """`length`: truncated at the most tokens that an answer may have."""
+    stop_sequence: str | None = None
+    """The client's stop string that ended the answer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stop:
     """Why the thinking stopped."""
 
     cause: Cause
     budget_tokens: int
-    """Budget that applied, in tokens."""
+    """The budget that applied."""
     thinking_tokens: int
     """Tokens sampled as thinking, a sampled think-end included."""
 
 
-class Usage(_Record):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
     """Tokens, counted exactly."""
 
     prompt_tokens: int
     """Prompt, with thinking opened."""
+    prompt_cached_tokens: int
+    """Prompt tokens found in the prefix cache when the request came."""
     thinking_tokens: int
-    """Sampled as thinking."""
     inserted_tokens: int
-    """Put in at the cut."""
+    """Inserted at the truncation."""
     answer_tokens: int
-    """Sampled for the answer, an end-of-turn token and any blank tries before it included."""
+    """Sampled for the answer, an end-of-turn token and blank attempts before it included."""
     provisional_tokens: int
-    """Sampled as provisional answers."""
+    """Sampled for early answers."""
     cached_tokens: int
-    """Of the answer's prompt (prompt, thinking, inserted), found in the prefix cache."""
-    prompt_cached_tokens: int = Field(default=0, exclude=True)
-    """Of the prompt, found in the prefix cache when the request came. Not in the native dialect."""
+    """Tokens of the answer's prompt (prompt, thinking, inserted) found in the prefix cache."""
 
 
-class Timing(_Record):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timing:
     """Seconds; all but `cut_to_answer_s` from the request's arrival."""
 
     time_to_first_token_s: float
@@ -70,115 +117,24 @@ class Timing(_Record):
     """To the last token of the answer."""
 
 
-class Started(_Record):
-    type: Literal["started"] = "started"
-    id: str
-    """Names the session for `/answer`, `/extend` and `DELETE`."""
-    model: str
-    budget: ResolvedBudget
-    prompt_tokens: int
-
-
-class ThinkingDelta(_Record):
-    type: Literal["thinking"] = "thinking"
-    text: str
-    total_tokens: int
-    """Thinking tokens sampled so far."""
-
-
-class AnswerStarted(_Record):
-    type: Literal["answer.started"] = "answer.started"
-    index: int
-    at_tokens: int
-    """Thinking tokens that the answer is based on."""
-    provisional: bool
-    cause: Cause | None
-    """Why the thinking stopped; null for a provisional answer."""
-
-
-class AnswerToken(_Record):
-    """A token of an answer and how likely it was. Not in the native dialect."""
-
-    text: str
-    logprob: float
-    top: tuple[tuple[str, float], ...]
-    """The likeliest tokens at its place, with their log-probabilities, likeliest first."""
-
-
-class AnswerDelta(_Record):
-    type: Literal["answer.delta"] = "answer.delta"
-    index: int
-    text: str
-    """What is new of it; empty only where there are `tokens` to tell."""
-    tokens: tuple[AnswerToken, ...] = Field(default=(), exclude=True)
-    """The tokens behind the text, where log-probabilities were asked for."""
-    provisional: bool = Field(default=False, exclude=True)
-    """Of a provisional answer; the native dialect tells by the index."""
-
-
-class Answer(_Record):
-    """A whole answer."""
-
-    index: int
-    at_tokens: int
-    provisional: bool
-    text: str
-    answer_tokens: int
-    confidence: float | SkipJsonSchema[None]  # None for those dialects that do not tell it
-    """Mean probability of its tokens, 0 to 1."""
-    finish_reason: Literal["stop", "length"]
-    """`length`: cut at the most tokens that an answer may have."""
-    stop_sequence: str | None = Field(default=None, exclude=True)
-    """The client's stop string that ended it."""
-
-
-class _AnswerDoneType(_Record):
-    type: Literal["answer.done"] = "answer.done"
-
-
-class AnswerDone(Answer, _AnswerDoneType):  # the type is inherited last so that it is written first
-    """The last of an answer: the whole of it."""
-
-
-class Outcome(_Record):
-    """How a session ended."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """The end of a session that went well."""
 
     id: str
     stop: Stop
     answer: str
     usage: Usage
     timing: Timing
-    continuation: str | None = None
-    """To be sent back for thinking on from there."""
+    continuation: str | None
+    """Continuation token: a later request can resume the thinking with it."""
 
 
-class _DoneType(_Record):
-    type: Literal["done"] = "done"
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed:
+    """The end of a session that failed."""
+
+    error: AnytimeError
 
 
-class Done(Outcome, _DoneType):
-    """The end of a session that went well."""
-
-
-class ErrorDetail(_Record):
-    code: str
-    """Stable, for programs."""
-    message: str
-    """For people."""
-    field: str | None = None
-    """The request field at fault."""
-
-    @classmethod
-    def of(cls, error: AnytimeError) -> ErrorDetail:
-        return cls(code=error.code, message=str(error), field=error.field)
-
-
-class ErrorEvent(_Record):
-    type: Literal["error"] = "error"
-    error: ErrorDetail
-
-
-Event = Annotated[
-    Started | ThinkingDelta | AnswerStarted | AnswerDelta | AnswerDone | Done | ErrorEvent,
-    Field(discriminator="type"),
-]
+Event = Started | ThinkingDelta | AnswerStarted | AnswerDelta | AnswerDone | Done | Failed

@@ -1,4 +1,4 @@
-"""How fast answers come, as measured: what a deadline is held against."""
+"""Latency estimates from recent measurements: how long an answer takes, for keeping deadlines."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from collections import deque
 from collections.abc import Callable
 
 WINDOW_S = 2.0
-"""How far back is looked: short enough to follow the load."""
-FEW = 64
-"""Figures that are looked at in any case, however old: enough for a tail."""
-MANY = 512
-"""Figures that are remembered."""
+"""Seconds of measurements that count: few enough to follow the load."""
+MIN_VALUES = 64
+"""Measurements that count however old they are: enough for a tail."""
+MAX_VALUES = 512
+"""Measurements that are kept."""
 CHUNK_TOKENS = 8
-"""Tokens of a request after which their pace is reported, before its end."""
+"""Tokens of a request after which their latency is reported, before its end."""
 LONG_PROMPT_TOKENS = 128
-"""Tokens from which on a prompt tells what its tokens cost."""
+"""Tokens from which on the time of a prompt is mostly that of its tokens."""
 STALE_S = 0.02
-"""How long an estimate is good for: many sessions ask at every token."""
+"""Seconds for which an estimate is reused: many sessions ask at every token."""
 
 
 class LatencyEstimator:
-    """Remembers what happened lately and predicts what the next answer will take.
+    """Predicts how long the next answer will take.
 
     Everything is measured where the session runs, so that queueing, scheduling and the
-    event loop are in the figures. Nothing is assumed: the service runs a few sessions of
-    its own before it takes work.
+    event loop are included. Nothing is assumed: the scheduler runs a few sessions of
+    its own before it takes requests.
     """
 
     def __init__(self, *, clock: Callable[[], float] | None = None) -> None:
@@ -36,14 +36,14 @@ class LatencyEstimator:
         """
         clock = clock or time.monotonic
         self._clock = clock
-        self._switch_s = _Recent(clock)
-        self._inter_token_s = _Recent(clock)
-        self._prefill_s = _Recent(clock)
-        self._answer_tokens = {structured: _Recent(clock) for structured in (False, True)}
+        self._switch_s = _Measurements(clock)
+        self._inter_token_s = _Measurements(clock)
+        self._prefill_s = _Measurements(clock)
+        self._answer_tokens = {structured: _Measurements(clock) for structured in (False, True)}
 
-    def pace(self) -> Pace:
-        """A stop-watch for one request's tokens, reporting here."""
-        return Pace(self, self._clock)
+    def timer(self) -> TokenTimer:
+        """A timer for the tokens of one request, which reports to this estimator."""
+        return TokenTimer(self, self._clock)
 
     def record_decoding(self, *, num_tokens: int, seconds: float) -> None:
         """`num_tokens` followed one another over `seconds`."""
@@ -51,7 +51,7 @@ class LatencyEstimator:
             self._inter_token_s.add(seconds / num_tokens)
 
     def record_switch(self, *, seconds: float, uncached_tokens: int = 0) -> None:
-        """An answer's first token came `seconds` after the thinking before it was, or was to be, cut.
+        """An answer's first token came `seconds` after the thinking before it was, or was to be, truncated.
 
         Args:
             uncached_tokens: tokens of its prompt that had to be computed in that time.
@@ -63,7 +63,7 @@ class LatencyEstimator:
     def record_prefill(self, *, num_tokens: int, seconds: float) -> None:
         """The first token after a prompt of `num_tokens`, none of them computed before, took `seconds`.
 
-        A short prompt tells of a step of the engine, and nothing of what a token of a long one costs.
+        A short prompt measures one step of the engine, not the cost of a token in a long prompt.
         """
         if num_tokens >= LONG_PROMPT_TOKENS:
             self._prefill_s.add(seconds / num_tokens)
@@ -78,7 +78,7 @@ class LatencyEstimator:
         return self._inter_token_s.quantile(0.5)
 
     def answer_cost_s(self, max_tokens: int, *, uncached_tokens: int = 0, structured: bool = False) -> float:
-        """Seconds from a cut to the last token of the answer, at the slow end of what was seen lately.
+        """Seconds from a truncation to the last token of the answer, at the slow end of recent measurements.
 
         Args:
             max_tokens: the most tokens that this answer may have; shorter ones are expected
@@ -95,17 +95,17 @@ class LatencyEstimator:
         )
 
 
-class _Recent:
-    """Figures with the time at which they came."""
+class _Measurements:
+    """Measurements with their times."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._values: deque[tuple[float, float]] = deque(maxlen=MANY)
+        self._values: deque[tuple[float, float]] = deque(maxlen=MAX_VALUES)
         self._quantiles: dict[float, tuple[float, float]] = {}
 
     def add(self, value: float) -> None:
         self._values.append((self._clock(), value))
-        if len(self._values) <= FEW:
+        if len(self._values) <= MIN_VALUES:
             self._quantiles.clear()
 
     def quantile(self, share: float) -> float:
@@ -120,15 +120,15 @@ class _Recent:
     def _compute(self, share: float, now: float) -> float:
         values = list(self._values)
         first = next((i for i, (at, _) in enumerate(values) if now - at <= WINDOW_S), len(values))
-        ordered = sorted(value for _, value in values[max(0, min(first, len(values) - FEW)) :])
+        ordered = sorted(value for _, value in values[max(0, min(first, len(values) - MIN_VALUES)) :])
         return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
 
 
-class Pace:
+class TokenTimer:
     """Times the tokens of one request, from the first to arrive to the last."""
 
-    def __init__(self, meter: LatencyEstimator, clock: Callable[[], float]) -> None:
-        self._meter = meter
+    def __init__(self, estimator: LatencyEstimator, clock: Callable[[], float]) -> None:
+        self._estimator = estimator
         self._clock = clock
         self._num_tokens = 0
         self._counted_from = 0.0
@@ -150,9 +150,9 @@ class Pace:
             self.report()
 
     def report(self) -> None:
-        """Tell the pace of the tokens that were not told of yet."""
+        """Report the latency of the tokens since the last report."""
         if self.last_token_at is not None:
-            self._meter.record_decoding(
+            self._estimator.record_decoding(
                 num_tokens=self._num_tokens, seconds=self.last_token_at - self._counted_from
             )
             self._num_tokens, self._counted_from = 0, self.last_token_at

@@ -1,64 +1,65 @@
-"""What a session is asked to do."""
+"""A compiled request: what a session does. Nothing in it can be refused any more."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from anytime_server.reasoning import Budget, Forcing
+from anytime_server.reasoning import Forcing, TokenLimits
+from anytime_server.text.tool_calls import ToolCallParser
 from anytime_server.types import RequestContext, StopWhen
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AnswerRequest:
-    """How answers are sampled, provisional ones and the last."""
+class AnswerOptions:
+    """How answers are sampled, early ones and the final one."""
 
     temperature: float = 0.0
     top_p: float = 1.0
     forcing: Forcing = Forcing.FORCE
-    """How the model is brought to answer."""
+    """How the model is made to answer."""
     stop: tuple[str, ...] = ()
-    """Texts before which an answer ends."""
+    """Strings before which an answer ends."""
     json_schema: str | None = None
-    """JSON Schema, as JSON, that it must be an instance of."""
+    """JSON Schema, as JSON text, that the answer must match."""
     top_logprobs: int | None = None
-    """Report its tokens, with so many of the likeliest at each place; None reports none."""
-    tells_confidence: bool = True
-    """Tell the mean probability of its tokens."""
-    keeps_special_tokens: bool = False
-    """Show tokens that are no text, but for those of thinking and of the end of a turn."""
-    is_structured: bool = False
-    """Whether it is JSON or may call tools: of another length than plain answers."""
+    """Report answer tokens with this many of the likeliest alternatives each; None reports no tokens."""
+    with_confidence: bool = True
+    """Report the mean probability of its tokens."""
+    tool_parser: ToolCallParser | None = None
+    """Reads tool calls out of answers; None where the model may call no tools."""
+
+    @property
+    def is_structured(self) -> bool:
+        """Whether answers are JSON or may call tools: their lengths differ from those of plain answers."""
+        return self.tool_parser is not None or self.json_schema is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompiledRequest:
-    """A request, resolved: nothing in it can be refused any more."""
+    """A request after compilation, on token ids."""
 
     id: str
     prompt_ids: list[int]
     """Conversation with thinking open at its end."""
     carried_ids: tuple[int, ...] = ()
-    """Thinking of an earlier request, to think on from. The budget counts on top of it."""
-    budget: Budget
+    """Thinking of an earlier session that is resumed. The budget counts on top of it."""
+    limits: TokenLimits
     budgets: tuple[int, ...] = ()
-    """Thinking tokens at which to give provisional answers, ascending."""
+    """Thinking tokens at which to give early answers, ascending."""
     stop_when: StopWhen | None = None
-    num_forks: int = 0
-    """Provisional answers that may be sampled at the same time."""
+    max_early_answers: int = 0
+    """Early answers that may be sampled at the same time."""
     thinking_temperature: float
     thinking_top_p: float
-    answer: AnswerRequest
-    tool_start_ids: frozenset[int] = frozenset()
-    """Tokens that begin a tool call, before which thinking ends."""
+    answer: AnswerOptions
     seed: int | None
     """Makes thinking and answer repeatable."""
-    arrival: RequestContext
-    """When it came, and from whom."""
+    context: RequestContext
 
     @property
     def arrived_at(self) -> float:
-        """`time.monotonic()` when the request came in; deadlines count from here."""
-        return self.arrival.at
+        """`time.monotonic()` of the request's arrival; deadlines count from here."""
+        return self.context.arrived_at
 
     @property
     def num_context_tokens(self) -> int:
@@ -66,5 +67,11 @@ class CompiledRequest:
 
     @property
     def context_ids(self) -> list[int]:
-        """What the thinking continues."""
+        """Token ids that the thinking continues."""
         return [*self.prompt_ids, *self.carried_ids]
+
+    @property
+    def tool_start_ids(self) -> frozenset[int]:
+        """Tokens that begin a tool call, which ends the thinking."""
+        parser = self.answer.tool_parser
+        return parser.start_ids if parser is not None else frozenset()

@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import re
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -113,29 +114,30 @@ class SessionLog:
     def _content(self, session: Session) -> dict[str, Any]:
         return {
             "prompt": self._model.tokenizer.decode(session.request.prompt_ids),
-            "answer": session.done.answer if session.done is not None else None,
+            "answer": session.answer.sampled_text if session.done is not None and session.answer else None,
         }
 
 
 def _outcome(session: Session) -> dict[str, Any]:
     request, timeline, done = session.request, session.timeline, session.done
-    deadline_s = request.budget.deadline_s
+    deadline_s = request.limits.deadline_s
     told: dict[str, Any] = {
         "session_id": request.id,
-        "request_id": request.arrival.request_id,
-        "key": request.arrival.client or None,
+        "request_id": request.context.request_id,
+        "key": request.context.client or None,
         "outcome": outcome_of(session),
         "error": session.error.code if session.error is not None else None,
         "cause": done.stop.cause.value if done is not None else None,
-        "budget_tokens": request.budget.tokens if done is None else done.stop.budget_tokens,
+        "budget_tokens": request.limits.budget_tokens if done is None else done.stop.budget_tokens,
         "deadline_ms": None if deadline_s is None else round(deadline_s * 1000),
         "prompt_tokens": request.num_context_tokens,
         "thinking_tokens": session.thinking_tokens if done is None else done.stop.thinking_tokens,
         "queue_s": None if timeline.room_at is None else round(timeline.room_at - timeline.arrived_at, 4),
     }
     if done is not None:
-        told |= done.usage.model_dump(include={"answer_tokens", "provisional_tokens", "cached_tokens"})
-        told |= {name: round(value, 4) for name, value in done.timing.model_dump().items()}
+        counts = ("answer_tokens", "provisional_tokens", "cached_tokens")
+        told |= {name: getattr(done.usage, name) for name in counts}
+        told |= {name: round(value, 4) for name, value in asdict(done.timing).items()}
     elif timeline.ended_at is not None:
         told["total_s"] = round(timeline.ended_at - timeline.arrived_at, 4)
     return told

@@ -73,6 +73,9 @@ class Metrics:
             "Sessions in whose answers there was thinking, by how the answer was got.",
             "forcing",
         )
+        self._tool_parser_failures = self._counter(
+            "tool_parser_failures", "Failures of the tool parser on an answer, whose calls are then text."
+        )
         self._deadlines_missed = self._counter(
             "deadlines_missed", "Answers whose last token came after the deadline."
         )
@@ -106,9 +109,12 @@ class Metrics:
     def of(cls, scheduler: Scheduler) -> Metrics:
         """Metrics of a scheduler's sessions, from now on."""
         metrics = cls()
-        scheduler.on_session.append(metrics.observe)
-        metrics.gauge("sessions_running", "Sessions that think or answer.", lambda: scheduler.num_running)
-        metrics.gauge("sessions_waiting", "Sessions that wait for room.", lambda: scheduler.num_waiting)
+        scheduler.active.observers.append(metrics.observe)
+        active = scheduler.active
+        metrics.gauge(
+            "sessions_running", "Sessions that think or answer.", lambda: len(active) - active.num_waiting
+        )
+        metrics.gauge("sessions_waiting", "Sessions that wait for a slot.", lambda: active.num_waiting)
         metrics.gauge(
             "engine_requests",
             "Requests under way in the engine.",
@@ -142,7 +148,8 @@ class Metrics:
 
     def observe(self, session: Session) -> None:
         """Take in a session that has ended."""
-        key, timeline = session.request.arrival.client, session.timeline
+        key, timeline = session.request.context.client, session.timeline
+        self._tool_parser_failures.inc(session.tool_parser_failures)
         self._sessions.labels(key, outcome_of(session)).inc()
         if timeline.room_at is not None:
             self._queue.observe(timeline.room_at - timeline.arrived_at)
@@ -157,11 +164,11 @@ class Metrics:
     def _observe_answer(self, session: Session, key: str) -> None:
         assert session.done is not None
         stop, timing, usage = session.done.stop, session.done.timing, session.done.usage
-        budget, timeline = session.request.budget, session.timeline
+        limits, timeline = session.request.limits, session.timeline
         self._time_to_first_token.observe(timing.time_to_first_token_s)
         self._cut_to_answer.observe(timing.cut_to_answer_s)
         self._time_to_answer.observe(timing.time_to_answer_s)
-        self._budget_tokens.observe(budget.tokens)
+        self._budget_tokens.observe(limits.budget_tokens)
         self._thinking_tokens.observe(stop.thinking_tokens)
         self._overrun_tokens.inc(max(0, stop.thinking_tokens - stop.budget_tokens))
         if stop.thinking_tokens > 1 and timeline.cut_at is not None and timeline.first_token_at is not None:
@@ -181,9 +188,9 @@ class Metrics:
         if session.leaked_tokens:
             self._leaked_tokens.inc(session.leaked_tokens)
             self._leaked_answers.labels(session.request.answer.forcing.value).inc()
-        if budget.deadline_s is not None:
-            self._deadline.observe(budget.deadline_s)
-            self._deadlines_missed.inc(timing.total_s > budget.deadline_s)
+        if limits.deadline_s is not None:
+            self._deadline.observe(limits.deadline_s)
+            self._deadlines_missed.inc(timing.total_s > limits.deadline_s)
 
     def observe_response(self, path: str, status: int, *, key: str, code: str = "") -> None:
         """Take in a response.

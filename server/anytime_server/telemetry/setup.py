@@ -24,7 +24,7 @@ def observe(service: Scheduler, *, engine: str, log_content: bool = False) -> Me
     metrics.describe(version=__version__, engine=engine, model=service.model.name)
     metrics.gauge("ready", "1 where requests are taken, else 0.", lambda: service.not_ready_because is None)
     metrics.watch(service.engine)
-    service.on_session.append(SessionLog(service.model, with_content=log_content))
+    service.active.observers.append(SessionLog(service.model, with_content=log_content))
     return metrics
 
 
@@ -43,5 +43,5 @@ def trace(service: Scheduler, *, endpoint: str | None) -> Tracer | None:
             f"--otlp-endpoint: {error.name} is not installed: pip install 'anytime-reasoner[otel]'"
         ) from error
     tracer = Tracer(endpoint, model=service.model.name)
-    service.on_session.append(tracer)
+    service.active.observers.append(tracer)
     return tracer

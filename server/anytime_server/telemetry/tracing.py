@@ -64,7 +64,7 @@ class Tracer:
 
         root = self._tracer.start_span(
             f"chat {self._model}",
-            context=_parent(session.request.arrival),
+            context=_parent(session.request.context),
             kind=SpanKind.SERVER,
             start_time=at(timeline.arrived_at),
         )
@@ -117,12 +117,12 @@ def _parent(arrival: RequestContext) -> Context:
 def _attributes(session: Session, model: str) -> dict[str, AttributeValue]:
     """By OpenTelemetry's conventions for generative AI; what these have no name for is `anytime.*`."""
     request, timeline, done = session.request, session.timeline, session.done
-    budget, answer = request.budget, request.answer
+    limits, answer = request.limits, request.answer
     told: dict[str, AttributeValue | None] = {
         "gen_ai.operation.name": "chat",
         "gen_ai.provider.name": "anytime",
         "gen_ai.request.model": model,
-        "gen_ai.request.max_tokens": budget.answer_limit(budget.tokens) + budget.tokens,
+        "gen_ai.request.max_tokens": limits.answer_limit(limits.budget_tokens) + limits.budget_tokens,
         "gen_ai.request.temperature": request.thinking_temperature,
         "gen_ai.request.top_p": request.thinking_top_p,
         "gen_ai.request.seed": request.seed,
@@ -131,11 +131,11 @@ def _attributes(session: Session, model: str) -> dict[str, AttributeValue]:
         "gen_ai.response.id": request.id,
         "gen_ai.usage.input_tokens": request.num_context_tokens,
         "anytime.outcome": outcome_of(session),
-        "anytime.budget_tokens": budget.tokens if done is None else done.stop.budget_tokens,
-        "anytime.deadline_s": budget.deadline_s,
+        "anytime.budget_tokens": limits.budget_tokens if done is None else done.stop.budget_tokens,
+        "anytime.deadline_s": limits.deadline_s,
         "anytime.queue_s": None if timeline.room_at is None else timeline.room_at - timeline.arrived_at,
-        "anytime.request_id": request.arrival.request_id,
-        "anytime.key": request.arrival.client or None,
+        "anytime.request_id": request.context.request_id,
+        "anytime.key": request.context.client or None,
         "error.type": None if session.error is None else session.error.code,
     }
     if done is not None:
@@ -144,7 +144,7 @@ def _attributes(session: Session, model: str) -> dict[str, AttributeValue]:
             "gen_ai.usage.output_tokens": usage.thinking_tokens + usage.answer_tokens,
             "gen_ai.usage.reasoning.output_tokens": usage.thinking_tokens,
             "gen_ai.usage.cache_read.input_tokens": usage.prompt_cached_tokens,
-            "gen_ai.response.finish_reasons": session.answer and [session.answer.finish_reason],
+            "gen_ai.response.finish_reasons": session.answer and [session.answer.answer.finish_reason],
             "anytime.cause": done.stop.cause.value,
             "anytime.provisional_tokens": usage.provisional_tokens,
             "anytime.inserted_tokens": usage.inserted_tokens,

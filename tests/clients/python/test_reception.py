@@ -9,7 +9,7 @@ import pytest
 from anytime_client.errors import SessionFailed, StreamInterrupted
 from anytime_client.events import AnswerDelta, AnswerDone, Event, Started, Thinking, UnknownEvent
 from anytime_client.reception import Reception
-from anytime_server.session import events as server_events
+from anytime_server.api.native import events as server_events
 from pydantic import TypeAdapter
 
 from .conftest import Recording

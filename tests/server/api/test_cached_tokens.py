@@ -1,4 +1,4 @@
-"""What of the prompt was found in the cache, as each dialect counts it."""
+"""Prompt tokens found in the prefix cache, as each dialect counts them."""
 
 from __future__ import annotations
 
@@ -7,27 +7,30 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from anytime_server.engine.base import Delta
+from anytime_server.engine.base import Delta, EngineRequest
 from anytime_server.engine.scripted import ScriptedEngine
 
 from .conftest import QUESTION
 
 NUM_CACHED, NUM_PROMPT = 4, 7
+CACHED_BY_ANSWER = 208
+"""The answer's prompt contains the thinking: more of it is found than the prompt has tokens."""
 ASKED: dict[str, dict[str, Any]] = {
     "/v1/chat/completions": QUESTION,
     "/v1/responses": {"input": "7-3"},
-    "/v1/messages": QUESTION | {"max_tokens": 100},
+    "/v1/messages": QUESTION | {"max_tokens": 100, "thinking": {"type": "enabled", "budget_tokens": 20}},
 }
 
 
 @pytest.fixture
 def cached(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Makes the engine find a part of every prompt in its cache."""
+    """Makes the engine find a part of every prompt in its cache, and more of every answer's."""
     generate = ScriptedEngine.generate
 
-    async def found(engine: ScriptedEngine, *args: Any, **more: Any) -> AsyncGenerator[Delta, None]:
-        async for delta in generate(engine, *args, **more):
-            yield replace(delta, cached_tokens=NUM_CACHED)
+    async def found(engine: ScriptedEngine, request: EngineRequest) -> AsyncGenerator[Delta, None]:
+        num_cached = CACHED_BY_ANSWER if "-answer-" in request.id else NUM_CACHED
+        async for delta in generate(engine, request):
+            yield replace(delta, cached_tokens=num_cached)
 
     monkeypatch.setattr(ScriptedEngine, "generate", found)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from anytime_server.scheduler.scheduler import Scheduler
+from anytime_server.scheduler.compile import RequestCompiler
 
 from .conftest import QUESTION
 from .keys import bearer, key, keyring
@@ -80,7 +80,7 @@ async def test_what_nobody_thought_of_can_be_read_and_is_named(
     async def fail(*_: Any) -> None:
         raise ZeroDivisionError("secret")
 
-    monkeypatch.setattr(Scheduler, "open", fail)
+    monkeypatch.setattr(RequestCompiler, "compile", fail)
     for path, more in [("/v1/anytime", {}), ("/v1/chat/completions", {"model": "tiny"})]:
         response = await server.http.post(path, json=QUESTION | more, headers={"Origin": PAGE})
         assert (response.status_code, response.headers[ALLOWED]) == (500, PAGE)

@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 import httpx2
 import pytest
-from anytime_server.session import events
+from anytime_server.api.native import events
 
 VENDORS = {"/v1/chat/completions", "/v1/messages", "/v1/responses"}
 

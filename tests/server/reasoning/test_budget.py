@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from anytime_server.errors import InvalidRequest
-from anytime_server.reasoning import Budget, Cause, ReasoningFormat, resolve_budget, truncate_thinking
+from anytime_server.reasoning import Cause, ReasoningFormat, TokenLimits, resolve_limits, truncate_thinking
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,10 +22,14 @@ sizes = st.integers(0, 150)
 
 
 def resolve(
-    *, tokens: int | None, prompt_tokens: int = 20, answer_tokens: int = 10, total_tokens: int | None = None
-) -> Budget:
-    return resolve_budget(
-        tokens=tokens,
+    *,
+    budget_tokens: int | None,
+    prompt_tokens: int = 20,
+    answer_tokens: int = 10,
+    total_tokens: int | None = None,
+) -> TokenLimits:
+    return resolve_limits(
+        budget_tokens=budget_tokens,
         total_tokens=total_tokens,
         deadline_s=None,
         window_tokens=WINDOW,
@@ -51,16 +55,16 @@ def resolve(
     ],
 )
 def test_what_fits_applies(tokens: int | None, prompt_tokens: int, applies: int, cause: Cause) -> None:
-    budget = resolve(tokens=tokens, prompt_tokens=prompt_tokens)
-    assert (budget.tokens, budget.cause) == (applies, cause)
+    budget = resolve(budget_tokens=tokens, prompt_tokens=prompt_tokens)
+    assert (budget.budget_tokens, budget.cause) == (applies, cause)
 
 
 def test_the_deadline_is_carried_along() -> None:
-    budget = resolve_budget(
-        tokens=5, deadline_s=1.5, window_tokens=100, prompt_tokens=1, answer_tokens=1, reasoning=FORMAT
+    budget = resolve_limits(
+        budget_tokens=5, deadline_s=1.5, window_tokens=100, prompt_tokens=1, answer_tokens=1, reasoning=FORMAT
     )
     assert budget.deadline_s == 1.5
-    assert budget.most_tokens == 100 - 1 - 1 - 6
+    assert budget.max_budget_tokens == 100 - 1 - 1 - 6
 
 
 @pytest.mark.parametrize(
@@ -82,59 +86,61 @@ def test_the_deadline_is_carried_along() -> None:
 def test_a_total_is_shared(
     tokens: int | None, total_tokens: int, applies: int, cause: Cause, longest_answer: int
 ) -> None:
-    budget = resolve(tokens=tokens, total_tokens=total_tokens)
-    assert (budget.tokens, budget.cause) == (applies, cause)
+    budget = resolve(budget_tokens=tokens, total_tokens=total_tokens)
+    assert (budget.budget_tokens, budget.cause) == (applies, cause)
     assert budget.answer_limit(0) == longest_answer
-    assert budget.answer_limit(budget.tokens) == longest_answer - applies >= budget.answer_tokens
+    assert budget.answer_limit(budget.budget_tokens) == longest_answer - applies >= budget.answer_tokens
 
 
 def test_without_a_total_the_answer_has_its_own_limit() -> None:
-    budget = resolve(tokens=30)
+    budget = resolve(budget_tokens=30)
     assert [budget.answer_limit(thinking_tokens) for thinking_tokens in (0, 30)] == [10, 10]
 
 
 def test_a_budget_beyond_the_window_is_refused() -> None:
     with pytest.raises(InvalidRequest, match=r"101 tokens .* window of 100") as refused:
-        resolve(tokens=101)
+        resolve(budget_tokens=101)
     assert refused.value.field == "budget"
 
 
 def test_a_prompt_that_leaves_no_room_for_the_answer_is_refused() -> None:
     with pytest.raises(InvalidRequest, match=r"prompt has 85 tokens.* 1 over") as refused:
-        resolve(tokens=0, prompt_tokens=85)
+        resolve(budget_tokens=0, prompt_tokens=85)
     assert refused.value.field == "messages"
 
 
 def test_an_answer_that_leaves_no_room_for_any_prompt_is_refused() -> None:
     # 93 + 6 inserted + 1 prompt = 100.
-    assert resolve(tokens=None, prompt_tokens=1, answer_tokens=93).tokens == 0
+    assert resolve(budget_tokens=None, prompt_tokens=1, answer_tokens=93).budget_tokens == 0
     with pytest.raises(InvalidRequest, match="answer of 94 tokens") as refused:
-        resolve(tokens=None, prompt_tokens=1, answer_tokens=94)
+        resolve(budget_tokens=None, prompt_tokens=1, answer_tokens=94)
     assert refused.value.field == "answer.max_tokens"
 
 
-@given(tokens=st.none() | sizes, prompt_tokens=st.integers(1, 150), answer_tokens=st.integers(1, 150))
+@given(budget_tokens=st.none() | sizes, prompt_tokens=st.integers(1, 150), answer_tokens=st.integers(1, 150))
 def test_refused_with_a_reason_or_all_of_it_fits(
-    tokens: int | None, prompt_tokens: int, answer_tokens: int
+    budget_tokens: int | None, prompt_tokens: int, answer_tokens: int
 ) -> None:
     room = WINDOW - prompt_tokens - 6 - answer_tokens
     try:
-        budget = resolve(tokens=tokens, prompt_tokens=prompt_tokens, answer_tokens=answer_tokens)
+        budget = resolve(
+            budget_tokens=budget_tokens, prompt_tokens=prompt_tokens, answer_tokens=answer_tokens
+        )
     except InvalidRequest as error:
         refused = error
     else:
         refused = None
         assert room >= 0
-        assert 0 <= budget.tokens <= room
-        if tokens is not None and tokens <= room:
-            assert (budget.tokens, budget.cause) == (tokens, Cause.BUDGET)
+        assert 0 <= budget.budget_tokens <= room
+        if budget_tokens is not None and budget_tokens <= room:
+            assert (budget.budget_tokens, budget.cause) == (budget_tokens, Cause.BUDGET)
         else:
-            assert (budget.tokens, budget.cause) == (room, Cause.CONTEXT)
+            assert (budget.budget_tokens, budget.cause) == (room, Cause.CONTEXT)
     if refused is not None:
         assert refused.field in {
             field
             for field, is_too_much in (
-                ("budget", tokens is not None and tokens + 1 + 6 + answer_tokens > WINDOW),
+                ("budget", budget_tokens is not None and budget_tokens + 1 + 6 + answer_tokens > WINDOW),
                 ("answer.max_tokens", answer_tokens + 1 + 6 > WINDOW),
                 ("answer.max_tokens", room < 0 and answer_tokens > prompt_tokens),
                 ("messages", room < 0 and prompt_tokens >= answer_tokens),
@@ -144,20 +150,20 @@ def test_refused_with_a_reason_or_all_of_it_fits(
 
 
 @given(
-    tokens=st.none() | sizes,
+    budget_tokens=st.none() | sizes,
     total_tokens=st.none() | st.integers(1, 100),
     prompt_tokens=st.integers(1, 80),
     data=st.data(),
 )
 def test_no_cut_outgrows_the_window(
-    tokens: int | None, total_tokens: int | None, prompt_tokens: int, data: st.DataObject
+    budget_tokens: int | None, total_tokens: int | None, prompt_tokens: int, data: st.DataObject
 ) -> None:
     """Whatever is sampled within the budget, the answer's prompt and the answer fit."""
     try:
-        budget = resolve(tokens=tokens, prompt_tokens=prompt_tokens, total_tokens=total_tokens)
+        budget = resolve(budget_tokens=budget_tokens, prompt_tokens=prompt_tokens, total_tokens=total_tokens)
     except InvalidRequest:
         return
-    num_sampled = data.draw(st.integers(0, budget.tokens))
+    num_sampled = data.draw(st.integers(0, budget.budget_tokens))
     last = data.draw(st.sampled_from([50, 2, 3]))
     thinking = [50] * (num_sampled - 1) + [last] * min(num_sampled, 1)
     answer_prompt = truncate_thinking(thinking, FORMAT, cause=budget.cause).answer_prompt(

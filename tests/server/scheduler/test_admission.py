@@ -11,7 +11,7 @@ from anytime_server.auth import Account, Admission
 from anytime_server.engine.scripted import ScriptedEngine
 from anytime_server.errors import Overloaded, RateLimited, UnknownSession
 from anytime_server.scheduler.scheduler import Scheduler
-from anytime_server.session import Session
+from anytime_server.session import Session, events
 from anytime_server.text.model import Model
 from anytime_server.types import GenerateRequest, RequestContext
 
@@ -23,7 +23,7 @@ async def test_no_more_wait_than_may(scripted: Callable[..., ScriptedEngine], ti
     one = Scheduler(tiny_model, engine, measure_speed=False, max_waiting=3)
     await one.start()
     opened = await asyncio.gather(
-        *(one.open(GenerateRequest(messages=MESSAGES, budget_tokens=5)) for _ in range(9)),
+        *(one.submit(GenerateRequest(messages=MESSAGES, budget_tokens=5)) for _ in range(9)),
         return_exceptions=True,
     )
     refused = [error for error in opened if isinstance(error, BaseException)]
@@ -33,8 +33,8 @@ async def test_no_more_wait_than_may(scripted: Callable[..., ScriptedEngine], ti
         assert (error.retry_after_s or 0) >= 1
     for session in opened:
         if isinstance(session, Session):
-            assert (await listen(session))[-1].type == "done"
-    assert (await listen(await one.open(GenerateRequest(messages=MESSAGES))))[-1].type == "done"
+            assert isinstance((await listen(session))[-1], events.Done)
+    assert isinstance((await listen(await one.submit(GenerateRequest(messages=MESSAGES))))[-1], events.Done)
     await one.stop()
 
 
@@ -68,8 +68,8 @@ async def test_an_account_is_charged_for_what_is_thought_and_controls_only_its_o
 ) -> None:
     one = await service(never_end=True, seconds_per_token=0.002)
     mine, other = Counted("mine"), Counted("other")
-    session = await one.open(
-        GenerateRequest(messages=MESSAGES, budget_tokens=6, arrival=RequestContext(account=mine))
+    session = await one.submit(
+        GenerateRequest(messages=MESSAGES, budget_tokens=6, context=RequestContext(account=mine))
     )
     for stranger in (other, None):
         with pytest.raises(UnknownSession):
@@ -80,8 +80,8 @@ async def test_an_account_is_charged_for_what_is_thought_and_controls_only_its_o
     await listen(session)
     assert mine.log == [("admit", 6), ("extend", 3), ("end", 9)]
     assert other.log == []
-    cancelled = await one.open(
-        GenerateRequest(messages=MESSAGES, budget_tokens=60, arrival=RequestContext(account=mine))
+    cancelled = await one.submit(
+        GenerateRequest(messages=MESSAGES, budget_tokens=60, context=RequestContext(account=mine))
     )
     cancelled.cancel()
     await cancelled.ended()
@@ -95,5 +95,5 @@ async def test_who_is_refused_by_the_account_leaves_nothing(service: Callable[..
 
     one = await service()
     with pytest.raises(RateLimited):
-        await one.open(GenerateRequest(messages=MESSAGES, arrival=RequestContext(account=Spent("poor"))))
-    assert (one.num_sessions, one.engine.load().num_requests) == (0, 0)
+        await one.submit(GenerateRequest(messages=MESSAGES, context=RequestContext(account=Spent("poor"))))
+    assert (len(one.active), one.engine.load().num_requests) == (0, 0)

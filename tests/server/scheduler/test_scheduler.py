@@ -49,7 +49,7 @@ async def open_slowly(
     long = [{"role": "user", "content": "7" * (SHORT_PROMPT + 1)}]
     with monkeypatch.context() as patched:
         patched.setattr(one.model, "prompt_ids", slow)
-        opening = asyncio.create_task(one.open(GenerateRequest(messages=long)))
+        opening = asyncio.create_task(one.submit(GenerateRequest(messages=long)))
         assert await asyncio.to_thread(begun.wait, 10)
     return opening, go_on
 
@@ -60,14 +60,14 @@ async def test_measures_its_own_speed_before_it_is_ready(
     one = Scheduler(tiny_model, scripted(seconds_per_token=0.001))
     assert one.not_ready_because == "the model is loading"
     with pytest.raises(Unavailable):
-        await one.open(GenerateRequest(messages=MESSAGES))
+        await one.submit(GenerateRequest(messages=MESSAGES))
     await one.start()
     assert one.not_ready_because is None
-    assert one.speed.inter_token_s > 0
-    assert one.speed.answer_cost_s(12) > 0
+    assert one.runtime.latency.inter_token_s > 0
+    assert one.runtime.latency.answer_cost_s(12) > 0
     await one.stop()
     with pytest.raises(Unavailable):
-        await one.open(GenerateRequest(messages=MESSAGES))
+        await one.submit(GenerateRequest(messages=MESSAGES))
 
 
 async def test_no_more_sessions_than_the_engine_computes(
@@ -76,7 +76,7 @@ async def test_no_more_sessions_than_the_engine_computes(
     engine = scripted(max_num_seqs=3, seconds_per_token=0.002, thinking_tokens=10)
     one = Scheduler(tiny_model, engine, measure_speed=False)
     await one.start()
-    sessions = [await one.open(GenerateRequest(messages=MESSAGES, seed=seed)) for seed in range(12)]
+    sessions = [await one.submit(GenerateRequest(messages=MESSAGES, seed=seed)) for seed in range(12)]
     most = 0
 
     async def watch() -> None:
@@ -88,7 +88,7 @@ async def test_no_more_sessions_than_the_engine_computes(
     watching = asyncio.create_task(watch())
     results = await asyncio.gather(*(listen(session) for session in sessions))
     watching.cancel()
-    assert all(said[-1].type == "done" for said in results)
+    assert all(isinstance(said[-1], events.Done) for said in results)
     assert most == 3
     await one.stop()
 
@@ -101,11 +101,11 @@ async def test_who_only_wants_an_answer_waits_for_nobodys_thinking(
         tiny_model, scripted(max_num_seqs=1, never_end=True, seconds_per_token=0.005), measure_speed=False
     )
     await one.start()
-    thinks = await one.open(GenerateRequest(messages=MESSAGES))
-    waits = await one.open(GenerateRequest(messages=MESSAGES))
+    thinks = await one.submit(GenerateRequest(messages=MESSAGES))
+    waits = await one.submit(GenerateRequest(messages=MESSAGES))
     await asyncio.sleep(0.02)
     assert (thinks.phase, waits.phase) == ("thinking", "waiting")
-    hurried = await one.open(
+    hurried = await one.submit(
         GenerateRequest(
             messages=MESSAGES,
             budget_tokens=0 if how == "budget 0" else 400,
@@ -144,9 +144,9 @@ async def test_those_that_only_answer_have_all_the_room_unless_thinking_waits(
     one = Scheduler(tiny_model, engine, measure_speed=False)
     await one.start()
     think = [
-        await one.open(GenerateRequest(messages=MESSAGES, budget_tokens=60)) for _ in range(9 * thinking)
+        await one.submit(GenerateRequest(messages=MESSAGES, budget_tokens=60)) for _ in range(9 * thinking)
     ]
-    answer = [await one.open(GenerateRequest(messages=MESSAGES, budget_tokens=0)) for _ in range(12)]
+    answer = [await one.submit(GenerateRequest(messages=MESSAGES, budget_tokens=0)) for _ in range(12)]
     most = 0
     while any(session.phase != "ended" for session in answer):
         most = max(most, sum(session.phase == "answering" for session in answer))
@@ -166,7 +166,7 @@ async def test_a_place_is_not_lost_on_one_that_ends_in_the_instant_it_gets_it(
         tiny_model, scripted(max_num_seqs=1, never_end=True, seconds_per_token=0.002), measure_speed=False
     )
     await one.start()
-    holder, waits, last = [await one.open(GenerateRequest(messages=MESSAGES)) for _ in range(3)]
+    holder, waits, last = [await one.submit(GenerateRequest(messages=MESSAGES)) for _ in range(3)]
     await asyncio.sleep(0.01)
     assert (holder.phase, waits.phase) == ("thinking", "waiting")
     holder.cancel()
@@ -212,8 +212,8 @@ async def test_a_session_that_waits_can_be_told_to_answer(
         measure_speed=False,
     )
     await one.start()
-    first = await one.open(GenerateRequest(messages=MESSAGES, budget_tokens=30))
-    second = await one.open(GenerateRequest(messages=MESSAGES, budget_tokens=30))
+    first = await one.submit(GenerateRequest(messages=MESSAGES, budget_tokens=30))
+    second = await one.submit(GenerateRequest(messages=MESSAGES, budget_tokens=30))
     await asyncio.sleep(0.01)
     assert (first.phase, second.phase) == ("thinking", "waiting")
     assert second.answer_now() == 0
@@ -226,7 +226,7 @@ async def test_a_session_that_waits_can_be_told_to_answer(
 async def test_refusals_name_the_field(service: Callable[..., Any]) -> None:
     one = await service()
     with pytest.raises(UnknownModel) as unknown:
-        await one.open(GenerateRequest(messages=MESSAGES, model="other"))
+        await one.submit(GenerateRequest(messages=MESSAGES, model="other"))
     assert unknown.value.field == "model"
     for field, question in [
         ("budget", GenerateRequest(messages=MESSAGES, budget_tokens=513)),
@@ -235,14 +235,14 @@ async def test_refusals_name_the_field(service: Callable[..., Any]) -> None:
         ("answer.max_tokens", GenerateRequest(messages=MESSAGES, answer_tokens=512)),
     ]:
         with pytest.raises(InvalidRequest) as refused:
-            await one.open(question)
+            await one.submit(question)
         assert refused.value.field == field
     assert one.engine.load().num_requests == 0
 
 
 async def test_ended_sessions_are_forgotten(service: Callable[..., Any]) -> None:
     one = await service()
-    session = await one.open(GenerateRequest(messages=MESSAGES))
+    session = await one.submit(GenerateRequest(messages=MESSAGES))
     assert one.find(session.request.id, account=None) is session
     await listen(session)
     await session.ended()
@@ -252,27 +252,27 @@ async def test_ended_sessions_are_forgotten(service: Callable[..., Any]) -> None
 
 async def test_stop_ends_what_is_under_way(service: Callable[..., Any]) -> None:
     one = await service(never_end=True, seconds_per_token=0.01)
-    session = await one.open(GenerateRequest(messages=MESSAGES))
+    session = await one.submit(GenerateRequest(messages=MESSAGES))
     reading = asyncio.create_task(listen(session))
     await asyncio.sleep(0.05)
     await one.stop()
     said = await reading
-    assert said[-1].type == "error"
+    assert isinstance(said[-1], events.Failed)
     assert one.engine.load().num_requests == 0
 
 
 async def test_drain_lets_those_under_way_end(service: Callable[..., Any]) -> None:
     one = await service(never_end=True, seconds_per_token=0.005)
-    session = await one.open(GenerateRequest(messages=MESSAGES, budget_tokens=10))
+    session = await one.submit(GenerateRequest(messages=MESSAGES, budget_tokens=10))
     one.drain(grace_s=30)
     with pytest.raises(Unavailable, match="draining"):
-        await one.open(GenerateRequest(messages=MESSAGES))
-    assert (await listen(session))[-1].type == "done"
+        await one.submit(GenerateRequest(messages=MESSAGES))
+    assert isinstance((await listen(session))[-1], events.Done)
 
 
 async def test_drain_has_those_answer_that_still_think_near_its_end(service: Callable[..., Any]) -> None:
     one = await service(never_end=True, seconds_per_token=0.002)
-    session = await one.open(GenerateRequest(messages=MESSAGES))
+    session = await one.submit(GenerateRequest(messages=MESSAGES))
     one.drain(grace_s=1)
     await listen(session)
     assert session.done is not None, session.error
@@ -282,12 +282,12 @@ async def test_drain_has_those_answer_that_still_think_near_its_end(service: Cal
 
 async def test_drain_ends_in_an_error_for_those_that_take_too_long(service: Callable[..., Any]) -> None:
     one = await service(never_end=True, seconds_per_token=0.2)
-    session = await one.open(GenerateRequest(messages=MESSAGES))
+    session = await one.submit(GenerateRequest(messages=MESSAGES))
     reading = asyncio.create_task(listen(session))
     await asyncio.sleep(0.02)
     one.drain(grace_s=30)
     one.drain(grace_s=0.05)  # told again, and more urgently
-    assert (await reading)[-1].type == "error"
+    assert isinstance((await reading)[-1], events.Failed)
     assert isinstance(session.error, Unavailable)
 
 
@@ -310,16 +310,16 @@ async def test_a_long_prompt_does_not_hold_up_others(
 ) -> None:
     one = await service()
     opening, go_on = await open_slowly(one, monkeypatch)
-    assert (await listen(await one.open(GenerateRequest(messages=MESSAGES))))[-1].type == "done"
+    assert isinstance((await listen(await one.submit(GenerateRequest(messages=MESSAGES))))[-1], events.Done)
     go_on.set()
-    assert (await listen(await opening))[-1].type == "done"
+    assert isinstance((await listen(await opening))[-1], events.Done)
 
 
 async def test_metrics_count(service: Callable[..., Any]) -> None:
     one = await service(never_end=True)
     metrics = Metrics.of(one)
     for budget in (3, 4):
-        await listen(await one.open(GenerateRequest(messages=MESSAGES, budget_tokens=budget)))
+        await listen(await one.submit(GenerateRequest(messages=MESSAGES, budget_tokens=budget)))
     text = metrics.exposition().decode()
     assert 'anytime_answers_total{cause="budget"} 2.0' in text
     assert "anytime_thinking_tokens_sum 7.0" in text
@@ -341,7 +341,7 @@ async def test_load_is_shed_only_while_sessions_wait(
     engine = scripted(never_end=True, seconds_per_token=0.002, max_num_seqs=2)
     one = Scheduler(model, engine, measure_speed=False, sheds_load=True)
     await one.start()
-    sessions = [await one.open(GenerateRequest(messages=MESSAGES, budget_tokens=60)) for _ in range(10)]
+    sessions = [await one.submit(GenerateRequest(messages=MESSAGES, budget_tokens=60)) for _ in range(10)]
     for session in sessions:
         await session.ended()
     stops = [session.done.stop for session in sessions if session.done is not None]
@@ -351,3 +351,19 @@ async def test_load_is_shed_only_while_sessions_wait(
     assert len(shed) >= 6
     assert stops[-1].cause is Cause.BUDGET  # nobody waits behind the last
     await one.stop()
+
+
+async def test_a_failed_start_is_not_reported_as_loading(
+    scripted: Callable[..., ScriptedEngine], tiny_model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fails(engine: ScriptedEngine) -> None:
+        raise UnusableModel("no such weights")
+
+    monkeypatch.setattr(ScriptedEngine, "start", fails)
+    one = Scheduler(tiny_model, scripted())
+    with pytest.raises(UnusableModel):
+        await one.start()
+    assert one.not_ready_because == "the model could not be loaded"
+    with pytest.raises(Unavailable, match="could not be loaded") as refused:
+        await one.submit(GenerateRequest(messages=MESSAGES))
+    assert refused.value.retry_after_s is None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from anytime_server.errors import UnusableOption
 from anytime_server.reasoning import AccuracyPoint
-from anytime_server.scheduler.shedding import GAIN, Shedder, upper_hull
+from anytime_server.scheduler.shedding import GAIN, LoadShedder, upper_hull
 
 
 def curve(*points: tuple[int, float]) -> list[AccuracyPoint]:
@@ -32,20 +32,20 @@ def test_the_hull_has_what_no_mixture_beats(
     assert upper_hull(points) == hull
 
 
-def shedder(num_wanted: int) -> Shedder:
+def shedder() -> LoadShedder:
     points = curve((10, 0.3), (50, 0.8), (90, 0.9))
-    return Shedder(points, num_places=10, num_wanted=lambda: num_wanted)
+    return LoadShedder(points, num_slots=10)
 
 
 def test_while_nobody_waits_all_think_as_they_like() -> None:
-    assert shedder(0).most_tokens(0.0) is None
+    assert shedder().thinking_limit(0.0, num_wanted=0) is None
 
 
 def test_the_more_wait_the_shorter() -> None:
     means = []
     for num_wanted in (1, 2, 5, 10, 1000):
         draws = [number / 1000 for number in range(1000)]
-        found = [shedder(num_wanted).most_tokens(draw) or 0 for draw in draws]
+        found = [shedder().thinking_limit(draw, num_wanted=num_wanted) or 0 for draw in draws]
         assert set(found) <= {10, 50, 90}
         means.append(sum(found) / 1000)
         wanted = max(10.0, 90 / (1 + GAIN * num_wanted / 10))
@@ -54,10 +54,10 @@ def test_the_more_wait_the_shorter() -> None:
 
 
 def test_a_session_of_a_low_draw_thinks_at_least_as_long_as_the_others() -> None:
-    found = [shedder(1).most_tokens(draw / 10) or 0 for draw in range(10)]
+    found = [shedder().thinking_limit(draw / 10, num_wanted=1) or 0 for draw in range(10)]
     # 90 / 1.8 = 50 on average: at that point everybody gets the same.
     assert found == [50] * 10
-    found = [shedder(2).most_tokens(draw / 10) or 0 for draw in range(10)]
+    found = [shedder().thinking_limit(draw / 10, num_wanted=2) or 0 for draw in range(10)]
     # 90 / 2.6 = 34.6 = 10 + 0.615 x 40.
     assert found == [50] * 7 + [10] * 3
 
@@ -65,4 +65,4 @@ def test_a_session_of_a_low_draw_thinks_at_least_as_long_as_the_others() -> None
 @pytest.mark.parametrize("points", [[], [(8, 0.5)], [(8, 0.5), (16, 0.4)]])
 def test_a_curve_that_tells_nothing_is_refused(points: list[tuple[int, float]]) -> None:
     with pytest.raises(UnusableOption, match="--shed"):
-        Shedder(curve(*points), num_places=1, num_wanted=lambda: 0)
+        LoadShedder(curve(*points), num_slots=1)

@@ -6,11 +6,12 @@ import asyncio
 from contextlib import AsyncExitStack
 
 import pytest
-from anytime_server.scheduler.slots import For, SlotPool
+from anytime_server.scheduler.slots import SlotPool
+from anytime_server.session import SlotKind
 
 
-async def holder(places: SlotPool, count: int, name: str, log: list[str], leave: asyncio.Event) -> None:
-    async with places.hold(count):
+async def holder(slots: SlotPool, count: int, name: str, log: list[str], leave: asyncio.Event) -> None:
+    async with slots.hold(count):
         log.append(name)
         await leave.wait()
 
@@ -21,58 +22,58 @@ async def settle() -> None:
 
 
 async def test_who_asks_first_is_first_also_for_more_places() -> None:
-    places, log = SlotPool(3, num_spare=0), list[str]()
+    slots, log = SlotPool(3, num_spare=0), list[str]()
     leave = {name: asyncio.Event() for name in "abc"}
     tasks = [
-        asyncio.create_task(holder(places, count, name, log, leave[name]))
+        asyncio.create_task(holder(slots, count, name, log, leave[name]))
         for name, count in (("a", 2), ("b", 2), ("c", 1))
     ]
     await settle()
-    # There is a place left, but "c" does not overtake "b".
-    assert (log, places.num_taken, places.num_wanted) == (["a"], 2, 3)
+    # There is a slot left, but "c" does not overtake "b".
+    assert (log, slots.num_held, slots.num_wanted) == (["a"], 2, 3)
     leave["a"].set()
     await settle()
-    assert (log, places.num_taken, places.num_wanted) == (["a", "b", "c"], 3, 0)
+    assert (log, slots.num_held, slots.num_wanted) == (["a", "b", "c"], 3, 0)
     leave["b"].set()
     leave["c"].set()
     await asyncio.gather(*tasks)
-    assert places.num_taken == 0
+    assert slots.num_held == 0
 
 
 async def test_more_than_there_are_is_all_there_are() -> None:
-    places = SlotPool(2, num_spare=0)
-    async with places.hold(5):
-        assert places.num_taken == 2
-    assert places.num_taken == 0
+    slots = SlotPool(2, num_spare=0)
+    async with slots.hold(5):
+        assert slots.num_held == 2
+    assert slots.num_held == 0
 
 
 @pytest.mark.parametrize("gives_up", ["before", "just before", "just after"])
 async def test_who_stops_waiting_leaves_the_place_to_the_next(gives_up: str) -> None:
-    places, log = SlotPool(1, num_spare=0), list[str]()
+    slots, log = SlotPool(1, num_spare=0), list[str]()
     leave = asyncio.Event()
-    async with places.hold():
-        impatient = asyncio.create_task(holder(places, 1, "impatient", log, leave))
-        patient = asyncio.create_task(holder(places, 1, "patient", log, leave))
+    async with slots.hold():
+        impatient = asyncio.create_task(holder(slots, 1, "impatient", log, leave))
+        patient = asyncio.create_task(holder(slots, 1, "patient", log, leave))
         await settle()
         if gives_up != "just after":
             impatient.cancel()
         if gives_up == "before":
             await settle()
-            assert places.num_wanted == 1
+            assert slots.num_wanted == 1
     impatient.cancel()
     await settle()
     assert log == ["patient"]
     leave.set()
     await asyncio.gather(patient, impatient, return_exceptions=True)
-    assert (places.num_taken, places.num_wanted) == (0, 0)
+    assert (slots.num_held, slots.num_wanted) == (0, 0)
 
 
 async def test_a_large_one_that_gives_up_lets_the_small_ones_in() -> None:
-    places, log = SlotPool(2, num_spare=0), list[str]()
+    slots, log = SlotPool(2, num_spare=0), list[str]()
     leave = asyncio.Event()
-    async with places.hold():
-        large = asyncio.create_task(holder(places, 2, "large", log, leave))
-        small = asyncio.create_task(holder(places, 1, "small", log, leave))
+    async with slots.hold():
+        large = asyncio.create_task(holder(slots, 2, "large", log, leave))
+        small = asyncio.create_task(holder(slots, 1, "small", log, leave))
         await settle()
         assert log == []
         large.cancel()
@@ -83,26 +84,26 @@ async def test_a_large_one_that_gives_up_lets_the_small_ones_in() -> None:
 
 
 async def test_spare_places_are_for_answers_and_late_answers_get_any() -> None:
-    places, log = SlotPool(2, num_spare=1), list[str]()
+    slots, log = SlotPool(2, num_spare=1), list[str]()
     leave = {name: asyncio.Event() for name in "abcdef"}
 
-    async def want(name: str, kind: For) -> None:
-        async with places.hold(kind=kind):
+    async def want(name: str, kind: SlotKind) -> None:
+        async with slots.hold(kind=kind):
             log.append(name)
             await leave[name].wait()
 
     wanted = [
-        ("a", For.THINKING), ("b", For.THINKING), ("c", For.THINKING),
-        ("d", For.ANSWER), ("e", For.ANSWER), ("f", For.LATE_ANSWER),
+        ("a", SlotKind.THINKING), ("b", SlotKind.THINKING), ("c", SlotKind.THINKING),
+        ("d", SlotKind.ANSWER), ("e", SlotKind.ANSWER), ("f", SlotKind.LATE_ANSWER),
     ]  # fmt: skip
     tasks = [asyncio.create_task(want(*one)) for one in wanted]
     await settle()
-    # Two think, one answers in the spare place; "c" may not have that, and the others find it taken.
+    # Two think, one answers in the spare slot; "c" may not have that, and the others find it taken.
     assert log == ["a", "b", "d"]
-    assert places.num_wanted == 1
+    assert slots.num_wanted == 1
     leave["a"].set()
     await settle()
-    assert log[3:] == ["f"]  # before "c", which came first, and "e", whose kind has its one place
+    assert log[3:] == ["f"]  # before "c", which came first, and "e", whose kind has its one slot
     leave["f"].set()
     await settle()
     assert log[4:] == ["c"]
@@ -112,15 +113,15 @@ async def test_spare_places_are_for_answers_and_late_answers_get_any() -> None:
     for event in leave.values():
         event.set()
     await asyncio.gather(*tasks)
-    assert (places.num_taken, places.num_wanted) == (0, 0)
+    assert (slots.num_held, slots.num_wanted) == (0, 0)
 
 
 async def test_a_client_with_a_long_line_does_not_hold_up_another() -> None:
-    places, log = SlotPool(2, num_spare=0), list[str]()
+    slots, log = SlotPool(2, num_spare=0), list[str]()
     leave = {name: asyncio.Event() for name in ("a1", "a2", "a3", "a4", "b1", "b2")}
 
     async def want(name: str) -> None:
-        async with places.hold(client=name[0]):
+        async with slots.hold(client=name[0]):
             log.append(name)
             await leave[name].wait()
 
@@ -139,23 +140,23 @@ async def test_a_client_with_a_long_line_does_not_hold_up_another() -> None:
     for event in leave.values():
         event.set()
     await asyncio.gather(*tasks)
-    assert (log[5:], places.num_taken, places.num_wanted) == (["a4"], 0, 0)
+    assert (log[5:], slots.num_held, slots.num_wanted) == (["a4"], 0, 0)
 
 
 async def test_places_of_every_kind_count_as_held() -> None:
-    places, log = SlotPool(2, num_spare=0), list[str]()
+    slots, log = SlotPool(2, num_spare=0), list[str]()
     leave, leave_first = asyncio.Event(), asyncio.Event()
 
-    async def want(name: str, kind: For, leave: asyncio.Event) -> None:
-        async with places.hold(kind=kind, client=name[0]):
+    async def want(name: str, kind: SlotKind, leave: asyncio.Event) -> None:
+        async with slots.hold(kind=kind, client=name[0]):
             log.append(name)
             await leave.wait()
 
     tasks = [
-        asyncio.create_task(want("a answers", For.ANSWER, leave)),
-        asyncio.create_task(want("b thinks", For.THINKING, leave_first)),
-        asyncio.create_task(want("a thinks", For.THINKING, leave)),
-        asyncio.create_task(want("c thinks", For.THINKING, leave)),
+        asyncio.create_task(want("a answers", SlotKind.ANSWER, leave)),
+        asyncio.create_task(want("b thinks", SlotKind.THINKING, leave_first)),
+        asyncio.create_task(want("a thinks", SlotKind.THINKING, leave)),
+        asyncio.create_task(want("c thinks", SlotKind.THINKING, leave)),
     ]
     await settle()
     leave_first.set()
@@ -166,11 +167,11 @@ async def test_places_of_every_kind_count_as_held() -> None:
 
 
 async def test_what_is_free_to_think_in() -> None:
-    places = SlotPool(3, num_spare=1)
+    slots = SlotPool(3, num_spare=1)
     async with AsyncExitStack() as held:
-        await held.enter_async_context(places.hold(2))
-        assert places.num_free == 1
-        await held.enter_async_context(places.hold(kind=For.ANSWER))
-        assert places.num_free == 1
-        await held.enter_async_context(places.hold(kind=For.LATE_ANSWER))
-        assert places.num_free == 0
+        await held.enter_async_context(slots.hold(2))
+        assert slots.num_free == 1
+        await held.enter_async_context(slots.hold(kind=SlotKind.ANSWER))
+        assert slots.num_free == 1
+        await held.enter_async_context(slots.hold(kind=SlotKind.LATE_ANSWER))
+        assert slots.num_free == 0

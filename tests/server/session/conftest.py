@@ -3,20 +3,47 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing
 from typing import Any
 
 import pytest
 from anytime_server.engine import Delta, EngineRequest
 from anytime_server.engine.scripted import ScriptedEngine
-from anytime_server.reasoning import Budget, Cause
-from anytime_server.session import AnswerRequest, CompiledRequest, Session, events
+from anytime_server.reasoning import Cause, TokenLimits
+from anytime_server.session import AnswerOptions, CompiledRequest, Lease, Runtime, Session, SlotKind, events
+from anytime_server.session.continuation import ContinuationSigner
 from anytime_server.session.latency import LatencyEstimator
 from anytime_server.text.model import Model
 from anytime_server.types import RequestContext
 
 PROMPT_IDS = [257, 22, 12, 18, 259, 258, 260]
+
+
+class TestLease(Lease):
+    """A lease on an engine that is full, or under load."""
+
+    __test__ = False
+
+    def __init__(
+        self, *, full: Sequence[SlotKind] = (), ahead: float = 0.0, limit: int | None = None
+    ) -> None:
+        self.full = full
+        self.ahead = ahead
+        self.limit = limit
+        self.released: list[Session] = []
+
+    def slot(self, kind: SlotKind) -> AbstractAsyncContextManager[None]:
+        return asyncio.Semaphore(0) if kind in self.full else super().slot(kind)
+
+    def answers_ahead(self) -> float:
+        return self.ahead
+
+    def thinking_limit(self) -> int | None:
+        return self.limit
+
+    def release(self, session: Session) -> None:
+        self.released.append(session)
 
 
 @pytest.fixture
@@ -30,10 +57,11 @@ def open_session(scripted: Callable[..., ScriptedEngine], tiny_model: Model) -> 
         cause: Cause = Cause.BUDGET,
         seed: int | None = 1,
         most_tokens: int = 400,
-        num_forks: int = 4,
-        asking: AnswerRequest | None = None,
+        max_early_answers: int = 4,
+        asking: AnswerOptions | None = None,
         fields: dict[str, Any] | None = None,
         speed: LatencyEstimator | None = None,
+        lease: Lease | None = None,
         **script: Any,
     ) -> Session:
         engine = scripted(**script)
@@ -41,18 +69,28 @@ def open_session(scripted: Callable[..., ScriptedEngine], tiny_model: Model) -> 
         request = CompiledRequest(
             id="any-1",
             prompt_ids=PROMPT_IDS,
-            budget=Budget(
-                tokens=tokens, answer_tokens=8, deadline_s=deadline_s, cause=cause, most_tokens=most_tokens
+            limits=TokenLimits(
+                budget_tokens=tokens,
+                answer_tokens=8,
+                deadline_s=deadline_s,
+                cause=cause,
+                max_budget_tokens=most_tokens,
             ),
             thinking_temperature=0.6,
             thinking_top_p=0.95,
-            answer=asking or AnswerRequest(),
-            num_forks=num_forks,
+            answer=asking or AnswerOptions(),
+            max_early_answers=max_early_answers,
             seed=seed,
-            arrival=RequestContext(),
+            context=RequestContext(),
             **fields or {},
         )
-        return Session(request, engine=engine, model=tiny_model, speed=speed or LatencyEstimator())
+        runtime = Runtime(
+            engine=engine,
+            model=tiny_model,
+            latency=speed or LatencyEstimator(),
+            signer=ContinuationSigner(b"0123456789abcdef", model="tiny", fingerprint="f"),
+        )
+        return Session(request, runtime, lease)
 
     return make
 
@@ -85,12 +123,12 @@ def finished(session: Session) -> events.Done:
 
 
 def num_engine_requests(session: Session) -> int:
-    return session._engine.load().num_requests
+    return session.runtime.engine.load().num_requests
 
 
 def closes_slowly(session: Session) -> tuple[asyncio.Event, asyncio.Event]:
     """Let the engine take its time to be rid of a request; events of when it begins and has ended."""
-    generate, closing, closed = session._engine.generate, asyncio.Event(), asyncio.Event()
+    generate, closing, closed = session.runtime.engine.generate, asyncio.Event(), asyncio.Event()
 
     async def slow_to_close(request: EngineRequest) -> AsyncGenerator[Delta, None]:
         async with aclosing(generate(request)) as deltas:
@@ -102,5 +140,5 @@ def closes_slowly(session: Session) -> tuple[asyncio.Event, asyncio.Event]:
                 await asyncio.sleep(0.05)
                 closed.set()
 
-    session._engine.generate = slow_to_close  # pyright: ignore[reportAttributeAccessIssue]
+    session.runtime.engine.generate = slow_to_close  # pyright: ignore[reportAttributeAccessIssue]
     return closing, closed

@@ -12,30 +12,30 @@ from anytime_server.session.continuation import ContinuationSigner, continuation
 KEY, PROMPT, THINKING = b"k" * 32, [1, 2, 3], (7, 8, 65_000)
 
 
-def sealer(key: bytes = KEY, fingerprint: str = "f") -> ContinuationSigner:
+def signer(key: bytes = KEY, fingerprint: str = "f") -> ContinuationSigner:
     return ContinuationSigner(key, model="tiny", fingerprint=fingerprint)
 
 
 def test_any_replica_opens_it() -> None:
-    sealed = sealer().seal(PROMPT, THINKING, ended=False)
-    assert sealer().open(sealed, prompt_ids=PROMPT) == THINKING
+    sealed = signer().sign(PROMPT, THINKING, ended=False)
+    assert signer().verify(sealed, prompt_ids=PROMPT) == THINKING
     assert sealed.isascii()
     assert not set(sealed) & set(' \n"\\/+=')
 
 
 def test_long_thinking_stays_short() -> None:
-    sealed = sealer().seal(PROMPT, list(range(5000, 37_000)), ended=False)
+    sealed = signer().sign(PROMPT, list(range(5000, 37_000)), ended=False)
     assert len(sealed) < 32_000 * 4
-    assert len(sealer().open(sealed, prompt_ids=PROMPT)) == 32_000
+    assert len(signer().verify(sealed, prompt_ids=PROMPT)) == 32_000
 
 
 @pytest.mark.parametrize("place", range(0, 400, 7))
 def test_a_changed_one_is_refused(place: int) -> None:
-    sealed = sealer().seal(PROMPT, THINKING, ended=False)
+    sealed = signer().sign(PROMPT, THINKING, ended=False)
     place %= len(sealed)
     other = "A" if sealed[place] != "A" else "B"
     with pytest.raises(InvalidRequest) as caught:
-        sealer().open(sealed[:place] + other + sealed[place + 1 :], prompt_ids=PROMPT)
+        signer().verify(sealed[:place] + other + sealed[place + 1 :], prompt_ids=PROMPT)
     assert caught.value.field == "continuation"
 
 
@@ -44,22 +44,22 @@ def test_a_changed_one_is_refused(place: int) -> None:
 )
 def test_what_is_none_is_refused(text: str) -> None:
     with pytest.raises(InvalidRequest):
-        sealer().open(text, prompt_ids=PROMPT)
+        signer().verify(text, prompt_ids=PROMPT)
 
 
 @pytest.mark.parametrize(
     ("opener", "prompt", "ended", "why"),
     [
-        (sealer(key=b"x" * 32), PROMPT, False, "signature"),
-        (sealer(fingerprint="g"), PROMPT, False, r"another model \(tiny\)"),
-        (sealer(), [1, 2], False, "another conversation"),
-        (sealer(), PROMPT, True, "ended this thinking by itself"),
+        (signer(key=b"x" * 32), PROMPT, False, "signature"),
+        (signer(fingerprint="g"), PROMPT, False, r"another model \(tiny\)"),
+        (signer(), [1, 2], False, "another conversation"),
+        (signer(), PROMPT, True, "ended this thinking by itself"),
     ],
 )
 def test_why_it_is_refused(opener: ContinuationSigner, prompt: list[int], ended: bool, why: str) -> None:
-    sealed = sealer().seal(PROMPT, THINKING, ended=ended)
+    sealed = signer().sign(PROMPT, THINKING, ended=ended)
     with pytest.raises(InvalidRequest, match=why):
-        opener.open(sealed, prompt_ids=prompt)
+        opener.verify(sealed, prompt_ids=prompt)
 
 
 def test_a_key_is_kept_for_this_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

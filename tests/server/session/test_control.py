@@ -10,17 +10,26 @@ import pytest
 from anytime_server.engine import Delta, EngineRequest
 from anytime_server.errors import AlreadyAnswering, Unavailable
 from anytime_server.reasoning import Cause
-from anytime_server.session import Session, events
+from anytime_server.session import SlotKind, events
 from anytime_server.session.latency import LatencyEstimator
 
-from .conftest import begin, closes_slowly, collect, finished, listen, num_engine_requests, thinking_text
+from .conftest import (
+    TestLease,
+    begin,
+    closes_slowly,
+    collect,
+    finished,
+    listen,
+    num_engine_requests,
+    thinking_text,
+)
 
 
 async def test_answer_now(open_session: Any) -> None:
     session = await open_session(tokens=400, never_end=True, seconds_per_token=0.002)
     session.start()
     reading = asyncio.create_task(collect(session))
-    while len(session._thinking.token_ids) < 5:
+    while session.thinking_tokens < 5:
         await asyncio.sleep(0.001)
     at_tokens = session.answer_now()
     with pytest.raises(AlreadyAnswering):
@@ -35,7 +44,7 @@ async def test_answer_now(open_session: Any) -> None:
 async def test_answer_now_before_anything(open_session: Any) -> None:
     session = await open_session(tokens=400, never_end=True, first_token_s=30.0)
     assert session.answer_now() == 0
-    session._engine._script = session._engine._script.model_copy(update={"first_token_s": 0.0})
+    session.runtime.engine._script = session.runtime.engine._script.model_copy(update={"first_token_s": 0.0})
     await listen(session)
     assert (finished(session).stop.cause, finished(session).stop.thinking_tokens) == (Cause.CLIENT, 0)
 
@@ -94,19 +103,19 @@ async def test_cancel_tells_the_reader(open_session: Any) -> None:
     reading = await begin(session)
     session.cancel()
     said = await reading
-    assert isinstance(said[-1], events.ErrorEvent)
+    assert isinstance(said[-1], events.Failed)
     assert said[-1].error.code == "cancelled"
     assert num_engine_requests(session) == 0
 
 
 async def test_cancel_before_the_first_step(open_session: Any) -> None:
-    session = await open_session()
-    ended: list[Session] = []
-    session.start(on_end=ended.append)
+    lease = TestLease()
+    session = await open_session(lease=lease)
+    session.start()
     session.cancel()
     said = await collect(session)
-    assert [event.type for event in said] == ["started", "error"]
-    assert ended == [session]
+    assert [type(event) for event in said] == [events.Started, events.Failed]
+    assert lease.released == [session]
     assert session.phase == "ended"
 
 
@@ -134,9 +143,9 @@ async def test_a_cancellation_that_nobody_asked_for_is_an_error(open_session: An
         await lost
         yield Delta(token_ids=(), logprobs=(), cached_tokens=0, finish_reason="stop")
 
-    session._engine.generate = generate
+    session.runtime.engine.generate = generate
     said = await listen(session)
-    assert isinstance(said[-1], events.ErrorEvent)
+    assert isinstance(said[-1], events.Failed)
     assert said[-1].error.code == "internal_error"
 
 
@@ -146,10 +155,10 @@ async def test_an_abort_that_nobody_asked_for_is_an_error(open_session: Any, tok
         tokens=tokens, never_end=True, seconds_per_token=0.01, answer="a long answer"
     )
     reading = await begin(session)
-    [request_id] = session._engine._requests
-    await session._engine.abort(request_id)
+    [request_id] = session.runtime.engine._requests
+    await session.runtime.engine.abort(request_id)
     said = await reading
-    assert isinstance(said[-1], events.ErrorEvent)
+    assert isinstance(said[-1], events.Failed)
     assert said[-1].error.code == "engine_failed"
 
 
@@ -158,15 +167,14 @@ async def test_idle_reader_gets_empty_batches(open_session: Any) -> None:
     session.start()
     batches = [batch async for batch in session.read(idle_s=0.02)]
     assert [] in batches
-    assert batches[-1][-1].type == "done"
+    assert isinstance(batches[-1][-1], events.Done)
 
 
 async def test_a_waiting_sessions_deadline_follows_the_speed(open_session: Any) -> None:
     """The answer would have come in time by the speed at first; it does by what is measured meanwhile."""
     speed = LatencyEstimator()
-    session = await open_session(tokens=400, deadline_s=30.0, never_end=True, speed=speed)
-    full = asyncio.Semaphore(0)
-    session._slot = full
+    lease = TestLease(full=[SlotKind.THINKING])
+    session = await open_session(tokens=400, deadline_s=30.0, never_end=True, speed=speed, lease=lease)
     session.start()
     reading = asyncio.create_task(collect(session))
     await asyncio.sleep(0.01)
@@ -188,8 +196,8 @@ async def test_a_prompt_that_is_not_computed_is_part_of_what_the_answer_costs(op
 async def test_who_waits_in_a_crowd_is_cut_before_the_others_want_to_answer(open_session: Any) -> None:
     speed = LatencyEstimator()
     speed.record_switch(seconds=2.0)
-    session = await open_session(tokens=400, deadline_s=30.0, never_end=True, speed=speed)
-    session._slot, session._thinking._crowd = asyncio.Semaphore(0), lambda: 50.0
+    lease = TestLease(full=[SlotKind.THINKING], ahead=50.0)
+    session = await open_session(tokens=400, deadline_s=30.0, never_end=True, speed=speed, lease=lease)
     said = await asyncio.wait_for(listen(session), timeout=5)
     assert isinstance(said[-1], events.Done)
     assert said[-1].stop.cause is Cause.DEADLINE
@@ -206,8 +214,7 @@ async def test_a_deadline_that_was_hopeless_says_nothing_of_the_switch(open_sess
 
 async def test_who_has_only_to_answer_is_not_extended(open_session: Any) -> None:
     """Its place is not one to think in."""
-    session = await open_session(tokens=0)
-    session._answer_slot = asyncio.Semaphore(0)
+    session = await open_session(tokens=0, lease=TestLease(full=[SlotKind.ANSWER]))
     session.start()
     await asyncio.sleep(0.01)
     with pytest.raises(AlreadyAnswering):

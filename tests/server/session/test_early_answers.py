@@ -11,7 +11,7 @@ from anytime_server.reasoning import Cause
 from anytime_server.session import Session, events
 from anytime_server.types import StopWhen
 
-from .conftest import begin, collect, finished, listen, num_engine_requests
+from .conftest import TestLease, begin, collect, finished, listen, num_engine_requests
 
 
 def answers(said: list[events.Event]) -> list[events.AnswerDone]:
@@ -79,7 +79,7 @@ async def test_no_provisional_answer_where_the_model_ended_first_or_just_there(o
 async def test_forks_wait_for_seats_and_none_is_lost(open_session: Any) -> None:
     ladder = tuple(range(1, 20))
     session = await open_session(
-        tokens=20, never_end=True, settle_after=99, num_forks=2, fields={"budgets": ladder}
+        tokens=20, never_end=True, settle_after=99, max_early_answers=2, fields={"budgets": ladder}
     )
     most = 0
     session.start()
@@ -95,7 +95,7 @@ async def test_a_blank_provisional_answer_is_left_out(open_session: Any) -> None
     session = await open_session(tokens=12, never_end=True, answer=" ", fields={"budgets": (4,)})
     said = await listen(session)
     assert answers(said) == []
-    assert isinstance(said[-1], events.ErrorEvent)
+    assert isinstance(said[-1], events.Failed)
     assert said[-1].error.code == "empty_answer"  # the final one, which is never left out
 
 
@@ -108,7 +108,7 @@ async def test_a_cancelled_session_leaves_no_fork(open_session: Any) -> None:
         await asyncio.sleep(0.001)
     session.cancel()
     said = await reading
-    assert isinstance(said[-1], events.ErrorEvent)
+    assert isinstance(said[-1], events.Failed)
     assert num_engine_requests(session) == 0
 
 
@@ -119,7 +119,7 @@ async def test_forks_that_are_late_are_dropped_at_the_deadline(open_session: Any
         never_end=True,
         seconds_per_token=0.02,
         answer="x" * 8,
-        num_forks=1,
+        max_early_answers=1,
         fields={"budgets": (0, 1, 2, 3)},
     )
     said = await listen(session)
@@ -195,7 +195,7 @@ async def test_forks_share_the_budget_with_nobody(open_session: Any, every_token
 
 async def test_answers_that_were_asked_for_go_before_probes(open_session: Any) -> None:
     session = await open_session(
-        tokens=60, never_end=True, seconds_per_token=0.002, settle_after=999, num_forks=2,
+        tokens=60, never_end=True, seconds_per_token=0.002, settle_after=999, max_early_answers=2,
         fields={"budgets": (20,)} | settling(9, 1),
     )  # fmt: skip
     said = await listen(session)
@@ -206,14 +206,19 @@ async def test_answers_that_were_asked_for_go_before_probes(open_session: Any) -
 
 async def test_a_probe_for_each_token_costs_no_more_than_its_seat(open_session: Any) -> None:
     session = await open_session(
-        tokens=400, never_end=True, settle_after=999, first_token_s=0.2, num_forks=2, fields=settling(9, 1)
+        tokens=400,
+        never_end=True,
+        settle_after=999,
+        first_token_s=0.2,
+        max_early_answers=2,
+        fields=settling(9, 1),
     )
-    session._engine._script = session._engine._script.model_copy(update={"first_token_s": 0.0})
+    session.runtime.engine._script = session.runtime.engine._script.model_copy(update={"first_token_s": 0.0})
     reading = await begin(session)
-    session._engine._script = session._engine._script.model_copy(update={"first_token_s": 5.0})
+    session.runtime.engine._script = session.runtime.engine._script.model_copy(update={"first_token_s": 5.0})
     while session.thinking_tokens < 390 and not reading.done():
         await asyncio.sleep(0)
-    assert len(session._forks._probes) <= 2
+    assert len(session._early._probes) <= 2
     session.cancel()
     await reading
     assert num_engine_requests(session) == 0
@@ -223,7 +228,7 @@ async def test_a_fork_that_fails_costs_only_itself(open_session: Any) -> None:
     session = await open_session(
         tokens=40, never_end=True, seconds_per_token=0.002, fields={"budgets": (4, 20)}
     )
-    generate = session._engine.generate
+    generate = session.runtime.engine.generate
 
     async def fails_once(request: Any) -> Any:
         if request.id.endswith("answer-0-0"):
@@ -231,15 +236,16 @@ async def test_a_fork_that_fails_costs_only_itself(open_session: Any) -> None:
         async for delta in generate(request):
             yield delta
 
-    session._engine.generate = fails_once
+    session.runtime.engine.generate = fails_once
     said = await listen(session)
     assert list(provisional(said)) == [20]
     assert finished(session).answer == "42"
 
 
 async def test_where_the_load_cuts_is_no_provisional_answer(open_session: Any) -> None:
-    session = await open_session(tokens=40, never_end=True, fields={"budgets": (8, 10)})
-    session._thinking._most_under_load = lambda: 10
+    session = await open_session(
+        tokens=40, never_end=True, fields={"budgets": (8, 10)}, lease=TestLease(limit=10)
+    )
     said = await listen(session)
     assert finished(session).stop.cause is Cause.LOAD
     assert [(a.at_tokens, a.provisional) for a in answers(said)] == [(8, True), (10, False)]

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from typing import Any
 
 import pytest
 from anytime_server.errors import AnytimeError
 from anytime_server.session import event_queue, events
-from anytime_server.session.event_queue import MANY, EventQueue, merged
+from anytime_server.session.event_queue import MERGE_AT, EventQueue, merged, read_queues
+from anytime_server.text.answer_text import AnswerToken
 
-END = events.ErrorEvent(error=events.ErrorDetail.of(AnytimeError("over")))
+END = events.Failed(error=AnytimeError("over"))
 
 
 def thinking(total: int, text: str = "x") -> events.ThinkingDelta:
@@ -18,7 +20,7 @@ def thinking(total: int, text: str = "x") -> events.ThinkingDelta:
 
 
 def answer(index: int, text: str) -> events.AnswerDelta:
-    token = events.AnswerToken(text=text, logprob=-0.5, top=())
+    token = AnswerToken(text=text, logprob=-0.5, top=())
     return events.AnswerDelta(index=index, text=text, tokens=(token,), provisional=index == 0)
 
 
@@ -37,17 +39,22 @@ def test_neighbours_of_one_kind_are_merged_and_others_keep_their_places() -> Non
     assert said[0] == thinking(1, "a")
 
 
-async def read_all(box: EventQueue) -> list[Sequence[events.Event]]:
-    return [batch async for batch in box.read()]
+async def read(queue: EventQueue, **options: Any) -> AsyncGenerator[list[events.Event], None]:
+    async for batch in read_queues([queue], **options):
+        yield [event for _, event in batch]
+
+
+async def read_all(queue: EventQueue) -> list[Sequence[events.Event]]:
+    return [batch async for batch in read(queue)]
 
 
 async def test_who_does_not_read_costs_as_much_as_the_text() -> None:
-    box = EventQueue()
-    for total in range(1, 50 * MANY):
-        box.say(thinking(total))
-        assert len(box._unread) <= MANY
-    box.say(END)
-    assert await read_all(box) == [[thinking(50 * MANY - 1, "x" * (50 * MANY - 1)), END]]
+    queue = EventQueue()
+    for total in range(1, 50 * MERGE_AT):
+        queue.emit(thinking(total))
+        assert len(queue._unread) <= MERGE_AT
+    queue.emit(END)
+    assert await read_all(queue) == [[thinking(50 * MERGE_AT - 1, "x" * (50 * MERGE_AT - 1)), END]]
 
 
 async def test_what_cannot_be_merged_is_kept_and_merged_no_more_often_than_it_doubles(
@@ -61,45 +68,45 @@ async def test_what_cannot_be_merged_is_kept_and_merged_no_more_often_than_it_do
         return merged(said)
 
     monkeypatch.setattr(event_queue, "merged", counted)
-    box = EventQueue()
-    for index in range(8 * MANY):
-        box.say(answer(index, "x"))
+    queue = EventQueue()
+    for index in range(8 * MERGE_AT):
+        queue.emit(answer(index, "x"))
     assert calls <= 4
-    box.say(END)
-    (batch,) = await read_all(box)
-    assert len(batch) == 8 * MANY + 1
+    queue.emit(END)
+    (batch,) = await read_all(queue)
+    assert len(batch) == 8 * MERGE_AT + 1
 
 
 async def test_deltas_are_gathered_while_the_reader_rests_and_other_news_wakes_it() -> None:
-    box = EventQueue(rest_s=lambda: 60)
-    batches = aiter(box.read())
-    box.say(thinking(1))
+    queue = EventQueue()
+    batches = aiter(read(queue, rest_s=lambda: 60))
+    queue.emit(thinking(1))
     assert await anext(batches) == [thinking(1)]
     resting = asyncio.ensure_future(anext(batches))
     for total in (2, 3):
-        box.say(thinking(total))
+        queue.emit(thinking(total))
         await asyncio.sleep(0)
     assert not resting.done()
-    box.say(started(0))
+    queue.emit(started(0))
     assert await resting == [thinking(3, "xx"), started(0)]
     first = asyncio.ensure_future(anext(batches))
     await asyncio.sleep(0)
-    box.say(answer(0, "4"))
+    queue.emit(answer(0, "4"))
     assert await first == [answer(0, "4")]
     more = asyncio.ensure_future(anext(batches))
-    box.say(answer(0, "2"))
+    queue.emit(answer(0, "2"))
     await asyncio.sleep(0.01)
     assert not more.done()
-    box.say(thinking(4))
+    queue.emit(thinking(4))
     await asyncio.sleep(0.01)
     assert not more.done()
-    box.say(END)
+    queue.emit(END)
     assert await more == [answer(0, "2"), thinking(4), END]
 
 
 async def test_an_idle_reader_is_woken_with_nothing() -> None:
-    box = EventQueue()
-    batches = aiter(box.read(idle_s=0.001))
+    queue = EventQueue()
+    batches = aiter(read(queue, idle_s=0.001))
     assert await anext(batches) == []
-    box.say(END)
+    queue.emit(END)
     assert await anext(batches) == [END]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from anytime_server.session.latency import FEW, LONG_PROMPT_TOKENS, WINDOW_S, LatencyEstimator
+from anytime_server.session.latency import LONG_PROMPT_TOKENS, MIN_VALUES, WINDOW_S, LatencyEstimator
 
 
 class Clock:
@@ -81,7 +81,7 @@ def test_one_mishap_does_not_set_the_estimate() -> None:
 def test_the_distant_past_is_forgotten(clock: Clock) -> None:
     meter = LatencyEstimator(clock=clock.monotonic)
     for seconds, tokens in ((8.0, 500), (0.5, 4)):
-        for _ in range(FEW):
+        for _ in range(MIN_VALUES):
             meter.record_decoding(num_tokens=1, seconds=seconds)
             meter.record_switch(seconds=seconds)
             meter.record_answer(answer_tokens=tokens)
@@ -97,16 +97,16 @@ def test_no_tokens_are_no_pace() -> None:
 
 def test_under_load_two_seconds_count_and_no_more(clock: Clock) -> None:
     meter = LatencyEstimator(clock=clock.monotonic)
-    for _ in range(2 * FEW):
+    for _ in range(2 * MIN_VALUES):
         meter.record_decoding(num_tokens=1, seconds=0.25)
     clock.now += WINDOW_S / 2
-    for _ in range(FEW // 2):
+    for _ in range(MIN_VALUES // 2):
         meter.record_decoding(num_tokens=1, seconds=0.5)
-    assert meter.inter_token_s == 0.25  # of 2.5 FEW within the window
+    assert meter.inter_token_s == 0.25  # of 2.5 MIN_VALUES within the window
     clock.now += WINDOW_S / 2 + 0.5
-    for _ in range(FEW):
+    for _ in range(MIN_VALUES):
         meter.record_decoding(num_tokens=1, seconds=1.0)
-    assert meter.inter_token_s == 1.0  # of 1.5 FEW
+    assert meter.inter_token_s == 1.0  # of 1.5 MIN_VALUES
 
 
 def test_a_prompt_that_is_not_computed_yet_costs_its_tokens() -> None:
@@ -139,35 +139,35 @@ def test_plain_answers_tell_nothing_of_how_long_json_is() -> None:
 
 def test_a_long_answer_tells_its_pace_before_its_end(clock: Clock) -> None:
     meter = LatencyEstimator(clock=clock.monotonic)
-    pace = meter.pace()
+    timer = meter.timer()
     for _ in range(9):
         clock.now += 0.5
-        pace.tick(1)
+        timer.tick(1)
     assert meter.inter_token_s == 0.5
 
 
 def test_a_pace_counts_from_the_first_token_to_the_last(clock: Clock) -> None:
     meter = LatencyEstimator(clock=clock.monotonic)
-    pace = meter.pace()
-    clock.now = 1010.0  # waiting for the first token is no pace
-    pace.tick(1)
+    timer = meter.timer()
+    clock.now = 1010.0  # waiting for the first token is no timer
+    timer.tick(1)
     clock.now = 1010.5
-    pace.tick(2)
+    timer.tick(2)
     clock.now = 1011.0
-    pace.tick(0)  # nothing arrived
+    timer.tick(0)  # nothing arrived
     clock.now = 1012.0
-    pace.tick(6)
+    timer.tick(6)
     clock.now = 1100.0
-    pace.report()
-    assert (pace.first_token_at, pace.last_token_at) == (1010.0, 1012.0)
+    timer.report()
+    assert (timer.first_token_at, timer.last_token_at) == (1010.0, 1012.0)
     # 2 + 6 tokens after the first, within 2 s.
     assert meter.inter_token_s == 0.25
 
 
 def test_a_pace_without_a_second_token_says_nothing(clock: Clock) -> None:
     meter = LatencyEstimator(clock=clock.monotonic)
-    meter.pace().report()
-    alone = meter.pace()
+    meter.timer().report()
+    alone = meter.timer()
     alone.tick(1)
     alone.report()
     assert meter.inter_token_s == 0

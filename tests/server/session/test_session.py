@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from anytime_server.engine import Delta, EngineRequest
 from anytime_server.reasoning import Cause
-from anytime_server.session import events
+from anytime_server.session import AnswerOptions, events
 from anytime_server.session.latency import LatencyEstimator
 from anytime_server.text.model import Model
 
@@ -65,12 +68,12 @@ async def test_context_is_told_from_budget(open_session: Any) -> None:
 async def test_events_come_in_order_and_add_up(open_session: Any) -> None:
     session = await open_session(tokens=12, never_end=True, answer="forty-two")
     said = await listen(session)
-    kinds = [event.type for event in said]
-    assert kinds[0] == "started"
-    assert kinds[1:13] == ["thinking"] * 12
-    assert kinds[13] == "answer.started"
-    assert kinds[-2:] == ["answer.done", "done"]
-    assert set(kinds[14:-2]) == {"answer.delta"}
+    kinds = [type(event) for event in said]
+    assert kinds[0] == events.Started
+    assert kinds[1:13] == [events.ThinkingDelta] * 12
+    assert kinds[13] == events.AnswerStarted
+    assert kinds[-2:] == [events.AnswerDone, events.Done]
+    assert set(kinds[14:-2]) == {events.AnswerDelta}
     answer = "".join(event.text for event in said if isinstance(event, events.AnswerDelta))
     done = finished(session)
     assert answer == done.answer == "forty-tw"  # 8 tokens at most
@@ -152,7 +155,7 @@ async def test_blank_answer_is_sampled_again(open_session: Any) -> None:
 async def test_answer_that_stays_blank_is_an_error(open_session: Any) -> None:
     session = await open_session(tokens=5, answer=" \n \n")
     said = await listen(session)
-    assert isinstance(said[-1], events.ErrorEvent)
+    assert isinstance(said[-1], events.Failed)
     assert said[-1].error.code == "empty_answer"
 
 
@@ -161,8 +164,9 @@ async def test_engine_death_is_one_error(open_session: Any, die_after_tokens: in
     """In the thinking (10 tokens) and in the answer."""
     session = await open_session(tokens=10, never_end=True, die_after_tokens=die_after_tokens)
     said = await listen(session)
-    assert [event.type for event in said if event.type in ("done", "error")] == ["error"]
-    assert isinstance(said[-1], events.ErrorEvent)
+    ends = [type(event) for event in said if isinstance(event, events.Done | events.Failed)]
+    assert ends == [events.Failed]
+    assert isinstance(said[-1], events.Failed)
     assert said[-1].error.code == "engine_dead"
 
 
@@ -180,11 +184,33 @@ async def test_an_answer_without_thinking_is_no_switch(
 
 async def test_no_cut_falls_into_a_tool_call(open_session: Any, tiny_model: Model) -> None:
     """Thinking ends before one begins, whose token is not shown, and no lead-in keeps it from the call."""
-    [start_id] = tiny_model.tokenizer.encode("+")
-    session = await open_session(tokens=400, never_end=True, fields={"tool_start_ids": frozenset({start_id})})
+    start_ids = frozenset(tiny_model.tokenizer.encode("+"))
+    parser: Any = SimpleNamespace(
+        start_ids=start_ids,
+        keeps_special_tokens=False,
+        format=None,
+        max_calls=None,
+        parse=lambda text: (text, []),
+    )
+    session = await open_session(tokens=400, never_end=True, asking=AnswerOptions(tool_parser=parser))
     said = await listen(session)
     done = finished(session)
     assert done.stop.cause is Cause.NATURAL
     assert len(thinking_text(said)) == done.stop.thinking_tokens - 1 < 399
     assert "+" not in thinking_text(said)
     assert done.usage.inserted_tokens == 1
+
+
+@pytest.mark.parametrize("deadline_s", [None, 60.0])
+async def test_a_time_out_of_the_engine_is_no_deadline(open_session: Any, deadline_s: float | None) -> None:
+    session = await open_session(tokens=50, deadline_s=deadline_s, never_end=True)
+
+    async def times_out(request: EngineRequest) -> AsyncGenerator[Delta, None]:
+        raise TimeoutError("the engine's own")
+        yield
+
+    session.runtime.engine.generate = times_out
+    emitted = await listen(session)
+    assert isinstance(emitted[-1], events.Failed)
+    assert emitted[-1].error.code == "internal_error"
+    assert session.done is None

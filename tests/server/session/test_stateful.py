@@ -64,7 +64,7 @@ class Run:
 
     @property
     def has_ended(self) -> bool:
-        return bool(self.said) and isinstance(self.said[-1], events.Done | events.ErrorEvent)
+        return bool(self.said) and isinstance(self.said[-1], events.Done | events.Failed)
 
     @property
     def answers(self) -> bool:
@@ -136,16 +136,18 @@ class Sessions(RuleBasedStateMachine):
     def _open(self, question: GenerateRequest, *, reads: bool) -> list[Run]:
         if self._is_draining or self._is_dead:
             with pytest.raises(Unavailable):
-                self._now(self._service.open(question))
+                self._now(self._service.submit(question))
             return []
         num_waiting = sum(run.session.phase == "waiting" for run in self._all)
         try:
-            session = self._now(self._service.open(question))
+            session = self._now(self._service.submit(question))
         except Overloaded:
             assert num_waiting >= MAX_WAITING
             return []
-        resolved = session.request.budget
-        run = Run(session=session, budget=resolved.tokens, has_deadline=question.deadline_s is not None)
+        resolved = session.request.limits
+        run = Run(
+            session=session, budget=resolved.budget_tokens, has_deadline=question.deadline_s is not None
+        )
         self._all.append(run)
         if reads:
             self._read(run)
@@ -174,7 +176,7 @@ class Sessions(RuleBasedStateMachine):
 
     @rule(run=runs, tokens=st.sampled_from([1, 10, 500]))
     def extend(self, run: Run, tokens: int) -> None:
-        most_tokens = run.session.request.budget.most_tokens
+        most_tokens = run.session.request.limits.max_budget_tokens
         told = self._control(
             run, lambda session: self._service.extend(session.request.id, tokens, account=None)
         )
@@ -273,16 +275,16 @@ class Sessions(RuleBasedStateMachine):
             _check_order(run.said)
             self._check_end(run)
         service = self._service
-        assert service.num_sessions == 0
+        assert len(service.active) == 0
         assert service.engine.load().num_requests == 0
-        assert service._places.num_taken == service._places.num_wanted == 0
+        assert service._capacity.slots.num_held == service._capacity.slots.num_wanted == 0
         if self._is_draining:
             self._now(service.drained())
         assert asyncio.all_tasks(self._runner.get_loop()) == set()
 
     def _check_end(self, run: Run) -> None:
         last = run.said[-1]
-        if isinstance(last, events.ErrorEvent):
+        if isinstance(last, events.Failed):
             reasons = {
                 "cancelled": run.is_cancelled,
                 "unavailable": self._is_draining,
@@ -322,7 +324,7 @@ def _check_order(said: list[events.Event]) -> None:
                 open_answers[event.index] += event.text
             case events.AnswerDone():
                 assert open_answers[event.index] == event.text != ""
-            case events.Done() | events.ErrorEvent():
+            case events.Done() | events.Failed():
                 has_ended = True
 
 

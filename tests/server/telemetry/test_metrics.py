@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -37,7 +38,7 @@ def samples(metrics: Metrics) -> dict[str, float]:
 
 
 async def ask(service: Scheduler, **fields: Any) -> Any:
-    session = await service.open(GenerateRequest(messages=MESSAGES, **fields))
+    session = await service.submit(GenerateRequest(messages=MESSAGES, **fields))
     await session.ended()
     return session
 
@@ -60,8 +61,8 @@ async def test_budgets_asked_and_used(watched: Callable[..., Any]) -> None:
 async def test_an_overrun_is_counted(watched: Callable[..., Any]) -> None:
     one, metrics = await watched(never_end=True)
     session = await ask(one, budget_tokens=5)
-    stop = session.done.stop.model_copy(update={"budget_tokens": 3})
-    session.done = session.done.model_copy(update={"stop": stop})  # as a fault of the engine would have it
+    stop = dataclasses.replace(session.done.stop, budget_tokens=3)
+    session.done = dataclasses.replace(session.done, stop=stop)  # as a fault of the engine would have it
     metrics.observe(session)
     assert samples(metrics)["anytime_budget_overrun_tokens_total"] == 2
 
@@ -79,7 +80,7 @@ async def test_sessions_by_how_they_ended(watched: Callable[..., Any]) -> None:
     one, metrics = await watched(never_end=True, seconds_per_token=0.01)
     await ask(one, budget_tokens=2)
     for end in ("cancel", "abandon"):
-        session = await one.open(GenerateRequest(messages=MESSAGES, budget_tokens=100))
+        session = await one.submit(GenerateRequest(messages=MESSAGES, budget_tokens=100))
         getattr(session, end)()
         await session.ended()
     found = samples(metrics)

@@ -105,7 +105,7 @@ def traced(service: Callable[..., Any], receiver: Receiver) -> Callable[..., Any
         sessions = []
         for fields in questions:
             arrival = RequestContext(**fields.pop("arrival", {}))
-            session = await one.open(GenerateRequest(messages=MESSAGES, arrival=arrival, **fields))
+            session = await one.submit(GenerateRequest(messages=MESSAGES, context=arrival, **fields))
             await session.ended()
             sessions.append(session)
         tracer.stop()
@@ -217,9 +217,9 @@ async def test_serving_goes_on_where_nobody_receives(
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]  # closed from here on
     one = await service()
-    one.on_session.append(tracer := Tracer(f"http://127.0.0.1:{port}", model="tiny"))
+    one.active.observers.append(tracer := Tracer(f"http://127.0.0.1:{port}", model="tiny"))
     for _ in range(3):
-        session = await one.open(GenerateRequest(messages=MESSAGES, budget_tokens=2))
+        session = await one.submit(GenerateRequest(messages=MESSAGES, budget_tokens=2))
         await session.ended()
         assert session.done is not None
     tracer.stop()

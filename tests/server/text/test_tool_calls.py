@@ -14,7 +14,7 @@ import pytest
 from anytime_server.engine.environment import prepare_environment
 from anytime_server.errors import InvalidRequest, NotSupported, UnusableOption
 from anytime_server.text.model import Model
-from anytime_server.text.tool_calls import ToolCall, ToolParsing
+from anytime_server.text.tool_calls import ModelTools, ToolCall, ToolCallParser, ToolCallReader
 
 TOOLS: list[dict[str, Any]] = [
     {
@@ -82,15 +82,19 @@ def variant(tiny_checkpoint: Path, tmp_path: Path) -> Variant:
     return make
 
 
-def parsing_of(model: Model, parser: str | None = None) -> ToolParsing:
-    parsing = ToolParsing.for_model(model, parser=parser)
+def parsing_of(model: Model, parser: str | None = None) -> ModelTools:
+    parsing = ModelTools.of(model, parser=parser)
     assert parsing is not None
     return parsing
 
 
-def read(parsing: ToolParsing, *pieces: str) -> tuple[str, str, list[ToolCall]]:
+def reader_of(parsing: ModelTools, tools: Sequence[dict[str, Any]]) -> ToolCallReader:
+    return ToolCallReader(ToolCallParser(parsing, tools))
+
+
+def read(parsing: ModelTools, *pieces: str) -> tuple[str, str, list[ToolCall]]:
     """What is shown while the pieces come, what at the end, and the calls."""
-    reader = parsing.reader(TOOLS)
+    reader = reader_of(parsing, TOOLS)
     shown = "".join([reader.push(piece) for piece in pieces])
     return (shown, *reader.finish())
 
@@ -118,7 +122,7 @@ def test_every_family_is_told_by_its_template_and_read_in_any_two_pieces(
     parsing = parsing_of(model)
     assert parsing.parser == parser
     assert parsing.start_ids == {model.tokenizer.token_id((*tokens, *special)[0])}
-    assert parsing.keeps_special == bool(special)
+    assert parsing.keeps_special_tokens == bool(special)
     text = "I add [ these: " + written
     for at in range(len(text) + 1):
         shown, rest, calls = read(parsing, text[:at], text[at:])
@@ -127,43 +131,43 @@ def test_every_family_is_told_by_its_template_and_read_in_any_two_pieces(
 
 
 @pytest.fixture
-def hermes(variant: Variant) -> ToolParsing:
+def hermes(variant: Variant) -> ModelTools:
     return parsing_of(variant(tokens=QWEN_TOKENS))
 
 
 @pytest.fixture
-def deepseek(variant: Variant) -> ToolParsing:
+def deepseek(variant: Variant) -> ModelTools:
     return parsing_of(variant(tokens=DEEPSEEK_TOKENS))
 
 
 @pytest.fixture
-def mistral(variant: Variant) -> ToolParsing:
+def mistral(variant: Variant) -> ModelTools:
     return parsing_of(variant(special=MISTRAL_TOKENS))
 
 
 def test_a_template_without_markers_leaves_it_to_the_vocabulary(
-    hermes: ToolParsing, deepseek: ToolParsing, mistral: ToolParsing
+    hermes: ModelTools, deepseek: ModelTools, mistral: ModelTools
 ) -> None:
     assert (hermes.parser, deepseek.parser, mistral.parser) == ("hermes", "deepseek_v3", "mistral")
 
 
-def test_text_without_a_call_is_shown_but_for_what_could_begin_one(hermes: ToolParsing) -> None:
-    reader = hermes.reader(TOOLS)
+def test_text_without_a_call_is_shown_but_for_what_could_begin_one(hermes: ModelTools) -> None:
+    reader = reader_of(hermes, TOOLS)
     assert reader.push("a < b <tool") == "a < b "
     assert reader.push("box> <") == "<toolbox> "
     assert reader.push("<tool_call") == "<"
     assert reader.finish() == ("<tool_call", [])
 
 
-def test_nothing_is_shown_from_the_start_of_a_call_on(hermes: ToolParsing) -> None:
-    reader = hermes.reader(TOOLS)
+def test_nothing_is_shown_from_the_start_of_a_call_on(hermes: ModelTools) -> None:
+    reader = reader_of(hermes, TOOLS)
     assert reader.push("See: <tool_call>") == "See: "
     assert reader.push(HERMES.removeprefix("<tool_call>")) == ""
     assert reader.push("\nThat was it.") == ""
     assert reader.finish() == ("\nThat was it.", [CALL])
 
 
-def test_several_calls_keep_their_order_and_the_text_between_them(hermes: ToolParsing) -> None:
+def test_several_calls_keep_their_order_and_the_text_between_them(hermes: ModelTools) -> None:
     other = HERMES.replace("1", "2")
     two = [CALL, ToolCall(name="add", arguments='{"a": 2}')]
     assert read(hermes, f"{HERMES}\n{other}\n") == ("", "", two)
@@ -183,18 +187,18 @@ UNREADABLE = [
 
 
 @pytest.mark.parametrize("written", [*TRUNCATED, *UNREADABLE], ids=lambda written: written[:60])
-def test_what_is_no_whole_call_is_text(hermes: ToolParsing, written: str) -> None:
+def test_what_is_no_whole_call_is_text(hermes: ModelTools, written: str) -> None:
     assert read(hermes, written) == ("", written, [])
     assert read(hermes, HERMES + written) == ("", written, [CALL])
 
 
 @pytest.mark.parametrize("end", range(1, len(MISTRAL)))
-def test_a_call_that_only_its_json_ends_is_text_until_then(mistral: ToolParsing, end: int) -> None:
+def test_a_call_that_only_its_json_ends_is_text_until_then(mistral: ModelTools, end: int) -> None:
     shown, rest, calls = read(mistral, MISTRAL[:end])
     assert (shown + rest, calls) == (MISTRAL[:end], [])
 
 
-def test_a_call_that_only_its_json_ends_takes_no_more_than_that(mistral: ToolParsing) -> None:
+def test_a_call_that_only_its_json_ends_takes_no_more_than_that(mistral: ModelTools) -> None:
     assert read(mistral, f"{MISTRAL} done") == ("", " done", [CALL])
     assert read(mistral, f"[TOOL_CALLS]so{MISTRAL}{MISTRAL}") == ("", "[TOOL_CALLS]so", [CALL, CALL])
     # Which vLLM's parser does not read.
@@ -202,15 +206,15 @@ def test_a_call_that_only_its_json_ends_takes_no_more_than_that(mistral: ToolPar
     assert read(mistral, in_a_string + MISTRAL) == ("", in_a_string, [CALL])
 
 
-def test_a_block_of_several_calls_is_read_whole_or_not_at_all(deepseek: ToolParsing) -> None:
+def test_a_block_of_several_calls_is_read_whole_or_not_at_all(deepseek: ModelTools) -> None:
     two = f"{DS_BEGIN}{DEEPSEEK_CALL}\n{DEEPSEEK_CALL}{DS_END}"
     assert read(deepseek, two) == ("", "", [CALL, CALL])
     for spoilt in (two.replace(DS_SEP, "", 1), two.removesuffix(DS_END), two.replace("}", "", 1)):
         assert read(deepseek, spoilt) == ("", spoilt, [])
 
 
-def test_a_failing_parser_costs_nothing_but_the_calls(
-    hermes: ToolParsing, monkeypatch: pytest.MonkeyPatch
+def test_a_failing_parser_costs_only_the_calls_and_is_logged_and_counted(
+    hermes: ModelTools, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     from vllm.tool_parsers import ToolParserManager
 
@@ -219,11 +223,16 @@ def test_a_failing_parser_costs_nothing_but_the_calls(
 
     monkeypatch.setattr(ToolParserManager.get_tool_parser("hermes"), "extract_tool_calls", fail)
     assert read(hermes, f"See: {HERMES} there") == ("See: ", f"{HERMES} there", [])
+    reader = reader_of(hermes, TOOLS)
+    reader.push(HERMES)
+    reader.finish()
+    assert reader.num_failures == 1
+    assert "a tool parser failed" in caplog.text
 
 
 def test_a_parser_whose_markers_are_not_known_gets_the_whole_text(variant: Variant) -> None:
     parsing = parsing_of(variant(special=["<|python_tag|>"]), "llama3_json")
-    assert (parsing.start_ids, parsing.keeps_special) == (frozenset(), True)
+    assert (parsing.start_ids, parsing.keeps_special_tokens) == (frozenset(), True)
     assert read(parsing, "no ", "call") == ("", "no call", [])
     shown, rest, calls = read(parsing, '{"name": "add", ', '"parameters": {"a": 1}}')
     assert (shown, rest, calls) == ("", "", [CALL])
@@ -232,11 +241,11 @@ def test_a_parser_whose_markers_are_not_known_gets_the_whole_text(variant: Varia
 def test_a_parser_that_cannot_be_had_is_refused_at_start(variant: Variant) -> None:
     model = variant()
     with pytest.raises(UnusableOption, match=r"^--tool-parser: vLLM has no parser 'nought'; .*hermes"):
-        ToolParsing.for_model(model, parser="nought")
+        ModelTools.of(model, parser="nought")
     with pytest.raises(UnusableOption, match=f"^--tool-parser: deepseek_v3 needs {DS_BEGIN} in"):
-        ToolParsing.for_model(model, parser="deepseek_v3")
+        ModelTools.of(model, parser="deepseek_v3")
     with pytest.raises(UnusableOption, match=r"^--tool-parser: llama3_json does not suit this model: "):
-        ToolParsing.for_model(model, parser="llama3_json")
+        ModelTools.of(model, parser="llama3_json")
 
 
 @pytest.mark.parametrize(
@@ -249,19 +258,19 @@ def test_a_parser_that_cannot_be_had_is_refused_at_start(variant: Variant) -> No
 def test_a_model_that_is_not_told_of_tools_calls_none(variant: Variant, template: str) -> None:
     model = variant(tokens=QWEN_TOKENS, template=template)
     assert not model.takes_tools
-    assert ToolParsing.for_model(model, parser=None) is None
+    assert ModelTools.of(model, parser=None) is None
 
 
 def test_a_model_of_no_known_family_needs_the_parser_named(variant: Variant) -> None:
     model = variant()
     assert model.takes_tools
-    assert ToolParsing.for_model(model, parser=None) is None
+    assert ModelTools.of(model, parser=None) is None
     assert parsing_of(model, "hermes").start_ids == frozenset()
 
 
 def test_a_family_whose_markers_the_vocabulary_lacks_is_not_taken_for_another(variant: Variant) -> None:
     model = variant(tokens=QWEN_TOKENS, template=TEMPLATE + "{# " + DEEPSEEK + " #}")
-    assert ToolParsing.for_model(model, parser=None) is None
+    assert ModelTools.of(model, parser=None) is None
 
 
 def test_vllm_is_wanted_only_once_tools_are(variant: Variant, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -270,15 +279,15 @@ def test_vllm_is_wanted_only_once_tools_are(variant: Variant, monkeypatch: pytes
         monkeypatch.setitem(sys.modules, name, None)
     parsing = parsing_of(model)
     with pytest.raises(NotSupported, match="tools need vLLM") as refused:
-        parsing.reader(TOOLS)
+        reader_of(parsing, TOOLS)
     assert refused.value.field == "tools"
     with pytest.raises(UnusableOption, match="--tool-parser: llama3_json needs vLLM"):
-        ToolParsing.for_model(model, parser="llama3_json")
+        ModelTools.of(model, parser="llama3_json")
 
 
-def test_tools_that_are_none_are_refused_by_field(hermes: ToolParsing) -> None:
+def test_tools_that_are_none_are_refused_by_field(hermes: ModelTools) -> None:
     with pytest.raises(InvalidRequest, match=r"^tools\.1\.function\.name: ") as refused:
-        hermes.reader([*TOOLS, {"type": "function", "function": {}}])
+        reader_of(hermes, [*TOOLS, {"type": "function", "function": {}}])
     assert refused.value.field == "tools.1.function.name"
 
 

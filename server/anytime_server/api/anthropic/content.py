@@ -1,4 +1,4 @@
-"""Messages of Anthropic's, made of blocks, and the turns that chat templates take."""
+"""Anthropic's messages, made of blocks, and the turns that chat templates take."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, StrictBool, StrictStr, ValidationInfo
 
-from anytime_server.api.schema.fields import Fields, JsonObject, Text, whole_characters
+from anytime_server.api.schema.fields import Fields, JsonObject, Text, text_or_parts
 from anytime_server.api.schema.messages import Nothing
 from anytime_server.errors import InvalidRequest
 
@@ -31,7 +31,7 @@ class ThinkingBlock(Block):
     type: Literal["thinking"]
     thinking: Text
     signature: StrictStr
-    """A continuation. In history it is not looked at."""
+    """A continuation token. In history it is ignored."""
 
 
 class RedactedThinkingBlock(Block):
@@ -53,11 +53,7 @@ class ToolUseBlock(Block):
 
 
 def _text_or_blocks(content: Any) -> Any:
-    if isinstance(content, str):
-        return [TextBlock.model_construct(type="text", text=whole_characters(content))]
-    if not isinstance(content, list):
-        raise ValueError("must be a string or a list of blocks")
-    return content
+    return text_or_parts(content, TextBlock, "text")
 
 
 def _text_only(block: Any) -> TextBlock:
@@ -89,13 +85,13 @@ TextBlocks = Annotated[
 
 
 class ToolResultBlock(Block):
-    """What a call gave."""
+    """The result of a call."""
 
     type: Literal["tool_result"]
     tool_use_id: Text
     content: TextBlocks | None = None
     is_error: StrictBool = False
-    """The model sees `Error: ` before the text: chat templates have no other place for it."""
+    """The model sees `Error: ` before the text: chat templates have no field for it."""
     toolset_name: Nothing = None
 
     @property
@@ -115,7 +111,7 @@ BLOCKS: dict[str, dict[str, type[Block]]] = {
     },
     "system": {"text": TextBlock},
 }
-"""What a message can have, by its role."""
+"""Blocks that a message can have, by its role."""
 
 
 class Message(Fields):

@@ -1,4 +1,4 @@
-"""Errors as Anthropic tells them: the message is all there is, so it names the field."""
+"""Errors in Anthropic's body, which has no field for the request's field: the message names it."""
 
 from __future__ import annotations
 
@@ -8,13 +8,6 @@ from fastapi.responses import JSONResponse
 
 from anytime_server.api.openapi import Body, error_responses
 from anytime_server.errors import AnytimeError, EngineDead, Overloaded, Unavailable
-
-FIELDS = {
-    "answer.max_tokens": "max_tokens",
-    "budget": "anytime.budget",
-    "continuation": "anytime.continuation",
-}
-"""What this dialect calls a field of the native one."""
 
 KINDS = {
     401: "authentication_error",
@@ -52,14 +45,14 @@ def error_response(error: AnytimeError, request_id: str) -> JSONResponse:
     kind = KINDS.get(status, "invalid_request_error" if status < 500 else "api_error")
     headers = {"request-id": request_id}
     if status == 409:
-        headers["x-should-retry"] = "false"  # SDKs would: to them it is a lock that is held
-    field = None if status == 429 else _own_field(error.field)  # it may be another time's business
+        headers["x-should-retry"] = "false"  # SDKs would retry: they take 409 for a lock
+    field = None if status == 429 else error.field  # at another time the same field may be accepted
     body = error_object(kind, named(str(error), field)) | {"request_id": request_id}
     return JSONResponse(body, status_code=status, headers=headers)
 
 
 def error_event(code: str, message: str) -> dict[str, Any]:
-    """What ends a stream that has failed."""
+    """The last event of a stream that has failed."""
     return error_object("overloaded_error" if code in OVERLOADED else "api_error", message)
 
 
@@ -70,11 +63,3 @@ def error_object(kind: str, message: str) -> dict[str, Any]:
 def named(message: str, field: str | None) -> str:
     """The message, with the field in it."""
     return message if field is None or field in message else f"{field}: {message}"
-
-
-def _own_field(field: str | None) -> str | None:
-    if field is None:
-        return None
-    if field.startswith("tools."):  # of the shape that chat templates take
-        return field.replace(".function.parameters", ".input_schema").replace(".function.", ".")
-    return FIELDS.get(field, field)

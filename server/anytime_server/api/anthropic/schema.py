@@ -1,4 +1,4 @@
-"""Requests of Anthropic's Messages API, and the questions that they are."""
+"""Requests of Anthropic's Messages API."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic import Field, StrictBool, StrictStr, ValidationInfo, field_validat
 
 from anytime_server.api.anthropic.content import Message, TextBlocks, text_of, turns_of
 from anytime_server.api.openapi import NoEffect
-from anytime_server.api.schema.effort import SHARES
+from anytime_server.api.schema.budgets import SHARES, agreed_budget
 from anytime_server.api.schema.fields import (
     MAX_TOOLS,
     AnytimeFields,
@@ -36,7 +36,7 @@ class ThinkingFields(Fields):
     budget_tokens: AtLeastOne | None = Field(default=None, validate_default=True)
     """The most thinking tokens where it is enabled; any number below `max_tokens`."""
     display: Literal["summarized", "omitted"] | None = None
-    """`omitted` leaves the text of the thinking out. It is never summarised, but shown as it was thought."""
+    """`omitted` leaves the text of the thinking out. It is never summarised."""
 
     @field_validator("budget_tokens")
     @classmethod
@@ -101,16 +101,16 @@ class ToolChoice(Fields):
 
 
 class Prompt(Fields):
-    """What the model is shown."""
+    """The model's input: conversation, system text and tools."""
 
     model: StrictStr
     messages: list[Message] = Field(min_length=1, max_length=4096)
-    """The conversation. Thinking alone as the assistant's last turn is thought on from."""
+    """The conversation. Thinking alone as the assistant's last turn is resumed."""
     system: TextBlocks | None = None
     tools: list[Tool] = Field(default_factory=list, max_length=MAX_TOOLS)
     tool_choice: ToolChoice | None = None
     thinking: ThinkingFields | None = None
-    """Absent: no thinking, unless `anytime` has a budget or tells when to stop."""
+    """Absent: no thinking, unless `anytime` has a budget or `stop_when`."""
     output_config: OutputConfig | None = None
     output_format: JsonOutputFormat | None = None
     """An earlier name of `output_config.format`."""
@@ -122,7 +122,7 @@ class Prompt(Fields):
     user_profile_id: NoEffect = None
     workspace_id: NoEffect = None
 
-    # Named so that they are refused for what they ask, not as unknown.
+    # Named so that they are refused for their values, not as unknown fields.
     context_management: Nothing = None
     mcp_servers: Nothing = None
 
@@ -138,7 +138,7 @@ class Prompt(Fields):
         return f"messages.{len(self.messages) - 1}.content.0.signature"
 
     def turns(self) -> list[dict[str, Any]]:
-        """The conversation for the chat template, without thinking to go on from.
+        """The conversation for the chat template, without thinking to resume.
 
         Raises:
             InvalidRequest: there is nothing to answer, or it ends with a part of the answer.
@@ -150,7 +150,7 @@ class Prompt(Fields):
         elif messages[last].role == "assistant":
             raise InvalidRequest(
                 "the assistant's turn as the last message is not served, unless it is one thinking block "
-                "with its signature, which is thought on from",
+                "with its signature, which is resumed",
                 field=f"messages.{last}",
             )
         if not messages or messages[last].role == "assistant":
@@ -160,11 +160,11 @@ class Prompt(Fields):
         system = text_of(self.system or ())
         return [*([{"role": "system", "content": system}] if system else []), *turns_of(messages)]
 
-    def called_tools(self) -> list[dict[str, Any]]:
-        """The tools that the model is told of, as chat templates take them.
+    def offered_tools(self) -> list[dict[str, Any]]:
+        """Functions that the model may call, as chat templates take them.
 
         Raises:
-            NotSupported: it must call one.
+            NotSupported: a call is required.
         """
         choice = self.tool_choice
         if choice is not None and choice.type in ("any", "tool"):
@@ -175,9 +175,21 @@ class Prompt(Fields):
             return []
         return [tool.for_template() for tool in self.tools]
 
+    def to_prompt_request(self, context: RequestContext) -> GenerateRequest:
+        """The prompt alone, for counting its tokens.
+
+        Raises:
+            NotSupported, InvalidRequest: naming the field.
+        """
+        if self.continued is not None:
+            raise NotSupported("resumed thinking is not counted", field=self.last_signature)
+        return GenerateRequest(
+            messages=self.turns(), model=self.model, tools=self.offered_tools(), context=context
+        )
+
 
 class MessagesRequest(Prompt):
-    """A message to be written."""
+    """A request for a message."""
 
     max_tokens: AtLeastOne
     """The most tokens of thinking and answer together; enough of them for an answer are kept for it."""
@@ -203,47 +215,50 @@ class MessagesRequest(Prompt):
         return self.thinking is not None and self.thinking.display == "omitted"
 
     @property
-    def most_calls(self) -> int | None:
-        """Calls in one message; None for no limit."""
+    def max_tool_calls(self) -> int | None:
+        """The most tool calls of one message; None for no limit."""
         return 1 if self.tool_choice is not None and self.tool_choice.disable_parallel_tool_use else None
 
-    def question(self, *, window_tokens: int, arrival: RequestContext) -> GenerateRequest:
+    def to_generate_request(self, context: RequestContext) -> GenerateRequest:
         """The request in no dialect.
 
         Raises:
             NotSupported, InvalidRequest: naming the field.
         """
-        if self.max_tokens > window_tokens:
-            raise InvalidRequest(
-                f"max_tokens of {self.max_tokens} is more than the model's window of {window_tokens}",
-                field="max_tokens",
-            )
         anytime = self.anytime or AnytimeFields()
         if None not in (anytime.continuation, self.continued):
             raise InvalidRequest(
-                f"anytime.continuation and {self.last_signature} both say what to think on from; give one",
+                f"anytime.continuation and {self.last_signature} both say what to resume; give one",
                 field="anytime.continuation",
             )
-        tools, json_schema = self.called_tools(), self._json_schema()
-        if tools and json_schema is not None:
-            raise NotSupported(f"{self.format_field} is not served with tools", field=self.format_field)
-        more = anytime.for_question()
-        more["continuation"] = self.continued or anytime.continuation
-        if self.continued is not None:
-            more["continued_text"] = self.messages[-1].continued_text
+        json_schema = self._json_schema()
+        budget_tokens, budget_field = self._budget(anytime)
+        own = {
+            "continuation": self.continued or anytime.continuation,
+            "continued_text": None if self.continued is None else self.messages[-1].continued_text,
+        }
         return GenerateRequest(
             messages=self.turns(),
             model=self.model,
-            budget_tokens=self._budget_tokens(anytime),
+            budget_tokens=budget_tokens,
             total_tokens=self.max_tokens,
-            **more,
+            **anytime.generate_fields() | own,
             **sampling(temperature=self.temperature, top_p=self.top_p),
             stop=tuple(self.stop_sequences),
             json_schema=json_schema,
-            tells_confidence=False,
-            tools=tools,
+            with_confidence=False,
+            tools=self.offered_tools(),
+            max_tool_calls=self.max_tool_calls,
             id_prefix="msg_any",
-            arrival=arrival,
+            context=context,
+            field_names={
+                "budget": budget_field or "anytime.budget",
+                "total_tokens": "max_tokens",
+                "answer.max_tokens": "max_tokens",
+                "answer.response_format": self.format_field,
+                "answer.json_schema": f"{self.format_field}.schema",
+                "continuation": "anytime.continuation" if self.continued is None else self.last_signature,
+            },
         )
 
     @property
@@ -262,25 +277,25 @@ class MessagesRequest(Prompt):
             )
         return json.dumps(given[0].schema_) if given else None
 
-    def _budget_tokens(self, anytime: AnytimeFields) -> int | None:
-        """The most thinking tokens; None for all that `max_tokens` leaves.
+    def _budget(self, anytime: AnytimeFields) -> tuple[int | None, str | None]:
+        """The budget in tokens, None for all that `max_tokens` leaves, and the field that gives it.
 
         Raises:
-            InvalidRequest: it is no number that can be, or fields differ.
+            InvalidRequest: the number is impossible, or fields differ.
         """
         thinking, effort = self.thinking, self.output_config and self.output_config.effort
-        asked: dict[str, int] = {}
+        requested: dict[str, int | None] = {}
         if thinking is None:
             if anytime.budget is None and anytime.stop_when is None:
-                asked["thinking"] = 0
+                requested["thinking"] = 0
         elif thinking.type == "disabled":
-            asked["thinking.type"] = 0
+            requested["thinking.type"] = 0
         elif thinking.budget_tokens is not None:
-            asked["thinking.budget_tokens"] = thinking.budget_tokens
+            requested["thinking.budget_tokens"] = thinking.budget_tokens
             if thinking.budget_tokens >= self.max_tokens:
                 raise InvalidRequest(
                     f"thinking.budget_tokens of {thinking.budget_tokens} must be less than max_tokens "
-                    f"of {self.max_tokens}, which bounds thinking and answer together",
+                    f"of {self.max_tokens}, which limits thinking and answer together",
                     field="thinking.budget_tokens",
                 )
         if effort is not None:
@@ -290,9 +305,5 @@ class MessagesRequest(Prompt):
                     "adaptive",
                     field="output_config.effort",
                 )
-            asked["output_config.effort"] = int(SHARES[effort] * self.max_tokens)
-        asked |= anytime.asked_tokens
-        if len(set(asked.values())) > 1:
-            told = ", ".join(f"{field} ({tokens})" for field, tokens in asked.items())
-            raise InvalidRequest(f"conflicting budgets: {told}; give one", field=list(asked)[-1])
-        return next(iter(asked.values()), None)
+            requested["output_config.effort"] = int(SHARES[effort] * self.max_tokens)
+        return agreed_budget({**requested, **anytime.budget_fields})

@@ -41,8 +41,8 @@ class AccessLog:
 
     def _tell(self, scope: Scope, status: int, seconds: float) -> None:
         state = scope.get("state", {})
-        arrival, code = state.get("arrival"), state.get("error_code", "")
-        key = "" if arrival is None else arrival.client
+        context, code = state.get("context"), state.get("error_code", "")
+        key = "" if context is None else context.client
         # The template, and not what the client wrote: there is no end to that.
         template = getattr(scope.get("route"), "path", "unknown")
         self._metrics.observe_response(template, status, key=key, code=code)
@@ -54,7 +54,7 @@ class AccessLog:
                 "status": status,
                 "seconds": round(seconds, 4),
                 "code": code or None,
-                "request_id": None if arrival is None else arrival.request_id,
+                "request_id": None if context is None else context.request_id,
                 "key": key or None,
                 "client": scope["client"][0] if scope.get("client") else None,
             }

@@ -36,7 +36,7 @@ class Access:
             await dialect.refuse(scope, error)(scope, receive, send)
             return
         state = scope["state"]
-        state["arrival"] = dataclasses.replace(state["arrival"], account=account)
+        state["context"] = dataclasses.replace(state["context"], account=account)
 
         async def send_with_limits(message: Message) -> None:
             if message["type"] == "http.response.start":

@@ -15,7 +15,7 @@ SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 
 class RequestContextMiddleware:
-    """ASGI middleware: notes `state["arrival"]`, and sets `X-Request-Id`.
+    """ASGI middleware: notes `state["context"]`, and sets `X-Request-Id`.
 
     That is the client's own, or the session's, which its endpoint has set, or one that is made up here.
     """
@@ -31,7 +31,7 @@ class RequestContextMiddleware:
         given = headers.get("x-request-id", "")
         own_id = given if SANE_ID.fullmatch(given) else None
         request_id = own_id or f"req_{uuid4().hex}"
-        scope.setdefault("state", {})["arrival"] = RequestContext(
+        scope.setdefault("state", {})["context"] = RequestContext(
             request_id=request_id,
             traceparent=headers.get("traceparent"),
             tracestate=",".join(headers.getlist("tracestate")) or None,

@@ -10,9 +10,9 @@ from anytime_server.scheduler.scheduler import Scheduler
 __all__ = ["error_response", "router"]
 
 
-def router(service: Scheduler) -> APIRouter:
+def router(scheduler: Scheduler) -> APIRouter:
     """The endpoints of these dialects."""
     routes = APIRouter()
-    routes.include_router(chat.router(service))
-    routes.include_router(responses.router(service))
+    routes.include_router(chat.router(scheduler))
+    routes.include_router(responses.router(scheduler))
     return routes

@@ -1,4 +1,4 @@
-"""Errors as OpenAI tells them."""
+"""Errors in OpenAI's body."""
 
 from __future__ import annotations
 
@@ -9,24 +9,15 @@ from fastapi.responses import JSONResponse
 from anytime_server.api.openapi import Body, error_responses
 from anytime_server.errors import AnytimeError, RateLimited, UnknownModel
 
-FIELDS = {
-    "answer.max_tokens": "max_tokens",
-    "answer.response_format": "response_format",
-    "answer.response_format.json_schema": "response_format.json_schema",
-    "budget": "anytime.budget",
-    "continuation": "anytime.continuation",
-}
-"""What this dialect calls a field of the native one."""
-
 CODES = {UnknownModel: "model_not_found", RateLimited: "rate_limit_exceeded"}
-"""What it calls an error, where it has a name of its own."""
+"""OpenAI's codes, where they differ from ours."""
 
 
 class OpenAIError(Body):
     message: str
     """For people."""
     type: Literal["invalid_request_error", "requests", "tokens", "server_error"]
-    """Where a limit of the API key is reached: of what."""
+    """Where an API key has reached a limit: what is limited."""
     param: str | None
     """The request field at fault."""
     code: str
@@ -43,11 +34,10 @@ ERRORS = error_responses(OpenAIErrorResponse)
 def error_response(error: AnytimeError, request_id: str) -> JSONResponse:
     """A whole response; a refused request is 400."""
     status = 400 if error.status == 422 else error.status
-    field = None if error.field is None else FIELDS.get(error.field, error.field)
-    body = error_object(str(error), CODES.get(type(error), error.code), field, status)
+    body = error_object(str(error), CODES.get(type(error), error.code), error.field, status)
     if isinstance(error, RateLimited):
-        body["type"] = "requests" if field is None else "tokens"  # of which only a smaller field asks less
-        body["param"] = None  # it may be another time's business
+        body["type"] = "requests" if error.field is None else "tokens"
+        body["param"] = None  # at another time the same field may be accepted
     return JSONResponse({"error": body}, status_code=status)
 
 

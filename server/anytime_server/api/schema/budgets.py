@@ -1,4 +1,4 @@
-"""The many names of the thinking budget in chat completions, and what they come to.
+"""The many names of the thinking budget, and the one number that they come to.
 
 vLLM, SGLang, llama.cpp, NIM, OpenRouter, Anthropic-style and OpenAI itself each have their
 own. All are understood; two that disagree are refused, never silently ranked.
@@ -6,16 +6,29 @@ own. All are understood; two that disagree are refused, never silently ranked.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, StrictBool, StrictInt
 
-from anytime_server.api.schema.effort import SHARES, Effort
 from anytime_server.api.schema.fields import Fields
 from anytime_server.errors import InvalidRequest
 
 NO_LIMIT = -1
-"""vLLM's and llama.cpp's way to say so."""
+"""How vLLM and llama.cpp write that there is no limit."""
+
+Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
+
+SHARES: dict[Effort, float] = {
+    "none": 0.0,
+    "minimal": 0.1,
+    "low": 0.2,
+    "medium": 0.5,
+    "high": 0.8,
+    "xhigh": 0.95,
+    "max": 1.0,
+}
+"""Share of the available tokens that an effort may think for (OpenRouter's, and `max`)."""
 
 Tokens = Annotated[StrictInt, Field(ge=0)]
 TokensOrNoLimit = Annotated[StrictInt, Field(ge=NO_LIMIT)]
@@ -79,42 +92,32 @@ class BudgetAliases(Fields):
     """OpenAI's; a share of the tokens available."""
 
     def budget(
-        self, *, available_tokens: int, more: dict[str, int | None], window_tokens: int | None = None
-    ) -> int | None:
-        """The one budget that all given fields agree on; None for no limit of its own.
+        self, *, available_tokens: int, more: Mapping[str, int | None]
+    ) -> tuple[int | None, str | None]:
+        """The budget in tokens that all given fields agree on, None for no limit, and a field that gives it.
 
         Args:
             available_tokens: what an effort is a share of.
             more: budgets from fields that are not aliases, by field name.
-            window_tokens: the most that a budget can be.
 
         Raises:
-            InvalidRequest: a field asks for too much, or two fields differ.
+            InvalidRequest: two fields differ.
         """
         efforts, switches = self._efforts(), self._switches()
-        asked = more | self._counts()
-        asked |= {field: int(SHARES[effort] * available_tokens) for field, effort in efforts.items()}
-        asked |= {field: 0 for field, is_on in switches.items() if not is_on}
-        for field, tokens in asked.items():
-            if window_tokens is not None and tokens is not None and tokens > window_tokens:
-                raise InvalidRequest(
-                    f"{field} of {tokens} is more than the model's window of {window_tokens}", field=field
-                )
-        if len(set(asked.values())) > 1:
-            told = ", ".join(
-                f"{field} ({'no limit' if tokens is None else tokens})" for field, tokens in asked.items()
-            )
-            raise InvalidRequest(f"conflicting budgets: {told}; give one", field=list(asked)[-1])
+        requested = {**more, **self._counts()}
+        requested |= {field: int(SHARES[effort] * available_tokens) for field, effort in efforts.items()}
+        requested |= {field: 0 for field, is_on in switches.items() if not is_on}
+        agreed = agreed_budget(requested)
         # Only against another switch: beside `on`, a budget of 0 is as good a number as any.
         off = [field for field, effort in efforts.items() if effort == "none"]
         off += [field for field, is_on in switches.items() if not is_on]
         on = [field for field, is_on in switches.items() if is_on]
         if off and on:
             raise InvalidRequest(f"{off[0]} turns thinking off and {on[0]} on; give one", field=on[0])
-        return next(iter(asked.values()), None)
+        return agreed
 
     def _counts(self) -> dict[str, int | None]:
-        """Numbers of tokens that are asked for, None for no limit, by field."""
+        """Requested numbers of tokens, None for no limit, by field."""
         given = {
             "thinking_token_budget": self.thinking_token_budget,
             "thinking_budget": self.thinking_budget,
@@ -164,3 +167,17 @@ class BudgetAliases(Fields):
             "thinking.type": None if thinking is None or is_counted else thinking.type == "adaptive",
         }
         return {field: is_on for field, is_on in given.items() if is_on is not None}
+
+
+def agreed_budget(requested: Mapping[str, int | None]) -> tuple[int | None, str | None]:
+    """The budget in tokens that all fields agree on, None for no limit, and the first field that gives it.
+
+    Raises:
+        InvalidRequest: two fields differ.
+    """
+    if len(set(requested.values())) > 1:
+        listed = ", ".join(
+            f"{field} ({'no limit' if tokens is None else tokens})" for field, tokens in requested.items()
+        )
+        raise InvalidRequest(f"conflicting budgets: {listed}; give one", field=list(requested)[-1])
+    return next(((tokens, field) for field, tokens in requested.items()), (None, None))

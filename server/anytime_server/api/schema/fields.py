@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -14,9 +15,11 @@ from pydantic import (
     Strict,
     StrictInt,
     StrictStr,
+    ValidationInfo,
+    field_validator,
 )
 
-from anytime_server.errors import InvalidRequest
+from anytime_server.errors import NotSupported
 from anytime_server.reasoning import Forcing
 from anytime_server.types import StopWhen
 
@@ -24,18 +27,18 @@ DAY_MS = 24 * 60 * 60 * 1000
 MAX_BUDGETS = 64
 MAX_TOOLS = 128
 DEEPER = 32
-"""Levels that a prompt or a response, and what writes it, have around an object of the client's."""
+"""Levels of nesting that a prompt or a response adds around an object of the client's."""
 
 
 def whole_characters(text: str) -> str:
-    """The same text, if it can be encoded: JSON can say half of a surrogate pair."""
+    """Pass text that can be encoded: JSON can contain half of a surrogate pair."""
     if any("\ud800" <= character <= "\udfff" for character in text):
         raise ValueError("must be text, but has half of a surrogate pair")
     return text
 
 
 def written_again(value: dict[str, Any]) -> dict[str, Any]:
-    """The same object, if it can be written into a prompt or a response, which nest it deeper."""
+    """Pass an object that can be written into a prompt or a response, which nest it deeper."""
     nested: Any = value
     for _ in range(DEEPER):
         nested = [nested]
@@ -48,7 +51,7 @@ def written_again(value: dict[str, Any]) -> dict[str, Any]:
 
 Text = Annotated[str, AfterValidator(whole_characters)]
 JsonObject = Annotated[dict[str, Any], AfterValidator(written_again)]
-"""Any JSON object of the client's that the model is shown, or the client again."""
+"""A JSON object of the client's that is rendered into the prompt, or returned."""
 Temperature = Annotated[float, Strict(), Field(ge=0, le=2)]
 TopP = Annotated[float, Strict(), Field(gt=0, le=1)]
 Seed = Annotated[StrictInt, Field(ge=-(2**63), lt=2**63)]
@@ -110,7 +113,7 @@ class StopWhenFields(Fields):
     min_confidence: Annotated[float, Strict(), Field(ge=0, le=1)] = 0.0
     """Mean probability of its tokens below which an answer agrees with none."""
 
-    def settled(self) -> StopWhen:
+    def to_stop_when(self) -> StopWhen:
         return StopWhen(**self.model_dump())
 
 
@@ -127,25 +130,53 @@ class ResponseFormat(Fields):
     """What form the answer must have; the thinking is free."""
 
     type: Literal["text", "json_object", "json_schema"]
-    json_schema: JsonSchema | None = None
+    json_schema: JsonSchema | None = Field(default=None, validate_default=True)
+
+    @field_validator("json_schema")
+    @classmethod
+    def _belongs_to_its_type(cls, json_schema: JsonSchema | None, info: ValidationInfo) -> JsonSchema | None:
+        if "type" in info.data and (info.data["type"] == "json_schema") != (json_schema is not None):
+            raise ValueError("is required for the type json_schema, and for no other")
+        return json_schema
 
     @property
     def schema_text(self) -> str | None:
-        """JSON Schema that the answer must match, as JSON; None for any text.
-
-        Raises:
-            InvalidRequest: there is none where there must be one, or one where there must not.
-        """
-        if (self.type == "json_schema") != (self.json_schema is not None):
-            raise InvalidRequest(
-                "json_schema is required for the type json_schema, and for no other",
-                field="answer.response_format.json_schema",
-            )
+        """JSON Schema that the answer must match, as JSON text; None for any text."""
         if self.type == "text":
             return None
         if self.json_schema is None or self.json_schema.schema_ is None:
             return '{"type":"object"}'
         return json.dumps(self.json_schema.schema_)
+
+
+def text_or_parts(content: Any, part: type[BaseModel], part_type: str) -> Any:
+    """Content as a list of parts: a string becomes one text part. Before validation.
+
+    Args:
+        part: a model with the fields `type` and `text`.
+        part_type: the `type` of a text part.
+    """
+    if isinstance(content, str):
+        return [part.model_construct(type=part_type, text=whole_characters(content))]
+    if not isinstance(content, list):
+        raise ValueError("must be a string or a list of text parts")
+    return content
+
+
+def require_harmless(request: BaseModel, unserved: Mapping[str, tuple[Sequence[Any], str]]) -> None:
+    """Pass if no field asks for what is not served.
+
+    Args:
+        unserved: by field, the values that ask for nothing, and why others are refused.
+
+    Raises:
+        NotSupported: naming the field.
+    """
+    for field, (harmless, why) in unserved.items():
+        value = getattr(request, field)
+        if not any(value == one and isinstance(value, bool) == isinstance(one, bool) for one in harmless):
+            reason = f": {why}" if why else ""
+            raise NotSupported(f"{field} is not served by this version{reason}", field=field)
 
 
 def sampling(*, temperature: float | None, top_p: float | None) -> dict[str, Any]:
@@ -160,28 +191,28 @@ def sampling(*, temperature: float | None, top_p: float | None) -> dict[str, Any
 
 
 class AnytimeFields(Fields):
-    """What the fields of another dialect cannot say: the `anytime` object of a request."""
+    """The `anytime` object of a request: what another dialect has no fields for."""
 
     budget: Budget = None
     """As in the native dialect: tokens, or an object with `tokens` and `deadline_ms`."""
     stop_when: StopWhenFields | None = None
     """As in the native dialect: stop once provisional answers agree. They are not shown."""
     continuation: StrictStr | None = None
-    """From an earlier response's `anytime` object: think on from there, the budget counted on top."""
+    """From an earlier response's `anytime` object: resume its thinking, the budget counted on top."""
     forcing: Forcing | None = None
-    """How the model is brought to answer at a cut: `close` the thinking, or `force` its trained lead-in."""
+    """How the model is made to answer after a truncation: `close` the thinking, or `force` its lead-in."""
 
-    def for_question(self) -> dict[str, Any]:
+    def generate_fields(self) -> dict[str, Any]:
         """The fields of a `GenerateRequest` that these are, but for the budget's tokens."""
         return {
             "deadline_s": self.budget and self.budget.deadline_s,
-            "stop_when": self.stop_when and self.stop_when.settled(),
+            "stop_when": self.stop_when and self.stop_when.to_stop_when(),
             "continuation": self.continuation,
             "forcing": self.forcing,
         }
 
     @property
-    def asked_tokens(self) -> dict[str, int]:
-        """The budget's tokens by the field that they are in, where it has any."""
+    def budget_fields(self) -> dict[str, int | None]:
+        """The budget in tokens by its field, if there is any."""
         tokens = None if self.budget is None else self.budget.tokens
         return {} if tokens is None else {"anytime.budget": tokens}

@@ -1,4 +1,4 @@
-"""Messages as all dialects of this server take them."""
+"""Messages in OpenAI's shape, as the native dialect and chat completions take them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, cast
 
 from pydantic import BeforeValidator, Field, ValidationInfo, WithJsonSchema, field_validator
 
-from anytime_server.api.schema.fields import Fields, Text, whole_characters, written_again
+from anytime_server.api.schema.fields import Fields, Text, text_or_parts, written_again
 from anytime_server.errors import InvalidRequest
 
 
@@ -29,7 +29,7 @@ class TextPart(Fields):
 
 
 class Arguments(dict[str, Any]):
-    """Arguments of a call, for chat templates: an object, as most want it, that others can add to text."""
+    """Arguments of a call, for chat templates: an object that can be concatenated as text."""
 
     def __init__(self, text: str) -> None:
         """
@@ -55,9 +55,9 @@ class Arguments(dict[str, Any]):
 class CalledFunction(Fields):
     name: Annotated[Text, Field(min_length=1)]
     arguments: Text
-    """Text of a JSON object; other text is handed on as it is."""
+    """Text of a JSON object; other text is passed on unchanged."""
     parsed_arguments: Any = None
-    """What OpenAI's SDK makes of them and sends back."""
+    """Added by OpenAI's SDK, which sends it back."""
 
     def for_template(self) -> dict[str, Any]:
         try:
@@ -97,24 +97,20 @@ class Message(Fields):
     tool_call_id: Text | None = Field(default=None, validate_default=True)
     """The call that a tool's turn is the result of."""
 
-    # What OpenAI's SDK sends back with a turn that it was given; nothing is served that would fill them.
+    # Sent back by OpenAI's SDK with a turn that it received; this server never fills them.
     refusal: str | None = None
     annotations: Nothing = None
     audio: Nothing = None
     function_call: Nothing = None
     parsed: Any = None
-    """What OpenAI's SDK makes of the content."""
+    """Added by OpenAI's SDK."""
 
     @field_validator("content", mode="before", json_schema_input_type=str | list[TextPart])
     @classmethod
     def _text_or_parts(cls, content: Any, info: ValidationInfo) -> Any:
-        if isinstance(content, str):
-            return [TextPart.model_construct(type="text", text=whole_characters(content))]
         if content is None and info.data.get("role") == "assistant":
             return []
-        if not isinstance(content, list):
-            raise ValueError("must be a string or a list of text parts")
-        return content
+        return text_or_parts(content, TextPart, "text")
 
     @field_validator("tool_calls")
     @classmethod
@@ -153,7 +149,7 @@ class Message(Fields):
 
 
 class Conversation(Fields):
-    """What every dialect's request has: a model and messages."""
+    """A request with messages."""
 
     messages: list[Message] = Field(min_length=1, max_length=4096)
     """The conversation, ending with what is to be answered."""

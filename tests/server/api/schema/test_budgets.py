@@ -7,8 +7,7 @@ from itertools import combinations
 from typing import Any
 
 import pytest
-from anytime_server.api.schema.budgets import BudgetAliases
-from anytime_server.api.schema.effort import SHARES, Effort
+from anytime_server.api.schema.budgets import SHARES, BudgetAliases, Effort
 from anytime_server.errors import InvalidRequest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -65,7 +64,8 @@ def budget(*parts: dict[str, Any], more: dict[str, int | None] | None = None) ->
     for part in parts:
         for name, value in part.items():
             fields[name] = {**fields[name], **value} if isinstance(fields.get(name), dict) else value
-    return BudgetAliases.model_validate(fields).budget(available_tokens=AVAILABLE, more=more or {})
+    tokens, _ = BudgetAliases.model_validate(fields).budget(available_tokens=AVAILABLE, more=more or {})
+    return tokens
 
 
 def asking(field: str, tokens: int) -> dict[str, Any]:
@@ -96,7 +96,7 @@ def test_an_effort_is_a_share_of_what_is_available(field: str, effort: Effort) -
 
 @given(st.sampled_from(sorted(SHARES)), st.integers(0, 1 << 20))
 def test_shares_are_rounded_down(effort: Effort, available_tokens: int) -> None:
-    asked = BudgetAliases(reasoning_effort=effort).budget(available_tokens=available_tokens, more={})
+    asked, _ = BudgetAliases(reasoning_effort=effort).budget(available_tokens=available_tokens, more={})
     share = Fraction(TOKENS_OF_1000[effort], 1000)
     assert asked == share * available_tokens // 1
 

@@ -1,7 +1,8 @@
-"""A chat completion as it is asked for: OpenAI's fields, and those of other servers."""
+"""Requests for chat completions: OpenAI's fields, and those of other servers."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, StrictBool, StrictInt, StrictStr
@@ -18,36 +19,36 @@ from anytime_server.api.schema.fields import (
     Temperature,
     Text,
     TopP,
+    require_harmless,
     sampling,
 )
 from anytime_server.api.schema.messages import Conversation
 from anytime_server.api.schema.tools import ToolFields
 from anytime_server.engine.base import MAX_TOP_LOGPROBS
-from anytime_server.errors import InvalidRequest, NotSupported
-from anytime_server.scheduler.scheduler import Scheduler
+from anytime_server.errors import InvalidRequest
 from anytime_server.types import GenerateRequest, RequestContext
 
 MAX_CHOICES = 16
 MAX_STOPS = 16
 
-NOT_SERVED = {
-    "tool_choice": (None, "none", "auto"),
-    "logit_bias": (None, {}),
-    "presence_penalty": (None, 0),
-    "frequency_penalty": (None, 0),
-    "repetition_penalty": (None, 1),
-    "top_k": (None, -1, 0),
-    "min_p": (None, 0),
-    "verbosity": (None, "medium"),
-    "modalities": (None, ["text"]),
-    "audio": (None,),
-    "functions": (None, []),
-    "function_call": (None, "none"),
-    "moderation": (None,),
-    "web_search_options": (None,),
-    "reasoning_format": (None, "auto", "deepseek"),
+NOT_SERVED: dict[str, tuple[Sequence[Any], str]] = {
+    "tool_choice": ((None, "none", "auto"), "only none and auto are"),
+    "logit_bias": ((None, {}), ""),
+    "presence_penalty": ((None, 0), ""),
+    "frequency_penalty": ((None, 0), ""),
+    "repetition_penalty": ((None, 1), ""),
+    "top_k": ((None, -1, 0), ""),
+    "min_p": ((None, 0), ""),
+    "verbosity": ((None, "medium"), ""),
+    "modalities": ((None, ["text"]), ""),
+    "audio": ((None,), ""),
+    "functions": ((None, []), ""),
+    "function_call": ((None, "none"), ""),
+    "moderation": ((None,), ""),
+    "web_search_options": ((None,), ""),
+    "reasoning_format": ((None, "auto", "deepseek"), ""),
 }
-"""Fields that this version cannot honour, with the values that ask for nothing."""
+"""Fields that this version cannot honour, with the values that ask for nothing, and why."""
 
 
 def _one_or_more(value: Any) -> Any:
@@ -84,14 +85,14 @@ class ChatRequest(Conversation, BudgetAliases):
     stop: Stop | None = None
     """Texts before which the answer ends; the thinking does not."""
     logprobs: StrictBool | None = None
-    """Tell how likely the answer's tokens were."""
+    """Report how likely the answer's tokens were."""
     top_logprobs: Annotated[StrictInt, Field(ge=0, le=MAX_TOP_LOGPROBS)] | None = None
-    """And which were likeliest in the place of each."""
+    """And the likeliest alternatives of each."""
     response_format: ResponseFormat | None = None
     """What form the answer must have; the thinking is free."""
     tools: Annotated[list[ToolFields], Field(max_length=MAX_TOOLS)] | None = None
     tool_choice: Any = None
-    """`auto`, or `none`: then the model is not told of tools."""
+    """`auto`, or `none`: then the model does not see the tools."""
     parallel_tool_calls: StrictBool | None = None
     """False: the first call only."""
     stream: StrictBool = False
@@ -113,7 +114,7 @@ class ChatRequest(Conversation, BudgetAliases):
     prompt_cache_retention: NoEffect = None
     prediction: NoEffect = None
 
-    # Named so that they are refused for what they ask, not as unknown.
+    # Named so that they are refused for their values, not as unknown fields.
     logit_bias: Refused = None
     presence_penalty: Refused = None
     frequency_penalty: Refused = None
@@ -142,77 +143,69 @@ class ChatRequest(Conversation, BudgetAliases):
         """What the model may call, for the chat template."""
         return [] if self.tool_choice == "none" else [tool.for_template() for tool in self.tools or []]
 
-    def question(self, service: Scheduler, *, arrival: RequestContext) -> GenerateRequest:
+    @property
+    def streams_usage(self) -> bool:
+        """Whether the stream ends with a chunk of usage."""
+        return self.stream_options is not None and self.stream_options.include_usage
+
+    def to_generate_request(self, context: RequestContext, *, window_tokens: int) -> GenerateRequest:
         """The request in no dialect, for its first choice.
+
+        Args:
+            window_tokens: what an effort is a share of, where there is no `max_tokens`.
 
         Raises:
             NotSupported, InvalidRequest: naming the field.
         """
-        for field, harmless in NOT_SERVED.items():
-            value = getattr(self, field)
-            if not any(value == one and isinstance(value, bool) == isinstance(one, bool) for one in harmless):
-                raise NotSupported(f"{field} is not served by this version", field=field)
-        window_tokens = service.engine.window_tokens
-        total_tokens = self._total_tokens(window_tokens)
+        require_harmless(self, NOT_SERVED)
+        if self.top_logprobs and not self.logprobs:
+            raise InvalidRequest("top_logprobs needs logprobs to be true", field="top_logprobs")
+        total_tokens, total_field = self._total_tokens()
         anytime = self.anytime or AnytimeFields()
-        tools = self.offered_tools
+        budget_tokens, budget_field = self.budget(
+            available_tokens=total_tokens or window_tokens, more=anytime.budget_fields
+        )
         return GenerateRequest(
             messages=self.turns(),
             model=self.model,
-            budget_tokens=self.budget(
-                available_tokens=total_tokens or window_tokens,
-                more=dict(anytime.asked_tokens),
-                window_tokens=window_tokens,
-            ),
+            budget_tokens=budget_tokens,
             total_tokens=total_tokens,
-            **anytime.for_question(),
+            **anytime.generate_fields(),
             **sampling(temperature=self.temperature, top_p=self.top_p),
             stop=tuple(self.stop or ()),
-            json_schema=self._json_schema(has_tools=bool(tools)),
-            top_logprobs=self._top_logprobs(),
-            tells_confidence=False,
-            tools=tools,
+            json_schema=self.response_format and self.response_format.schema_text,
+            top_logprobs=(self.top_logprobs or 0) if self.logprobs else None,
+            with_confidence=False,
+            tools=self.offered_tools,
+            max_tool_calls=1 if self.parallel_tool_calls is False else None,
             seed=self.seed,
             id_prefix="chatcmpl",
-            arrival=arrival,
+            context=context,
+            field_names={
+                "budget": budget_field or "anytime.budget",
+                "total_tokens": total_field,
+                "answer.max_tokens": total_field,
+                "answer.response_format": "response_format",
+                "answer.json_schema": "response_format",
+                "continuation": "anytime.continuation",
+            },
         )
 
-    def _json_schema(self, *, has_tools: bool) -> str | None:
-        json_schema = self.response_format and self.response_format.schema_text
-        if json_schema is not None and has_tools:
-            raise NotSupported(
-                "response_format beside tools is not served by this version", field="response_format"
-            )
-        return json_schema
-
-    def _top_logprobs(self) -> int | None:
-        if self.top_logprobs and not self.logprobs:
-            raise InvalidRequest("top_logprobs needs logprobs to be true", field="top_logprobs")
-        return (self.top_logprobs or 0) if self.logprobs else None
-
-    def _total_tokens(self, window_tokens: int) -> int | None:
-        asked = {
-            field: tokens
-            for field in ("max_tokens", "max_completion_tokens")
-            if (tokens := getattr(self, field)) is not None
-        }
-        if len(set(asked.values())) > 1:
+    def _total_tokens(self) -> tuple[int | None, str]:
+        """The limit on thinking and answer together, and the field that it is in."""
+        if self.max_completion_tokens is None:
+            return self.max_tokens, "max_tokens"
+        if self.max_tokens not in (None, self.max_completion_tokens):
             raise InvalidRequest("max_tokens and max_completion_tokens differ; give one", field="max_tokens")
-        for field, tokens in asked.items():
-            if tokens > window_tokens:
-                raise InvalidRequest(
-                    f"{field} of {tokens} is more than the model's window of {window_tokens}", field=field
-                )
-            return tokens
-        return None
+        return self.max_completion_tokens, "max_completion_tokens"
 
 
 class ControlRequest(Fields):
-    """llama.cpp's way to act on a completion that is under way."""
+    """llama.cpp's control of a completion that is under way."""
 
     id: Annotated[StrictStr, Field(min_length=1)]
-    """The completion's, as its chunks tell it."""
+    """The completion's id, as in its chunks."""
     action: Literal["reasoning_end"]
     """`reasoning_end`: stop thinking and answer."""
     model: Any = None
-    """Sent where several servers stand behind one; there is one here."""
+    """For routers in front of several servers; ignored here."""

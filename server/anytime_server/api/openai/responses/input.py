@@ -1,4 +1,4 @@
-"""The items of a Responses request, and the conversation that they tell."""
+"""The input items of a Responses request, and the conversation that they make up."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, StrictStr
 
-from anytime_server.api.schema.fields import Fields, Text, whole_characters
+from anytime_server.api.schema.fields import Fields, Text, text_or_parts, whole_characters
 from anytime_server.api.schema.messages import CalledFunction, CalledTool
 from anytime_server.errors import InvalidRequest
 
@@ -19,7 +19,7 @@ class TextPart(Fields):
     type: Literal["input_text", "output_text", "text"]
     text: Text
 
-    # As they stood in a response, as OpenAI's SDK adds to that, or without effect.
+    # From an earlier response, added by OpenAI's SDK, or without effect.
     annotations: Any = None
     logprobs: Any = None
     parsed: Any = None
@@ -27,11 +27,7 @@ class TextPart(Fields):
 
 
 def _text_or_parts(content: Any) -> Any:
-    if isinstance(content, str):
-        return [TextPart.model_construct(type="input_text", text=whole_characters(content))]
-    if not isinstance(content, list):
-        raise ValueError("must be a string or a list of text parts")
-    return content
+    return text_or_parts(content, TextPart, "input_text")
 
 
 Parts = Annotated[list[TextPart], BeforeValidator(_text_or_parts, str | list[TextPart])]
@@ -39,7 +35,7 @@ Parts = Annotated[list[TextPart], BeforeValidator(_text_or_parts, str | list[Tex
 
 
 class MessageItem(Fields):
-    """What somebody said."""
+    """A message."""
 
     type: Literal["message"] = "message"
     role: Literal["system", "developer", "user", "assistant"]
@@ -66,13 +62,13 @@ class ReasoningItem(Fields):
     summary: list[SummaryPart] = Field(default_factory=list)
     content: list[ReasoningPart] | None = None
     encrypted_content: StrictStr | None = None
-    """The continuation. It counts only where this is the last item: then the thinking goes on from there."""
+    """The continuation token. Only that of the last item counts: its thinking is resumed."""
     id: Text | None = None
     status: Any = None
 
     @property
     def text(self) -> str:
-        """The thinking itself where it is there, else what was told of it."""
+        """The thinking itself where it is there, else its summary."""
         return "".join(part.text for part in self.content or self.summary)
 
 
@@ -84,7 +80,7 @@ class CallItem(Fields):
     name: Annotated[Text, Field(min_length=1)]
     arguments: Text
     parsed_arguments: Any = None
-    """What OpenAI's SDK makes of them and may send back."""
+    """Added by OpenAI's SDK, which may send it back."""
     id: Text | None = None
     status: Any = None
 
@@ -95,7 +91,7 @@ class CallItem(Fields):
 
 
 class CallOutputItem(Fields):
-    """What came of a call."""
+    """The result of a call."""
 
     type: Literal["function_call_output"]
     call_id: Text
@@ -114,13 +110,13 @@ ITEMS: dict[str, type[Fields]] = {
 
 
 def _by_type(value: Any) -> Any:
-    """Read an item as what it says it is, so that errors tell of that kind alone."""
+    """Validate an item as the type that it names, so that errors are about that type alone."""
     if not isinstance(value, dict):
         raise ValueError("must be an object")
     kind = value.get("type", "message")
     if not isinstance(kind, str) or kind not in ITEMS:
         raise ValueError(f"items of type {str(kind)[:40]!r} are not served, only {', '.join(ITEMS)}")
-    # The SDK's items, written out, have every field that there is; those without a value say nothing.
+    # The SDK writes out every field of an item; those without a value mean nothing.
     return ITEMS[kind].model_validate({name: one for name, one in value.items() if one is not None})
 
 
@@ -145,17 +141,17 @@ Items = Annotated[
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dialogue:
-    """What the items come to."""
+    """The conversation that items make up."""
 
     turns: list[dict[str, Any]]
     """As the chat template takes them."""
     continuation: str | None
-    """Thinking to go on from, where the last item is thinking."""
+    """Thinking to resume, where the last item is thinking."""
     continuation_field: str | None
-    """Where that was."""
+    """The field with the continuation."""
 
 
-def dialogue(items: Sequence[Item], *, instructions: str | None) -> Dialogue:
+def dialogue_of(items: Sequence[Item], instructions: str | None) -> Dialogue:
     """The conversation, which ends with what is to be answered.
 
     Raises:
@@ -168,7 +164,7 @@ def dialogue(items: Sequence[Item], *, instructions: str | None) -> Dialogue:
         continuation = thinking.encrypted_content
         if not continuation:
             raise InvalidRequest(
-                f"{field}: required of a reasoning item that comes last, which is thought on from",
+                f"{field}: required of a reasoning item that comes last, whose thinking is resumed",
                 field=field,
             )
         if last == 0:
@@ -177,7 +173,7 @@ def dialogue(items: Sequence[Item], *, instructions: str | None) -> Dialogue:
             )
         items = items[:-1]
     _require_something_to_answer(items)
-    turns = _turns(items)
+    turns = _Turns().of(items)
     if instructions:
         turns.insert(0, {"role": "system", "content": instructions})
     return Dialogue(turns=turns, continuation=continuation, continuation_field=field)
@@ -202,51 +198,62 @@ def _require_something_to_answer(items: Sequence[Item]) -> None:
             )
         case ReasoningItem():
             raise InvalidRequest(
-                f"input.{last}: only one reasoning item can be thought on from", field=f"input.{last}"
+                f"input.{last}: only one reasoning item can be resumed", field=f"input.{last}"
             )
 
 
-def _turns(items: Sequence[Item]) -> list[dict[str, Any]]:
-    """One turn of the assistant's out of its thinking, message and calls; one of each other item."""
-    turns: list[dict[str, Any]] = []
-    call_ids: set[str] = set()
+class _Turns:
+    """Collects turns: the assistant's thinking, message and calls are one; each other item is a turn."""
 
-    def begin(role: str) -> dict[str, Any]:
-        turns.append({"role": role})
-        return turns[-1]
+    def __init__(self) -> None:
+        self._turns: list[dict[str, Any]] = []
+        self._call_ids: set[str] = set()
 
-    def assistant(*, said: bool) -> dict[str, Any]:
-        """The turn under way, or a new one. `said`: whether it may have come to a message or calls."""
-        if turns and turns[-1]["role"] == "assistant" and (said or "content" not in turns[-1]):
-            return turns[-1]
-        return begin("assistant")
+    def of(self, items: Sequence[Item]) -> list[dict[str, Any]]:
+        """The turns of all items, as chat templates take them."""
+        for position, item in enumerate(items):
+            self._add(position, item)
+        # Thinking without message or calls is no turn, and an empty text no thinking.
+        turns = [turn for turn in self._turns if "content" in turn]
+        for turn in turns:
+            if not turn.get("reasoning_content", "x"):
+                del turn["reasoning_content"]
+        return turns
 
-    for position, item in enumerate(items):
+    def _add(self, position: int, item: Item) -> None:
         match item:
             case MessageItem(role="assistant"):
-                assistant(said=False)["content"] = _text(item.content)
+                self._assistant()["content"] = _text(item.content)
             case MessageItem():
                 role = "system" if item.role == "developer" else item.role
-                begin(role)["content"] = _text(item.content)
+                self._turns.append({"role": role, "content": _text(item.content)})
             case ReasoningItem():
-                turn = assistant(said=False)
+                turn = self._assistant()
                 turn["reasoning_content"] = turn.get("reasoning_content", "") + item.text
             case CallItem():
-                turn = assistant(said=True)
+                turn = self._assistant(with_content=True)
                 turn.setdefault("content", "")
                 turn.setdefault("tool_calls", []).append(item.for_template())
-                call_ids.add(item.call_id)
+                self._call_ids.add(item.call_id)
             case CallOutputItem():
-                if item.call_id not in call_ids:
+                if item.call_id not in self._call_ids:
                     field = f"input.{position}.call_id"
                     raise InvalidRequest(f"{field}: no function_call before it has this id", field=field)
-                begin("tool").update(content=_text(item.output), tool_call_id=item.call_id)
-    # Thinking that nothing came of is no turn, and an empty text no thinking.
-    turns = [turn for turn in turns if "content" in turn]
-    for turn in turns:
-        if not turn.get("reasoning_content", "x"):
-            del turn["reasoning_content"]
-    return turns
+                self._turns.append(
+                    {"role": "tool", "content": _text(item.output), "tool_call_id": item.call_id}
+                )
+
+    def _assistant(self, *, with_content: bool = False) -> dict[str, Any]:
+        """The assistant's turn under way, or a new one.
+
+        Args:
+            with_content: whether the turn may already have a message or calls.
+        """
+        last = self._turns[-1] if self._turns else {}
+        if last.get("role") == "assistant" and (with_content or "content" not in last):
+            return last
+        self._turns.append({"role": "assistant"})
+        return self._turns[-1]
 
 
 def _text(parts: Sequence[TextPart]) -> str:

@@ -1,23 +1,24 @@
-"""The response object of the Responses API: its items, its ends, and the whole of it."""
+"""The response object of the Responses API, and its output items."""
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Sequence
 from typing import Any, Literal
 
 from anytime_server.api.openai.responses.schema import ResponsesRequest
-from anytime_server.api.schema.tools import CALL_ID_CHARACTERS, ToolAnswer
-from anytime_server.api.sse import Transcript, anytime_object
+from anytime_server.api.schema.outcome import anytime_object
+from anytime_server.api.schema.tools import CALL_ID_CHARACTERS
+from anytime_server.errors import AnytimeError
 from anytime_server.session import events
+from anytime_server.text.answer_text import AnswerToken
 from anytime_server.text.tool_calls import ToolCall
 
 ItemStatus = Literal["in_progress", "completed", "incomplete"]
 
 
 def opening(request: ResponsesRequest, *, response_id: str, model: str) -> dict[str, Any]:
-    """The response before anything is sampled: what was asked for, with the defaults."""
+    """The response before anything is sampled: the request's fields, with the defaults."""
     reasoning, text = request.reasoning, request.text
     return {
         "id": response_id,
@@ -59,29 +60,27 @@ def opening(request: ResponsesRequest, *, response_id: str, model: str) -> dict[
 
 
 def ended(
-    opened: dict[str, Any], *, output: list[dict[str, Any]], is_cut: bool, done: events.Done
+    opened: dict[str, Any], *, output: list[dict[str, Any]], is_incomplete: bool, done: events.Done
 ) -> dict[str, Any]:
     """The response at its end.
 
     Args:
-        is_cut: whether the answer was cut at the most tokens it may have.
+        is_incomplete: whether the answer ended at the most tokens it may have.
     """
     return opened | {
-        "status": "incomplete" if is_cut else "completed",
-        "completed_at": None if is_cut else int(time.time()),
-        "incomplete_details": {"reason": "max_output_tokens"} if is_cut else None,
+        "status": "incomplete" if is_incomplete else "completed",
+        "completed_at": None if is_incomplete else int(time.time()),
+        "incomplete_details": {"reason": "max_output_tokens"} if is_incomplete else None,
         "output": output,
         "usage": _usage(done.usage),
         "anytime": anytime_object(done),
     }
 
 
-def failed(
-    opened: dict[str, Any], *, output: list[dict[str, Any]], error: events.ErrorDetail
-) -> dict[str, Any]:
-    """The response that came to nothing: with `code` as OpenAI has it, and ours in `type`."""
-    told = {"code": "server_error", "message": error.message, "type": error.code, "param": error.field}
-    return opened | {"status": "failed", "output": output, "error": told}
+def failed(opened: dict[str, Any], *, output: list[dict[str, Any]], error: AnytimeError) -> dict[str, Any]:
+    """A response that failed: with OpenAI's `code`, and ours in `type`."""
+    detail = {"code": "server_error", "message": str(error), "type": error.code, "param": error.field}
+    return opened | {"status": "failed", "output": output, "error": detail}
 
 
 class Items:
@@ -98,9 +97,7 @@ class Items:
             item | ({} if continuation is None else {"encrypted_content": continuation}) | {"status": status}
         )
 
-    def message(
-        self, text: str, *, status: ItemStatus, tokens: Sequence[events.AnswerToken] = ()
-    ) -> dict[str, Any]:
+    def message(self, text: str, *, status: ItemStatus, tokens: Sequence[AnswerToken] = ()) -> dict[str, Any]:
         """The answer; one that is in progress has no content yet."""
         content = [] if status == "in_progress" else [text_part(text, tokens)]
         head = {"id": f"msg_{self._suffix}", "type": "message", "role": "assistant"}
@@ -123,7 +120,7 @@ def reasoning_part(text: str) -> dict[str, Any]:
     return {"type": "reasoning_text", "text": text}
 
 
-def text_part(text: str, tokens: Sequence[events.AnswerToken] = ()) -> dict[str, Any]:
+def text_part(text: str, tokens: Sequence[AnswerToken] = ()) -> dict[str, Any]:
     return {
         "type": "output_text",
         "text": text,
@@ -132,41 +129,19 @@ def text_part(text: str, tokens: Sequence[events.AnswerToken] = ()) -> dict[str,
     }
 
 
-def logprobs(tokens: Sequence[events.AnswerToken], *, with_bytes: bool) -> list[dict[str, Any]]:
+def logprobs(tokens: Sequence[AnswerToken], *, with_bytes: bool) -> list[dict[str, Any]]:
     """Log-probabilities of tokens. In items they have bytes, in events not."""
 
     def one(text: str, logprob: float) -> dict[str, Any]:
-        told: dict[str, Any] = {"token": text, "logprob": logprob}
-        if with_bytes:  # a token that is a part of a character has some, but here no longer
-            told["bytes"] = [] if "\ufffd" in text else list(text.encode())
-        return told
+        entry: dict[str, Any] = {"token": text, "logprob": logprob}
+        if with_bytes:  # those of a token that is a part of a character are not known here any more
+            entry["bytes"] = [] if "\ufffd" in text else list(text.encode())
+        return entry
 
     return [
         one(token.text, token.logprob) | {"top_logprobs": [one(*likely) for likely in token.top]}
         for token in tokens
     ]
-
-
-async def whole(
-    request: ResponsesRequest, opened: dict[str, Any], transcript: Transcript, tool_answer: ToolAnswer | None
-) -> dict[str, Any]:
-    """A session as one response."""
-    done, answer = transcript.done, transcript.answers[-1]
-    items, output = Items(done.id), []
-    if transcript.thinking and request.shows_thinking:
-        continuation = done.continuation if request.shows_continuation else None
-        output.append(items.reasoning(transcript.thinking, status="completed", continuation=continuation))
-    is_cut = answer.finish_reason == "length"
-    text, calls = answer.text, []
-    if tool_answer is not None:
-        text = tool_answer.push(text)
-        rest, calls = await asyncio.to_thread(tool_answer.finish)  # parsers can take long
-        text += rest
-    if text:
-        status = "incomplete" if is_cut else "completed"
-        output.append(items.message(text, status=status, tokens=transcript.tokens))
-    output += [items.call(index, call, status="completed") for index, call in enumerate(calls)]
-    return ended(opened, output=output, is_cut=is_cut, done=done)
 
 
 def _usage(usage: events.Usage) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The fields of a Responses request, and the question that they come to."""
+"""Requests of the Responses API."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, StrictBool, StrictInt, StrictStr
 
-from anytime_server.api.openai.responses.input import Dialogue, Items, dialogue
+from anytime_server.api.openai.responses.input import Items, dialogue_of
 from anytime_server.api.openapi import NoEffect, Refused
 from anytime_server.api.schema.budgets import BudgetAliases, ReasoningFields
 from anytime_server.api.schema.fields import (
@@ -19,12 +19,12 @@ from anytime_server.api.schema.fields import (
     Temperature,
     Text,
     TopP,
+    require_harmless,
     sampling,
 )
 from anytime_server.api.schema.tools import FunctionFields
 from anytime_server.engine.base import MAX_TOP_LOGPROBS
 from anytime_server.errors import InvalidRequest, NotSupported
-from anytime_server.scheduler.scheduler import Scheduler
 from anytime_server.types import GenerateRequest, RequestContext
 
 ENCRYPTED, LOGPROBS = "reasoning.encrypted_content", "message.output_text.logprobs"
@@ -33,13 +33,16 @@ NOT_SERVED: dict[str, tuple[tuple[Any, ...], str]] = {
     "previous_response_id": ((None,), "responses are not stored: send the earlier items in input"),
     "conversation": ((None,), "conversations are not stored: send the earlier items in input"),
     "prompt": ((None,), "prompts are not stored: send instructions and input"),
-    "background": ((None, False), "responses are not stored, so nobody could come back for one"),
-    "truncation": ((None, "disabled"), "no item of the input is left out: one that is too long is refused"),
+    "background": ((None, False), "responses are not stored, so none could be retrieved later"),
+    "truncation": (
+        (None, "disabled"),
+        "an input that is too long is refused, not truncated",
+    ),
     "context_management": ((None, []), "the input is taken as it is"),
-    "moderation": ((None,), "there is none"),
+    "moderation": ((None,), "there is no moderation"),
     "tool_choice": ((None, "none", "auto"), "only none and auto are"),
 }
-"""Fields of OpenAI's that this version cannot honour, with the values that ask for nothing, and why."""
+"""OpenAI's fields that this version cannot honour, with the values that ask for nothing, and why."""
 
 
 class ResponsesReasoning(ReasoningFields):
@@ -123,7 +126,7 @@ class ResponsesRequest(BudgetAliases):
     model: StrictStr
     input: Items
     instructions: Text | None = None
-    """Stands before the input as the system's message."""
+    """Becomes the system message before the input."""
     max_output_tokens: AtLeastOne | None = None
     """The most tokens of thinking and answer together; enough of them for an answer are kept for it."""
     reasoning: ResponsesReasoning | None = None  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -148,13 +151,13 @@ class ResponsesRequest(BudgetAliases):
         ]
         | None
     ) = None
-    """What else to tell: the first two; of the others there is never anything."""
+    """What else to return. Only the first two ever have content here."""
     top_logprobs: Annotated[StrictInt, Field(ge=0, le=MAX_TOP_LOGPROBS)] | None = None
     tools: Annotated[list[Tool], Field(max_length=MAX_TOOLS)] | None = None
     parallel_tool_calls: StrictBool | None = None
     """False keeps the first call only."""
     metadata: dict[Text, Text] | None = Field(default=None, max_length=16)
-    """Given back with the response."""
+    """Returned with the response."""
     anytime: AnytimeFields | None = None
 
     # No effect on what is sampled.
@@ -167,9 +170,9 @@ class ResponsesRequest(BudgetAliases):
     prompt_cache_retention: NoEffect = None
     service_tier: NoEffect = None
     max_tool_calls: AtLeastOne | None = None
-    """Of tools that a server runs by itself; this one has none."""
+    """Limits tools that a server runs by itself; this server has none."""
 
-    # Named so that they are refused for what they ask, not as unknown.
+    # Named so that they are refused for their values, not as unknown fields.
     previous_response_id: Refused = None
     conversation: Refused = None
     prompt: Refused = None
@@ -193,67 +196,52 @@ class ResponsesRequest(BudgetAliases):
         """The tools that the model may call, as chat templates take them."""
         return [] if self.tool_choice == "none" else [tool.for_template() for tool in self.tools or ()]
 
-    def question(self, service: Scheduler, *, arrival: RequestContext) -> GenerateRequest:
+    def to_generate_request(self, context: RequestContext, *, window_tokens: int) -> GenerateRequest:
         """The request in no dialect.
+
+        Args:
+            window_tokens: what an effort is a share of, where there is no `max_output_tokens`.
 
         Raises:
             NotSupported, InvalidRequest: naming the field.
         """
-        self._refuse_what_is_not_served()
-        window_tokens = service.engine.window_tokens
-        if self.max_output_tokens is not None and self.max_output_tokens > window_tokens:
+        self._require_served()
+        anytime, dialogue = self.anytime or AnytimeFields(), dialogue_of(self.input, self.instructions)
+        if None not in (dialogue.continuation, anytime.continuation):
             raise InvalidRequest(
-                f"max_output_tokens of {self.max_output_tokens} is more than the model's window of "
-                f"{window_tokens}",
-                field="max_output_tokens",
+                f"{dialogue.continuation_field} and anytime.continuation: give one",
+                field="anytime.continuation",
             )
-        anytime, said = self.anytime or AnytimeFields(), self._dialogue()
-        if said.continuation is not None and anytime.continuation is not None:
-            raise InvalidRequest(
-                f"{said.continuation_field} and anytime.continuation: give one", field="anytime.continuation"
-            )
-        more = anytime.for_question()
-        more["continuation"] = said.continuation or anytime.continuation
+        budget_tokens, budget_field = self.budget(
+            available_tokens=self.max_output_tokens or window_tokens, more=anytime.budget_fields
+        )
         return GenerateRequest(
-            messages=said.turns,
+            messages=dialogue.turns,
             model=self.model,
-            budget_tokens=self.budget(
-                available_tokens=self.max_output_tokens or window_tokens,
-                more=dict(anytime.asked_tokens),
-                window_tokens=window_tokens,
-            ),
+            budget_tokens=budget_tokens,
             total_tokens=self.max_output_tokens,
-            **more,
+            **anytime.generate_fields() | {"continuation": dialogue.continuation or anytime.continuation},
             **sampling(temperature=self.temperature, top_p=self.top_p),
             json_schema=self.text.format and self.text.format.schema_text,
             top_logprobs=(self.top_logprobs or 0) if LOGPROBS in (self.include or ()) else None,
-            tells_confidence=False,
+            with_confidence=False,
             tools=self.offered_tools,
+            max_tool_calls=1 if self.parallel_tool_calls is False else None,
             id_prefix="resp",
-            arrival=arrival,
+            context=context,
+            field_names={
+                "messages": "input",
+                "budget": budget_field or "anytime.budget",
+                "total_tokens": "max_output_tokens",
+                "answer.max_tokens": "max_output_tokens",
+                "answer.response_format": "text.format",
+                "answer.json_schema": "text.format.schema",
+                "continuation": dialogue.continuation_field or "anytime.continuation",
+            },
         )
 
-    def own_field(self, field: str | None) -> str | None:
-        """What this dialect calls a field of the question, of which the core says that it is at fault."""
-        match field:
-            case "messages":
-                return "input"
-            case "answer.max_tokens":
-                return "max_output_tokens"
-            case "continuation":
-                return self._dialogue().continuation_field or "anytime.continuation"
-            case "answer.response_format":
-                return "text.format.schema"
-        return field and field.replace(".function.", ".")
-
-    def _dialogue(self) -> Dialogue:
-        return dialogue(self.input, instructions=self.instructions)
-
-    def _refuse_what_is_not_served(self) -> None:
-        for field, (harmless, why) in NOT_SERVED.items():
-            value = getattr(self, field)
-            if not any(value == one and isinstance(value, bool) == isinstance(one, bool) for one in harmless):
-                raise NotSupported(f"{field} is not served by this version: {why}", field=field)
+    def _require_served(self) -> None:
+        require_harmless(self, NOT_SERVED)
         include = self.include or ()
         if self.text.verbosity not in (None, "medium"):
             raise NotSupported("text.verbosity is not served by this version", field="text.verbosity")
@@ -264,12 +252,7 @@ class ResponsesRequest(BudgetAliases):
                 f"include: {ENCRYPTED} is of the reasoning item, which reasoning.exclude leaves out",
                 field="include",
             )
-        if self.offered_tools:
-            if self.text.format is not None and self.text.format.type != "text":
-                raise NotSupported(
-                    "text.format beside tools is not served by this version", field="text.format"
-                )
-            if LOGPROBS in include:
-                raise NotSupported(
-                    f"include: {LOGPROBS} beside tools is not served by this version", field="include"
-                )
+        if self.offered_tools and LOGPROBS in include:
+            raise NotSupported(
+                f"include: {LOGPROBS} beside tools is not served by this version", field="include"
+            )

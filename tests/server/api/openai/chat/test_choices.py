@@ -10,7 +10,7 @@ import openai
 import pytest
 from anytime_server.engine.scripted import ScriptedEngine
 from anytime_server.errors import EngineFailed, Unavailable
-from anytime_server.scheduler.scheduler import Scheduler
+from anytime_server.scheduler.active import ActiveSessions
 
 from .test_chat import MESSAGES, create
 
@@ -84,14 +84,14 @@ async def test_one_that_fails_ends_all(served: Any, monkeypatch: pytest.MonkeyPa
 
 async def test_one_that_is_refused_leaves_none_running(served: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     server = await served(never_end=True, seconds_per_token=0.05)
-    open_one, numbers = Scheduler.open, itertools.count()
+    add, numbers = ActiveSessions.add, itertools.count()
 
-    async def third_is_refused(service: Scheduler, question: Any) -> Any:
+    def third_is_refused(active: ActiveSessions, *arguments: Any) -> None:
         if next(numbers) == 2:
             raise Unavailable("the server is draining")
-        return await open_one(service, question)
+        add(active, *arguments)
 
-    monkeypatch.setattr(Scheduler, "open", third_is_refused)
+    monkeypatch.setattr(ActiveSessions, "add", third_is_refused)
     response = await server.http.post("/v1/chat/completions", json=BODY | {"n": 3})
     assert (response.status_code, response.json()["error"]["code"]) == (503, "unavailable")
     await server.idle()
@@ -113,7 +113,7 @@ async def test_who_goes_away_ends_all(served: Any, stream: bool) -> None:
     with pytest.raises(asyncio.CancelledError):
         await asking
     await server.idle()
-    assert server.service.num_sessions == 0
+    assert len(server.service.active) == 0
 
 
 async def test_keep_alive_comments_flow(served: Any, monkeypatch: pytest.MonkeyPatch) -> None:

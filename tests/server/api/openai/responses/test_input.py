@@ -7,12 +7,13 @@ from typing import Any
 
 import openai
 import pytest
-from anytime_server.api.openai.responses.input import dialogue
+from anytime_server.api.openai.responses.input import dialogue_of
 from anytime_server.api.openai.responses.schema import ResponsesRequest
 from anytime_server.api.schema.messages import Arguments
 from anytime_server.engine.scripted import ScriptedEngine
 from anytime_server.errors import InvalidRequest
 from anytime_server.text.model import Model
+from anytime_server.types import RequestContext
 from pydantic import BaseModel
 
 from .test_responses import BODY, create, lasting, names, streamed, whole
@@ -38,7 +39,7 @@ ENCRYPTED = {"include": ["reasoning.encrypted_content"]}
 
 def turns(items: Any, **fields: Any) -> list[dict[str, Any]]:
     request = ResponsesRequest.model_validate({"model": "tiny", "input": items} | fields)
-    return dialogue(request.input, instructions=request.instructions).turns
+    return dialogue_of(request.input, request.instructions).turns
 
 
 def test_a_string_is_a_message_after_the_instructions() -> None:
@@ -298,15 +299,16 @@ async def test_what_is_too_deep_or_no_text_is_refused(served: Any, tool_model: M
         ("messages", "input"),
         ("answer.max_tokens", "max_output_tokens"),
         ("continuation", "anytime.continuation"),
-        ("tools.0.function.name", "tools.0.name"),
         ("model", "model"),
-        ("answer.response_format", "text.format.schema"),
+        ("answer.response_format", "text.format"),
+        ("answer.json_schema", "text.format.schema"),
         (None, None),
     ],
 )
 def test_errors_of_the_core_name_own_fields(of_the_core: str | None, own: str | None) -> None:
     request = ResponsesRequest.model_validate(BODY | {"text": {"format": SCHEMA}})
-    assert request.own_field(of_the_core) == own
+    generate = request.to_generate_request(RequestContext(), window_tokens=512)
+    assert generate.name_of(of_the_core) == own
 
 
 async def test_the_schemas_fault_is_told_of_its_field(served: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,13 +6,12 @@ from typing import Any
 
 import pytest
 from anytime_server.engine import Delta
-from anytime_server.session import AnswerRequest
-from anytime_server.session.answer_text import AnswerText
+from anytime_server.text.answer_text import AnswerText
 from anytime_server.text.model import Model
 
 
 def shown(model: Model, pieces: list[list[int]], **request: Any) -> tuple[AnswerText, list[str]]:
-    text = AnswerText(AnswerRequest(**request), model)
+    text = AnswerText(model, **request)
     found: list[str] = []
     for number, ids in enumerate(pieces):
         is_last = number == len(pieces) - 1
@@ -96,6 +95,6 @@ def test_only_what_may_be_a_stop_string_is_held_back(tiny_model: Model, ids: Any
 
 
 def test_tokens_are_reported_with_their_text(tiny_model: Model, ids: Any) -> None:
-    text, _ = shown(tiny_model, pieces(ids("<a>12|"), 2), top_logprobs=0)
+    text, _ = shown(tiny_model, pieces(ids("<a>12|"), 2), reports_tokens=True)
     assert [(token.text, token.logprob) for token in text.take_tokens()] == [("1", -0.5), ("2", -0.5)]
     assert text.take_tokens() == ()

@@ -1,0 +1,119 @@
+"""Requests and responses of the native dialect."""
+
+from __future__ import annotations
+
+from pydantic import Field, StrictBool, StrictStr
+
+from anytime_server.api.native.events import ErrorDetail
+from anytime_server.api.openapi import Body
+from anytime_server.api.schema.fields import (
+    AtLeastOne,
+    Budget,
+    BudgetFields,
+    Budgets,
+    Fields,
+    ResponseFormat,
+    Seed,
+    StopWhenFields,
+    Temperature,
+    TopP,
+)
+from anytime_server.api.schema.messages import Conversation
+from anytime_server.reasoning import Forcing
+from anytime_server.types import (
+    ANSWER_TEMPERATURE,
+    THINKING_TEMPERATURE,
+    THINKING_TOP_P,
+    GenerateRequest,
+    RequestContext,
+)
+
+
+class ThinkingFields(Fields):
+    """How the thinking is sampled."""
+
+    temperature: Temperature = THINKING_TEMPERATURE
+    top_p: TopP = THINKING_TOP_P
+    seed: Seed | None = None
+    """Makes the whole request repeatable."""
+
+
+class AnswerFields(Fields):
+    """How the answer is sampled."""
+
+    max_tokens: AtLeastOne | None = None
+    """The most tokens of the answer; room for them is kept in the window. Default: the model's."""
+    temperature: Temperature = ANSWER_TEMPERATURE
+    response_format: ResponseFormat | None = None
+    """`{"type": "json_object"}`, or a schema as OpenAI writes it; the thinking is free."""
+    forcing: Forcing | None = None
+    """How the model is made to answer after a truncation: `close` the thinking and leave the rest to the
+    model, or `force` the lead-in that it was trained with. Default: the model's."""
+
+
+class AnytimeRequest(Conversation):
+    """A question, and how long to think about it."""
+
+    model: StrictStr | None = None
+    """Name of the model; may be left out."""
+    budget: Budget = None
+    """Thinking tokens, or an object with `tokens` and `deadline_ms`. Absent: all that fits."""
+    thinking: ThinkingFields = Field(default_factory=ThinkingFields)
+    answer: AnswerFields = Field(default_factory=AnswerFields)
+    stream: StrictBool = True
+    """Server-sent events; false gives one JSON body at the end."""
+    budgets: Budgets | None = None
+    """Provisional answers at these numbers of thinking tokens, while the thinking goes on."""
+    stop_when: StopWhenFields | None = None
+    """Stop once provisional answers, sampled for this, agree."""
+    continuation: StrictStr | None = None
+    """From an earlier `done`: resume its thinking, the budget counted on top."""
+
+    def to_generate_request(self, context: RequestContext) -> GenerateRequest:
+        """The request in no dialect.
+
+        Raises:
+            InvalidRequest: naming the field.
+        """
+        budget, response_format = self.budget or BudgetFields(), self.answer.response_format
+        return GenerateRequest(
+            messages=self.turns(),
+            model=self.model,
+            budget_tokens=budget.tokens,
+            deadline_s=budget.deadline_s,
+            budgets=tuple(self.budgets or ()),
+            stop_when=self.stop_when and self.stop_when.to_stop_when(),
+            continuation=self.continuation,
+            answer_tokens=self.answer.max_tokens,
+            thinking_temperature=self.thinking.temperature,
+            thinking_top_p=self.thinking.top_p,
+            answer_temperature=self.answer.temperature,
+            forcing=self.answer.forcing,
+            json_schema=response_format and response_format.schema_text,
+            seed=self.thinking.seed,
+            context=context,
+            field_names={"answer.json_schema": "answer.response_format"},
+        )
+
+
+class ExtendRequest(Fields):
+    tokens: AtLeastOne
+    """Thinking tokens by which the budget is raised."""
+
+
+class AnswerNowResponse(Body):
+    id: str
+    at_tokens: int
+    """Thinking tokens that the answer is based on."""
+
+
+class ExtendResponse(Body):
+    id: str
+    budget_tokens: int
+    """The budget from now on; no more than the window has room for."""
+    at_tokens: int
+    """Thinking tokens sampled until now."""
+
+
+class ErrorResponse(Body):
+    error: ErrorDetail

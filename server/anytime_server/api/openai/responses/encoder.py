@@ -1,0 +1,151 @@
+"""A session's events as the stream of the Responses API; the whole response is that of the last event."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from pydantic_core import to_json
+
+from anytime_server.api.openai.responses.items import (
+    Items,
+    ended,
+    failed,
+    logprobs,
+    opening,
+    reasoning_part,
+    text_part,
+)
+from anytime_server.api.openai.responses.schema import ResponsesRequest
+from anytime_server.api.sse import Encoder
+from anytime_server.session import Session, events
+from anytime_server.text.answer_text import AnswerToken
+from anytime_server.text.tool_calls import ToolCall
+
+Wire = dict[str, Any]
+
+
+class ResponsesEncoder(Encoder[Wire]):
+    """Items are opened when their first text comes, one at a time, and numbered as they come."""
+
+    def __init__(self, request: ResponsesRequest, session: Session) -> None:
+        response_id = session.request.id
+        self._request = request
+        self._opened = opening(request, response_id=response_id, model=session.runtime.model.name)
+        self._items = Items(response_id)
+        self._sequence_number = 0
+        self._output: list[dict[str, Any]] = []
+        """Items that are complete."""
+        self._thinking = ""
+        self._answer = ""
+        self._tokens: list[AnswerToken] = []
+        """Tokens of the answer until now."""
+        self._is_incomplete = False
+
+    def encode(self, index: int, event: events.Event) -> Iterator[Wire]:
+        for wire in self._encode(event):
+            wire["sequence_number"] = self._sequence_number
+            self._sequence_number += 1
+            yield wire
+
+    def fold(self, stream: Iterable[Wire]) -> dict[str, Any]:
+        *_, last = stream
+        return last["response"]
+
+    def frame(self, wire: Wire) -> bytes:
+        return b"event: %s\ndata: %s\n\n" % (wire["type"].encode(), to_json(wire))
+
+    def _encode(self, event: events.Event) -> Iterator[Wire]:
+        match event:
+            case events.Started():
+                yield {"type": "response.created", "response": self._opened}
+                yield {"type": "response.in_progress", "response": self._opened}
+            case events.ThinkingDelta(text=text) if text and self._request.shows_thinking:
+                yield from self._add_thinking(text)
+            case events.AnswerStarted(provisional=False):
+                yield from self._end_thinking(event.continuation)
+            case events.AnswerDelta(provisional=False):
+                yield from self._add_text(event.text, event.tokens)
+            case events.AnswerDone(provisional=False):
+                self._is_incomplete = event.finish_reason == "length"
+                yield from self._end_answer(event.tool_calls)
+            case events.Done():
+                response = ended(
+                    self._opened, output=self._output, is_incomplete=self._is_incomplete, done=event
+                )
+                yield {"type": f"response.{response['status']}", "response": response}
+            case events.Failed(error=error):
+                output = [*self._output, *self._unfinished()]
+                yield {
+                    "type": "response.failed",
+                    "response": failed(self._opened, output=output, error=error),
+                }
+
+    def _add_thinking(self, text: str) -> Iterator[Wire]:
+        item = self._items.reasoning("", status="in_progress")
+        if not self._thinking:
+            yield self._about("output_item.added", item=item)
+            yield self._within("content_part.added", item, part=reasoning_part(""))
+        self._thinking += text
+        yield self._within("reasoning_text.delta", item, delta=text)
+
+    def _end_thinking(self, continuation: str | None) -> Iterator[Wire]:
+        if not self._thinking:
+            return
+        text = self._thinking
+        shown = continuation if self._request.shows_continuation else None
+        item = self._items.reasoning(text, status="completed", continuation=shown)
+        yield self._within("reasoning_text.done", item, text=text)
+        yield self._within("content_part.done", item, part=reasoning_part(text))
+        yield self._complete(item)
+
+    def _add_text(self, text: str, tokens: tuple[AnswerToken, ...]) -> Iterator[Wire]:
+        self._tokens += tokens
+        if not self._answer and not text:
+            return
+        item = self._items.message("", status="in_progress")
+        if not self._answer:
+            yield self._about("output_item.added", item=item)
+            yield self._within("content_part.added", item, part=text_part(""))
+        self._answer += text
+        if text or tokens:
+            entries = logprobs(tokens, with_bytes=False)
+            yield self._within("output_text.delta", item, delta=text, logprobs=entries)
+
+    def _end_answer(self, calls: tuple[ToolCall, ...]) -> Iterator[Wire]:
+        if self._answer:
+            text, status = self._answer, "incomplete" if self._is_incomplete else "completed"
+            item = self._items.message(text, status=status, tokens=self._tokens)
+            entries = logprobs(self._tokens, with_bytes=False)
+            yield self._within("output_text.done", item, text=text, logprobs=entries)
+            yield self._within("content_part.done", item, part=text_part(text, self._tokens))
+            yield self._complete(item)
+        for index, call in enumerate(calls):
+            item = self._items.call(index, call, status="completed")
+            yield self._about("output_item.added", item=self._items.call(index, call, status="in_progress"))
+            position = {"item_id": item["id"], "output_index": len(self._output)}
+            yield {"type": "response.function_call_arguments.delta", "delta": call.arguments, **position}
+            yield {"type": "response.function_call_arguments.done", "arguments": call.arguments, **position}
+            yield self._complete(item)
+
+    def _unfinished(self) -> list[dict[str, Any]]:
+        """The item that was under way when the session failed."""
+        if self._answer and (not self._output or self._output[-1]["type"] == "reasoning"):
+            return [self._items.message(self._answer, status="incomplete", tokens=self._tokens)]
+        if self._thinking and not self._output:
+            return [self._items.reasoning(self._thinking, status="incomplete")]
+        return []
+
+    def _complete(self, item: dict[str, Any]) -> Wire:
+        wire = self._about("output_item.done", item=item)
+        self._output.append(item)
+        return wire
+
+    def _about(self, name: str, *, item: dict[str, Any]) -> Wire:
+        """An event of a whole item."""
+        return {"type": f"response.{name}", "output_index": len(self._output), "item": item}
+
+    def _within(self, name: str, item: dict[str, Any], **fields: Any) -> Wire:
+        """An event of the one part that an item has."""
+        position = {"item_id": item["id"], "output_index": len(self._output), "content_index": 0}
+        return {"type": f"response.{name}", **position, **fields}

@@ -1,0 +1,160 @@
+"""The text of one answer from its tokens: the one pipeline in which text is held back.
+
+Tokens of thinking and of the end of a turn are dropped; then the detokenizer holds back incomplete
+characters, leading white space and what may begin a stop string wait, and tool calls are split off.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from anytime_server.engine import Delta
+from anytime_server.text.model import Model
+from anytime_server.text.tool_calls import ToolCall, ToolCallParser, ToolCallReader
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerToken:
+    """A token of an answer and how likely it was."""
+
+    text: str
+    logprob: float
+    top: tuple[tuple[str, float], ...]
+    """The likeliest tokens at its position with their log-probabilities, likeliest first."""
+
+
+class AnswerText:
+    """Text of an answer as its tokens arrive."""
+
+    def __init__(
+        self,
+        model: Model,
+        *,
+        stop: Sequence[str] = (),
+        tool_parser: ToolCallParser | None = None,
+        reports_tokens: bool = False,
+    ) -> None:
+        """
+        Args:
+            stop: strings before which the answer ends.
+            reports_tokens: keep the tokens for `take_tokens()`.
+        """
+        self.token_ids: list[int] = []
+        self.shown_ids: set[int] = set()
+        """Of those, the ones that neither belong to thinking nor end a turn."""
+        self.sampled_text = ""
+        """Text of the answer, tool calls included."""
+        self.text = ""
+        """All that was shown: without tool calls."""
+        self.tool_calls: list[ToolCall] = []
+        self.finish_reason: Literal["stop", "length"] = "stop"
+        self.stop_sequence: str | None = None
+        """The stop string that was reached; no delta follows."""
+        self.num_leaked_tokens = 0
+        """Tokens that were thinking and are not shown."""
+        self._stop = stop
+        self._model = model
+        keeps_special = tool_parser is not None and tool_parser.keeps_special_tokens
+        self._detokenizer = model.tokenizer.detokenizer(keeps_special=keeps_special)
+        self._tool_calls = None if tool_parser is None else ToolCallReader(tool_parser)
+        self._reports_tokens = reports_tokens
+        self._is_thinking = False
+        self._held = ""
+        self._unreported: list[AnswerToken] = []
+        self._sum_probability = 0.0
+
+    @property
+    def is_blank(self) -> bool:
+        """Whether nothing was sampled that can be shown, and no stop string was reached."""
+        return not self.sampled_text and self.stop_sequence is None
+
+    @property
+    def confidence(self) -> float:
+        """Mean probability of the tokens sampled, 0 to 1; 0 where the engine gave no log-probabilities."""
+        return self._sum_probability / max(1, len(self.token_ids))
+
+    @property
+    def may_call_tools(self) -> bool:
+        return self._tool_calls is not None
+
+    @property
+    def num_tool_parser_failures(self) -> int:
+        return 0 if self._tool_calls is None else self._tool_calls.num_failures
+
+    def push(self, delta: Delta) -> str:
+        """Take in a delta; returns the text to show for it, which may be empty."""
+        self.token_ids.extend(delta.token_ids)
+        self._sum_probability += sum(math.exp(logprob) for logprob in delta.logprobs)
+        if delta.finish_reason == "length":
+            self.finish_reason = "length"
+        is_shown = [self._is_shown(token_id) for token_id in delta.token_ids]
+        if self._reports_tokens:
+            self._note_tokens(delta, is_shown)
+        shown_ids = [i for i, shown in zip(delta.token_ids, is_shown, strict=True) if shown]
+        self.shown_ids.update(shown_ids)
+        self._held += self._detokenizer.push(shown_ids)
+        if delta.finish_reason is not None:
+            self._held += self._detokenizer.flush()
+        sampled = self._released(is_last=delta.finish_reason is not None)
+        self.sampled_text += sampled
+        return self._shown(sampled if self._tool_calls is None else self._tool_calls.push(sampled))
+
+    def finish(self) -> str:
+        """The rest of the text, after the last delta; reads the tool calls, which may take long."""
+        if self._tool_calls is None:
+            return ""
+        rest, self.tool_calls = self._tool_calls.finish()
+        return self._shown(rest)
+
+    def take_tokens(self) -> tuple[AnswerToken, ...]:
+        """Tokens that arrived since the last call, where they are reported."""
+        tokens, self._unreported = tuple(self._unreported), []
+        return tokens
+
+    def _is_shown(self, token_id: int) -> bool:
+        reasoning = self._model.reasoning
+        if token_id in (reasoning.think_start_id, reasoning.think_end_id):
+            self._is_thinking = token_id == reasoning.think_start_id
+        elif token_id in reasoning.eos_ids:
+            return False
+        elif not self._is_thinking:
+            return True
+        self.num_leaked_tokens += 1
+        return False
+
+    def _note_tokens(self, delta: Delta, is_shown: Sequence[bool]) -> None:
+        decode = self._model.tokenizer.decode
+        for position, (token_id, logprob) in enumerate(zip(delta.token_ids, delta.logprobs, strict=True)):
+            if is_shown[position]:
+                top = delta.top_logprobs[position] if delta.top_logprobs else ()
+                likeliest = tuple((decode([i]), likelihood) for i, likelihood in top)
+                self._unreported.append(AnswerToken(text=decode([token_id]), logprob=logprob, top=likeliest))
+
+    def _released(self, *, is_last: bool) -> str:
+        """Text that no longer has to wait for what follows; ends at a stop string."""
+        if not self.sampled_text and not self._held.strip():
+            return ""
+        first = 0 if self.sampled_text else len(self._held) - len(self._held.lstrip())
+        found = [(at, stop) for stop in self._stop if (at := self._held.find(stop, first)) >= 0]
+        if found:
+            end, self.stop_sequence = min(found, key=lambda match: match[0])
+            self.finish_reason = "stop"
+        else:
+            end = len(self._held) - (0 if is_last else self._num_begun(first))
+        released, self._held = self._held[:end], self._held[end:]
+        if not self.sampled_text and not released.strip():
+            self._held, released = released + self._held, ""
+        return released
+
+    def _num_begun(self, first: int) -> int:
+        """Characters at the end that may be the beginning of a stop string."""
+        longest = max(map(len, self._stop), default=1) - 1
+        tails = (self._held[-n:] for n in range(min(longest, len(self._held) - first), 0, -1))
+        return next((len(tail) for tail in tails if any(s.startswith(tail) for s in self._stop)), 0)
+
+    def _shown(self, text: str) -> str:
+        self.text += text
+        return text
