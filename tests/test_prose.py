@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from prose.check import PATTERNS, findings
+from prose.check import PATTERNS, findings, problems
 
 
 def _rules(text: str, path: str = "page.md") -> set[str]:
@@ -74,10 +74,13 @@ def test_every_rule_is_tried() -> None:
     [
         ("page.md", "One.\n\n## What comes\n"),
         ("page.md", "One.\n\n| a | b |\n|---|---|\n| c | it tells |\n"),
+        ("page.md", "| a | b |\n|---|---|\n| c | What it has |\n"),
         ("page.md", "One. It is\nhung\nup on.\n"),
         ("code.py", '"""Good."""\n\nx = 1  # it tells\n'),
         ("code.py", 'class Limits:\n    per_minute: int\n    """So many a minute."""\n'),
         ("code.py", "# Good words, all of\n# them. What it has.\n"),
+        ("code.py", "# Good words\n\n# What it has.\n"),
+        ("code.py", "x = 1  # good words\ny = 2  # What it has.\n"),
         ("code.py", 'raise ValueError(f"{x} was told to stop")\n'),
         ("code.py", "def test_who_is_not_known_is_told() -> None:\n    pass\n"),
         ("code.py", "async def test_who_is_not_known_is_told() -> None:\n    pass\n"),
@@ -100,12 +103,28 @@ def test_a_phrase_is_found_in(path: str, text: str) -> None:
         ("code.py", "def test_unknown_key_gets_401() -> None:\n    told = tell(1)\n"),
         ("code.py", 'x = f"What is {y} plus {z}?"\n'),
         ("code.py", 'KEY = "told"\n'),
+        ("code.py", "def once_told_twice() -> None: ...\n"),
     ],
 )
 def test_no_phrase_is_found_in(path: str, text: str) -> None:
     assert not _rules(text, path)
 
 
-def test_a_finding_names_its_line_and_a_better_word() -> None:
-    found = list(findings("Good.\n\nIt is broken\nover\nlines, and is mended.\n", "docs/page.md"))
-    assert found == ["docs/page.md:5: mend: 'mended' (fix)"]
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("page.md", "Good.\n\nIt is broken\nover\nlines, and is mended.\n"),
+        ("code.py", '"""Good."""\n\n# It is broken\n# over\n# lines, and is mended.\n'),
+    ],
+)
+def test_a_finding_names_its_line_and_a_better_word(path: str, text: str) -> None:
+    assert list(findings(text, path)) == [f"{path}:5: mend: 'mended' (fix)"]
+
+
+def test_exceptions_hide_findings_and_must_be_needed() -> None:
+    files = {"docs/a.md": "It tells.\n", "server/b.md": "It tells.\n", "tests/c.md": "It logs.\n"}
+    found = problems(files, ["server/", "tests/"])
+    assert [finding.split(": ")[0] for finding in found] == [
+        "docs/a.md:1",
+        "the exception 'tests/' excepts nothing",
+    ]

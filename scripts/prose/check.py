@@ -80,13 +80,10 @@ def source(text: str, path: str) -> Iterator[Block]:
     lines = text.split("\n")
     tokens = get_lexer_for_filename(path, stripnl=False, ensurenl=False).get_tokens(text)
     comment, line = Block(0, ""), 1
-    for kind, group in groupby(
-        tokens, lambda token: next((kind for kind in KINDS if token[0] in kind), None)
-    ):
+    for kind, group in groupby(tokens, lambda token: next((k for k in KINDS if token[0] in k), None)):
         value = "".join(piece for _, piece in group)
         if kind is Comment:
-            below = comment.line + comment.text.count("\n") + 1
-            if line == below and MARKERS.match(lines[line - 1]):
+            if line == comment.line + comment.text.count("\n") + 1 and MARKERS.match(lines[line - 1]):
                 comment = Block(comment.line, f"{comment.text}\n{MARKERS.sub('', value.rstrip())}")
             else:
                 yield comment
@@ -99,19 +96,24 @@ def source(text: str, path: str) -> Iterator[Block]:
     yield comment
 
 
+def problems(files: dict[str, str], exceptions: list[str]) -> list[str]:
+    """Findings in files that no exception names, and exceptions that except nothing."""
+    found = {path: list(findings(text, path)) for path, text in files.items()}
+    excepted = {path: prefix for path in found for prefix in exceptions if path.startswith(prefix)}
+    used = {prefix for path, prefix in excepted.items() if found[path]}
+    banned = [finding for path in found if path not in excepted for finding in found[path]]
+    unused = [prefix for prefix in exceptions if prefix not in used]
+    return banned + [f"the exception {prefix!r} excepts nothing" for prefix in unused]
+
+
 def main() -> int:
-    """Exit status: 1 where a phrase is banned, or an exception excepts nothing."""
     git = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
-    banned, unused = [], set(RULES["exceptions"])
-    for path in subprocess.run(git, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split():
-        if path.endswith(tuple(RULES["files"])) and (ROOT / path).is_file():
-            found = list(findings((ROOT / path).read_text(encoding="utf-8"), path))
-            excepted = {prefix for prefix in RULES["exceptions"] if path.startswith(prefix)}
-            banned += [] if excepted else found
-            unused -= excepted if found else set()
-    banned += [f"rules.toml: the exception {prefix!r} excepts nothing" for prefix in sorted(unused)]
-    print("\n".join(banned) or "prose: no banned phrase")
-    return 1 if banned else 0
+    listed = subprocess.run(git, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    paths = [path for path in listed if path.endswith(tuple(RULES["files"])) and (ROOT / path).is_file()]
+    texts = {path: (ROOT / path).read_text(encoding="utf-8") for path in paths}
+    found = problems(texts, RULES["exceptions"])
+    print("\n".join(found) or "prose: no banned phrase")
+    return 1 if found else 0
 
 
 if __name__ == "__main__":
