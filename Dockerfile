@@ -54,7 +54,7 @@ LABEL org.opencontainers.image.title="Anytime" \
       org.opencontainers.image.description="A server for reasoning models that must answer in time" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="0.1.0"
-# What is written goes to the home folder: models from the hub, compiled kernels, the key of continuations.
+# The process writes to its home folder: models from the hub, compiled kernels, the continuation key.
 RUN useradd --system --uid 10001 --user-group --home-dir /var/lib/anytime --create-home anytime
 ENV PATH=/opt/anytime/bin:$PATH \
     HOME=/var/lib/anytime \

@@ -31,7 +31,7 @@ def right_at(result: Result, budgets: list[int], answer: str) -> dict[str, bool]
 async def evaluate(
     client: AsyncClient, problems: list[Any], budgets: list[int], results: Path, at_once: int
 ) -> None:
-    """Ask the problems, so many at a time, and append what comes of each."""
+    """Ask the problems, `at_once` at a time, and append each result."""
     places = asyncio.Semaphore(at_once)
     with results.open("a", encoding="utf-8") as file:
 
@@ -67,7 +67,7 @@ def lines(path: Path) -> list[Any]:
 
 
 def earlier_results(path: Path, problems: list[Any], budgets: list[int]) -> list[Any]:
-    """What is there already of these problems at these budgets. A last line that was torn off is removed."""
+    """Earlier results of these problems at these budgets. An incomplete last line is removed."""
     if not path.exists():
         return []
     whole, end, _ = path.read_text(encoding="utf-8").rpartition("\n")

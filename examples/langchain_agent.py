@@ -47,7 +47,7 @@ class ChatAnytime(ChatOpenAI):
 
 
 class Digit(BaseModel):
-    """What the answer must look like."""
+    """The schema of the answer."""
 
     digit: int
 

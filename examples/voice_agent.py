@@ -35,19 +35,19 @@ class Timeline:
 
     began: float = field(default_factory=time.perf_counter)
 
-    def tell(self, what: str) -> None:
+    def log(self, what: str) -> None:
         print(f"{(time.perf_counter() - self.began) * 1000:6.0f} ms  {what}")
 
 
 async def reply(client: AsyncClient, *, deadline_ms: int, filler_ms: int, interrupt_ms: int | None) -> None:
-    """Answer the question by the deadline, and tell what happens meanwhile."""
+    """Answer the question by the deadline, and log every step."""
     timeline = Timeline()
-    timeline.tell(f"caller: {QUESTION}")
+    timeline.log(f"caller: {QUESTION}")
     meanwhile = [asyncio.create_task(speak_filler(timeline, filler_ms))]
     try:
         await converse(client, timeline, meanwhile, deadline_ms=deadline_ms, interrupt_ms=interrupt_ms)
     except ClientError as error:
-        timeline.tell(f"agent: I am sorry, I cannot answer that now. ({error})")
+        timeline.log(f"agent: I am sorry, I cannot answer that now. ({error})")
     finally:
         for task in meanwhile:
             task.cancel()
@@ -61,7 +61,7 @@ async def converse(
     deadline_ms: int,
     interrupt_ms: int | None,
 ) -> None:
-    """The session, event by event; what goes on `meanwhile` ends when the answer begins."""
+    """The session, event by event; the tasks in `meanwhile` end when the answer begins."""
     thought = spoken = ""
     async with client.think(QUESTION, budget={"deadline_ms": deadline_ms}) as stream:
         async for event in stream:
@@ -73,27 +73,27 @@ async def converse(
                 case AnswerStarted(cause=cause, at_tokens=at_tokens):
                     for task in meanwhile:
                         task.cancel()
-                    timeline.tell(f"(thought {at_tokens} tokens: {thought!r}; stopped by: {cause})")
+                    timeline.log(f"(thought {at_tokens} tokens: {thought!r}; stopped by: {cause})")
                 case AnswerDelta(text=text):
                     spoken += text
-                    timeline.tell(f"agent: {spoken}")
+                    timeline.log(f"agent: {spoken}")
                 case Done(timing=timing):
                     in_time = "in time" if timing.total_s * 1000 <= deadline_ms else "late"
-                    timeline.tell(f"(done {in_time}: {timing.total_s * 1000:.0f} of {deadline_ms} ms)")
+                    timeline.log(f"(done {in_time}: {timing.total_s * 1000:.0f} of {deadline_ms} ms)")
                 case _:
                     pass
 
 
 async def speak_filler(timeline: Timeline, after_ms: int) -> None:
-    """What is said so that the line is not dead; cancelled when the answer begins."""
+    """A remark that fills the silence; cancelled when the answer begins."""
     await asyncio.sleep(after_ms / 1000)
-    timeline.tell("agent: One moment, let me see.")
+    timeline.log("agent: One moment, let me see.")
 
 
 async def interrupt(stream: AsyncStream, timeline: Timeline, after_ms: int) -> None:
     """The caller grows impatient. In a real agent the voice detection calls `answer_now`."""
     await asyncio.sleep(after_ms / 1000)
-    timeline.tell("caller: Well?")
+    timeline.log("caller: Well?")
     await stream.answer_now()
 
 

@@ -1,6 +1,6 @@
-"""The licences of the packages in an image, as the packages tell them: `dist/licences.json`.
+"""The licences of the packages in an image, from their metadata: `dist/licences.json`.
 
-The wheel and the TypeScript package hold no code but our own; whoever passes an image on, passes these on.
+The wheel and the TypeScript package contain no third-party code; an image contains these packages.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ def packages() -> list[str]:
 
 
 def licence(package: str) -> str:
-    """What an installed package tells of its licence: an SPDX expression, else classifiers, else a text."""
-    told = metadata(package)
+    """The licence in an installed package's metadata: an SPDX expression, else classifiers, else a text."""
+    fields = metadata(package)
     classifiers = [
         line.rpartition(" :: ")[2]
-        for line in told.get_all("Classifier", [])
+        for line in fields.get_all("Classifier", [])
         if line.startswith("License :: ") and not line.endswith("OSI Approved")
     ]
-    text = (told["License"] or "").strip().partition("\n")[0]
-    return told["License-Expression"] or " AND ".join(sorted(classifiers)) or text or "not told"
+    text = (fields["License"] or "").strip().partition("\n")[0]
+    return fields["License-Expression"] or " AND ".join(sorted(classifiers)) or text or "unknown"
 
 
 def main() -> None:

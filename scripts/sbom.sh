@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# What is in what we make: CycloneDX documents of the two images' Python packages and of the TypeScript package,
-# and the licences that the packages of the CPU image tell. To dist/.
+# Writes the contents of our images and packages to dist/: CycloneDX documents of the two images' Python packages and
+# of the TypeScript package, and the licences of the CPU image's packages.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# What checks, tests and documentation need beside what serves and trains: more packages in .venv, and the
-# TypeScript client's tools, for which there must be Node 20 or newer. Idempotent.
+# Installs the tools for checks, tests and documentation: more packages in .venv, and the TypeScript client's tools,
+# which need Node 20 or newer. Idempotent.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

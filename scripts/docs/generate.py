@@ -1,4 +1,4 @@
-"""Parts of the documentation that the code tells: `generate.py` renews them in docs/.
+"""Parts of the documentation that are generated from code: `generate.py` renews them in docs/.
 
 They stand between `<!-- generated: NAME -->` and `<!-- end of NAME -->`, and are committed: they can be read
 without the site. The site's build refuses parts that are out of date.
@@ -26,7 +26,7 @@ PART = re.compile(r"(<!-- generated: (?P<name>[\w-]+) -->\n).*?(<!-- end of (?P=
 
 @cache
 def service() -> Scheduler:
-    """One that is not started, on an engine that needs no weights."""
+    """A scheduler that is not started, on an engine that needs no weights."""
     model = Model.load(BUNDLED_MODEL)
     return Scheduler(model, ScriptedEngine(model.tokenizer, model.reasoning))
 

@@ -1,4 +1,4 @@
-"""What the site's build does beyond MkDocs: tabs, the check of generated parts, and `openapi.json`."""
+"""Additions to the site's build by MkDocs: tabs, the check of generated parts, and `openapi.json`."""
 
 from __future__ import annotations
 

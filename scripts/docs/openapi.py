@@ -27,7 +27,7 @@ class _Reference:
         self._objects = {
             name: _short(name, schemas) for name, schema in schemas.items() if "properties" in schema
         }
-        self._told: set[str] = set()
+        self._written: set[str] = set()
 
     def parts(self, paths: dict[str, Any]) -> Iterator[str]:
         for tag, title in TAGS.items():
@@ -38,7 +38,9 @@ class _Reference:
                         yield from self._operation(f"{method.upper()} {path}", operation)
         yield "## Objects"
         for name in sorted(self._objects, key=lambda name: self._objects[name].lower()):
-            if name not in self._told and not name.endswith("ValidationError"):  # FastAPI's own, never sent
+            if name not in self._written and not name.endswith(
+                "ValidationError"
+            ):  # FastAPI's own, never sent
                 yield f"### {self._objects[name]}"
                 yield from self._object(self._schemas[name])
 
@@ -52,7 +54,7 @@ class _Reference:
         yield table(
             {
                 "status": [f"`{status}`" for status in responses],
-                "": [_told(response) for response in responses.values()],
+                "": [_description(response) for response in responses.values()],
                 "body": [self._contents(response.get("content", {})) for response in responses.values()],
             }
         )
@@ -65,11 +67,11 @@ class _Reference:
                 yield from self._own_object(response.get("content", {}))
 
     def _own_object(self, contents: dict[str, Any]) -> Iterator[str]:
-        """What is sent or comes back in full, told once, at the endpoint."""
+        """A whole request or response body, described once, at the first endpoint that has it."""
         reference = contents.get("application/json", {}).get("schema", {}).get("$ref", "")
         name = reference.rpartition("/")[2]
-        if name in self._objects and name not in self._told:
-            self._told.add(name)
+        if name in self._objects and name not in self._written:
+            self._written.add(name)
             yield f"#### {self._objects[name]}"
             yield from self._object(self._schemas[name])
 
@@ -103,7 +105,7 @@ class _Reference:
         )
 
     def _described(self, field: dict[str, Any]) -> str:
-        """What the object that a field holds says of itself."""
+        """The description of the object in a field."""
         return self._schemas.get(field.get("$ref", "").rpartition("/")[2], {}).get("description", "")
 
     def _type(self, schema: dict[str, Any]) -> str:
@@ -117,8 +119,8 @@ class _Reference:
         return "" if schema is None else self._type(schema)
 
 
-def _told(response: dict[str, Any]) -> str:
-    """What FastAPI says of a response for want of anything else says nothing."""
+def _description(response: dict[str, Any]) -> str:
+    """The description of a response, without FastAPI's default."""
     return "" if response["description"] == "Successful Response" else response["description"]
 
 

@@ -28,13 +28,13 @@ class Row:
     """With the names of the objects that it is in, if these have no table of their own."""
     type: str
     default: str
-    """Empty where there is none to tell."""
+    """Empty without a default."""
     is_required: bool
     description: str
 
 
 def rows(schema: dict[str, Any], link: Link, *, prefix: str = "") -> Iterator[Row]:
-    """The fields of an object; those of an object within it that no link leads to are told in its place."""
+    """The fields of an object; an inner object without a link is replaced by its fields."""
     for name, field in schema.get("properties", {}).items():
         kind = link(field.get("title", "")) if "properties" in field else type_of(field, link)
         if not kind:
