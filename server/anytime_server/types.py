@@ -16,7 +16,7 @@ ANSWER_TEMPERATURE, ANSWER_TOP_P = 0.0, 1.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestContext:
-    """An HTTP request as known before its body is read: arrival time, id, API key, trace."""
+    """An HTTP request as known before its body is read: time, id, API key, trace."""
 
     arrived_at: float = field(default_factory=time.monotonic)
     """`time.monotonic()` of its arrival; deadlines count from here."""
@@ -65,7 +65,7 @@ class GenerateRequest:
     budget_tokens: int | None = None
     """The most thinking tokens; None for all that fits."""
     deadline_s: float | None = None
-    """Seconds from arrival by which the last answer token is due."""
+    """Seconds from the request's arrival by which the last answer token is due."""
     answer_tokens: int | None = None
     """The most answer tokens; None for the manifest's."""
     total_tokens: int | None = None

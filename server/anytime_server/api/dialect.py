@@ -1,4 +1,4 @@
-"""Which dialect answers a path: its error bodies and its rate limit headers."""
+"""The dialects by path: their error bodies and rate limit headers."""
 
 from __future__ import annotations
 

@@ -12,10 +12,10 @@ _BEFORE = _AFTER.replace(".", "")
 
 
 def normalized_answer(text: str) -> str:
-    """What of an answer says what it is: two answers agree if this is the same.
+    """The content of an answer, for comparison: two answers agree if it is the same.
 
-    What stands in the last box, if there is one; without formatting and punctuation around it,
-    differences of case and of white space; a number in its shortest form.
+    That is the content of the last box, if there is one, without formatting and punctuation around it,
+    without differences of case and white space; a number in its shortest form.
     """
     text = _last_box(text).replace("\\$", "").replace("$", "").replace("**", "")
     text = " ".join(text.casefold().split()).lstrip(_BEFORE).rstrip(_AFTER)
@@ -23,7 +23,7 @@ def normalized_answer(text: str) -> str:
 
 
 def _shortest(number: str) -> str:
-    """The same number without what does not change it: +, thousands' commas, outer zeros."""
+    """The same number without a plus sign, commas between thousands, and outer zeros."""
     sign = "-" if number.startswith("-") else ""
     whole, _, fraction = number.lstrip("+-").replace(",", "").partition(".")
     whole, fraction = whole.lstrip("0") or "0", fraction.rstrip("0")
@@ -32,7 +32,7 @@ def _shortest(number: str) -> str:
 
 
 def _last_box(text: str) -> str:
-    """What stands in the last `\\boxed{}`; all of the text if none is there, or it never closes."""
+    """The content of the last `\\boxed{}`; all of the text where there is none, or none is closed."""
     start = text.rfind(_BOX)
     if start < 0:
         return text

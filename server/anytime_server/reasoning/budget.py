@@ -16,7 +16,7 @@ class TokenLimits:
     budget_tokens: int
     """The most thinking tokens that may be sampled; 0 is allowed."""
     max_budget_tokens: int
-    """What the budget can be raised to: all that fits beside the prompt, with the answer's room kept."""
+    """The most that the budget can be raised to: all that fits beside the prompt, less the answer's room."""
     answer_tokens: int
     """Tokens that are kept for the answer; without `total_tokens`, the most that it may have."""
     total_tokens: int | None = None
@@ -24,7 +24,7 @@ class TokenLimits:
     deadline_s: float | None
     """Seconds from the request's arrival by which the last answer token is due."""
     cause: Cause
-    """What using up the budget means: `budget`, or `context` where the window set the number."""
+    """Cause of the truncation when the budget is used up: `context` where the window set the number."""
 
     def answer_limit(self, thinking_tokens: int) -> int:
         """The most tokens of an answer after `thinking_tokens` of thinking; at least `answer_tokens`."""

@@ -1,4 +1,4 @@
-"""What thinking looks like in a model's text, and the same in its token ids.
+"""The texts around a model's thinking, and their token ids.
 
 The texts come from a checkpoint's manifest or a family preset; the ids always from its
 tokenizer, never from a literal.
@@ -41,7 +41,7 @@ class ReasoningTexts(BaseModel):
     think_end: str
     """Ends thinking; one token in the vocabulary."""
     truncation: str
-    """Inserted, before the think-end, where thinking was cut short; may be empty."""
+    """Inserted, before the think-end, where thinking was truncated; may be empty."""
     answer_lead_in: str
     """Inserted after the think-end, however the thinking ended; may be empty."""
 
@@ -103,5 +103,5 @@ class ReasoningFormat:
 
     @property
     def max_inserted_tokens(self) -> int:
-        """The most tokens that a cut can insert."""
+        """The most tokens that a truncation can insert."""
         return len(self.truncation_ids) + 1 + len(self.answer_lead_in_ids)

@@ -38,9 +38,9 @@ class Manifest(ReasoningTexts):
     """The manifest, as stored beside the weights and as shown by `/v1/models`."""
 
     name: str | None = None
-    """What the checkpoint calls itself; served under this name unless told otherwise."""
+    """The checkpoint's own name; it is served under it unless `--name` gives another."""
     forcing: Forcing = Forcing.FORCE
-    """How an answer is got at a cut, unless the request says otherwise."""
+    """How the model is made to answer after a truncation, unless the request says otherwise."""
     answer_tokens: PositiveInt = 256
     """Room for an answer, unless the request says otherwise."""
     budgets: list[PositiveInt] = Field(default_factory=list)
@@ -72,7 +72,7 @@ class Manifest(ReasoningTexts):
 
     @property
     def texts(self) -> ReasoningTexts:
-        """The part that says how to cut."""
+        """The part that says how thinking is truncated."""
         return ReasoningTexts(**{name: getattr(self, name) for name in ReasoningTexts.model_fields})
 
     @classmethod

@@ -15,7 +15,7 @@ from anytime_server.reasoning.format import ReasoningTexts, Tokenizer
 class Preset:
     texts: ReasoningTexts
     markers: tuple[str, ...]
-    """Vocabulary entries which, all present, tell the family."""
+    """Vocabulary entries which, all present, identify the family."""
 
 
 PRESETS: dict[str, Preset] = {

@@ -1,4 +1,4 @@
-"""The cut: from a prompt and the thinking so far to the prompt of the answer.
+"""Truncation: from a prompt and the thinking until now to the prompt of the answer.
 
 The same function makes the prompts of live answers and of training's rollouts. It works on
 ids alone: nothing is decoded and tokenised again, so the answer's prompt is a strict
@@ -24,17 +24,17 @@ class Cause(StrEnum):
     DEADLINE = "deadline"
     """Thinking longer would have made the answer late."""
     CLIENT = "client"
-    """Somebody asked for the answer now."""
+    """The client requested the answer now."""
     STABLE = "stable"
-    """Provisional answers agreed."""
+    """Early answers agreed."""
     CONTEXT = "context"
     """The window is full, but for the room that is kept for the answer."""
     LOAD = "load"
-    """The server had too much to do to let everybody think on."""
+    """The server shortened the thinking under load."""
 
 
 class Forcing(StrEnum):
-    """What is done at a cut to get an answer."""
+    """How an answer is obtained after a truncation."""
 
     CLOSE = "close"
     """The thinking is ended, and the model answers in its own way."""
@@ -44,15 +44,15 @@ class Forcing(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Truncation:
-    """Thinking that has been stopped and closed."""
+    """Thinking that has stopped and is closed."""
 
     cause: Cause
     num_thinking_tokens: int
-    """Tokens sampled as thinking for this request, the one that ended it included."""
+    """Tokens sampled as thinking for this request, a sampled think-end included."""
     thinking_ids: tuple[int, ...]
-    """What the answer sees of it: all of it, less an end-of-turn token."""
+    """The part of it that the answer sees: all of it, less an end-of-turn token."""
     inserted_ids: tuple[int, ...]
-    """What was put in after the thinking. Never empty where the think-end was not sampled."""
+    """Tokens inserted after the thinking. Never empty where the think-end was not sampled."""
 
     def answer_prompt(self, prompt_ids: Sequence[int]) -> list[int]:
         """Ids to sample the answer from; `prompt_ids` as they were for the thinking."""
@@ -96,7 +96,7 @@ def truncate_thinking(
     | ended with the think-end | lead-in |
     | ended with the end of the turn (dropped) | think-end, lead-in |
     | ended with the start of a tool call (dropped) | think-end |
-    | was cut short | truncation text, think-end, lead-in |
+    | was truncated | truncation text, think-end, lead-in |
     | never began (budget 0) | think-end, lead-in |
 
     There is no lead-in where the thinking is only to be closed.

@@ -1,1 +1,1 @@
-"""Who runs when: admission, compilation of requests, engine slots, load shedding, warm-up."""
+"""Admission and order of requests: compilation, engine slots, load shedding, warm-up."""

@@ -19,7 +19,7 @@ a limit in seconds: many streams get fewer, larger deltas, which leaves time for
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capacity:
-    """What the leases of one scheduler share."""
+    """State that the leases of one scheduler share."""
 
     slots: SlotPool
     shedder: LoadShedder | None

@@ -1,4 +1,4 @@
-"""What a session emits, in order. Dialect encoders turn these into wire formats.
+"""The events of a session, in order. Dialect encoders turn these into wire formats.
 
 `Started`, any number of `ThinkingDelta`, answers (each `AnswerStarted`, `AnswerDelta`..., `AnswerDone`;
 early answers between the thinking, the final answer after it), then exactly one of `Done` and `Failed`.

@@ -1,4 +1,4 @@
-"""What the scheduler grants a session: engine slots, and limits that follow the load."""
+"""The scheduler's grant to a session: engine slots, and limits that follow the load."""
 
 from __future__ import annotations
 

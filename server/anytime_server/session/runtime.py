@@ -1,4 +1,4 @@
-"""What all sessions of one model share."""
+"""Objects that all sessions of one model share."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from anytime_server.text.model import Model
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Runtime:
-    """A model on an engine, with what was learned of its speed."""
+    """A model on an engine, with its latency estimates and its signing key."""
 
     engine: Engine
     model: Model

@@ -48,7 +48,7 @@ class Session:
         self.done: events.Done | None = None
         """The last event, if all went well."""
         self.error: AnytimeError | None = None
-        """What went wrong, if something did. Neither is set where no reader was left."""
+        """The error that ended it, if any did. Neither is set where no reader was left."""
         self.answer: AnswerResult | None = None
         """The final answer, once it is there."""
         self.leaked_tokens = 0

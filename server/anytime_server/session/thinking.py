@@ -105,7 +105,7 @@ class ThinkingPhase:
         """Think.
 
         Returns:
-            What stopped it; overruled by how the tokens end, if the model ended it.
+            The cause of its end; overruled by how the tokens end, if the model ended it.
         """
         self._early.agreed.add_done_callback(self._on_agreement)
         try:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 class Detokenizer:
     """Ids in, text out, holding back a character that is not complete.
 
-    What an id reads as can depend on those before it, so the latest that were shown stay as
+    The text of an id can depend on the ids before it, so the latest ids that were shown stay as
     context. Bytes that never become a character are let go as replacement characters.
     """
 
@@ -34,7 +34,7 @@ class Detokenizer:
         return "".join(self._push(token_id) for token_id in token_ids)
 
     def flush(self) -> str:
-        """What was held back, complete or not."""
+        """Text that was held back, complete or not."""
         text = self._text()
         return self._show(text, len(text))
 
@@ -44,7 +44,7 @@ class Detokenizer:
         return self._show(text, max(len(text.rstrip("\ufffd")), len(text) - self.LONGEST_TAIL))
 
     def _text(self) -> str:
-        """What `_ids` read as, after the context."""
+        """Text of `_ids` after the context."""
         text = self._decode(self._context_ids + self._ids)
         if text.startswith(self._context):
             return text.removeprefix(self._context)

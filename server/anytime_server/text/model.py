@@ -21,7 +21,7 @@ BUNDLED_MODEL = BUNDLED_MODELS / "demo"
 
 
 class Model:
-    """What is served under one name."""
+    """A model that is served under one name."""
 
     def __init__(self, *, name: str, folder: Path, tokenizer: ModelTokenizer, manifest: Manifest) -> None:
         self.name = name
@@ -65,12 +65,12 @@ class Model:
 
     @property
     def takes_tools(self) -> bool:
-        """Whether the chat template tells the model of tools (`tool_calls` alone are earlier turns)."""
+        """Whether the chat template shows tools to the model (`tool_calls` alone are earlier turns)."""
         return re.search(r"\btools\b", self.tokenizer.tool_template) is not None
 
     @cached_property
     def fingerprint(self) -> str:
-        """Tells this checkpoint from others, by its texts, its configuration and a part of its weights."""
+        """Hash of the checkpoint's texts, configuration and a part of its weights."""
         digest = hashlib.sha256(self.manifest.texts.model_dump_json().encode())
         for path in sorted(self.folder.iterdir()):
             if path.name in ("config.json", "tokenizer.json"):

@@ -138,7 +138,7 @@ class ToolCallParser:
 class ToolCallReader:
     """Splits the text of one answer into text to show and tool calls.
 
-    Text is shown up to the first marker of a call; what follows is held back until the end. A call
+    Text is shown up to the first marker of a call; the text after it is held back until the end. A call
     that is truncated, or that its parser cannot read, is text.
     """
 

@@ -112,7 +112,7 @@ class MessagesEncoder(Encoder[Wire]):
         yield from self._close_block()
 
     def _open_block(self, kind: str) -> Iterator[Wire]:
-        """What opens a block of thinking or text, if none of that kind is open."""
+        """The event that opens a block of thinking or text, unless a block of that kind is open."""
         if self._open == kind:
             return
         yield from self._close_block()

@@ -17,7 +17,7 @@ class ResolvedBudget(Record):
     tokens: int
     """The most thinking tokens that may be sampled."""
     deadline_ms: int | None
-    """Milliseconds from arrival by which the last answer token is due."""
+    """Milliseconds from the request's arrival by which the last answer token is due."""
 
 
 class Started(Record):

@@ -73,7 +73,7 @@ class BudgetAliases(Fields):
     custom_params: CustomParams | None = None
     """SGLang's."""
     custom_logit_processor: Any = None
-    """What SGLang cuts with; taken beside `custom_params.thinking_budget`, since the cut is made here."""
+    """SGLang's truncation code. Ignored beside `custom_params.thinking_budget`: the server truncates."""
     thinking_budget_tokens: TokensOrNoLimit | None = None
     """llama.cpp's; -1 is no limit."""
     reasoning_budget_tokens: TokensOrNoLimit | None = None
@@ -85,7 +85,7 @@ class BudgetAliases(Fields):
     thinking: ThinkingFields | None = None
     """Anthropic's."""
     chat_template_kwargs: TemplateFields | None = None
-    """vLLM's and SGLang's; what it tells the template in their place is a budget here."""
+    """vLLM's and SGLang's switches for the chat template; here they set the budget."""
     enable_thinking: StrictBool | None = None
     """Qwen's own service's. False: do not think."""
     reasoning_effort: Effort | None = None

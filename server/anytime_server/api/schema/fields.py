@@ -127,7 +127,7 @@ class JsonSchema(Fields):
 
 
 class ResponseFormat(Fields):
-    """What form the answer must have; the thinking is free."""
+    """The form that the answer must have; the thinking is free."""
 
     type: Literal["text", "json_object", "json_schema"]
     json_schema: JsonSchema | None = Field(default=None, validate_default=True)

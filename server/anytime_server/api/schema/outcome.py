@@ -59,7 +59,7 @@ class Timing(Record):
 
 
 class AnytimeObject(Record):
-    """What the dialect has no field for, as in the native dialect's `done`."""
+    """Facts that the dialect has no field for, as in the native dialect's `done`."""
 
     stop: Stop
     timing: Timing

@@ -89,7 +89,7 @@ class ChatRequest(Conversation, BudgetAliases):
     top_logprobs: Annotated[StrictInt, Field(ge=0, le=MAX_TOP_LOGPROBS)] | None = None
     """And the likeliest alternatives of each."""
     response_format: ResponseFormat | None = None
-    """What form the answer must have; the thinking is free."""
+    """The form that the answer must have; the thinking is free."""
     tools: Annotated[list[ToolFields], Field(max_length=MAX_TOOLS)] | None = None
     tool_choice: Any = None
     """`auto`, or `none`: then the model does not see the tools."""
@@ -140,7 +140,7 @@ class ChatRequest(Conversation, BudgetAliases):
 
     @property
     def offered_tools(self) -> list[dict[str, Any]]:
-        """What the model may call, for the chat template."""
+        """Functions that the model may call, as chat templates take them."""
         return [] if self.tool_choice == "none" else [tool.for_template() for tool in self.tools or []]
 
     @property

@@ -53,12 +53,12 @@ class ResponsesReasoning(ReasoningFields):
     generate_summary: Literal["auto", "concise", "detailed"] | None = None
     """The older name of `summary`."""
     context: Literal["auto"] | None = None
-    """What of earlier thinking the model sees is the chat template's choice."""
+    """Ignored: the chat template chooses what the model sees of earlier thinking."""
     mode: Literal["standard"] | None = None
 
 
 class TextFormat(Fields):
-    """What form the answer must have; the thinking is free."""
+    """The form that the answer must have; the thinking is free."""
 
     type: Literal["text", "json_object", "json_schema"]
     name: Text | None = None
@@ -151,7 +151,7 @@ class ResponsesRequest(BudgetAliases):
         ]
         | None
     ) = None
-    """What else to return. Only the first two ever have content here."""
+    """Further content to return. Only the first two ever have content here."""
     top_logprobs: Annotated[StrictInt, Field(ge=0, le=MAX_TOP_LOGPROBS)] | None = None
     tools: Annotated[list[Tool], Field(max_length=MAX_TOOLS)] | None = None
     parallel_tool_calls: StrictBool | None = None
