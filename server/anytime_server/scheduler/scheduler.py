@@ -24,9 +24,8 @@ from anytime_server.errors import (
     UnusableModel,
 )
 from anytime_server.reasoning import Cause
-from anytime_server.scheduler.active import ActiveSessions
 from anytime_server.scheduler.compile import RequestCompiler, new_id
-from anytime_server.scheduler.lease import Capacity, SlotLease
+from anytime_server.scheduler.leases import Leases
 from anytime_server.scheduler.shedding import LoadShedder
 from anytime_server.scheduler.slots import SlotPool
 from anytime_server.scheduler.warmup import MEASURED_SESSIONS, WARM_UP_SESSIONS, warm_up_requests
@@ -93,11 +92,8 @@ class Scheduler:
         shedder = None
         if sheds_load:
             shedder = LoadShedder(model.manifest.accuracy_curve, num_slots=slots.capacity)
-        self.active = ActiveSessions()
+        self.active = Leases(slots, shedder=shedder)
         self.compiler = RequestCompiler(self.runtime, tools=ModelTools.of(model, parser=tool_parser))
-        self._capacity = Capacity(
-            slots=slots, shedder=shedder, latency=self.runtime.latency, active=self.active
-        )
         self._measure_speed = measure_speed
         self._max_waiting = max_waiting
         self._num_opening = 0
@@ -144,9 +140,7 @@ class Scheduler:
                 raise UnusableModel(
                     f"{self.model.name} cannot be asked even a short question: {error}"
                 ) from error
-            session = Session(compiled, runtime, SlotLease(compiled, self._capacity))
-            self.active.add(session, is_observed=False)
-            session.start()
+            session = self.active.open(compiled, runtime, is_observed=False)
             await session.ended()
             if session.error is not None:
                 raise session.error
@@ -222,10 +216,7 @@ class Scheduler:
                     seed = None if compiled.seed is None else _wrapped(compiled.seed + number)
                     own = dataclasses.replace(compiled, id=new_id(request), seed=seed)
                 admission = account and account.admit(own.limits.budget_tokens)
-                session = Session(own, self.runtime, SlotLease(own, self._capacity))
-                self.active.add(session, admission)
-                session.start()
-                opened.append(session)
+                opened.append(self.active.open(own, self.runtime, admission=admission))
         except BaseException:
             for session in opened:
                 session.abandon()
@@ -246,7 +237,7 @@ class Scheduler:
 
     def _require_room(self, *, num_opening: int) -> None:
         num_waiting = self.active.num_waiting
-        if num_opening + num_waiting >= self._max_waiting + self._capacity.slots.num_free:
+        if num_opening + num_waiting >= self._max_waiting + self.active.slots.num_free:
             # By then the queue is likely to be shorter.
             retry_after_s = max(1.0, self.active.mean_held_s)
             raise Overloaded(f"{num_waiting} requests wait already", retry_after_s=retry_after_s)
@@ -273,7 +264,7 @@ class Scheduler:
         Raises:
             UnknownSession: there is none; perhaps it has ended.
         """
-        return self.active.find(session_id, account)[0]
+        return self.active.find(session_id, account).session
 
     def extend(self, session_id: str, tokens: int, *, account: Account | None) -> tuple[int, int]:
         """Raise the budget of a session by `tokens`, as `Session.extend()` does.
@@ -285,10 +276,10 @@ class Scheduler:
             UnknownSession, AlreadyAnswering: there is none that thinks.
             RateLimited: the account has fewer tokens left.
         """
-        session, admission = self.active.find(session_id, account)
-        if admission is not None:
-            admission.extend(tokens)  # what is not used is given back at the end
-        return session.extend(tokens), session.thinking_tokens
+        lease = self.active.find(session_id, account)
+        if lease.admission is not None:
+            lease.admission.extend(tokens)  # tokens that are not used are given back at the end
+        return lease.session.extend(tokens), lease.session.thinking_tokens
 
     def drain(self, *, grace_s: float) -> None:
         """Take no more requests; sessions under way get `grace_s` seconds to end.

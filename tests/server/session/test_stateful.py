@@ -277,7 +277,7 @@ class Sessions(RuleBasedStateMachine):
         service = self._service
         assert len(service.active) == 0
         assert service.engine.load().num_requests == 0
-        assert service._capacity.slots.num_held == service._capacity.slots.num_wanted == 0
+        assert service.active.slots.num_held == service.active.slots.num_wanted == 0
         if self._is_draining:
             self._now(service.drained())
         assert asyncio.all_tasks(self._runner.get_loop()) == set()

@@ -196,7 +196,8 @@ async def test_a_cancelled_message_is_not_tried_again(served: Any) -> None:
     whole = asyncio.create_task(server.http.post("/v1/messages", json=body))
     while not server.service.engine.load().num_requests:
         await asyncio.sleep(0.001)
-    [session_id] = server.service.active._entries
+    [session] = server.service.active
+    session_id = session.request.id
     await server.http.delete(f"/v1/anytime/{session_id}")
     response = await whole
     assert (response.status_code, response.headers["x-should-retry"]) == (409, "false")

@@ -10,7 +10,7 @@ import openai
 import pytest
 from anytime_server.engine.scripted import ScriptedEngine
 from anytime_server.errors import EngineFailed, Unavailable
-from anytime_server.scheduler.active import ActiveSessions
+from anytime_server.scheduler.leases import Leases
 
 from .test_chat import MESSAGES, create
 
@@ -84,14 +84,14 @@ async def test_one_that_fails_ends_all(served: Any, monkeypatch: pytest.MonkeyPa
 
 async def test_one_that_is_refused_leaves_none_running(served: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     server = await served(never_end=True, seconds_per_token=0.05)
-    add, numbers = ActiveSessions.add, itertools.count()
+    open_lease, numbers = Leases.open, itertools.count()
 
-    def third_is_refused(active: ActiveSessions, *arguments: Any) -> None:
+    def third_is_refused(leases: Leases, *arguments: Any, **options: Any) -> Any:
         if next(numbers) == 2:
             raise Unavailable("the server is draining")
-        add(active, *arguments)
+        return open_lease(leases, *arguments, **options)
 
-    monkeypatch.setattr(ActiveSessions, "add", third_is_refused)
+    monkeypatch.setattr(Leases, "open", third_is_refused)
     response = await server.http.post("/v1/chat/completions", json=BODY | {"n": 3})
     assert (response.status_code, response.json()["error"]["code"]) == (503, "unavailable")
     await server.idle()
