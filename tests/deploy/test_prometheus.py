@@ -1,4 +1,4 @@
-"""Rules, alerts and dashboard, held against a real Prometheus that scrapes a real server."""
+"""Rules, alerts and dashboard on a real Prometheus that scrapes a real server."""
 
 from __future__ import annotations
 
@@ -39,18 +39,18 @@ VARIABLES = {
 }
 METRIC = re.compile(r"\b(?:anytime_|instance(?:_\w+)?:)[\w:]+")
 PATIENCE_S = 60
-"""For Prometheus to have scraped, twice, what it is asked for."""
+"""Limit for Prometheus to start, and to scrape the server twice."""
 
 
 def executable(name: str) -> str:
     found = shutil.which(name, path=os.pathsep.join([os.environ["PATH"], str(UNPACKED)]))
     if found is None:
-        pytest.skip(f"no {name}: scripts/setup-prometheus.sh")
+        pytest.skip(f"{name} is not installed: scripts/setup-prometheus.sh")
     return found
 
 
 def queries() -> Iterator[tuple[str, str]]:
-    """Each of the dashboard, variables filled in, with what it is for."""
+    """Name and expression of each query of the dashboard, with its variables replaced."""
     for panel in PANELS:
         for target in panel["targets"]:
             query = target["expr"]
@@ -75,7 +75,7 @@ def test_promtool(arguments: tuple[str, ...]) -> None:
     assert "SUCCESS" in done.stdout
 
 
-def test_each_alert_is_tested_and_explained() -> None:
+def test_each_alert_is_tested_and_documented() -> None:
     alerts = {rule["alert"]: rule for rule in RULES if "alert" in rule}
     tested = yaml.safe_load((PROMETHEUS / "rules_test.yml").read_text())["tests"]
     fires = {
@@ -85,31 +85,31 @@ def test_each_alert_is_tested_and_explained() -> None:
     }
     assert fires.keys() == alerts.keys()
     assert all(set(outcomes) == {True, False} for outcomes in fires.values())
-    explained = (ROOT / "docs/observe.md").read_text()
+    documented = (ROOT / "docs/observe.md").read_text()
     for name, rule in alerts.items():
         assert rule["annotations"].keys() == {"summary", "description", "runbook_url"}
         assert rule["annotations"]["runbook_url"] == f"docs/observe.md#{name.lower()}"
-        assert f"### {name}\n" in explained
+        assert f"### {name}\n" in documented
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asking:
-    """A Prometheus that can be asked."""
+class Prometheus:
+    """Queries a running Prometheus."""
 
     http: httpx2.AsyncClient
 
     async def query(self, expression: str) -> list[Any]:
-        """What is there now.
+        """The series that match now.
 
         Raises:
-            AssertionError: the expression is none.
+            AssertionError: the expression is invalid.
         """
         response = await self.http.get("/api/v1/query", params={"query": expression})
         assert response.status_code == 200, f"{expression}\n{response.text}"
         return response.json()["data"]["result"]
 
     async def numbers(self, expression: str) -> list[float]:
-        """The values of all series, once there is one that is a number."""
+        """The values of all series, as soon as at least one is a number."""
         async with asyncio.timeout(PATIENCE_S):
             while True:
                 values = [float(series["value"][1]) for series in await self.query(expression)]
@@ -118,21 +118,21 @@ class Asking:
                 await asyncio.sleep(0.5)
 
 
-async def ask_of_all_kinds(server: RealServer) -> None:
-    """Requests that every figure is to tell something of."""
+async def send_requests_of_all_kinds(server: RealServer) -> None:
+    """Requests that give every metric of the dashboard a value."""
     messages = [{"role": "user", "content": "What is 7 - 3 x 2 + 5 modulo 10?"}]
     async with server.client() as http:
 
-        async def ask(status: int = 200, **fields: Any) -> None:
+        async def send(status: int = 200, **fields: Any) -> None:
             body = {"messages": messages, "stream": False} | fields
             assert (await http.post("/v1/anytime", json=body)).status_code == status
 
         await asyncio.gather(
-            ask(budget=8),
-            ask(budget=16, budgets=[4, 8]),
-            ask(budget={"deadline_ms": 400}),
-            ask(),
-            ask(status=422, budget=-1),
+            send(budget=8),
+            send(budget=16, budgets=[4, 8]),
+            send(budget={"deadline_ms": 400}),
+            send(),
+            send(status=422, budget=-1),
         )
         async with http.stream("POST", "/v1/anytime", json={"messages": messages}) as response:
             started = await anext(line async for line in response.aiter_lines() if line.startswith("data: "))
@@ -144,7 +144,7 @@ async def ask_of_all_kinds(server: RealServer) -> None:
 def prometheus_url(
     demo_server: RealServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Generator[str, None, None]:
-    """Scrapes the server each second, with the rules that are delivered."""
+    """A Prometheus with the deployed rules that scrapes the server each second."""
     folder = tmp_path_factory.mktemp("prometheus")
     config = yaml.safe_load((PROMETHEUS / "prometheus.yml").read_text())
     config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
@@ -168,17 +168,17 @@ def prometheus_url(
 
 
 @pytest.fixture(scope="module")
-async def prometheus(prometheus_url: str, demo_server: RealServer) -> AsyncGenerator[Asking, None]:
-    """Has seen requests of all kinds, more than once."""
+async def prometheus(prometheus_url: str, demo_server: RealServer) -> AsyncGenerator[Prometheus, None]:
+    """Has scraped the server before and after requests of all kinds."""
     async with httpx2.AsyncClient(base_url=prometheus_url, timeout=30) as http:
-        asking = Asking(http=http)
-        await ask_of_all_kinds(demo_server)
+        prometheus = Prometheus(http=http)
+        await send_requests_of_all_kinds(demo_server)
         async with asyncio.timeout(PATIENCE_S):
             while not await _is_up(http):
                 await asyncio.sleep(0.2)
-        await asking.numbers("anytime_answers_total")
-        await ask_of_all_kinds(demo_server)  # seen before and after: there is a rate
-        yield asking
+        await prometheus.numbers("anytime_answers_total")
+        await send_requests_of_all_kinds(demo_server)  # a rate needs a scrape before and one after
+        yield prometheus
 
 
 async def _is_up(http: httpx2.AsyncClient) -> bool:
@@ -188,31 +188,31 @@ async def _is_up(http: httpx2.AsyncClient) -> bool:
         return False
 
 
-async def test_every_query_of_the_dashboard_finds_something(prometheus: Asking) -> None:
+async def test_every_dashboard_query_returns_a_number(prometheus: Prometheus) -> None:
     for title, query in queries():
         try:
             assert await prometheus.numbers(query)
         except TimeoutError:
-            pytest.fail(f"{title} finds no number: {query}")
+            pytest.fail(f"{title} returns no number: {query}")
 
 
-async def test_variables_of_the_dashboard_find_something(prometheus: Asking) -> None:
+async def test_every_dashboard_variable_has_a_series(prometheus: Prometheus) -> None:
     for variable in DASHBOARD["templating"]["list"]:
         if variable["type"] == "query":
             metric, label = re.fullmatch(r"label_values\((\w+), (\w+)\)", variable["query"]["query"]).groups()  # type: ignore[union-attr]
             for series in await prometheus.query(metric):
-                assert label in series["metric"] or label == "key"  # an empty label is none
+                assert label in series["metric"] or label == "key"  # Prometheus drops empty labels
             assert await prometheus.query(metric)
 
 
-async def test_recording_rules_find_something(prometheus: Asking) -> None:
+async def test_every_recording_rule_returns_a_number(prometheus: Prometheus) -> None:
     for rule in RULES:
         if "record" in rule:
             assert await prometheus.numbers(rule["record"]), rule["record"]
 
 
-async def test_no_alert_fires_and_each_can_be_evaluated(prometheus: Asking) -> None:
-    """An alert finds nothing as long as nothing is wrong; but what it looks at must be there."""
+async def test_no_alert_fires_and_every_alert_has_data(prometheus: Prometheus) -> None:
+    """On a healthy server an alert matches no series, but the metrics in its expression must exist."""
     groups = (await prometheus.http.get("/api/v1/rules")).json()["data"]["groups"]
     rules = [rule for group in groups for rule in group["rules"]]
     assert {rule["health"] for rule in rules} == {"ok"}, rules
@@ -222,7 +222,7 @@ async def test_no_alert_fires_and_each_can_be_evaluated(prometheus: Asking) -> N
         assert await prometheus.numbers(metric), metric
 
 
-async def test_what_was_asked_is_what_is_told(prometheus: Asking) -> None:
+async def test_metrics_match_the_requests_sent(prometheus: Prometheus) -> None:
     assert await prometheus.numbers("anytime_ready") == [1]
     assert await prometheus.numbers("anytime_budget_overrun_tokens_total") == [0]
     assert await prometheus.numbers('anytime_session_errors_total{code="cancelled"} >= 2')
@@ -231,7 +231,7 @@ async def test_what_was_asked_is_what_is_told(prometheus: Asking) -> None:
     assert await prometheus.numbers("anytime_provisional_tokens_total > 0")
 
 
-def test_the_dashboard_is_whole() -> None:
+def test_panels_are_complete_and_do_not_overlap() -> None:
     panels = DASHBOARD["panels"]
     assert len({panel["id"] for panel in panels}) == len(panels)
     for one, other in combinations([panel["gridPos"] for panel in panels], 2):
@@ -247,7 +247,7 @@ def test_the_dashboard_is_whole() -> None:
         assert len({target["refId"] for target in panel["targets"]}) == len(panel["targets"])
 
 
-def test_grafana_is_told_of_both() -> None:
+def test_grafana_loads_data_source_and_dashboard() -> None:
     [source] = yaml.safe_load((GRAFANA / "provisioning/datasources/prometheus.yaml").read_text())[
         "datasources"
     ]
