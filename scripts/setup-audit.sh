@@ -1,6 +1,5 @@
 #!/usr/bin/env bash
-# Make .venv/audit with the tools that look at the packages: apart from these, so that they do not count themselves.
-# Idempotent.
+# Install the audit tools into .venv/audit, an environment of their own: they pin other versions than .venv. Idempotent.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

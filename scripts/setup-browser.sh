@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A Chromium for the tests of the page: any that is there, else the distribution's or Playwright's own.
+# Install Chromium for the playground's tests, unless a browser is there: the distribution's, else Playwright's own.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -9,7 +9,7 @@ install() {
     .venv/bin/playwright install --with-deps chromium
 }
 if launches 2>/dev/null; then exit 0; fi
-echo "setup: installing Chromium, for the tests of the page"
+echo "setup: installing Chromium for the playground's tests"
 log=$(mktemp)
 install >"$log" 2>&1 || true
-launches || { cat "$log"; echo "setup: no Chromium can be started" >&2; exit 1; }
+launches || { cat "$log"; echo "setup: Chromium does not start" >&2; exit 1; }

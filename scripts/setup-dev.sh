@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs the tools for checks, tests and documentation: more packages in .venv, and the TypeScript client's tools,
-# which need Node 20 or newer. Idempotent.
+# Install the packages for documentation and examples into .venv, and the TypeScript client's tools, which need
+# Node 20 or newer. Idempotent.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -13,7 +13,7 @@ if [ ! -f "$stamp" ] || [ "$(cat "$stamp")" != "$wanted" ]; then
 fi
 
 command -v npm >/dev/null && node -e 'process.exit(Number(process.versions.node.split(".")[0] < 20))' ||
-    { echo "setup: the TypeScript client is checked and tested with Node 20 or newer, and npm" >&2; exit 1; }
+    { echo "setup: checking the TypeScript client needs npm and Node 20 or newer" >&2; exit 1; }
 package=clients/typescript
 stamp=$package/node_modules/.installed
 wanted=$( (node --version; cat $package/package-lock.json) | sha256sum | cut -d' ' -f1)
@@ -21,4 +21,4 @@ if [ ! -f "$stamp" ] || [ "$(cat "$stamp")" != "$wanted" ]; then
     npm --prefix $package ci --no-audit --no-fund --loglevel=error
     echo "$wanted" >"$stamp"
 fi
-(cd $package && node scripts/build.js dist) # what users install; the playground keeps its own copy
+(cd $package && node scripts/build.js dist) # the package that users install; the playground has its own build

