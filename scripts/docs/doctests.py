@@ -1,4 +1,4 @@
-"""Examples in docstrings, shown as what they are: Python at its prompt."""
+"""A griffe extension that shows the examples in docstrings as Python console code."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ EXAMPLE = re.compile(r"^>>> .*(?:\n(?!\n).+)*", re.MULTILINE)
 
 
 class Doctests(griffe.Extension):
-    """Fences every example, down to the next empty line."""
+    """Puts a `pycon` fence around every example, which ends at the next empty line."""
 
     def on_object(self, *, obj: griffe.Object, **_: Any) -> None:
         if obj.docstring is not None:

@@ -1,7 +1,7 @@
-"""Parts of the documentation that are generated from code: `generate.py` renews them in docs/.
+"""Generates the parts of the documentation that come from the code, and writes them into docs/.
 
-They stand between `<!-- generated: NAME -->` and `<!-- end of NAME -->`, and are committed: they can be read
-without the site. The site's build refuses parts that are out of date.
+A part stands between `<!-- generated: NAME -->` and `<!-- end of NAME -->`. Parts are committed: pages can
+be read without the site, whose build fails if a part is out of date.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ PART = re.compile(r"(<!-- generated: (?P<name>[\w-]+) -->\n).*?(<!-- end of (?P=
 
 
 @cache
-def service() -> Scheduler:
-    """A scheduler that is not started, on an engine that needs no weights."""
+def scheduler() -> Scheduler:
+    """A scheduler that is not started, on an engine without weights."""
     model = Model.load(BUNDLED_MODEL)
     return Scheduler(model, ScriptedEngine(model.tokenizer, model.reasoning))
 
@@ -34,7 +34,7 @@ def service() -> Scheduler:
 @cache
 def document() -> dict[str, Any]:
     """The OpenAPI document of the server."""
-    return create_app(service()).openapi()
+    return create_app(scheduler()).openapi()
 
 
 PARTS: dict[str, Callable[[], str]] = {
@@ -42,16 +42,16 @@ PARTS: dict[str, Callable[[], str]] = {
     "manifest": tables.manifest,
     "brpo-recipe": tables.brpo_recipe,
     "warmstart-recipe": tables.warmstart_recipe,
-    "metrics": lambda: tables.metrics(observe(service(), engine="scripted")),
+    "metrics": lambda: tables.metrics(observe(scheduler(), engine="scripted")),
     "http": lambda: openapi.reference(document()),
 }
 
 
-def renewed(markdown: str) -> str:
-    """The same page, its generated parts as they are to be."""
+def regenerated(markdown: str) -> str:
+    """The page with its generated parts up to date."""
     return PART.sub(lambda part: f"{part[1]}\n{PARTS[part['name']]()}\n\n{part[3]}", markdown)
 
 
 if __name__ == "__main__":
     for page in DOCS.rglob("*.md"):
-        page.write_text(renewed(page.read_text(encoding="utf-8")), encoding="utf-8")
+        page.write_text(regenerated(page.read_text(encoding="utf-8")), encoding="utf-8")

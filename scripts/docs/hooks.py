@@ -1,4 +1,4 @@
-"""Additions to the site's build by MkDocs: tabs, the check of generated parts, and `openapi.json`."""
+"""MkDocs hooks: check the generated parts, show Python and TypeScript in tabs, write `openapi.json`."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ PAIR = re.compile(
 
 
 def on_page_markdown(markdown: str, *, page: Page, **_: Any) -> str:
-    if generate.renewed(markdown) != markdown:
-        logger.warning("%s has parts that are out of date: run make docs-parts", page.file.src_uri)
+    if generate.regenerated(markdown) != markdown:
+        logger.warning("%s has generated parts that are out of date: run make docs-parts", page.file.src_uri)
     return PAIR.sub(_tabs, markdown)
 
 
@@ -33,6 +33,6 @@ def on_post_build(*, config: MkDocsConfig, **_: Any) -> None:
 
 
 def _tabs(pair: re.Match[str]) -> str:
-    """The same program in two languages, one beside the other."""
+    """A Python block and the TypeScript block after it, as two tabs."""
     titles = zip(("Python", "TypeScript"), (pair["first"], pair["second"]), strict=True)
     return "\n\n".join(f'=== "{title}"\n\n{indent(block, "    ")}' for title, block in titles)

@@ -1,4 +1,4 @@
-"""The OpenAPI document as Markdown: the endpoints, then the objects that theirs are made of."""
+"""The OpenAPI document as Markdown: the endpoints by tag, then the objects that they share."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TAGS = {
 
 
 def reference(document: dict[str, Any]) -> str:
-    """All of it."""
+    """The whole reference."""
     return "\n\n".join([*_Reference(document["components"]["schemas"]).parts(document["paths"])])
 
 
@@ -27,7 +27,7 @@ class _Reference:
         self._objects = {
             name: _short(name, schemas) for name, schema in schemas.items() if "properties" in schema
         }
-        self._written: set[str] = set()
+        self._shown: set[str] = set()
 
     def parts(self, paths: dict[str, Any]) -> Iterator[str]:
         for tag, title in TAGS.items():
@@ -38,9 +38,7 @@ class _Reference:
                         yield from self._operation(f"{method.upper()} {path}", operation)
         yield "## Objects"
         for name in sorted(self._objects, key=lambda name: self._objects[name].lower()):
-            if name not in self._written and not name.endswith(
-                "ValidationError"
-            ):  # FastAPI's own, never sent
+            if name not in self._shown and not name.endswith("ValidationError"):  # FastAPI's, never sent
                 yield f"### {self._objects[name]}"
                 yield from self._object(self._schemas[name])
 
@@ -60,18 +58,18 @@ class _Reference:
         )
         for response in responses.values():
             item = response.get("content", {}).get("text/event-stream", {}).get("itemSchema", {})
-            if described := item.get("properties", {}).get("data", {}).get("contentSchema"):
-                yield from self._events(described["oneOf"])
+            if schema := item.get("properties", {}).get("data", {}).get("contentSchema"):
+                yield from self._events(schema["oneOf"])
         for status, response in responses.items():
             if status.startswith("2"):
                 yield from self._own_object(response.get("content", {}))
 
     def _own_object(self, contents: dict[str, Any]) -> Iterator[str]:
-        """A whole request or response body, described once, at the first endpoint that has it."""
+        """The table of a body's object, at the first endpoint that has it."""
         reference = contents.get("application/json", {}).get("schema", {}).get("$ref", "")
         name = reference.rpartition("/")[2]
-        if name in self._objects and name not in self._written:
-            self._written.add(name)
+        if name in self._objects and name not in self._shown:
+            self._shown.add(name)
             yield f"#### {self._objects[name]}"
             yield from self._object(self._schemas[name])
 
@@ -100,11 +98,11 @@ class _Reference:
                 "field": [f"`{row.path}`" for row in fields],
                 "type": [row.type for row in fields],
                 "default": ["required" if row.is_required else row.default for row in fields],
-                "": [row.description or self._described(declared.get(row.path, {})) for row in fields],
+                "": [row.description or self._nested(declared.get(row.path, {})) for row in fields],
             }
         )
 
-    def _described(self, field: dict[str, Any]) -> str:
+    def _nested(self, field: dict[str, Any]) -> str:
         """The description of the object in a field."""
         return self._schemas.get(field.get("$ref", "").rpartition("/")[2], {}).get("description", "")
 
@@ -112,7 +110,7 @@ class _Reference:
         return type_of(schema, self._link)
 
     def _link(self, name: str) -> str:
-        """To an object's own heading; the values of a name that is no object; empty for none of these."""
+        """A link to an object's heading, the type of another schema, or "" for an unknown name."""
         if (title := self._objects.get(name)) is not None:
             return f"[{title}](#{_slug(title)})"
         schema = self._schemas.get(name)
@@ -120,17 +118,17 @@ class _Reference:
 
 
 def _description(response: dict[str, Any]) -> str:
-    """The description of a response, without FastAPI's default."""
+    """A response's description, unless it is FastAPI's default."""
     return "" if response["description"] == "Successful Response" else response["description"]
 
 
 def _short(name: str, schemas: dict[str, Any]) -> str:
-    """A class's name, with its module's where there are several of it."""
+    """A class's name, with its module if several modules have a class of this name."""
     if "__" not in name:
         return name
     *modules, own = name.split("__")
     others = [other for other in schemas if other.endswith(f"__{own}") and other != name]
-    module = next(one for one in modules if not any(one in other.split("__") for other in others))
+    module = next(module for module in modules if not any(module in other.split("__") for other in others))
     return f"{own} ({module})"
 
 

@@ -1,4 +1,4 @@
-"""JSON schemas as Markdown tables: one row for each field, with its type in words."""
+"""JSON schemas as Markdown tables: one row per field, with its type in words."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 Link = Callable[[str], str]
-"""From a definition's name to what stands for it in a table."""
+"""From a definition's name to its text in a table; empty if its fields get rows of their own."""
 
-BOUNDS = {
+LIMITS = {
     "minimum": "≥ {}",
     "exclusiveMinimum": "> {}",
     "maximum": "≤ {}",
@@ -25,16 +25,16 @@ class Row:
     """One field."""
 
     path: str
-    """With the names of the objects that it is in, if these have no table of their own."""
+    """The field's name, after those of the enclosing objects that have no table of their own."""
     type: str
     default: str
-    """Empty without a default."""
+    """Empty if there is none."""
     is_required: bool
     description: str
 
 
 def rows(schema: dict[str, Any], link: Link, *, prefix: str = "") -> Iterator[Row]:
-    """The fields of an object; an inner object without a link is replaced by its fields."""
+    """The fields of an object. A nested object that `link` has no text for is replaced by its fields."""
     for name, field in schema.get("properties", {}).items():
         kind = link(field.get("title", "")) if "properties" in field else type_of(field, link)
         if not kind:
@@ -60,21 +60,21 @@ def type_of(schema: dict[str, Any], link: Link) -> str:
         case {"enum": list(values)}:
             return ", ".join(_code(value) for value in values)
         case {"anyOf": list(kinds)} | {"oneOf": list(kinds)}:
-            told = [type_of(kind, link) for kind in kinds if kind != {"type": "null"}]
-            return " or ".join(dict.fromkeys([*told, *(["null"] if {"type": "null"} in kinds else [])]))
+            names = [type_of(kind, link) for kind in kinds if kind != {"type": "null"}]
+            return " or ".join(dict.fromkeys([*names, *(["null"] if {"type": "null"} in kinds else [])]))
         case {"type": "array", "items": dict(items)}:
-            return f"list of {type_of(items, link)}{_bounds(schema)}"
+            return f"list of {type_of(items, link)}{_limits(schema)}"
         case {"type": "object", "additionalProperties": dict(values)}:
             return f"object of {type_of(values, link)}"
         case {"type": "null"}:
             return "null"
         case {"type": str(kind)}:
-            return kind + _bounds(schema)
+            return kind + _limits(schema)
     return "any"
 
 
 def table(columns: dict[str, list[str]]) -> str:
-    """A Markdown table; columns in which nothing stands are left out."""
+    """A Markdown table without its empty columns."""
     shown = {title: cells for title, cells in columns.items() if any(cells)}
     lines = [list(shown), ["---"] * len(shown), *map(list, zip(*shown.values(), strict=True))]
     return "\n".join("| " + " | ".join(map(_cell, line)) + " |" for line in lines)
@@ -84,9 +84,9 @@ def _cell(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|")
 
 
-def _bounds(schema: dict[str, Any]) -> str:
-    told = [text.format(_plain(schema[name])) for name, text in BOUNDS.items() if name in schema]
-    return "".join(f" {one}" for one in told)
+def _limits(schema: dict[str, Any]) -> str:
+    limits = [text.format(_plain(schema[name])) for name, text in LIMITS.items() if name in schema]
+    return "".join(f" {limit}" for limit in limits)
 
 
 def _plain(number: float) -> str:

@@ -1,4 +1,4 @@
-"""Tables of what the code declares: options, fields of the manifest, keys of recipes, metrics."""
+"""Markdown tables of the server's options and metrics, and of the fields of manifest and recipes."""
 
 from __future__ import annotations
 
@@ -39,19 +39,19 @@ def manifest() -> str:
 
 
 def brpo_recipe() -> str:
-    """Every key of a recipe for reinforcement learning."""
+    """Every key of a reinforcement learning recipe."""
     return _fields(BrpoRecipe)
 
 
 def warmstart_recipe() -> str:
-    """Every key of a recipe for a warm start."""
+    """Every key of a warm start recipe."""
     return _fields(WarmstartRecipe)
 
 
-def metrics(figures: Metrics) -> str:
-    """Every metric that a server shows."""
-    found = list(figures.registry.collect())
-    labels = [_labels(figures, metric) for metric in found]
+def metrics(source: Metrics) -> str:
+    """Every metric at `/metrics`."""
+    found = list(source.registry.collect())
+    labels = [_labels(source, metric) for metric in found]
     return table(
         {
             "metric": [f"`{_exposed(metric)}`" for metric in found],
@@ -75,7 +75,7 @@ def _fields(model: type[BaseModel]) -> str:
 
 
 def _all_rows(model: type[BaseModel]) -> Iterator[Row]:
-    """Those of models within it, too, under their dotted names."""
+    """A row per field, those of nested models under their dotted names."""
     schema = model.model_json_schema()
     definitions = schema.get("$defs", {})
 
@@ -94,7 +94,7 @@ def _all_rows(model: type[BaseModel]) -> Iterator[Row]:
 
 
 def _table_of(field: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any] | None:
-    """The one model that a field holds, where it holds one."""
+    """The schema of the model in a field, if the field holds exactly one model."""
     match field:
         case {"$ref": str(reference)}:
             found = definitions[reference.rpartition("/")[2]]
@@ -111,5 +111,5 @@ def _exposed(metric: Metric) -> str:
 
 
 def _labels(metrics: Metrics, metric: Metric) -> tuple[str, ...]:
-    collectors = metrics.registry._names_to_collectors  # no public way leads to labels without a value
+    collectors = metrics.registry._names_to_collectors  # the public API only shows labels that have a value
     return tuple(getattr(collectors.get(_exposed(metric)), "_labelnames", ()))
