@@ -1,4 +1,4 @@
-"""Checkpoints and engines that the whole suite shares."""
+"""Checkpoints, engines and servers that the whole suite shares."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TINY_MANIFEST: dict[str, Any] = {
 }
 TINY_WINDOW = 512
 
-# The same examples everywhere; with `--hypothesis-profile=thorough` others, and many more.
+# The default profile repeats the same examples; `--hypothesis-profile=thorough` draws many new ones.
 settings.register_profile("steady", derandomize=True, deadline=None)
 settings.register_profile("thorough", max_examples=1000, deadline=None)
 settings.load_profile("steady")
@@ -35,7 +35,7 @@ settings.load_profile("steady")
 
 @pytest.fixture(scope="session")
 def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random Qwen3 with a byte-level tokenizer: it hardly ever ends its thinking by itself."""
+    """A random Qwen3 with a byte-level tokenizer, which rarely ends its thinking by itself."""
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
@@ -103,7 +103,7 @@ def scripted(tiny_model: Model) -> Callable[..., ScriptedEngine]:
 
 @pytest.fixture(scope="session")
 async def vllm_engine(tiny_checkpoint: Path) -> AsyncGenerator[Engine, None]:
-    """The real engine on the tiny checkpoint, in this process."""
+    """vLLM on the tiny checkpoint, in this process."""
     from anytime_server.engine.vllm import VllmEngine
 
     engine = VllmEngine(tiny_checkpoint)
@@ -116,23 +116,23 @@ async def vllm_engine(tiny_checkpoint: Path) -> AsyncGenerator[Engine, None]:
 async def service(
     scripted: Callable[..., ScriptedEngine], tiny_model: Model
 ) -> AsyncGenerator[Callable[..., Any], None]:
-    """Starts services on scripted engines and stops them at the end."""
+    """Starts schedulers on scripted engines, and stops them after the test."""
     started: list[Scheduler] = []
 
     async def start(**script: Any) -> Scheduler:
-        one = Scheduler(tiny_model, scripted(**script), measure_speed=False)
-        await one.start()
-        started.append(one)
-        return one
+        created = Scheduler(tiny_model, scripted(**script), measure_speed=False)
+        await created.start()
+        started.append(created)
+        return created
 
     yield start
-    for one in started:
-        await one.stop()
+    for created in started:
+        await created.stop()
 
 
 @pytest.fixture(scope="session")
 def demo_server() -> Generator[RealServer, None, None]:
-    """One server on the bundled model, for all tests that leave it whole."""
+    """A server on the bundled model, shared by all tests that leave it running."""
     server = start([])
     yield server
     server.stop()
@@ -140,7 +140,7 @@ def demo_server() -> Generator[RealServer, None, None]:
 
 @pytest.fixture(scope="session")
 def real_server(tiny_checkpoint: Path) -> Generator[RealServer, None, None]:
-    """One server on the tiny random checkpoint, for all tests that leave it whole."""
+    """A server on the tiny random checkpoint, shared by all tests that leave it running."""
     server = start(["--model", str(tiny_checkpoint)])
     yield server
     server.stop()
@@ -148,7 +148,7 @@ def real_server(tiny_checkpoint: Path) -> Generator[RealServer, None, None]:
 
 @pytest.fixture
 def start_server() -> Generator[Callable[..., RealServer], None, None]:
-    """Starts servers of a test's own."""
+    """Starts servers for one test, and kills those that are still running after it."""
     started: list[RealServer] = []
 
     def begin(*arguments: str, own_group: bool = False) -> RealServer:

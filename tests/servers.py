@@ -1,4 +1,4 @@
-"""Real servers: `anytime serve` in a process of its own, on vLLM."""
+"""Starts and stops `anytime serve` as a separate process."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STOP_S = 30
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RealServer:
-    """A running `anytime serve`."""
+    """A running `anytime serve` and its address."""
 
     url: str
     process: subprocess.Popen[str]
@@ -31,7 +31,7 @@ class RealServer:
         return psutil.Process(self.process.pid).children(recursive=True)
 
     def stop(self) -> int:
-        """Ask it to end; its exit status."""
+        """Send SIGTERM, wait for the end, and return the exit status."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         self.process.communicate(timeout=STOP_S)
@@ -39,7 +39,7 @@ class RealServer:
 
 
 def start(arguments: Sequence[str], *, own_group: bool = False) -> RealServer:
-    """Start a server, perhaps in a process group of its own, and wait until it says where it listens."""
+    """Start a server and wait until it prints its address. `own_group` gives it its own process group."""
     process = subprocess.Popen(
         [str(ANYTIME), "serve", "--port", "0", *arguments],
         stdout=subprocess.PIPE,
@@ -48,10 +48,10 @@ def start(arguments: Sequence[str], *, own_group: bool = False) -> RealServer:
         start_new_session=own_group,
     )
     assert process.stdout is not None
-    said: list[str] = []
+    output: list[str] = []
     for line in process.stdout:
-        said.append(line)
+        output.append(line)
         if found := re.search(r"serves .* on (http://\S+)", line):
             return RealServer(url=found[1], process=process)
     process.stdout.close()
-    raise AssertionError(f"the server ended with {process.wait()}:\n{''.join(said)}")
+    raise AssertionError(f"the server ended with {process.wait()}:\n{''.join(output)}")

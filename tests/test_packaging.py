@@ -1,6 +1,6 @@
-"""The wheel as users get it: what is in it, what it says of itself, what it needs and what it does not.
+"""The wheel: its files, its metadata, and its base install without extras.
 
-It is built from the sdist, so that the sdist holds all that it takes.
+The wheel is built from the sdist, which shows that the sdist is complete.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ FROM_EXTRAS = {
 
 
 def run(*command: str | Path, check: bool = True) -> subprocess.CompletedProcess[str]:
-    """Run a command outside the checkout, so that nothing is imported from there."""
+    """Run a command outside the checkout, so that it imports nothing from there."""
     outside = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV")}
     done = subprocess.run(
         command, capture_output=True, text=True, check=False, env=outside, cwd="/", timeout=240
@@ -51,7 +51,7 @@ def run(*command: str | Path, check: bool = True) -> subprocess.CompletedProcess
 
 @pytest.fixture(scope="module")
 def distributions(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with an sdist and the wheel that was built from it."""
+    """A folder with an sdist and the wheel built from it."""
     folder = tmp_path_factory.mktemp("dist")
     run(sys.executable, "-m", "build", "--no-isolation", "--outdir", folder, ROOT)
     return folder
@@ -65,7 +65,7 @@ def wheel(distributions: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def sources(distributions: Path) -> set[str]:
-    """Paths of files in the sdist."""
+    """Paths of the files in the sdist."""
     [sdist] = distributions.glob("*.tar.gz")
     assert sdist.name == f"anytime_reasoner-{__version__}.tar.gz"
     with tarfile.open(sdist) as archive:
@@ -87,7 +87,7 @@ def metadata(wheel: Path) -> email.message.Message:
 
 @pytest.fixture(scope="module")
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The programs of an environment with the wheel and what it requires, without any extra."""
+    """The programs of an environment with the wheel and its requirements, without extras."""
     environment = tmp_path_factory.mktemp("installed")
     run(sys.executable, "-m", "venv", environment)
     programs = environment / "bin"
@@ -100,7 +100,7 @@ def test_the_wheel_is_named_after_the_version(wheel: Path) -> None:
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-def test_every_file_of_the_packages_is_in_it(names: set[str], package: str) -> None:
+def test_the_wheel_has_every_file_of_the_packages(names: set[str], package: str) -> None:
     folder = PACKAGES[package]
     files = {
         f"{package}/{path.relative_to(folder).as_posix()}"
@@ -111,11 +111,11 @@ def test_every_file_of_the_packages_is_in_it(names: set[str], package: str) -> N
     assert {name for name in names if name.startswith(f"{package}/")} == files
 
 
-def test_nothing_else_is_in_it(names: set[str]) -> None:
+def test_the_wheel_has_no_other_packages(names: set[str]) -> None:
     assert {name.split("/")[0] for name in names} == set(PACKAGES)
 
 
-def test_the_sdist_is_the_packages_and_what_builds_them(sources: set[str]) -> None:
+def test_the_sdist_has_the_packages_and_their_build_files(sources: set[str]) -> None:
     for folder in PACKAGES.values():
         inside = folder.relative_to(ROOT).as_posix()
         assert f"{inside}/__init__.py" in sources
@@ -125,14 +125,14 @@ def test_the_sdist_is_the_packages_and_what_builds_them(sources: set[str]) -> No
     assert not any("__pycache__" in name or "node_modules" in name for name in sources)
 
 
-def test_the_page_of_the_package_is_the_readme(metadata: email.message.Message) -> None:
+def test_the_description_is_the_readme(metadata: email.message.Message) -> None:
     assert metadata.get_payload() == (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def test_the_bundled_checkpoint_is_whole(names: set[str]) -> None:
+def test_the_bundled_checkpoint_is_complete(names: set[str]) -> None:
     demo = PACKAGES["anytime_server"] / "checkpoints" / "demo"
     if not demo.is_dir():
-        pytest.skip("this checkout bundles no checkpoint")
+        pytest.skip("the checkpoint is not in this checkout")
     for name in ("config.json", "model.safetensors", "tokenizer.json", "anytime.json"):
         assert f"anytime_server/checkpoints/demo/{name}" in names
 
@@ -148,7 +148,7 @@ def test_the_metadata_is_complete(metadata: email.message.Message) -> None:
     assert set(metadata.get_all("Provides-Extra", [])) == {"server", "vllm", "otel", "train", "gym"}
 
 
-def test_the_classifiers_exist_and_match_the_python_required(metadata: email.message.Message) -> None:
+def test_classifiers_are_valid_and_match_the_required_python(metadata: email.message.Message) -> None:
     given = metadata.get_all("Classifier", [])
     assert given
     assert set(given) <= set(classifiers)
@@ -157,23 +157,23 @@ def test_the_classifiers_exist_and_match_the_python_required(metadata: email.mes
     assert "Typing :: Typed" in given
 
 
-def test_every_extra_of_a_command_exists(metadata: email.message.Message) -> None:
+def test_the_extras_that_commands_name_exist(metadata: email.message.Message) -> None:
     extras = {extra for _, _, extras in COMMANDS.values() for extra in extras.split(",") if extra}
     assert extras <= set(metadata.get_all("Provides-Extra", []))
 
 
-def test_the_license_comes_along(wheel: Path) -> None:
+def test_the_wheel_contains_the_license(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         [name] = [name for name in archive.namelist() if name.endswith("licenses/LICENSE")]
         assert archive.read(name) == (ROOT / "LICENSE").read_bytes()
 
 
-def test_the_version_is_told_the_same_everywhere() -> None:
+def test_project_and_package_have_the_same_version() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert project["version"] == __version__
 
 
-def test_the_base_install_is_light_and_sound(installed: Path) -> None:
+def test_the_base_install_has_no_packages_of_extras(installed: Path) -> None:
     listed = json.loads(run(installed / "python", "-m", "pip", "list", "--format", "json").stdout)
     packages = {package["name"].lower() for package in listed}
     assert {"anytime-reasoner", "httpx2", "pydantic", "rich"} <= packages
@@ -181,20 +181,20 @@ def test_the_base_install_is_light_and_sound(installed: Path) -> None:
     run(installed / "python", "-m", "pip", "check")
 
 
-def test_every_command_of_the_base_install_has_help(installed: Path) -> None:
-    told = run(installed / "anytime", "--help").stdout
+def test_every_command_has_help_in_the_base_install(installed: Path) -> None:
+    overview = run(installed / "anytime", "--help").stdout
     for name in COMMANDS:
-        assert f"  {name} " in told
+        assert f"  {name} " in overview
         assert f"usage: anytime {name}" in run(installed / "anytime", name, "--help").stdout
 
 
-def test_the_base_install_can_ask(installed: Path) -> None:
+def test_ask_works_in_the_base_install(installed: Path) -> None:
     done = run(installed / "anytime", "ask", "hello", "--url", "http://127.0.0.1:9", check=False)
     assert done.returncode == 1
     assert done.stderr.startswith("anytime ask: no server answers at http://127.0.0.1:9")
 
 
-def test_the_base_install_says_what_serving_needs(installed: Path) -> None:
+def test_serve_names_its_extra_in_the_base_install(installed: Path) -> None:
     done = run(installed / "anytime", "serve", "--port", "0", check=False)
     assert done.returncode == 1
     assert done.stderr.startswith("anytime serve needs ")

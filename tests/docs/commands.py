@@ -1,6 +1,6 @@
-"""The commands of a block, each in the form in which a test can run it.
+"""Splits code blocks into commands, and shortens commands so that a test can run them.
 
-The one table of what is shortened, and why. What neither the table nor `AS_THEY_ARE` knows is refused.
+`RULES` says which commands are shortened, and why. Any command outside `RULES` and `UNCHANGED` is an error.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from pathlib import Path
 
 from anytime_training.config import load_recipe
 
-AS_THEY_ARE = {"cat", "cd", "curl", "echo", "export", "ls", "mkdir", "printf"}
-"""Programs that do no harm and take no time."""
+UNCHANGED = {"cat", "cd", "curl", "echo", "export", "ls", "mkdir", "printf"}
+"""Programs that are harmless and fast."""
 
 ANYTIME = r"(?:\.venv/bin/)?anytime"
 PYTHON = r"(?:\.venv/bin/)?python"
@@ -23,11 +23,11 @@ VARIABLES = r"(?:\w+=\S* )*"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """Commands that begin with `pattern`, and how they are run."""
+    """How to run the commands that begin with `pattern`."""
 
     pattern: str
     shorten: Callable[[str, str], str]
-    """From the command and the server's address."""
+    """Returns the command to run, given the command and the server's address."""
     because: str
 
 
@@ -35,11 +35,11 @@ class Rule:
 class Command:
     text: str
     output: str | None
-    """What it prints, where the block shows it."""
+    """The output that the block shows, if any."""
 
 
 def _train(command: str, url: str) -> str:
-    """One step of a small batch, into a folder that holds no earlier run."""
+    """Train for one step with a small batch, in an empty folder."""
     recipe = next(word for word in shlex.split(command) if word.endswith(".toml"))
     kind = load_recipe(Path(recipe), environment={}, flags={}).kind
     fewer = {
@@ -69,12 +69,12 @@ RULES = (
     Rule(
         pattern=r"make\b",
         shorten=lambda command, url: f"make -n {command.removeprefix('make ')}",
-        because="they install, test or serve everything; make says whether there is such a target",
+        because="targets install, test or serve everything; a dry run shows that the target exists",
     ),
     Rule(
         pattern=VARIABLES + ANYTIME + " serve",
         shorten=_serve,
-        because="it serves until it is told to stop; here until it says that it serves",
+        because="the server is stopped as soon as it has started",
     ),
     Rule(
         pattern=ANYTIME + " ask",
@@ -84,18 +84,18 @@ RULES = (
     Rule(
         pattern=ANYTIME + " bench",
         shorten=lambda command, url: f"ANYTIME_URL={url} {command} --requests 4",
-        because="the server has another port; and a few requests are enough",
+        because="the server has another port, and a few requests are enough",
     ),
     Rule(pattern=VARIABLES + ANYTIME + " train", shorten=_train, because="training takes minutes or hours"),
     Rule(
         pattern=ANYTIME + " evaluate",
         shorten=_evaluate,
-        because="few problems, on the engine that starts fast",
+        because="few problems are enough, and the transformers engine starts faster",
     ),
     Rule(
         pattern=PYTHON + " bench/",
         shorten=lambda command, url: re.sub(PYTHON, "python tests/docs/parse_only.py", command, count=1),
-        because="measuring takes minutes or hours; each script reads its options, then stops",
+        because="measuring takes minutes or hours; the script stops after reading its options",
     ),
     Rule(
         pattern=PYTHON + r" -m examples\.own_task\.warmstart",
@@ -105,7 +105,7 @@ RULES = (
     Rule(
         pattern=r"(?:\.venv/bin/)?pip install ['\"]?anytime-reasoner",
         shorten=_pip_install,
-        because="it is the package under test; here the extras must exist",
+        because="the package under test is installed already; only its extras are checked",
     ),
     Rule(
         pattern=PYTHON + " examples/",
@@ -116,7 +116,7 @@ RULES = (
 
 
 def commands_of(text: str) -> list[Command]:
-    """The commands of a block: its lines, or those after `$ ` with what each prints."""
+    """The commands of a block: its lines or, if it has prompts, the lines after `$ ` with their outputs."""
     with_prompt = any(line.startswith("$ ") for line in text.splitlines())
     commands: list[Command] = []
     lines = iter(text.splitlines())
@@ -127,40 +127,40 @@ def commands_of(text: str) -> list[Command]:
             continue
         if not with_prompt and (not line.strip() or line.lstrip().startswith("#")):
             continue
-        _tell(commands, shown)
+        _attach_output(commands, shown)
         command = line.removeprefix("$ ")
-        while not _is_whole(command):
+        while not _is_complete(command):
             following = next(lines, None)
             assert following is not None, f"the command has no end: {command!r}"
             command += "\n" + following
         commands.append(Command(text=command, output=None))
-    _tell(commands, shown)
+    _attach_output(commands, shown)
     return commands
 
 
 def shortened(command: str, url: str) -> str:
-    """The command as it is run.
+    """The command that a test runs.
 
     Raises:
-        AssertionError: nobody has thought of such a command.
+        AssertionError: no rule matches the command.
     """
     command = _without_comment(command).replace("http://127.0.0.1:8000", url)
     for rule in RULES:
         if re.match(rule.pattern, command):
             return rule.shorten(command, url)
     program = command.split(maxsplit=1)[0]
-    assert program in AS_THEY_ARE, f"no rule says how to run {command!r}"
+    assert program in UNCHANGED, f"no rule says how to run {command!r}"
     return command
 
 
 def _without_comment(command: str) -> str:
-    """The command as options can be put after it."""
+    """The command without a comment at its end, so that options can follow."""
     comment = re.search(r" +# .*$", command)
-    return command[: comment.start()] if comment and _is_whole(command[: comment.start()]) else command
+    return command[: comment.start()] if comment and _is_complete(command[: comment.start()]) else command
 
 
-def _is_whole(command: str) -> bool:
-    """Whether neither a quotation nor a line with `\\` at its end goes on."""
+def _is_complete(command: str) -> bool:
+    """Whether quotes are closed and no `\\` at the end continues the command."""
     try:
         shlex.split(command, comments=True)
     except ValueError:
@@ -168,8 +168,8 @@ def _is_whole(command: str) -> bool:
     return not command.endswith("\\")
 
 
-def _tell(commands: list[Command], shown: list[str]) -> None:
-    """Give the last command the output that was collected since."""
+def _attach_output(commands: list[Command], shown: list[str]) -> None:
+    """Attach the collected lines to the last command as its output."""
     output = "\n".join(shown)
     if commands and output.strip():
         commands[-1] = Command(text=commands[-1].text, output=output)

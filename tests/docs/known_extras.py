@@ -1,4 +1,4 @@
-"""Says whether there are the extras that a `pip install 'anytime-reasoner[EXTRA,...]'` names."""
+"""Checks that the extras in `pip install 'anytime-reasoner[EXTRA,...]'` exist."""
 
 import re
 import sys

@@ -1,8 +1,8 @@
-"""Whether a command printed what the documentation shows.
+"""Compares the output of a command with the output that the documentation shows.
 
-Texts, JSON and server-sent events are compared as they are, but for what differs from run to run: values of
-the keys in `VOLATILE`. How many pieces a text comes in depends on how busy the machine is, so pieces in a row
-count as one. In all of them `...` stands for anything.
+Texts, JSON and server-sent events must be equal, except for the values of `VOLATILE` keys, which differ between
+runs. Consecutive events in `PIECES` count as one, because their number depends on the machine's load. `...`
+matches anything.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Event:
 
 
 def matches(shown: str, printed: str) -> bool:
-    """Whether `printed` is what was `shown`."""
+    """Whether the output `printed` matches the documented output `shown`."""
     if re.search(r"^(event|data):", shown, re.MULTILINE):
         return _in_order(_events(shown), _events(printed))
     if shown.lstrip().startswith("{"):
@@ -37,7 +37,7 @@ def matches(shown: str, printed: str) -> bool:
 
 
 def _in_order(shown: Sequence[Any], printed: Sequence[Any]) -> bool:
-    """Whether the events are alike one by one, where `...` is any number of them."""
+    """Whether the events match in order; `...` matches any number of events."""
     if not shown:
         return not printed
     if shown[0] == ANYTHING:
@@ -46,7 +46,7 @@ def _in_order(shown: Sequence[Any], printed: Sequence[Any]) -> bool:
 
 
 def _alike(shown: Any, printed: Any) -> bool:
-    """Whether both are the same, with keys in the same order, but for what differs from run to run."""
+    """Whether both are equal, keys in the same order, apart from volatile values."""
     match shown, printed:
         case Event(type=type), Event() if type in PIECES:
             return printed.type == type and list(shown.data) == list(printed.data)
@@ -63,7 +63,7 @@ def _alike(shown: Any, printed: Any) -> bool:
 
 
 def _events(text: str) -> list[Any]:
-    """Each event as its type and its data; what is no event, as comments are not, is left out."""
+    """The events with type and data, without comments."""
     events: list[Any] = []
     for block in re.split(r"\n{2,}", text.strip()):
         fields = dict(re.findall(r"^(event|data): (.*)$", block, re.MULTILINE))
@@ -80,7 +80,7 @@ def _events(text: str) -> list[Any]:
 
 
 def _last_index(events: Sequence[Any]) -> int:
-    """Where the last event stands that is shown, with or without `...` after it; -1 for none."""
+    """Index of the last event that is not `...`, or -1."""
     return max((number for number, event in enumerate(events) if event != ANYTHING), default=-1)
 
 

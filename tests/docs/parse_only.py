@@ -1,4 +1,4 @@
-"""Runs a script until it has read its options: `python parse_only.py SCRIPT OPTION...`."""
+"""Runs a script until it has parsed its options: `python parse_only.py SCRIPT OPTION...`."""
 
 import argparse
 import runpy

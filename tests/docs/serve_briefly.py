@@ -1,6 +1,6 @@
-"""`anytime serve` with the options of a document, on a free port, until it says that it serves.
+"""Runs `anytime serve` with documented options on a free port, and stops it once it has started.
 
-On the scripted engine unless another is named: it starts at once, and reads the same options and checkpoint.
+Without `--engine` it uses the scripted engine, which takes the same options and starts at once.
 """
 
 import re

@@ -1,19 +1,18 @@
-"""The fenced code blocks of the documentation: where they stand and how they are meant.
+"""Finds the fenced code blocks of the documentation. Does not run them.
 
-Knows nothing of running them. What a writer of documentation has to know:
+Rules for writers of documentation:
 
 - Blocks run in order, document by document, in a folder that looks like the repository's root but has a
   `runs/` of its own. `127.0.0.1:8000` stands for the server on the bundled model.
-- `python` runs as a script of its own and prints nothing on standard error; `ts` runs in Node.
-- `bash`, `console` and blocks without a language are commands. Where lines begin with `$ `, only those are,
-  and what follows each is what it prints. `commands.py` says what is run in a shorter form.
-- `json` with `messages` (or `input`) is posted to `/v1/anytime` (or `/v1/responses`); `[...]` stands for some
-  messages, `{...}` for some schema. `<!-- post: /v1/messages -->` before the block names another endpoint.
-  Other JSON is parsed.
-- `toml` is a recipe where it has a `kind`, else a configuration of `anytime serve`.
-- `text` is not run. With `<!-- output -->` before it, it is what the block before it prints; `...` in it
-  stands for anything.
-- `<!-- not run: REASON -->` before a block leaves it out, and the tests' summary tells so.
+- `python` runs as a separate script and must print nothing on standard error; `ts` runs in Node.
+- `bash`, `console` and blocks without a language are commands. If lines begin with `$ `, only those are
+  commands, and the lines after each are its output. `commands.py` lists the commands that are shortened.
+- `json` with `messages` (or `input`) is posted to `/v1/anytime` (or `/v1/responses`); `[...]` stands for
+  messages, `{...}` for a schema. `<!-- post: /v1/messages -->` before the block names another endpoint.
+  Other JSON is only parsed.
+- `toml` with a `kind` is a recipe, without it a configuration of `anytime serve`.
+- `text` is not run. After `<!-- output -->` it is the output of the block before it; `...` matches anything.
+- A block after `<!-- not run: REASON -->` is skipped, and the test summary shows the reason.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ class Snippet:
     """One fenced block."""
 
     document: str
-    """Path of the document, from the repository's root."""
+    """Path of the document, relative to the repository's root."""
     line: int
     """Line of the opening fence."""
     language: str
@@ -41,9 +40,9 @@ class Snippet:
     marker: str | None
     """Name of the marker before the block: `output`, `not run` or `post`."""
     value: str
-    """What the marker says."""
+    """The text after the marker's name."""
     output: str | None = None
-    """What it prints, where the document shows it."""
+    """The output that the document shows, if any."""
 
     @property
     def place(self) -> str:
@@ -51,11 +50,11 @@ class Snippet:
 
 
 def snippets_of(document: str, root: Path) -> list[Snippet]:
-    """The blocks of a document in order; an output belongs to the block before it."""
+    """The blocks of a document in order, with output blocks attached to the blocks before them."""
     found: list[Snippet] = []
     for block in _blocks(document, (root / document).read_text(encoding="utf-8").splitlines()):
         if block.marker == "output":
-            assert found, f"{block.place}: an output of nothing"
+            assert found, f"{block.place}: an output without a block before it"
             found[-1] = replace(found[-1], output=block.text)
         else:
             found.append(block)

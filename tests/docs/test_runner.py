@@ -1,4 +1,4 @@
-"""What finds blocks, reads commands and compares outputs: that it fails where it must."""
+"""The test runner itself: it finds blocks, shortens commands, and rejects wrong outputs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .snippets import snippets_of
 URL = "http://127.0.0.1:1234"
 
 
-def test_blocks_are_found_with_place_marker_and_output(tmp_path: Path) -> None:
+def test_blocks_have_place_marker_and_output(tmp_path: Path) -> None:
     (tmp_path / "page.md").write_text(
         "# A page\n\n```python\nprint(1)\n```\n\n<!-- output -->\n```text\n1\n```\n\n"
         '=== "Node"\n\n    ```ts title="x"\n    await 1;\n    ```\n\n'
@@ -32,18 +32,18 @@ def test_blocks_are_found_with_place_marker_and_output(tmp_path: Path) -> None:
     assert (posted.marker, posted.value) == ("post", "/v1/messages")
 
 
-def test_a_marker_counts_for_the_next_block_alone(tmp_path: Path) -> None:
+def test_a_marker_applies_only_to_the_next_block(tmp_path: Path) -> None:
     (tmp_path / "page.md").write_text("<!-- not run: no -->\n```\na\n```\n```\nb\n```\n")
     assert [snippet.marker for snippet in snippets_of("page.md", tmp_path)] == ["not run", None]
 
 
-def test_a_block_without_an_end_is_told(tmp_path: Path) -> None:
+def test_a_block_without_an_end_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "page.md").write_text("```\nls\n")
     with pytest.raises(AssertionError, match=r"page\.md:1: the block has no end"):
         snippets_of("page.md", tmp_path)
 
 
-def test_after_a_prompt_comes_a_command_and_what_it_prints() -> None:
+def test_a_prompt_starts_a_command_and_its_output() -> None:
     text = "$ curl -d '{\n  \"a\": 1}' \\\n  x\nevent: a\n\nevent: b\n$ ls\n"
     assert commands_of(text) == [
         Command(text="curl -d '{\n  \"a\": 1}' \\\n  x", output="event: a\n\nevent: b"),
@@ -83,7 +83,7 @@ def test_long_commands_are_shortened(command: str, run: str) -> None:
 @pytest.mark.parametrize(
     "command", ["sudo reboot", "makeanything", "anytime fly", "python elsewhere.py", "pip install torch"]
 )
-def test_a_command_that_nobody_thought_of_is_refused(command: str) -> None:
+def test_an_unknown_command_is_an_error(command: str) -> None:
     with pytest.raises(AssertionError, match="no rule says how to run"):
         shortened(command, URL)
 
@@ -99,7 +99,7 @@ EVENTS = 'event: a\ndata: {"id":1,"y":{"z":2}}\n\nevent: b\ndata: {"x":1}\n\neve
         '... and\n\nevent: c\ndata: {"x":[1]}',
     ],
 )
-def test_events_match_but_for_what_differs_from_run_to_run(shown: str) -> None:
+def test_events_match_apart_from_volatile_values(shown: str) -> None:
     assert matches(shown, f": keep-alive\n\n{EVENTS}")
 
 
@@ -114,11 +114,11 @@ def test_events_match_but_for_what_differs_from_run_to_run(shown: str) -> None:
         'event: a\ndata: {"id":1,"y":{"z":2}}\n\n...\n\nevent: d\ndata: {"x":[1]}',
     ],
 )
-def test_other_events_do_not(shown: str) -> None:
+def test_different_events_do_not_match(shown: str) -> None:
     assert not matches(shown, EVENTS)
 
 
-def test_pieces_in_a_row_count_as_one() -> None:
+def test_consecutive_pieces_count_as_one() -> None:
     piece = 'event: thinking\ndata: {"text":"a"}\n\n'
     shown = f"{piece}{piece}... more ...\n\n{piece}{EVENTS}"
     assert matches(shown, piece + EVENTS)
@@ -139,5 +139,5 @@ def test_pieces_in_a_row_count_as_one() -> None:
         ('{"a": 1}', '{"a": 1, "b": 3}', False),
     ],
 )
-def test_texts_and_json(shown: str, printed: str, same: bool) -> None:
+def test_text_and_json_match(shown: str, printed: str, same: bool) -> None:
     assert matches(shown, printed) is same

@@ -1,4 +1,4 @@
-"""The documentation's site, as it is built: nothing leads nowhere, and no other host is asked."""
+"""The built documentation site: its links work, and it loads nothing from other hosts."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ import pytest
 ROOT = Path(__file__).parents[2]
 SITE = "http://site/"
 FETCHED = {"img": "src", "script": "src", "iframe": "src", "source": "src", "link": "href"}
-"""What a browser loads to show a page, by element."""
+"""The attribute with an address that a browser loads, by element."""
 
 
 @dataclass(slots=True)
 class _Page(HTMLParser):
-    """What a page has and names."""
+    """The anchors of a page, and the addresses in it."""
 
     links: list[str] = field(default_factory=list)
     fetched: list[str] = field(default_factory=list)
@@ -57,43 +57,44 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def pages(site: Path) -> dict[str, _Page]:
-    """By address."""
+    """The pages of the site, by address."""
     found: dict[str, _Page] = {}
     for path in site.rglob("*.html"):
-        if path.name == "404.html":  # is shown at any address, so its own are absolute
+        if path.name == "404.html":  # shown at any address, so its links are absolute
             continue
         page = found[SITE + path.relative_to(site).as_posix().removesuffix("index.html")] = _Page()
         page.feed(path.read_text(encoding="utf-8"))
     return found
 
 
-def _named(pages: dict[str, _Page]) -> Iterator[tuple[str, str]]:
-    """Every address that a page names, in full, with the page's own."""
+def _addresses(pages: dict[str, _Page]) -> Iterator[tuple[str, str]]:
+    """Pairs of a page's address and an absolute address in it."""
     for address, page in pages.items():
-        for one in page.links + page.fetched:
-            if not one.startswith(("data:", "mailto:")):
-                yield address, urljoin(address, one)
+        for target in page.links + page.fetched:
+            if not target.startswith(("data:", "mailto:")):
+                yield address, urljoin(address, target)
 
 
-def test_all_pages_are_there(pages: dict[str, _Page]) -> None:
+def test_every_document_has_a_page(pages: dict[str, _Page]) -> None:
     assert len(pages) == len(list((ROOT / "docs").rglob("*.md")))
 
 
-def test_every_internal_link_and_anchor_leads_somewhere(site: Path, pages: dict[str, _Page]) -> None:
-    for page, target in _named(pages):
+def test_internal_links_and_anchors_exist(site: Path, pages: dict[str, _Page]) -> None:
+    for page, target in _addresses(pages):
         if not target.startswith(SITE):
             continue
         address, _, anchor = target.partition("#")
         path = site / unquote(urlsplit(address).path).lstrip("/")
-        assert path.exists(), f"{page} names {target}"
+        assert path.exists(), f"{page} links to {target}"
         if anchor:
-            assert unquote(anchor) in pages[address].anchors, f"{page} names {target}"
+            assert unquote(anchor) in pages[address].anchors, f"{page} links to {target}"
 
 
-def test_no_other_host_is_asked(site: Path, pages: dict[str, _Page]) -> None:
+def test_pages_load_nothing_from_other_hosts(site: Path, pages: dict[str, _Page]) -> None:
     for address, page in pages.items():
-        for one in page.fetched:
-            assert one.startswith("data:") or urljoin(address, one).startswith(SITE), f"{address} needs {one}"
+        for target in page.fetched:
+            is_own = target.startswith("data:") or urljoin(address, target).startswith(SITE)
+            assert is_own, f"{address} loads {target}"
     for sheet in site.rglob("*.css"):
         text = sheet.read_text(encoding="utf-8")
         assert "@import" not in text, sheet
@@ -101,12 +102,12 @@ def test_no_other_host_is_asked(site: Path, pages: dict[str, _Page]) -> None:
         assert "url(//" not in text, sheet
 
 
-def test_the_interface_is_there_for_programs(site: Path) -> None:
+def test_the_site_has_the_openapi_document(site: Path) -> None:
     document = json.loads((site / "openapi.json").read_text(encoding="utf-8"))
     assert "/v1/anytime" in document["paths"]
 
 
-def test_same_program_in_two_languages_is_in_tabs(site: Path) -> None:
+def test_python_and_typescript_are_in_tabs(site: Path) -> None:
     html = (site / "clients" / "index.html").read_text(encoding="utf-8")
     assert html.count(">TypeScript</label>") == html.count(">Python</label>") > 0
     assert "```" not in html

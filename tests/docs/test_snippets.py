@@ -1,4 +1,4 @@
-"""Every block of the documentation is run: commands, programs, requests and configurations."""
+"""Runs every code block of the documentation: commands, programs, requests and configurations."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ DOCUMENTS = [
     *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md")),
     *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "examples").rglob("README.md")),
 ]
-"""The TypeScript client's README is run by its own tests."""
+"""The TypeScript client's tests run its README."""
 
 SNIPPETS = [snippet for document in DOCUMENTS for snippet in snippets_of(document, ROOT)]
 ESBUILD = ROOT / "clients" / "typescript" / "node_modules" / ".bin" / "esbuild"
@@ -39,13 +39,13 @@ LIMIT_S = 120
 
 
 @pytest.fixture(scope="module")
-def workplace(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """For each document a folder that looks like the repository's root, with `runs/` of its own."""
+def root_copy(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Returns a folder for each document: links to the files of the repository's root, without `runs/`."""
     folders: dict[str, Path] = {}
 
     def of(document: str) -> Path:
         if document not in folders:
-            folder = folders[document] = tmp_path_factory.mktemp("workplace")
+            folder = folders[document] = tmp_path_factory.mktemp("root")
             for path in ROOT.iterdir():
                 if path.name != "runs":
                     (folder / path.name).symlink_to(path)
@@ -56,7 +56,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]
 
 @pytest.fixture(scope="module")
 def continuation(demo_server: RealServer) -> str:
-    """A continuation of thinking on `MESSAGES` that was cut."""
+    """The continuation token of truncated thinking on `MESSAGES`."""
     request = {"messages": MESSAGES, "budget": 2, "thinking": {"seed": 4}, "stream": False}
     return httpx2.post(f"{demo_server.url}/v1/anytime", json=request).json()["continuation"]
 
@@ -65,17 +65,17 @@ def continuation(demo_server: RealServer) -> str:
 def test_snippet(
     snippet: Snippet,
     demo_server: RealServer,
-    workplace: Callable[[str], Path],
+    root_copy: Callable[[str], Path],
     request: pytest.FixtureRequest,
 ) -> None:
     if snippet.marker == "not run":
-        assert snippet.value, "a block that is not run says why"
+        assert snippet.value, "a block that is not run needs a reason"
         pytest.skip(snippet.value)
-    folder = workplace(snippet.document)
+    folder = root_copy(snippet.document)
     match snippet.language:
         case "python":
             program = snippet.text.replace("http://127.0.0.1:8000", demo_server.url)
-            _run([sys.executable, "-c", program], folder, shows=snippet.output, may_complain=False)
+            _run([sys.executable, "-c", program], folder, shows=snippet.output, allow_stderr=False)
         case "ts" | "typescript":
             _run_typescript(snippet, folder, demo_server.url)
         case "" | "bash" | "console" | "sh":
@@ -85,12 +85,12 @@ def test_snippet(
         case "toml":
             _check_toml(snippet, folder)
         case "text":
-            assert "\n$ " not in f"\n{snippet.text}", "commands belong into a console block"
+            assert "\n$ " not in f"\n{snippet.text}", "commands belong in a console block"
         case language:
-            pytest.fail(f"nothing here knows how to run {language}")
+            pytest.fail(f"{language} blocks cannot be run")
 
 
-def _run(command: list[str], folder: Path, *, shows: str | None = None, may_complain: bool = True) -> None:
+def _run(command: list[str], folder: Path, *, shows: str | None = None, allow_stderr: bool = True) -> None:
     path = f"{ROOT / '.venv/bin'}:{os.environ['PATH']}"
     environment = os.environ | {"PATH": path, "OMP_NUM_THREADS": "1", "NO_PROXY": "127.0.0.1"}
     done = subprocess.run(
@@ -104,13 +104,13 @@ def _run(command: list[str], folder: Path, *, shows: str | None = None, may_comp
         timeout=LIMIT_S,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert may_complain or not done.stderr, done.stderr
-    assert shows is None or matches(shows, done.stdout), f"printed was:\n{done.stdout}"
+    assert allow_stderr or not done.stderr, done.stderr
+    assert shows is None or matches(shows, done.stdout), f"the output is:\n{done.stdout}"
 
 
 def _run_commands(snippet: Snippet, folder: Path, url: str) -> None:
     commands = commands_of(snippet.text)
-    assert commands, "a block of commands without one"
+    assert commands, "the block has no command"
     if len(commands) == 1 or any(command.output for command in commands):
         for command in commands:
             _run(
@@ -133,7 +133,7 @@ def _run_typescript(snippet: Snippet, folder: Path, url: str) -> None:
         text=True,
         check=True,
     )
-    _run(["node", str(bundle)], folder, shows=snippet.output, may_complain=False)
+    _run(["node", str(bundle)], folder, shows=snippet.output, allow_stderr=False)
 
 
 def _check_json(snippet: Snippet, url: str, continuation: Callable[[], str]) -> None:
@@ -148,9 +148,9 @@ def _check_json(snippet: Snippet, url: str, continuation: Callable[[], str]) -> 
         path = "/v1/anytime" if "messages" in body else "/v1/responses"
     else:
         return
-    answer = httpx2.post(f"{url}{path}", json=body, timeout=LIMIT_S)
-    assert answer.status_code < 300, answer.text
-    assert "event: error" not in answer.text, answer.text
+    response = httpx2.post(f"{url}{path}", json=body, timeout=LIMIT_S)
+    assert response.status_code < 300, response.text
+    assert "event: error" not in response.text, response.text
 
 
 def _check_toml(snippet: Snippet, folder: Path) -> None:

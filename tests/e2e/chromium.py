@@ -1,4 +1,4 @@
-"""The browser that tests of pages use."""
+"""The browser for tests of the playground."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ QUIET = [
 
 
 async def launch(playwright: Playwright) -> Browser:
-    """The system's Chromium, or Playwright's own where there is none."""
+    """Start the system's Chromium or, if there is none, Playwright's own."""
     names = ("chromium", "chromium-browser", "google-chrome")
     program = next(filter(None, map(shutil.which, names)), None)
     return await playwright.chromium.launch(executable_path=program, args=QUIET)
 
 
 async def main() -> None:
-    """Fail where no browser can be started."""
+    """Raise an error if no browser starts."""
     async with async_playwright() as playwright:
         await (await launch(playwright)).close()
 

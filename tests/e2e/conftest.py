@@ -1,4 +1,4 @@
-"""A browser, and a server that is slow enough to be watched."""
+"""A browser, and a server that is slow enough for tests to act while it thinks."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ async def browser() -> AsyncGenerator[Browser, None]:
 
 @pytest.fixture(scope="session")
 def slow_server() -> Generator[RealServer, None, None]:
-    """Thinks 20 tokens a second, without end; its answers tell after how many, up to 20."""
+    """Thinks 20 tokens per second without end. Its answers hold the number of thinking tokens, up to 20."""
     server = start([*SLOW, "--scripted.settle-after", "20"])
     yield server
     server.stop()
@@ -31,9 +31,9 @@ def slow_server() -> Generator[RealServer, None, None]:
 
 @pytest.fixture
 async def visit(browser: Browser) -> AsyncGenerator[Visit, None]:
-    """Opens the page of a server in a browser profile of its own, and waits until it is `ready` to ask.
+    """Opens the playground in a new browser profile and, with `ready`, waits until it has loaded.
 
-    What the console tells of faults fails the test; of refusals by the server only if `refused` is not set.
+    Errors and warnings in the console fail the test. `refused` allows those for failed requests.
     """
     faults: list[str] = []
     contexts = []
@@ -44,11 +44,11 @@ async def visit(browser: Browser) -> AsyncGenerator[Visit, None]:
         page = await context.new_page()
         page.on("pageerror", lambda error: faults.append(str(error)))
 
-        def told(kind: str, text: str) -> None:
+        def on_console(kind: str, text: str) -> None:
             if kind in ("error", "warning") and not (refused and text.startswith("Failed to load resource")):
                 faults.append(text)
 
-        page.on("console", lambda message: told(message.type, message.text))
+        page.on("console", lambda message: on_console(message.type, message.text))
         await page.goto(url)
         if ready:
             await expect(page.locator("#examples button").first).to_be_visible()

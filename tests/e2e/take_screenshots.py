@@ -1,4 +1,4 @@
-"""Takes the documentation's pictures of the playground: `python -m tests.e2e.take_screenshots`."""
+"""Takes the playground's screenshots for the documentation: `python -m tests.e2e.take_screenshots`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FOLDER = Path(__file__).parents[2] / "docs" / "images"
 DESKTOP, PHONE = (1180, 1340), (360, 780)
 
 
-async def run_to_its_end(page: Page, *, example: int, seed: int, budget: int, budgets: str) -> None:
+async def run_to_the_end(page: Page, *, example: int, seed: int, budget: int, budgets: str) -> None:
     await page.locator("#examples button").first.wait_for()
     question: str = await page.evaluate(
         "async index => (await (await fetch('v1/models')).json()).data[0].anytime.examples[index]", example
@@ -38,7 +38,7 @@ async def take(browser: Browser, url: str, name: str, size: tuple[int, int], sch
         viewport={"width": size[0], "height": size[1]}, color_scheme=scheme, reduced_motion="reduce"
     )
     await page.goto(url)
-    await run_to_its_end(page, example=7, seed=12, budget=80, budgets="8, 16, 24, 32, 40, 48, 56")
+    await run_to_the_end(page, example=7, seed=12, budget=80, budgets="8, 16, 24, 32, 40, 48, 56")
     top = 0 if size == DESKTOP else await page.evaluate("document.getElementById('run').offsetTop")
     await page.evaluate("document.activeElement.blur()")
     await page.evaluate("top => scrollTo(0, top)", top)

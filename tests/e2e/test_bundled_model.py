@@ -1,4 +1,4 @@
-"""The bundled checkpoint, as a newcomer meets it: serve it, ask it, measure it."""
+"""The bundled checkpoint through the command line: serve, ask, evaluate."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def ask(server: RealServer, *arguments: str) -> subprocess.CompletedProcess[str]
     )
 
 
-def test_manifest_is_complete(manifest: Manifest) -> None:
+def test_the_manifest_is_complete(manifest: Manifest) -> None:
     assert manifest.name == "anytime-demo"
     assert manifest.trained == "brpo"
     assert manifest.prior == "uniform"
@@ -43,33 +43,33 @@ def test_manifest_is_complete(manifest: Manifest) -> None:
     assert {"torch", "transformers"} <= set(manifest.versions)
 
 
-def test_budgets_matter(manifest: Manifest) -> None:
-    """Each step up the ladder but the last is worth more than chance can explain; there is room left."""
+def test_accuracy_grows_with_the_budget(manifest: Manifest) -> None:
+    """Each budget but the last is significantly better than the one before, and none is perfect."""
     curve = manifest.accuracy_curve
     assert all(before.high < after.low for before, after in pairwise(curve[:-1]))
     assert curve[-1].high < 1
 
 
-def test_training_for_every_budget_has_paid(manifest: Manifest) -> None:
-    """Against the warm start that it was trained from, which is bundled, too."""
+def test_training_improved_on_the_warm_start(manifest: Manifest) -> None:
+    """The warm start is bundled, too."""
     start = Manifest.load(BUNDLED_MODELS / "demo-warmstart")
     assert start is not None
     before = {point.budget: point for point in start.accuracy_curve}
     after = {point.budget: point for point in manifest.accuracy_curve}
     assert before.keys() == after.keys()
     assert all(before[budget].high < after[budget].low for budget in (16, 32))
-    assert all(before[budget].low < after[budget].high for budget in before), "at none it is worse"
+    assert all(before[budget].low < after[budget].high for budget in before), "none may be worse"
 
 
 def test_ask_prints_thinking_and_answer(demo_server: RealServer, manifest: Manifest) -> None:
     done = ask(demo_server, manifest.examples[0], "--budget", "16", "--seed", "1")
     assert (done.returncode, done.stderr) == (0, "")
     assert "thinking tokens" in done.stdout
-    assert "\x1b" not in done.stdout  # no colours where nobody sees them
+    assert "\x1b" not in done.stdout  # no colours outside a terminal
 
 
-def test_it_answers_rightly_given_the_budget(demo_server: RealServer, manifest: Manifest) -> None:
-    """Most of a few fresh problems: the measured accuracy is far above this bar."""
+def test_answers_are_right_at_a_large_budget(demo_server: RealServer, manifest: Manifest) -> None:
+    """At least half of twelve new problems; the measured accuracy is far higher."""
     task, rng = ChainTask(max_operands=6), random.Random(5)
     problems = [task.sample(rng, split="test") for _ in range(12)]
     budget = str(manifest.budgets[-1])
@@ -81,7 +81,7 @@ def test_it_answers_rightly_given_the_budget(demo_server: RealServer, manifest: 
     assert num_right >= 6
 
 
-def test_evaluate_prints_one_line_of_json_and_leaves_the_bundled_model_alone() -> None:
+def test_evaluate_prints_json_and_does_not_change_the_bundled_model() -> None:
     before = (BUNDLED_MODEL / "anytime.json").read_bytes()
     done = subprocess.run(
         [str(ANYTIME), "evaluate", "--problems", "40", "--seed", "2", "--json", "--budgets", "4,96"],

@@ -1,4 +1,4 @@
-"""The official SDKs, unchanged, against real vLLM."""
+"""OpenAI's and Anthropic's official SDKs, unchanged, on vLLM."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def test_anthropic_messages(real_server: RealServer, budget: int) -> None:
             streamed = stream.get_final_message()
     for message in (whole, streamed):
         *thinking_blocks, text = message.content
-        for thought in thinking_blocks:  # none where the model ends its thinking at once
-            assert thought.type == "thinking"
-            assert thought.signature
+        for block in thinking_blocks:  # empty if the model ends its thinking at once
+            assert block.type == "thinking"
+            assert block.signature
         assert text.type == "text"
         assert text.text.strip()
     thinking_tokens = (whole.model_extra or {})["anytime"]["stop"]["thinking_tokens"]
@@ -35,19 +35,19 @@ def test_anthropic_messages(real_server: RealServer, budget: int) -> None:
     assert whole.usage.output_tokens > thinking_tokens
 
 
-def test_anthropic_thinks_on_from_a_thinking_block(real_server: RealServer) -> None:
+def test_anthropic_continues_a_thinking_block(real_server: RealServer) -> None:
     thinking: Any = {"type": "enabled", "budget_tokens": 10}
     with anthropic.Anthropic(base_url=real_server.url, api_key="none", max_retries=0) as client:
         first = client.messages.create(model="tiny", max_tokens=200, messages=PROMPT, thinking=thinking)
-        begun: Any = {"role": "assistant", "content": [first.content[0].model_dump()]}
-        asked: Any = {"model": "tiny", "max_tokens": 200, "messages": [*PROMPT, begun], "thinking": thinking}
-        on = client.messages.create(**asked)
-        begun["content"][0]["signature"] = begun["content"][0]["signature"][:-4] + "AAAA"
+        turn: Any = {"role": "assistant", "content": [first.content[0].model_dump()]}
+        request: Any = {"model": "tiny", "max_tokens": 200, "messages": [*PROMPT, turn], "thinking": thinking}
+        second = client.messages.create(**request)
+        turn["content"][0]["signature"] = turn["content"][0]["signature"][:-4] + "AAAA"
         with pytest.raises(anthropic.BadRequestError, match="signature"):
-            client.messages.create(**asked)
-    prompts = [m.usage.input_tokens + (m.usage.cache_read_input_tokens or 0) for m in (first, on)]
+            client.messages.create(**request)
+    prompts = [m.usage.input_tokens + (m.usage.cache_read_input_tokens or 0) for m in (first, second)]
     assert prompts[1] == prompts[0] + 10
-    assert (on.model_extra or {})["anytime"]["stop"]["thinking_tokens"] <= 10
+    assert (second.model_extra or {})["anytime"]["stop"]["thinking_tokens"] <= 10
 
 
 @pytest.mark.parametrize("budget", [0, *BUDGETS])
@@ -66,4 +66,4 @@ def test_openai_responses(real_server: RealServer, budget: int) -> None:
         assert response.usage.output_tokens_details.reasoning_tokens <= budget
         *reasoning, message = (item.type for item in response.output)
         assert message == "message"
-        assert reasoning in ([], ["reasoning"])  # none where the model ends its thinking at once
+        assert reasoning in ([], ["reasoning"])  # empty if the model ends its thinking at once

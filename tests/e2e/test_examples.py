@@ -1,4 +1,4 @@
-"""The examples, as a reader runs them, against real servers."""
+"""The examples, run as their documentation says, on real servers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def environment(url: str) -> dict[str, str]:
 
 
 def run(command: list[str], url: str = "", cwd: Path = ROOT) -> str:
-    """What a command prints; it must end well and complain of nothing."""
+    """The standard output of a command, which must succeed and print nothing on standard error."""
     done = subprocess.run(
         command,
         cwd=cwd,
@@ -44,7 +44,7 @@ def run(command: list[str], url: str = "", cwd: Path = ROOT) -> str:
 
 @pytest.fixture(scope="module")
 def slow() -> Generator[RealServer, None, None]:
-    """A server whose thinking takes long and never ends by itself."""
+    """A server that thinks slowly and never ends by itself."""
     server = start(["--engine", "scripted", "--scripted.seconds-per-token=0.02", "--scripted.never-end=true"])
     yield server
     server.stop()
@@ -54,9 +54,7 @@ def lines(path: Path) -> list[Any]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def test_the_voice_agent_speaks_a_filler_and_answers_an_interruption(
-    slow: RealServer,
-) -> None:
+def test_the_voice_agent_speaks_a_filler_and_answers_an_interruption(slow: RealServer) -> None:
     options = ["--deadline-ms", "3000", "--filler-ms", "100", "--interrupt-ms", "300"]
     printed = run([sys.executable, "examples/voice_agent.py", *options], slow.url)
     patient, impatient = (call.splitlines() for call in printed.split("caller: What is")[1:])
@@ -69,9 +67,7 @@ def test_the_voice_agent_speaks_a_filler_and_answers_an_interruption(
     assert first(impatient, "One moment") < first(impatient, "Well?") < first(impatient, "stopped by: client")
 
 
-def test_a_batch_is_measured_at_all_budgets_and_goes_on_where_it_was(
-    demo_server: RealServer, tmp_path: Path
-) -> None:
+def test_batch_evaluation_measures_all_budgets_and_resumes(demo_server: RealServer, tmp_path: Path) -> None:
     results = tmp_path / "results.jsonl"
     command = [sys.executable, "examples/batch_evaluation.py", "--results", str(results)]
     few = tmp_path / "few.jsonl"
@@ -80,10 +76,10 @@ def test_a_batch_is_measured_at_all_budgets_and_goes_on_where_it_was(
     run([*command, "--problems", str(few)], demo_server.url)
     first = results.read_text()
     assert len(first.splitlines()) == 20
-    results.write_text(first + '{"id": 11, "bud')  # torn off
+    results.write_text(first + '{"id": 11, "bud')  # an incomplete line
 
     printed = run(command, demo_server.url)
-    assert results.read_text().startswith(first), "what was there is asked again"
+    assert results.read_text().startswith(first), "finished problems ran again"
     found = [line for line in lines(results) if line["budgets"] != [4]]
     assert sorted(line["id"] for line in found) == list(range(1, 61))
     accuracy = {row.split()[0]: float(row.split()[1]) for row in printed.splitlines()[1:5]}
@@ -91,7 +87,7 @@ def test_a_batch_is_measured_at_all_budgets_and_goes_on_where_it_was(
     assert accuracy["8"] == pytest.approx(sum(line["right"]["8"] for line in found) / 60, abs=0.001)
 
 
-def test_a_batch_may_be_interrupted(slow: RealServer, tmp_path: Path) -> None:
+def test_batch_evaluation_can_be_interrupted(slow: RealServer, tmp_path: Path) -> None:
     results = tmp_path / "results.jsonl"
     command = [sys.executable, "examples/batch_evaluation.py", "--results", str(results), "--at-once", "1"]
     with subprocess.Popen(
@@ -100,13 +96,13 @@ def test_a_batch_may_be_interrupted(slow: RealServer, tmp_path: Path) -> None:
         while not results.exists() or not results.read_text():
             assert process.poll() is None
         process.send_signal(signal.SIGINT)
-        _, complaint = process.communicate(timeout=LIMIT_S)
+        _, errors = process.communicate(timeout=LIMIT_S)
     assert process.returncode == 130
-    assert complaint == "stopped; the same command goes on\n"
+    assert errors == "stopped; the same command goes on\n"
     assert 1 <= len(lines(results)) < 60
 
 
-def test_langchain_sees_the_thinking_and_why_it_stopped(demo_server: RealServer) -> None:
+def test_langchain_gets_thinking_and_stop_cause(demo_server: RealServer) -> None:
     invoked, streamed, structured = run(
         [sys.executable, "examples/langchain_agent.py"], demo_server.url
     ).splitlines()
@@ -117,7 +113,7 @@ def test_langchain_sees_the_thinking_and_why_it_stopped(demo_server: RealServer)
     assert structured.removeprefix("structured: ").lstrip("-").isdigit()
 
 
-def test_enter_answers_now_in_node(slow: RealServer, tmp_path: Path) -> None:
+def test_enter_requests_the_answer_in_node(slow: RealServer, tmp_path: Path) -> None:
     client = ROOT / "clients" / "typescript"
     assert (client / "dist").is_dir(), "run `npm ci && npm run build` in clients/typescript first"
     (tmp_path / "node_modules").mkdir()
@@ -134,7 +130,7 @@ def test_enter_answers_now_in_node(slow: RealServer, tmp_path: Path) -> None:
         assert process.stdin is not None
         assert process.stdout is not None
         printed = process.stdout.readline() + process.stdout.readline()
-        printed += process.stdout.read(1)  # of the thinking: it has started
+        printed += process.stdout.read(1)  # the thinking has started
         process.stdin.write("\n")
         process.stdin.flush()
         printed += process.stdout.read()
@@ -142,8 +138,8 @@ def test_enter_answers_now_in_node(slow: RealServer, tmp_path: Path) -> None:
     assert "[stopped by: client]" in printed
 
 
-def test_a_model_for_a_task_of_ones_own(tmp_path: Path) -> None:
-    """The commands of its README, with few steps and problems."""
+def test_a_custom_task_is_trained_and_evaluated(tmp_path: Path) -> None:
+    """Runs the commands of the example's README with few steps and problems."""
     for path in ROOT.iterdir():
         if path.name != "runs":
             (tmp_path / path.name).symlink_to(path)

@@ -7,7 +7,7 @@ import re
 from playwright.async_api import Route, expect
 
 from ..servers import RealServer
-from .asking import engine_is_idle
+from .native_api import engine_is_idle
 from .playground import Visit, ask, ended, text
 
 

@@ -14,7 +14,7 @@ from playwright.async_api import expect
 
 from ..servers import RealServer
 from .playground import Visit, ask, ended, text
-from .prefix import behind_a_prefix
+from .reverse_proxy import behind_a_prefix
 
 HOSTILE = (
     "It's \"quoted\" \\ 'twice' $HOME `id` $(id) !! %s {x} ${y}\n\ttab, newline\r\n"

@@ -17,7 +17,7 @@ from anytime_client import AnswerDone, Client, RequestRefused, SessionFailed, Th
 
 from ..clients.python.blocking import Connect, connecting
 from ..servers import RealServer, start
-from .asking import engine_is_idle
+from .native_api import engine_is_idle
 
 QUESTION = "What is the last digit of 3 minus 3 plus 1 plus 4 times 7, left to right?"
 SLOW = ("--engine", "scripted", "--scripted.seconds-per-token", "0.05", "--scripted.never-end", "true")

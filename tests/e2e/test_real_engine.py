@@ -1,4 +1,4 @@
-"""The promises, over HTTP, on real vLLM."""
+"""Budgets, deadlines, caching, controls and priorities over HTTP, on vLLM."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ import openai
 import pytest
 
 from ..servers import RealServer
-from .asking import QUESTION, engine_is_idle, open_streams, stream, think
+from .native_api import REQUEST, engine_is_idle, open_streams, stream, think
 
 BLOCK_TOKENS = 32
 
 
-async def test_every_budget_is_exact_and_answered(real_server: RealServer) -> None:
-    room = asyncio.Semaphore(16)
+async def test_every_budget_is_exact_and_has_an_answer(real_server: RealServer) -> None:
+    limit = asyncio.Semaphore(16)
     async with real_server.client() as client:
 
-        async def one(budget: int) -> dict[str, Any]:
-            async with room:
+        async def think_within(budget: int) -> dict[str, Any]:
+            async with limit:
                 return await think(client, budget=budget, thinking={"seed": budget})
 
-        bodies = await asyncio.gather(*(one(budget) for budget in range(301)))
+        bodies = await asyncio.gather(*(think_within(budget) for budget in range(301)))
     causes = set()
     for budget, body in enumerate(bodies):
         stop = body["stop"]
@@ -43,7 +43,7 @@ async def test_every_budget_is_exact_and_answered(real_server: RealServer) -> No
     assert causes == {"budget", "natural"}
 
 
-async def test_seed_repeats(real_server: RealServer) -> None:
+async def test_a_seed_repeats_thinking_and_answer(real_server: RealServer) -> None:
     async with real_server.client() as client:
         first, again, other = [await think(client, budget=40, thinking={"seed": seed}) for seed in (1, 1, 2)]
     assert (first["thinking"], first["answer"]) == (again["thinking"], again["answer"])
@@ -51,27 +51,27 @@ async def test_seed_repeats(real_server: RealServer) -> None:
 
 
 @pytest.mark.parametrize("budget", [1, 20, 57, 58, 100, 250])
-async def test_answer_finds_prompt_and_thinking_in_the_cache(real_server: RealServer, budget: int) -> None:
+async def test_answers_reuse_the_cached_prompt_and_thinking(real_server: RealServer, budget: int) -> None:
     async with real_server.client() as client:
         body = await think(client, budget=budget, thinking={"seed": 7 + budget})
-    # The last thinking token was sampled but never computed on, so it is in no block yet.
+    # The last thinking token is sampled but not computed, so it is in no block yet.
     computed = body["usage"]["prompt_tokens"] + body["usage"]["thinking_tokens"] - 1
     assert body["usage"]["cached_tokens"] >= computed // BLOCK_TOKENS * BLOCK_TOKENS
 
 
-async def test_many_streams_with_random_budgets_each_end_in_one_done(real_server: RealServer) -> None:
+async def test_concurrent_streams_each_end_in_one_done(real_server: RealServer) -> None:
     draw = random.Random(0)
     budgets = [draw.randint(0, 300) for _ in range(64)]
     async with real_server.client() as client:
         results = await asyncio.gather(*(stream(client, budget=budget) for budget in budgets))
         await engine_is_idle(client)
-    for budget, said in zip(budgets, results, strict=True):
-        assert [event["type"] for event in said if event["type"] in ("done", "error")] == ["done"]
-        assert said[-1]["stop"]["thinking_tokens"] <= budget
-        assert said[-1]["answer"].strip()
+    for budget, events in zip(budgets, results, strict=True):
+        assert [event["type"] for event in events if event["type"] in ("done", "error")] == ["done"]
+        assert events[-1]["stop"]["thinking_tokens"] <= budget
+        assert events[-1]["answer"].strip()
 
 
-async def test_deadline_cuts_the_thinking(real_server: RealServer) -> None:
+async def test_a_deadline_truncates_the_thinking(real_server: RealServer) -> None:
     async with real_server.client() as client:
         body = await think(client, budget={"deadline_ms": 600}, thinking={"seed": 5})
     assert body["stop"]["cause"] == "deadline"
@@ -80,11 +80,11 @@ async def test_deadline_cuts_the_thinking(real_server: RealServer) -> None:
 
 
 @pytest.mark.parametrize("num_events", [1, 5, 42])
-async def test_stream_left_early_leaves_nothing_running(real_server: RealServer, num_events: int) -> None:
-    """In the prefill, in the thinking, around the answer."""
+async def test_a_closed_stream_leaves_nothing_running(real_server: RealServer, num_events: int) -> None:
+    """Closed during the prefill, the thinking and the answer."""
     async with real_server.client() as client:
         seen = 0
-        async with client.stream("POST", "/v1/anytime", json=QUESTION | {"budget": 40}) as response:
+        async with client.stream("POST", "/v1/anytime", json=REQUEST | {"budget": 40}) as response:
             async for line in response.aiter_lines():
                 seen += line.startswith("data: ")
                 if seen == num_events:
@@ -92,27 +92,27 @@ async def test_stream_left_early_leaves_nothing_running(real_server: RealServer,
         await engine_is_idle(client)
 
 
-async def test_answer_now(real_server: RealServer) -> None:
-    said: list[dict[str, Any]] = []
+async def test_answer_now_truncates_the_thinking(real_server: RealServer) -> None:
+    events: list[dict[str, Any]] = []
     accepted: httpx2.Response | None = None
     async with (
         real_server.client() as client,
-        client.stream("POST", "/v1/anytime", json=QUESTION | {"thinking": {"seed": 5}}) as response,
+        client.stream("POST", "/v1/anytime", json=REQUEST | {"thinking": {"seed": 5}}) as response,
     ):
         async for line in response.aiter_lines():
             if line.startswith("data: "):
-                said.append(json.loads(line[6:]))
-                if len(said) == 4:
-                    accepted = await client.post(f"/v1/anytime/{said[0]['id']}/answer")
+                events.append(json.loads(line[6:]))
+                if len(events) == 4:
+                    accepted = await client.post(f"/v1/anytime/{events[0]['id']}/answer")
     assert accepted is not None
     assert accepted.status_code == 202
-    assert said[-1]["stop"]["cause"] == "client"
-    assert said[-1]["stop"]["thinking_tokens"] == accepted.json()["at_tokens"]
-    assert said[-1]["answer"].strip()
+    assert events[-1]["stop"]["cause"] == "client"
+    assert events[-1]["stop"]["thinking_tokens"] == accepted.json()["at_tokens"]
+    assert events[-1]["answer"].strip()
 
 
-async def test_openai_sdk(real_server: RealServer) -> None:
-    def ask() -> tuple[Any, list[Any]]:
+async def test_the_openai_sdk_gets_budget_and_usage(real_server: RealServer) -> None:
+    def complete() -> tuple[Any, list[Any]]:
         with openai.OpenAI(base_url=f"{real_server.url}/v1", api_key="none", max_retries=0) as client:
             messages: Any = [{"role": "user", "content": "7-3"}]
             extra = {"thinking_token_budget": 30}
@@ -122,7 +122,7 @@ async def test_openai_sdk(real_server: RealServer) -> None:
             )
             return whole, list(chunks)
 
-    whole, chunks = await asyncio.to_thread(ask)
+    whole, chunks = await asyncio.to_thread(complete)
     stop = whole.anytime["stop"]
     assert stop["budget_tokens"] == 30
     assert whole.usage.completion_tokens_details.reasoning_tokens == stop["thinking_tokens"] <= 30
@@ -132,10 +132,10 @@ async def test_openai_sdk(real_server: RealServer) -> None:
     assert chunks[-1].anytime["stop"] == stop
 
 
-async def test_bad_requests_do_no_harm(real_server: RealServer) -> None:
+async def test_invalid_requests_leave_the_server_ready(real_server: RealServer) -> None:
     async with real_server.client() as client:
         for fields in ({"budget": -1}, {"budget": 10**9}, {"messages": []}, {"seed": 1}):
-            response = await client.post("/v1/anytime", json=QUESTION | fields)
+            response = await client.post("/v1/anytime", json=REQUEST | fields)
             assert response.status_code == 422
         long = {"messages": [{"role": "user", "content": "7" * 600}]}
         assert (await client.post("/v1/anytime", json=long)).status_code == 422
@@ -144,16 +144,16 @@ async def test_bad_requests_do_no_harm(real_server: RealServer) -> None:
         assert (await client.get("/ready")).status_code == 200
 
 
-async def test_who_only_wants_an_answer_waits_for_nobodys_thinking(
+async def test_requests_that_only_need_an_answer_do_not_wait_for_thinking(
     start_server: Callable[..., RealServer], tiny_checkpoint: Path
 ) -> None:
     server = start_server("--model", str(tiny_checkpoint), "--vllm.max-num-seqs", "1")
     async with server.client() as client:
         long = await open_streams(client, [{"thinking": {"seed": seed}} for seed in range(4)])
-        hurried = await asyncio.gather(think(client, budget=0), think(client, budget={"deadline_ms": 50}))
+        answered = await asyncio.gather(think(client, budget=0), think(client, budget={"deadline_ms": 50}))
         assert not all(stream.done() for stream in long)
-        assert [body["stop"]["thinking_tokens"] for body in hurried] == [0, 0]
-        assert [body["stop"]["cause"] for body in hurried] == ["budget", "deadline"]
+        assert [body["stop"]["thinking_tokens"] for body in answered] == [0, 0]
+        assert [body["stop"]["cause"] for body in answered] == ["budget", "deadline"]
         for stream in long:
             stream.cancel()
         await asyncio.gather(*long, return_exceptions=True)

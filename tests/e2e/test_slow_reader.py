@@ -1,4 +1,4 @@
-"""A client that does not read: its session goes on without it, and in the end it is hung up on."""
+"""A client that does not read: its session ends without it, and then the client is disconnected."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from collections.abc import Callable
 import psutil
 
 from ..servers import RealServer
-from .asking import QUESTION, engine_is_idle, think
+from .native_api import REQUEST, engine_is_idle, think
 
 SMALLEST_BUFFER = 1
 
 
-def connect_and_ask(host: str, port: int) -> socket.socket:
-    body = json.dumps(QUESTION | {"budget": 900, "budgets": list(range(15, 900, 15))})
+def send_request(host: str, port: int) -> socket.socket:
+    body = json.dumps(REQUEST | {"budget": 900, "budgets": list(range(15, 900, 15))})
     client = socket.socket()
     client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALLEST_BUFFER)
     client.connect((host, port))
@@ -27,12 +27,12 @@ def connect_and_ask(host: str, port: int) -> socket.socket:
     return client
 
 
-async def test_who_does_not_read_holds_neither_the_engine_nor_a_connection(
+async def test_a_client_that_does_not_read_holds_neither_engine_nor_connection(
     start_server: Callable[..., RealServer],
 ) -> None:
     server = start_server("--engine", "scripted", "--scripted.never-end", "true", "--client-stall-s", "1")
     host, port = server.url.removeprefix("http://").split(":")
-    stuck = [connect_and_ask(host, int(port)) for _ in range(3)]
+    stuck = [send_request(host, int(port)) for _ in range(3)]
     names = [client.getsockname() for client in stuck]
     async with server.client() as http:
         assert (await think(http, budget=5))["stop"]["thinking_tokens"] == 5

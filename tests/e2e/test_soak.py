@@ -1,6 +1,6 @@
-"""A short soak: requests of all kinds, many of them given up, to one real server, of which nothing stays.
+"""A short soak test: requests of all kinds, many of them abandoned, leave nothing in the server.
 
-`bench/soak.py` does the same for long, and looks at the memory as well.
+`bench/soak.py` runs longer and measures memory as well.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from soak import soak
 from ..servers import RealServer
 
 
-async def test_nothing_is_left_of_requests_of_all_kinds(demo_server: RealServer) -> None:
+async def test_requests_of_all_kinds_leave_nothing_in_the_server(demo_server: RealServer) -> None:
     result = await soak(demo_server.url, psutil.Process(demo_server.process.pid), seconds=10, users=6)
     assert result.faults == []
     assert result.unaccounted == 0

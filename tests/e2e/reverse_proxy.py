@@ -1,4 +1,4 @@
-"""A reverse proxy, as servers are put behind."""
+"""A reverse proxy that serves the server under a path prefix."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from starlette.routing import Route
 
 @asynccontextmanager
 async def behind_a_prefix(url: str, bodies: list[Any]) -> AsyncGenerator[str, None]:
-    """Serve the server at `url` under a path, and keep what is posted to it in `bodies`."""
+    """Serve the server at `url` under a path, and append the bodies of requests to `bodies`."""
     client = httpx2.AsyncClient(base_url=url, timeout=60)
 
     async def forward(request: Request) -> StreamingResponse:
@@ -28,11 +28,11 @@ async def behind_a_prefix(url: str, bodies: list[Any]) -> AsyncGenerator[str, No
             bodies.append(json.loads(body))
         headers = {k: v for k, v in request.headers.items() if k in ("content-type", "accept")}
         path = f"/{request.path_params['path']}"
-        answer = await client.send(
+        response = await client.send(
             client.build_request(request.method, path, content=body, headers=headers), stream=True
         )
-        kept = {k: v for k, v in answer.headers.items() if k != "content-length"}
-        return StreamingResponse(answer.aiter_bytes(), answer.status_code, kept)
+        kept = {k: v for k, v in response.headers.items() if k != "content-length"}
+        return StreamingResponse(response.aiter_bytes(), response.status_code, kept)
 
     route = Route("/some/where/{path:path}", forward, methods=["GET", "POST", "DELETE"])
     listener = socket.create_server(("127.0.0.1", 0))

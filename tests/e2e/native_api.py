@@ -1,4 +1,4 @@
-"""Requests to a real server, and waiting for what becomes of them."""
+"""Requests to the native API of a running server."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from typing import Any
 
 import httpx2
 
-QUESTION: dict[str, Any] = {"messages": [{"role": "user", "content": "7-3"}]}
+REQUEST: dict[str, Any] = {"messages": [{"role": "user", "content": "7-3"}]}
 
 
 async def think(client: httpx2.AsyncClient, **fields: Any) -> dict[str, Any]:
-    response = await client.post("/v1/anytime", json=QUESTION | fields | {"stream": False})
+    """The response to a request without streaming."""
+    response = await client.post("/v1/anytime", json=REQUEST | fields | {"stream": False})
     assert response.status_code == 200, response.text
     return response.json()
 
@@ -20,8 +21,8 @@ async def think(client: httpx2.AsyncClient, **fields: Any) -> dict[str, Any]:
 async def stream(
     client: httpx2.AsyncClient, *, opened: asyncio.Semaphore | None = None, **fields: Any
 ) -> list[dict[str, Any]]:
-    """All events of a stream; `opened` is released when it has been admitted."""
-    async with client.stream("POST", "/v1/anytime", json=QUESTION | fields) as response:
+    """All events of a stream. `opened` is released when the response starts."""
+    async with client.stream("POST", "/v1/anytime", json=REQUEST | fields) as response:
         assert response.status_code == 200, await response.aread()
         if opened is not None:
             opened.release()
@@ -32,7 +33,7 @@ async def stream(
 async def open_streams(
     client: httpx2.AsyncClient, requests: list[dict[str, Any]]
 ) -> list[asyncio.Task[list[dict[str, Any]]]]:
-    """Begin streams, and wait until each has been admitted."""
+    """Open streams, and wait until each response has started."""
     opened = asyncio.Semaphore(0)
     streams = [asyncio.create_task(stream(client, opened=opened, **fields)) for fields in requests]
     async with asyncio.timeout(30):
@@ -42,7 +43,7 @@ async def open_streams(
 
 
 async def begin_request(host: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """Send the first byte of a body, and no more."""
+    """Send the headers and the first byte of a body, without the rest."""
     reader, writer = await asyncio.open_connection(host, port)
     writer.write(b"POST /v1/anytime HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n")
     writer.write(b"Content-Length: 1000\r\n\r\n{")
@@ -51,6 +52,7 @@ async def begin_request(host: str, port: int) -> tuple[asyncio.StreamReader, asy
 
 
 async def engine_is_idle(client: httpx2.AsyncClient) -> None:
+    """Wait until the engine runs no request."""
     async with asyncio.timeout(5):
         while "anytime_engine_requests 0.0" not in (await client.get("/metrics")).text:
             await asyncio.sleep(0.05)
