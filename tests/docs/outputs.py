@@ -1,6 +1,6 @@
 """Compares the output of a command with the output that the documentation shows.
 
-Texts, JSON and server-sent events must be equal, except for the values of `VOLATILE` keys, which differ between
+Texts, JSON and server-sent events must be equal, except for the values of `VOLATILE` keys, which vary between
 runs. Consecutive events in `PIECES` count as one, because their number depends on the machine's load. `...`
 matches anything.
 """

@@ -6,6 +6,7 @@ import asyncio
 import json
 from typing import Any
 
+import httpx2
 import jsonschema
 
 from ..servers import RealServer
@@ -21,14 +22,24 @@ SCHEMA = {
 }
 
 
+async def long_thinking_request(client: httpx2.AsyncClient, thinking: dict[str, Any]) -> dict[str, Any]:
+    """Fields of a request that thinks for over 150 tokens. The CPU's arithmetic decides which prompts do."""
+    for number in range(20):
+        fields = {"messages": [{"role": "user", "content": f"{number}+2"}], "thinking": thinking}
+        if (await think(client, budget=151, **fields))["stop"]["thinking_tokens"] == 151:
+            return fields
+    raise AssertionError("no prompt leads to long thinking")
+
+
 async def test_an_early_answer_equals_that_of_a_request_with_its_budget(real_server: RealServer) -> None:
     budgets = [0, 1, 31, 33, 100]
     async with real_server.client() as client:
         for thinking in (GREEDY, SAMPLED):
-            response = await think(client, budget=120, budgets=budgets, thinking=thinking)
-            alone = [await think(client, budget=budget, thinking=thinking) for budget in budgets]
+            fields = await long_thinking_request(client, thinking)
+            response = await think(client, budget=120, budgets=budgets, **fields)
+            alone = [await think(client, budget=budget, **fields) for budget in budgets]
             found = {answer["at_tokens"]: answer["text"] for answer in response["answers"]}
-            assert response["stop"]["thinking_tokens"] > budgets[-1], "choose seeds with long thinking"
+            assert response["stop"]["thinking_tokens"] > budgets[-1]
             assert [found[budget] for budget in budgets] == [body["answer"] for body in alone]
             assert all(response["thinking"].startswith(body["thinking"]) for body in alone)
             assert response["usage"]["provisional_tokens"] == sum(
@@ -54,9 +65,10 @@ async def test_concurrent_requests_get_all_their_early_answers(real_server: Real
 
 async def test_continued_thinking_equals_longer_thinking(real_server: RealServer) -> None:
     async with real_server.client() as client:
-        whole = await think(client, budget=50, thinking=GREEDY)
-        first = await think(client, budget=20, thinking=GREEDY)
-        second = await think(client, budget=30, thinking=GREEDY, continuation=first["continuation"])
+        fields = await long_thinking_request(client, GREEDY)
+        whole = await think(client, budget=50, **fields)
+        first = await think(client, budget=20, **fields)
+        second = await think(client, budget=30, continuation=first["continuation"], **fields)
     assert first["thinking"] + second["thinking"] == whole["thinking"]
     assert second["answer"] == whole["answer"]
     assert second["usage"]["cached_tokens"] >= 32  # the blocks that the first request computed
@@ -66,8 +78,9 @@ async def test_extended_thinking_equals_longer_thinking(real_server: RealServer)
     events: list[dict[str, Any]] = []
     extended: Any = None
     async with real_server.client() as client:
-        whole = await think(client, budget=150, thinking=GREEDY)
-        body = REQUEST | {"budget": 100, "thinking": GREEDY}
+        fields = await long_thinking_request(client, GREEDY)
+        whole = await think(client, budget=150, **fields)
+        body = REQUEST | {"budget": 100} | fields
         async with client.stream("POST", "/v1/anytime", json=body) as response:
             async for line in response.aiter_lines():
                 if line.startswith("data: "):
