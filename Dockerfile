@@ -43,7 +43,7 @@ COPY requirements/dev.txt requirements/
 COPY clients/python clients/python
 COPY server server
 COPY training training
-# The project gets a prefix of its own, so that a code change replaces a layer of a few megabytes only.
+# The project gets a separate prefix, so that a code change replaces a layer of a few megabytes only.
 RUN --mount=type=cache,target=/root/.cache/pip \
     PIP_CONSTRAINT=requirements/dev.txt \
     pip --python /opt/anytime install --no-deps --prefix /project .

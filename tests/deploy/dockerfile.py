@@ -11,7 +11,7 @@ TEXT = re.sub(r"\\\n\s*", "", (ROOT / "Dockerfile").read_text(encoding="utf-8"))
 
 
 def arguments(instruction: str) -> list[str]:
-    """What follows each instruction of this kind, in order, with continuation lines joined."""
+    """The arguments of all instructions of this kind, in order, with continuation lines joined."""
     return re.findall(rf"^{instruction} (.+)$", TEXT, re.MULTILINE)
 
 

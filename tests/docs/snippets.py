@@ -45,7 +45,7 @@ class Snippet:
     """The output that the document shows, if any."""
 
     @property
-    def place(self) -> str:
+    def location(self) -> str:
         return f"{self.document}:{self.line}"
 
 
@@ -54,7 +54,7 @@ def snippets_of(document: str, root: Path) -> list[Snippet]:
     found: list[Snippet] = []
     for block in _blocks(document, (root / document).read_text(encoding="utf-8").splitlines()):
         if block.marker == "output":
-            assert found, f"{block.place}: an output without a block before it"
+            assert found, f"{block.location}: an output without a block before it"
             found[-1] = replace(found[-1], output=block.text)
         else:
             found.append(block)

@@ -13,7 +13,7 @@ from .snippets import snippets_of
 URL = "http://127.0.0.1:1234"
 
 
-def test_blocks_have_place_marker_and_output(tmp_path: Path) -> None:
+def test_blocks_have_location_marker_and_output(tmp_path: Path) -> None:
     (tmp_path / "page.md").write_text(
         "# A page\n\n```python\nprint(1)\n```\n\n<!-- output -->\n```text\n1\n```\n\n"
         '=== "Node"\n\n    ```ts title="x"\n    await 1;\n    ```\n\n'
@@ -21,7 +21,7 @@ def test_blocks_have_place_marker_and_output(tmp_path: Path) -> None:
         "<!-- post: /v1/messages -->\n```json\n{}\n```\n"
     )
     python, ts, sketch, posted = snippets_of("page.md", tmp_path)
-    assert (python.place, python.language, python.text, python.output) == (
+    assert (python.location, python.language, python.text, python.output) == (
         "page.md:3",
         "python",
         "print(1)\n",

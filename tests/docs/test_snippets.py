@@ -61,7 +61,7 @@ def continuation(demo_server: RealServer) -> str:
     return httpx2.post(f"{demo_server.url}/v1/anytime", json=request).json()["continuation"]
 
 
-@pytest.mark.parametrize("snippet", SNIPPETS, ids=lambda snippet: snippet.place)
+@pytest.mark.parametrize("snippet", SNIPPETS, ids=lambda snippet: snippet.location)
 def test_snippet(
     snippet: Snippet,
     demo_server: RealServer,

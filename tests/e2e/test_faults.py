@@ -76,7 +76,7 @@ async def server_is_idle(client: httpx2.AsyncClient) -> None:
 
 
 class StreamReader:
-    """Reads a stream in a task of its own."""
+    """Reads a stream in a separate task."""
 
     def __init__(self, client: httpx2.AsyncClient, **fields: Any) -> None:
         self.events: list[dict[str, Any]] = []
