@@ -127,8 +127,9 @@ def _short(name: str, schemas: dict[str, Any]) -> str:
     if "__" not in name:
         return name
     *modules, own = name.split("__")
-    others = [other for other in schemas if other.endswith(f"__{own}") and other != name]
-    module = next(module for module in modules if not any(module in other.split("__") for other in others))
+    others = [other.split("__") for other in schemas if other.endswith(f"__{own}") and other != name]
+    shared = {"schema", *(module for other in others for module in other)}
+    module = next(module for module in modules if module not in shared)
     return f"{own} ({module})"
 
 
