@@ -131,7 +131,7 @@ class SlotLease(Lease):
         inter_token_s = self.session.runtime.latency.inter_token_s if tokens > 0 else 0.0
         return min(MAX_INTERVAL_S, tokens * inter_token_s)
 
-    def release(self, session: Session) -> None:
+    def release(self) -> None:
         if self.admission is not None:
-            self.admission.end(session.thinking_tokens)
+            self.admission.end(self.session.thinking_tokens)
         self._leases.end(self)

@@ -5,10 +5,9 @@
 """
 
 from anytime_server.session.lease import Lease, SlotKind
-from anytime_server.session.reading import read_sessions
 from anytime_server.session.request import AnswerOptions, CompiledRequest
 from anytime_server.session.runtime import Runtime
-from anytime_server.session.session import Session
+from anytime_server.session.session import Session, read_sessions
 
 __all__ = [
     "AnswerOptions",

@@ -4,10 +4,6 @@ from __future__ import annotations
 
 from contextlib import AbstractAsyncContextManager, nullcontext
 from enum import IntEnum
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from anytime_server.session.session import Session
 
 
 class SlotKind(IntEnum):
@@ -40,5 +36,5 @@ class Lease:
         """Seconds between batches of deltas: longer with many streams, so that each costs less."""
         return 0.0
 
-    def release(self, session: Session) -> None:
+    def release(self) -> None:
         """Give everything back. Called once, when the engine is rid of the session, before its last event."""

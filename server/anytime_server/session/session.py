@@ -6,8 +6,8 @@ import asyncio
 import dataclasses
 import logging
 import time
-from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, suppress
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import AsyncExitStack, aclosing, suppress
 from typing import Literal
 
 from anytime_server.errors import AlreadyAnswering, AnytimeError, SessionCancelled
@@ -15,9 +15,8 @@ from anytime_server.reasoning import Cause, Truncation, truncate_thinking
 from anytime_server.session import events
 from anytime_server.session.answer import AnswerPhase, AnswerResult
 from anytime_server.session.early_answers import EarlyAnswers
-from anytime_server.session.event_queue import EventQueue
+from anytime_server.session.event_queue import EventQueue, read_queues
 from anytime_server.session.lease import Lease, SlotKind
-from anytime_server.session.reading import read_sessions
 from anytime_server.session.request import CompiledRequest
 from anytime_server.session.runtime import Runtime
 from anytime_server.session.thinking import ThinkingPhase
@@ -133,8 +132,9 @@ class Session:
 
     async def read(self, *, idle_s: float | None = None) -> AsyncGenerator[list[events.Event], None]:
         """Batches of its events, as `read_sessions()` gives them. Closing it abandons the session."""
-        async for batch in read_sessions([self], idle_s=idle_s):
-            yield [event for _, event in batch]
+        async with aclosing(read_sessions([self], idle_s=idle_s)) as batches:
+            async for batch in batches:
+                yield [event for _, event in batch]
 
     async def _run(self) -> events.Done:
         lease, thinking = self.lease, self._thinking
@@ -263,7 +263,7 @@ class Session:
         timeline.ended_at = time.monotonic()
         timeline.first_token_at = timeline.first_token_at or self._thinking.timer.first_token_at
         try:
-            self.lease.release(self)
+            self.lease.release()
         finally:
             if self.error is not None:
                 self.queue.emit(events.Failed(error=self.error))
@@ -315,3 +315,25 @@ class Session:
             deadline_s=limits.deadline_s,
             prompt_tokens=self.request.num_context_tokens,
         )
+
+
+async def read_sessions(
+    sessions: Sequence[Session], *, idle_s: float | None = None
+) -> AsyncGenerator[list[tuple[int, events.Event]], None]:
+    """Batches of the events of several sessions as they come, each event with the index of its session.
+
+    Ends once all sessions are done, or with the first failure. Closing it abandons those under way.
+
+    Args:
+        idle_s: seconds without an event after which an empty batch is yielded.
+    """
+    queues = [session.queue for session in sessions]
+    batches = read_queues(queues, idle_s=idle_s, rest_s=sessions[0].lease.delta_interval_s)
+    try:
+        async with aclosing(batches):
+            async for batch in batches:
+                yield batch
+    finally:
+        for session in sessions:
+            if session.phase != "ended":
+                session.abandon()

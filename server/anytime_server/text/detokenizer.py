@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import partial
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from anytime_server.text.tokenizer import ModelTokenizer
+from collections.abc import Callable, Sequence
 
 
 class Detokenizer:
@@ -21,8 +16,12 @@ class Detokenizer:
     """Replacement characters that an incomplete character can read as: one for each of its bytes, and
     one for a space before it that a tokenizer may write as a byte, too."""
 
-    def __init__(self, tokenizer: ModelTokenizer, *, keeps_special: bool = False) -> None:
-        self._decode = partial(tokenizer.decode, keeps_special=keeps_special)
+    def __init__(self, decode: Callable[[Sequence[int]], str]) -> None:
+        """
+        Args:
+            decode: text of ids, with replacement characters for incomplete characters.
+        """
+        self._decode = decode
         self._context_ids: list[int] = []
         self._context = ""
         self._ids: list[int] = []

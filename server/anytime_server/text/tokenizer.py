@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class ModelTokenizer:
-    """A Hugging Face tokenizer behind what this project needs of one."""
+    """A Hugging Face tokenizer with the interface that this project needs."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast, *, eos_ids: frozenset[int]) -> None:
         # A checkpoint can carry over how it was trained: prompts are neither cut nor filled up here.
@@ -131,4 +131,5 @@ class ModelTokenizer:
         )
 
     def detokenizer(self, *, keeps_special: bool = False) -> Detokenizer:
-        return Detokenizer(self, keeps_special=keeps_special)
+        """A detokenizer for one stream of ids."""
+        return Detokenizer(partial(self.decode, keeps_special=keeps_special))
