@@ -1,109 +1,95 @@
-"""Continuations: thinking that a client keeps, so that any replica can think on from it.
+"""Continuation tokens: signed thinking that a client keeps, so that any replica can resume it.
 
-`a1.PAYLOAD.SIGNATURE`, both in URL-safe base64: the payload is compressed, a line of JSON and then the
-ids; the signature an HMAC-SHA256 of version and payload. Clients are to take it as opaque.
+Clients treat a token as opaque. It is `a1.` and a compressed, signed payload of itsdangerous.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
-import hmac
-import json
 import logging
 import os
 import secrets
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from itsdangerous import BadPayload, BadSignature, URLSafeSerializer
 
 from anytime_server.errors import InvalidRequest, UnusableOption
 
 logger = logging.getLogger(__name__)
 
-VERSION = "a1"
-MAX_PAYLOAD_BYTES = 8 << 20
-SHORTEST_KEY = 16
+PREFIX = "a1."
+MIN_KEY_CHARACTERS = 16
 
 
 class ContinuationSigner:
-    """Makes and opens the continuations of one model."""
+    """Signs and verifies the continuation tokens of one model."""
 
     def __init__(self, key: bytes, *, model: str, fingerprint: str) -> None:
         """
         Args:
-            key: what the signature is made with; replicas share it.
-            model: name that the model is served under, for people.
-            fingerprint: tells the model from others.
+            key: signing key; replicas share it.
+            model: the model's name, for error messages.
+            fingerprint: identifies the model.
         """
-        self._key = key
+        # SHA-384 fills its last base64 digit, so that a change of any character changes the signature.
+        options = {"key_derivation": "hmac", "digest_method": hashlib.sha384}
+        self._serializer = URLSafeSerializer(key, salt="anytime.continuation", signer_kwargs=options)
         self._model = model
         self._fingerprint = fingerprint
 
     def sign(self, prompt_ids: Sequence[int], thinking_ids: Sequence[int], *, ended: bool) -> str:
-        """The continuation of thinking.
+        """A continuation token.
 
         Args:
-            prompt_ids: what it was thought about.
-            ended: whether the model ended it, so that there is nothing to think on from.
+            prompt_ids: the prompt of the thinking.
+            ended: whether the model ended the thinking, which then cannot be resumed.
         """
-        about = {
+        payload = {
             "model": self._model,
             "fingerprint": self._fingerprint,
             "prompt": _digest(prompt_ids),
             "ended": ended,
+            "thinking_ids": [] if ended else list(thinking_ids),
         }
-        payload = (
-            json.dumps(about, separators=(",", ":")).encode() + b"\n" + _bytes([] if ended else thinking_ids)
-        )
-        packed = _encode(zlib.compress(payload, level=1))
-        return f"{VERSION}.{packed}.{_encode(self._sign(packed))}"
+        return PREFIX + self._serializer.dumps(payload)
 
-    def verify(self, continuation: str, *, prompt_ids: Sequence[int]) -> tuple[int, ...]:
-        """The ids of the thinking to go on from.
+    def verify(self, token: str, *, prompt_ids: Sequence[int]) -> tuple[int, ...]:
+        """The token ids of the thinking to resume.
 
         Raises:
-            InvalidRequest: it is not one of ours, was changed, belongs to another model or another
-                conversation, or the model had ended its thinking.
+            InvalidRequest: the token was changed or signed with another key, it belongs to another model or
+                another conversation, or the model had ended the thinking.
         """
-        if not continuation.isascii():
-            raise _refused("it is no continuation of this server's making")
-        version, _, rest = continuation.partition(".")
-        packed, _, signature = rest.partition(".")
-        if version != VERSION or not packed or not signature:
-            raise _refused("it is no continuation of this server's making")
-        if not hmac.compare_digest(_encode(self._sign(packed)).encode(), signature.encode()):
-            raise _refused(
-                "its signature does not fit: it was changed, or its server has another continuation key"
-            )
-        about, thinking_ids = _unpack(packed)
-        if about["fingerprint"] != self._fingerprint:
-            raise _refused(f"it belongs to another model ({about['model']})")
-        if about["prompt"] != _digest(prompt_ids):
-            raise _refused("it belongs to another conversation: send the messages that it came from")
-        if about["ended"]:
-            raise _refused("the model had ended this thinking by itself: there is nothing to think on from")
-        return thinking_ids
-
-    def _sign(self, packed: str) -> bytes:
-        return hmac.digest(self._key, f"{VERSION}.{packed}".encode(), "sha256")
+        try:
+            payload = self._serializer.loads(token.removeprefix(PREFIX))
+        except (BadSignature, UnicodeEncodeError) as error:
+            raise _refusal(
+                "its signature does not match: it was changed, or signed with another continuation key"
+            ) from error
+        except BadPayload as error:
+            raise _refusal("it cannot be decoded") from error
+        if payload["fingerprint"] != self._fingerprint:
+            raise _refusal(f"it belongs to another model ({payload['model']})")
+        if payload["prompt"] != _digest(prompt_ids):
+            raise _refusal("it belongs to another conversation: send the messages of the original request")
+        if payload["ended"]:
+            raise _refusal("the model had ended this thinking by itself, so it cannot be resumed")
+        return tuple(payload["thinking_ids"])
 
 
 def continuation_key(given: str | None) -> bytes:
-    """The key to sign with: the one given, else this user's own on this machine, made if it is not there.
+    """The signing key: the given one, else the one kept in this user's state folder, made if it is missing.
 
-    Where that cannot be kept, a random one: continuations then end with the process.
+    Without a usable state folder the key is random, and its tokens are valid until the process ends.
 
     Raises:
-        UnusableOption: the one given is too short to be a secret.
+        UnusableOption: the given key is too short to be a secret.
     """
     if given is not None:
-        if len(given) < SHORTEST_KEY:
-            raise UnusableOption(f"--continuation-key: must have at least {SHORTEST_KEY} characters")
+        if len(given) < MIN_KEY_CHARACTERS:
+            raise UnusableOption(f"--continuation-key: must have at least {MIN_KEY_CHARACTERS} characters")
         return given.encode()
     state = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
     path = Path(state).expanduser() / "anytime" / "continuation.key"
@@ -116,36 +102,20 @@ def continuation_key(given: str | None) -> bytes:
         else:
             with open(handle, "wb") as file:
                 file.write(secrets.token_bytes(32))
-        if len(key := path.read_bytes()) >= SHORTEST_KEY:
+        if len(key := path.read_bytes()) >= MIN_KEY_CHARACTERS:
             return key
-        reason = "it is too short"  # perhaps another server is just writing it
+        reason = "it is too short"  # another server may be writing it at this moment
     except (OSError, RuntimeError) as error:
         reason = str(error)
-    logger.warning("continuations end with this process: the key in %s cannot be used: %s", path, reason)
+    logger.warning(
+        "continuation tokens are valid until this process ends: the key in %s cannot be used: %s", path, reason
+    )
     return secrets.token_bytes(32)
 
 
-def _refused(why: str) -> InvalidRequest:
-    return InvalidRequest(f"the continuation cannot be used: {why}", field="continuation")
-
-
-def _bytes(ids: Sequence[int]) -> bytes:
-    return np.asarray(ids, "<u4").tobytes()
+def _refusal(reason: str) -> InvalidRequest:
+    return InvalidRequest(f"the continuation cannot be used: {reason}", field="continuation")
 
 
 def _digest(ids: Sequence[int]) -> str:
-    return hashlib.sha256(_bytes(ids)).hexdigest()[:32]
-
-
-def _encode(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).decode().rstrip("=")
-
-
-def _unpack(packed: str) -> tuple[dict[str, Any], tuple[int, ...]]:
-    """What it is about, and the ids. It was signed, so it is what `seal()` made, unless a key got out."""
-    try:
-        data = base64.urlsafe_b64decode(packed + "=" * (-len(packed) % 4))
-        about, _, ids = zlib.decompressobj().decompress(data, MAX_PAYLOAD_BYTES).partition(b"\n")
-        return json.loads(about), tuple(np.frombuffer(ids, "<u4").tolist())
-    except (ValueError, binascii.Error, zlib.error) as error:
-        raise _refused("it cannot be read") from error
+    return hashlib.sha256(np.asarray(ids, "<u4").tobytes()).hexdigest()[:32]

@@ -1,4 +1,4 @@
-"""Continuations: what is sealed can be opened, and nothing else."""
+"""Continuation tokens: only an unchanged token of the same key, model and conversation is accepted."""
 
 from __future__ import annotations
 
@@ -16,39 +16,39 @@ def signer(key: bytes = KEY, fingerprint: str = "f") -> ContinuationSigner:
     return ContinuationSigner(key, model="tiny", fingerprint=fingerprint)
 
 
-def test_any_replica_opens_it() -> None:
-    sealed = signer().sign(PROMPT, THINKING, ended=False)
-    assert signer().verify(sealed, prompt_ids=PROMPT) == THINKING
-    assert sealed.isascii()
-    assert not set(sealed) & set(' \n"\\/+=')
+def test_any_replica_verifies_a_token() -> None:
+    token = signer().sign(PROMPT, THINKING, ended=False)
+    assert signer().verify(token, prompt_ids=PROMPT) == THINKING
+    assert token.isascii()
+    assert not set(token) & set(' \n"\\/+=')
 
 
-def test_long_thinking_stays_short() -> None:
-    sealed = signer().sign(PROMPT, list(range(5000, 37_000)), ended=False)
-    assert len(sealed) < 32_000 * 4
-    assert len(signer().verify(sealed, prompt_ids=PROMPT)) == 32_000
+def test_a_token_of_long_thinking_is_compressed() -> None:
+    token = signer().sign(PROMPT, list(range(5000, 37_000)), ended=False)
+    assert len(token) < 32_000 * 4
+    assert len(signer().verify(token, prompt_ids=PROMPT)) == 32_000
 
 
-@pytest.mark.parametrize("place", range(0, 400, 7))
-def test_a_changed_one_is_refused(place: int) -> None:
-    sealed = signer().sign(PROMPT, THINKING, ended=False)
-    place %= len(sealed)
-    other = "A" if sealed[place] != "A" else "B"
+@pytest.mark.parametrize("position", range(-1, 400, 7))
+def test_a_changed_token_is_refused(position: int) -> None:
+    token = signer().sign(PROMPT, THINKING, ended=False)
+    position %= len(token)
+    other = "A" if token[position] != "A" else "B"
     with pytest.raises(InvalidRequest) as caught:
-        signer().verify(sealed[:place] + other + sealed[place + 1 :], prompt_ids=PROMPT)
+        signer().verify(token[:position] + other + token[position + 1 :], prompt_ids=PROMPT)
     assert caught.value.field == "continuation"
 
 
 @pytest.mark.parametrize(
-    "text", ["", "a1", "a1.", "a1..", "a1.x", "a1.x.", "a2.x.y", "a1.ä.ö", "....", "\x00"]
+    "text", ["", "a1", "a1.", "a1..", "a1.x", "a1.x.", "a2.x.y", "a1.ä.ö", "a1.\ud800.x", "....", "\x00"]
 )
-def test_what_is_none_is_refused(text: str) -> None:
+def test_other_text_is_refused(text: str) -> None:
     with pytest.raises(InvalidRequest):
         signer().verify(text, prompt_ids=PROMPT)
 
 
 @pytest.mark.parametrize(
-    ("opener", "prompt", "ended", "why"),
+    ("verifier", "prompt", "ended", "reason"),
     [
         (signer(key=b"x" * 32), PROMPT, False, "signature"),
         (signer(fingerprint="g"), PROMPT, False, r"another model \(tiny\)"),
@@ -56,13 +56,15 @@ def test_what_is_none_is_refused(text: str) -> None:
         (signer(), PROMPT, True, "ended this thinking by itself"),
     ],
 )
-def test_why_it_is_refused(opener: ContinuationSigner, prompt: list[int], ended: bool, why: str) -> None:
-    sealed = signer().sign(PROMPT, THINKING, ended=ended)
-    with pytest.raises(InvalidRequest, match=why):
-        opener.verify(sealed, prompt_ids=prompt)
+def test_a_refusal_names_its_reason(
+    verifier: ContinuationSigner, prompt: list[int], ended: bool, reason: str
+) -> None:
+    token = signer().sign(PROMPT, THINKING, ended=ended)
+    with pytest.raises(InvalidRequest, match=reason):
+        verifier.verify(token, prompt_ids=prompt)
 
 
-def test_a_key_is_kept_for_this_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_key_is_kept_for_this_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     key = continuation_key(None)
     assert len(key) == 32
@@ -71,7 +73,7 @@ def test_a_key_is_kept_for_this_user(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
-def test_without_a_place_to_keep_it_there_is_one_for_the_process(
+def test_without_a_state_folder_each_process_has_its_own_key(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_text("")
@@ -80,7 +82,7 @@ def test_without_a_place_to_keep_it_there_is_one_for_the_process(
     assert continuation_key(None) != continuation_key(None)
 
 
-def test_a_given_key() -> None:
+def test_a_given_key_must_be_long_enough() -> None:
     assert continuation_key("sixteen letters.") == b"sixteen letters."
     with pytest.raises(UnusableOption, match="--continuation-key"):
         continuation_key("short")
