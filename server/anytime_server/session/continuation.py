@@ -108,7 +108,9 @@ def continuation_key(given: str | None) -> bytes:
     except (OSError, RuntimeError) as error:
         reason = str(error)
     logger.warning(
-        "continuation tokens are valid until this process ends: the key in %s cannot be used: %s", path, reason
+        "continuation tokens are valid until this process ends: the key in %s cannot be used: %s",
+        path,
+        reason,
     )
     return secrets.token_bytes(32)
 
