@@ -1,7 +1,7 @@
-"""What a server writes to its log: one line for each record, as text or as JSON.
+"""The server's log: one line for each record, as text or as JSON.
 
-Fields of a record, given as `extra={"fields": {...}}`, are written beside its message. What users wrote can
-neither break a line nor forge one. Knows nothing of HTTP: `api/access_log.py` tells of requests.
+The `extra` of a record is written beside its message. Text from users can neither break nor forge a line.
+Knows nothing of HTTP: `api/middleware/access_log.py` logs requests.
 """
 
 from __future__ import annotations
@@ -10,9 +10,11 @@ import json
 import logging
 import os
 import re
-from dataclasses import asdict
-from datetime import UTC, datetime
+import time
 from typing import Any, Literal
+
+from pythonjsonlogger.core import RESERVED_ATTRS, LogData
+from pythonjsonlogger.json import JsonFormatter as BaseJsonFormatter
 
 from anytime_server.session import Session
 from anytime_server.telemetry.metrics import outcome_of
@@ -20,88 +22,78 @@ from anytime_server.text.model import Model
 
 sessions = logging.getLogger("anytime.session")
 
-UNPRINTABLE = re.compile(
-    r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\u200e\u200f\u202a-\u202e\u2066-\u2069]"
-)
-"""Control characters, all that some reader takes for the end of a line, halves of pairs, and what turns the
-direction of writing."""
+UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+"""Control characters, line separators, lone surrogates and marks that reverse the text direction."""
 NEEDS_QUOTES = re.compile(r'[\s"=]|^$')
 
 
-def set_up(*, form: Literal["text", "json"], level: str) -> None:
-    """Write what all of the process logs to standard error, in one form."""
+def set_up(*, format: Literal["text", "json"], level: str) -> None:
+    """Write the log of the whole process to standard error, in one format."""
     handler = logging.StreamHandler()
-    handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter())
+    handler.setFormatter(JsonFormatter() if format == "json" else TextFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler])
     logging.captureWarnings(True)
-    os.environ.setdefault("VLLM_CONFIGURE_LOGGING", "0")  # or it would have a form of its own
+    os.environ.setdefault("VLLM_CONFIGURE_LOGGING", "0")  # or vLLM would log in its own format
 
 
-class TextFormatter(logging.Formatter):
+class _UtcTime:
+    """Times of a `logging.Formatter` as 2026-01-31T12:00:00.000Z."""
+
+    converter = time.gmtime
+    default_time_format = "%Y-%m-%dT%H:%M:%S"
+    default_msec_format = "%s.%03dZ"
+
+
+class TextFormatter(_UtcTime, logging.Formatter):
     """`TIME LEVEL LOGGER: message field=value ...`; the lines of an exception are indented below."""
 
-    def format(self, record: logging.LogRecord) -> str:
-        told = [f"{_time(record)} {record.levelname} {record.name}: {_printable(record.getMessage())}"]
-        told += [f"{name}={_value(value)}" for name, value in _fields(record).items()]
-        return "\n".join([" ".join(told), *("  " + _printable(line) for line in _trace(self, record))])
-
-
-class JsonFormatter(logging.Formatter):
-    """One object a line: `time`, `level`, `logger`, `message`, the fields, `exception` where there is one."""
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
 
     def format(self, record: logging.LogRecord) -> str:
-        told = {
-            "time": _time(record),
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": record.getMessage(),
-            **_fields(record),
-        }
-        if trace := _trace(self, record):
-            told["exception"] = "\n".join(trace)
-        return json.dumps({name: _encodable(value) for name, value in told.items()}, default=str)
+        line, *trace = super().format(record).split("\n")  # `formatMessage()` left no line break in the first
+        return "\n".join([line, *("  " + _escaped(part) for part in trace)])
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        fields = {name: value for name, value in vars(record).items() if name not in RESERVED_ATTRS}
+        parts = [f"{name}={_quoted(value)}" for name, value in fields.items() if value is not None]
+        return " ".join([_escaped(super().formatMessage(record)), *parts])
 
 
-def _time(record: logging.LogRecord) -> str:
-    return (
-        datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    )
+class JsonFormatter(_UtcTime, BaseJsonFormatter):
+    """One object a line: `time`, `level`, `logger`, `message`, the fields, and any `exception`."""
+
+    def __init__(self) -> None:
+        names = {"asctime": "time", "levelname": "level", "name": "logger", "exc_info": "exception"}
+        super().__init__(["asctime", "levelname", "name", "message"], rename_fields=names)
+
+    def process_log_record(self, log_data: LogData) -> LogData:
+        log_data["level"] = log_data["level"].lower()
+        return {name: _encodable(value) for name, value in log_data.items() if value is not None}
 
 
-def _fields(record: logging.LogRecord) -> dict[str, Any]:
-    fields: dict[str, Any] = getattr(record, "fields", {})
-    return {name: value for name, value in fields.items() if value is not None}
+def _escaped(text: str) -> str:
+    """The text with everything that could break or forge a line written as an escape."""
+    return UNSAFE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
-def _trace(formatter: logging.Formatter, record: logging.LogRecord) -> list[str]:
-    parts = [formatter.formatException(record.exc_info)] if record.exc_info else []
-    if record.stack_info:
-        parts.append(formatter.formatStack(record.stack_info))
-    return "\n".join(parts).split("\n") if parts else []
-
-
-def _printable(text: str) -> str:
-    """The same, with what could break or forge a line written as an escape."""
-    return UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
-
-
-def _value(value: Any) -> str:
-    text = _printable(str(value))
+def _quoted(value: Any) -> str:
+    text = _escaped(str(value))
     return json.dumps(text, ensure_ascii=False) if NEEDS_QUOTES.search(text) else text
 
 
 def _encodable(value: Any) -> Any:
-    """The same, if it is text with halves of surrogate pairs, with these written as escapes."""
+    """The value; lone surrogates in text, which JSON readers refuse, are written as escapes."""
     return value.encode(errors="backslashreplace").decode() if isinstance(value, str) else value
 
 
 class SessionLog:
-    """One line for each session that has ended."""
+    """Logs each session when it has ended."""
 
     def __init__(self, model: Model, *, with_content: bool) -> None:
         """
         Args:
-            with_content: write prompts and answers, too.
+            with_content: also log prompts and answers.
         """
         self._model = model
         self._with_content = with_content
@@ -109,7 +101,7 @@ class SessionLog:
     def __call__(self, session: Session) -> None:
         if sessions.isEnabledFor(logging.INFO):
             content = self._content(session) if self._with_content else {}
-            sessions.info("session ended", extra={"fields": _outcome(session) | content})
+            sessions.info("session ended", extra=_outcome(session) | content)
 
     def _content(self, session: Session) -> dict[str, Any]:
         return {
@@ -120,8 +112,8 @@ class SessionLog:
 
 def _outcome(session: Session) -> dict[str, Any]:
     request, timeline, done = session.request, session.timeline, session.done
-    deadline_s = request.limits.deadline_s
-    told: dict[str, Any] = {
+    deadline_s = request.budget.deadline_s
+    fields: dict[str, Any] = {
         "session_id": request.id,
         "request_id": request.context.request_id,
         "key": request.context.client or None,
@@ -135,9 +127,8 @@ def _outcome(session: Session) -> dict[str, Any]:
         "queue_s": None if timeline.room_at is None else round(timeline.room_at - timeline.arrived_at, 4),
     }
     if done is not None:
-        counts = ("answer_tokens", "provisional_tokens", "cached_tokens")
-        told |= {name: getattr(done.usage, name) for name in counts}
-        told |= {name: round(value, 4) for name, value in asdict(done.timing).items()}
+        fields |= done.usage.model_dump(include={"answer_tokens", "provisional_tokens", "cached_tokens"})
+        fields |= {name: round(value, 4) for name, value in done.timing.model_dump().items()}
     elif timeline.ended_at is not None:
-        told["total_s"] = round(timeline.ended_at - timeline.arrived_at, 4)
-    return told
+        fields["total_s"] = round(timeline.ended_at - timeline.arrived_at, 4)
+    return fields

@@ -1,7 +1,6 @@
-"""What Prometheus sees. Every name begins with `anytime_`.
+"""Prometheus metrics of one scheduler. Every name begins with `anytime_`.
 
-Told of sessions once they have ended, of HTTP responses as they are sent; what is true at the moment is read
-when Prometheus asks. Knows nothing of HTTP.
+Sessions are counted when they end and HTTP responses when they are sent; gauges are read at each scrape.
 """
 
 from __future__ import annotations
@@ -20,6 +19,7 @@ from prometheus_client import (
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from anytime_server import __version__
 from anytime_server.engine import Engine
 from anytime_server.reasoning import Cause, Forcing
 from anytime_server.scheduler.scheduler import Scheduler
@@ -31,95 +31,103 @@ TOKENS = (0, *(2**power for power in range(3, 17)))
 
 
 def outcome_of(session: Session) -> Literal["answered", "failed", "abandoned"]:
-    """How a session ended, in a word."""
+    """How a session ended."""
     if session.done is not None:
         return "answered"
     return "abandoned" if session.error is None else "failed"
 
 
 class Metrics:
-    """Figures of one service, in a registry of their own."""
+    """The metrics of one server, in a registry of their own."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        """Of prometheus-client."""
         self._time_to_first_token = self._seconds(
-            "time_to_first_token", "From a request's arrival to its first sampled token."
+            "time_to_first_token", "From the arrival of a request to its first sampled token."
         )
         self._cut_to_answer = self._seconds(
-            "cut_to_answer", "From the end of the thinking to the first token of the answer."
+            "cut_to_answer", "From the end of the thinking to the first answer token."
         )
         self._time_to_answer = self._seconds(
-            "time_to_answer", "From a request's arrival to the first token of its answer."
+            "time_to_answer", "From the arrival of a request to its first answer token."
         )
-        self._queue = self._seconds("queue", "From a request's arrival to its place in the engine.")
+        self._queue = self._seconds("queue", "From the arrival of a request to its slot in the engine.")
         self._token_seconds = self._seconds(
-            "thinking_token", "From one thinking token to the next, on average of an answer.", TOKEN_SECONDS
+            "thinking_token", "From one thinking token to the next, averaged over a session.", TOKEN_SECONDS
         )
-        self._deadline = self._seconds("deadline", "Deadlines that answers were given to.")
-        self._budget_tokens = self._tokens("budget_tokens", "Thinking tokens asked for per answer, at most.")
-        self._thinking_tokens = self._tokens("thinking_tokens", "Thinking tokens sampled per answer.")
+        self._deadline = self._seconds("deadline", "Deadlines of answered requests.")
+        self._budget_tokens = self._tokens("budget_tokens", "Thinking budget per answered request.")
+        self._thinking_tokens = self._tokens(
+            "thinking_tokens", "Thinking tokens sampled per answered request."
+        )
         self._overrun_tokens = self._counter(
-            "budget_overrun_tokens", "Thinking tokens sampled over budgets: stays 0, or there is a fault."
+            "budget_overrun_tokens", "Thinking tokens sampled beyond budgets; above 0 is a bug."
         )
-        self._answers = self._counter("answers", "Answers given, by what stopped the thinking.", "cause")
+        self._answers = self._counter(
+            "answers", "Answered requests, by the cause that ended the thinking.", "cause"
+        )
         self._provisional_tokens = self._counter(
-            "provisional_tokens", "Tokens sampled as provisional answers, probes for agreement included."
+            "provisional_tokens",
+            "Tokens sampled for early answers, including those that only test agreement.",
         )
         self._leaked_tokens = self._counter(
-            "leaked_tokens", "Tokens of answers that were thinking, and were not shown."
+            "leaked_tokens", "Tokens of answers that continued the thinking and were left out."
         )
         self._leaked_answers = self._counter(
             "leaked_answers",
-            "Sessions in whose answers there was thinking, by how the answer was got.",
+            "Sessions whose answers contained thinking, by the way the answer was forced.",
             "forcing",
         )
         self._tool_parser_failures = self._counter(
             "tool_parser_failures", "Failures of the tool parser on an answer, whose calls are then text."
         )
         self._deadlines_missed = self._counter(
-            "deadlines_missed", "Answers whose last token came after the deadline."
+            "deadlines_missed", "Answered requests whose last token came after the deadline."
         )
-        self._errors = self._counter(
-            "session_errors", "Sessions that ended in an error, by its code.", "code"
-        )
-        self._abandoned = self._counter("sessions_abandoned", "Sessions whose client went away.")
+        self._errors = self._counter("session_errors", "Sessions that ended in an error, by code.", "code")
+        self._abandoned = self._counter("sessions_abandoned", "Sessions whose client disconnected.")
         self._sessions = self._counter(
-            "sessions", "Sessions that ended, by API key and how.", "key", "outcome"
+            "sessions", "Ended sessions, by API key and outcome.", "key", "outcome"
         )
         self._all_tokens = self._counter(
-            "tokens", "Tokens by API key and what they were; `cached` are those of prompts.", "key", "kind"
+            "tokens", "Tokens, by API key and kind; `cached` counts prompt tokens.", "key", "kind"
         )
         self._responses = self._counter(
-            "http_responses", "HTTP responses, by the path's template and status.", "path", "status"
+            "http_responses", "HTTP responses, by path template and status.", "path", "status"
         )
         self._http_errors = self._counter(
             "http_errors",
-            "HTTP responses with a status of 400 or above, by API key, status and the error's code.",
+            "HTTP responses with a status of 400 or above, by API key, status and error code.",
             "key",
             "status",
             "code",
         )
-        for cause in Cause:  # what is there from the start can be told from what is not counted
+        for cause in Cause:  # a series that exists from the start shows its first increase
             self._answers.labels(cause.value)
         for forcing in Forcing:
             self._leaked_answers.labels(forcing.value)
         ProcessCollector(namespace="anytime", registry=self.registry)
 
     @classmethod
-    def of(cls, scheduler: Scheduler) -> Metrics:
-        """Metrics of a scheduler's sessions, from now on."""
+    def of(cls, scheduler: Scheduler, *, engine: str = "") -> Metrics:
+        """Metrics of a scheduler, of the sessions that end from now on, and of its engine.
+
+        Args:
+            engine: name of the kind of engine.
+        """
         metrics = cls()
-        scheduler.active.observers.append(metrics.observe)
-        active = scheduler.active
-        metrics.gauge(
-            "sessions_running", "Sessions that think or answer.", lambda: len(active) - active.num_waiting
+        metrics._describe(version=__version__, engine=engine, model=scheduler.model.name)
+        metrics._gauge(
+            "ready", "1 if requests are accepted, else 0.", lambda: scheduler.not_ready_because is None
         )
-        metrics.gauge("sessions_waiting", "Sessions that wait for a slot.", lambda: active.num_waiting)
-        metrics.gauge(
-            "engine_requests",
-            "Requests under way in the engine.",
-            lambda: scheduler.engine.load().num_requests,
+        metrics._gauge("sessions_running", "Sessions that think or answer.", lambda: scheduler.num_running)
+        metrics._gauge("sessions_waiting", "Sessions that wait for a slot.", lambda: scheduler.num_waiting)
+        metrics._gauge(
+            "engine_requests", "Requests in the engine.", lambda: scheduler.engine.load().num_requests
         )
+        metrics.registry.register(_EngineCollector(scheduler.engine))
+        scheduler.on_session.append(metrics.observe)
         return metrics
 
     def _seconds(self, name: str, documentation: str, buckets: Iterable[float] = SECONDS) -> Histogram:
@@ -133,23 +141,16 @@ class Metrics:
     def _counter(self, name: str, documentation: str, *labels: str) -> Counter:
         return Counter(f"anytime_{name}", documentation, labels, registry=self.registry)
 
-    def gauge(self, name: str, documentation: str, value: Callable[[], float]) -> None:
-        """Show a figure that is read when asked for."""
+    def _gauge(self, name: str, documentation: str, value: Callable[[], float]) -> None:
         Gauge(f"anytime_{name}", documentation, registry=self.registry).set_function(value)
 
-    def describe(self, **facts: str) -> None:
-        """Show what does not change: `anytime_build_info`."""
-        documentation = "What is served, on what; always 1."
-        Gauge("anytime_build_info", documentation, facts, registry=self.registry).labels(**facts).set(1)
-
-    def watch(self, engine: Engine) -> None:
-        """Show how the engine is."""
-        self.registry.register(_EngineCollector(engine))
+    def _describe(self, **labels: str) -> None:
+        documentation = "Version, engine and model of the server; always 1."
+        Gauge("anytime_build_info", documentation, labels, registry=self.registry).labels(**labels).set(1)
 
     def observe(self, session: Session) -> None:
-        """Take in a session that has ended."""
-        key, timeline = session.request.context.client, session.timeline
-        self._tool_parser_failures.inc(session.tool_parser_failures)
+        """Count a session that has ended."""
+        key, timeline = session.request.arrival.client, session.timeline
         self._sessions.labels(key, outcome_of(session)).inc()
         if timeline.room_at is not None:
             self._queue.observe(timeline.room_at - timeline.arrived_at)
@@ -193,23 +194,24 @@ class Metrics:
             self._deadlines_missed.inc(timing.total_s > limits.deadline_s)
 
     def observe_response(self, path: str, status: int, *, key: str, code: str = "") -> None:
-        """Take in a response.
+        """Count a response.
 
         Args:
-            path: with names in place of what differs from request to request.
-            code: of the error that it tells.
+            path: template of the path, such as /v1/models/{name}.
+            key: name of the API key; empty without one.
+            code: of the error in the body; empty without one.
         """
         self._responses.labels(path, str(status)).inc()
         if status >= 400:
             self._http_errors.labels(key, str(status), code).inc()
 
     def exposition(self) -> bytes:
-        """All of it, in Prometheus' text format."""
+        """All metrics, in Prometheus' text format."""
         return generate_latest(self.registry)
 
 
 class _EngineCollector(Collector):
-    """What an engine tells of itself."""
+    """Reads the engine's state at each scrape."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -217,21 +219,21 @@ class _EngineCollector(Collector):
     def collect(self) -> Iterable[Metric]:
         engine = self._engine
         yield GaugeMetricFamily(
-            "anytime_engine_up", "1 where the engine takes requests, else 0.", value=engine.alive
+            "anytime_engine_up", "1 if the engine accepts requests, else 0.", value=engine.alive
         )
         yield GaugeMetricFamily(
             "anytime_engine_places",
-            "Requests that may think at the same time.",
+            "Sequences that may think at the same time.",
             value=engine.load().max_num_seqs,
         )
         if engine.kv_cache_use is not None:
             yield GaugeMetricFamily(
                 "anytime_engine_kv_cache_ratio",
-                "Share of the engine's KV cache that requests under way have.",
+                "Share of the engine's KV cache in use by running requests.",
                 value=engine.kv_cache_use,
             )
         yield CounterMetricFamily(
             "anytime_engine_restarts",
-            "Times that the engine died and was built anew.",
+            "Times that the engine died and was restarted.",
             value=engine.num_restarts,
         )

@@ -1,11 +1,10 @@
-"""Who looks on while a service serves: metrics of its engine, its log and its traces."""
+"""Attaches metrics, the session log and traces to a scheduler."""
 
 from __future__ import annotations
 
 import os
 from typing import TYPE_CHECKING
 
-from anytime_server import __version__
 from anytime_server.errors import UnusableOption
 from anytime_server.scheduler.scheduler import Scheduler
 from anytime_server.telemetry.logs import SessionLog
@@ -15,24 +14,25 @@ if TYPE_CHECKING:
     from anytime_server.telemetry.tracing import Tracer
 
 OTLP_VARIABLES = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
-"""OpenTelemetry's own, which its exporter reads."""
+"""OpenTelemetry's environment variables, read by its exporter."""
 
 
-def observe(service: Scheduler, *, engine: str, log_content: bool = False) -> Metrics:
-    """Show in the metrics what is served and how the engine is, and log sessions as they end."""
-    metrics = Metrics.of(service)
-    metrics.describe(version=__version__, engine=engine, model=service.model.name)
-    metrics.gauge("ready", "1 where requests are taken, else 0.", lambda: service.not_ready_because is None)
-    metrics.watch(service.engine)
-    service.active.observers.append(SessionLog(service.model, with_content=log_content))
-    return metrics
+def observe(scheduler: Scheduler, *, engine: str, log_content: bool = False) -> Metrics:
+    """Log and count sessions as they end.
+
+    Args:
+        engine: name of the kind of engine.
+        log_content: also log prompts and answers.
+    """
+    scheduler.on_session.append(SessionLog(scheduler.model, with_content=log_content))
+    return Metrics.of(scheduler, engine=engine)
 
 
-def trace(service: Scheduler, *, endpoint: str | None) -> Tracer | None:
+def trace(scheduler: Scheduler, *, endpoint: str | None) -> Tracer | None:
     """Send a trace of each session as it ends, if an endpoint is given here or in the environment.
 
     Raises:
-        UnusableOption: what it takes is not installed.
+        UnusableOption: OpenTelemetry is not installed.
     """
     if endpoint is None and not any(map(os.environ.get, OTLP_VARIABLES)):
         return None
@@ -42,6 +42,6 @@ def trace(service: Scheduler, *, endpoint: str | None) -> Tracer | None:
         raise UnusableOption(
             f"--otlp-endpoint: {error.name} is not installed: pip install 'anytime-reasoner[otel]'"
         ) from error
-    tracer = Tracer(endpoint, model=service.model.name)
-    service.active.observers.append(tracer)
+    tracer = Tracer(endpoint, model=scheduler.model.name)
+    scheduler.on_session.append(tracer)
     return tracer

@@ -1,7 +1,7 @@
 """Sessions as OpenTelemetry spans, sent over OTLP/HTTP: admit, prefill, think, cut, answer.
 
-The spans of a session are made from its timeline once it has ended, so that tracing takes no time while it
-runs. Imported only where tracing is asked for: it needs the extra `otel`.
+The spans of a session are made from its timeline when it has ended, so that tracing takes no time while the
+session runs. Needs the extra `otel`, and is imported only if tracing is on.
 """
 
 from __future__ import annotations
@@ -29,32 +29,32 @@ from anytime_server.types import RequestContext
 logger = logging.getLogger(__name__)
 
 EXPORT_S = 5.0
-"""Seconds that the receiver gets to take a batch, attempts to reach it included."""
+"""Seconds to deliver a batch, retries included."""
 STOP_S = 3.0
-"""Seconds that the last spans get when the server stops."""
+"""Seconds to deliver the last spans when the server stops."""
 
 
 class Tracer:
-    """Makes spans of sessions and sends them, from a thread of its own."""
+    """Makes spans of sessions and sends them in a thread of its own."""
 
     def __init__(self, endpoint: str | None, *, model: str) -> None:
         """
         Args:
-            endpoint: base URL of the receiver; None for what OpenTelemetry's environment variables say.
-            model: name of what is served.
+            endpoint: base URL of the receiver; None takes OpenTelemetry's environment variables.
+            model: name of the served model.
         """
-        logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)  # it would warn of every batch
+        logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)  # or it warns of every batch
         url = None if endpoint is None else f"{endpoint.rstrip('/')}/v1/traces"
-        exporter = _WarnsOnce(OTLPSpanExporter(url, timeout=EXPORT_S))
-        named = Resource({"service.name": "anytime", "service.version": __version__})
-        resource = named.merge(OTELResourceDetector().detect())
+        exporter = _WarnOnceExporter(OTLPSpanExporter(url, timeout=EXPORT_S))
+        defaults = Resource({"service.name": "anytime", "service.version": __version__})
+        resource = defaults.merge(OTELResourceDetector().detect())
         self._provider = TracerProvider(resource=resource, shutdown_on_exit=False)
         self._provider.add_span_processor(BatchSpanProcessor(exporter))
         self._tracer = self._provider.get_tracer("anytime_server", __version__)
         self._model = model
 
     def __call__(self, session: Session) -> None:
-        """Take in a session that has ended."""
+        """Make the spans of a session that has ended."""
         timeline = session.timeline
         assert timeline.ended_at is not None
         to_epoch_ns = time.time_ns() - time.monotonic_ns()
@@ -79,22 +79,22 @@ class Tracer:
         root.end(at(timeline.ended_at))
 
     def stop(self) -> None:
-        """Send what is left, if that does not take long."""
+        """Send the remaining spans, for at most `STOP_S` seconds."""
         stopping = threading.Thread(target=self._provider.shutdown, daemon=True)
         stopping.start()
         stopping.join(STOP_S)
 
 
 def stages(timeline: Timeline) -> list[tuple[str, float, float]]:
-    """What an ended session went through, each with its beginning and end; without gaps.
+    """The stages of an ended session, without gaps: name, start and end.
 
-    Where nothing was thought, there is nothing between `admit` and `cut`.
+    A session without thinking has neither `prefill` nor `think`.
     """
     assert timeline.ended_at is not None
     room_at, first_at, cut_at = timeline.room_at, timeline.first_token_at, timeline.cut_at
     has_thought = cut_at is None or (first_at is not None and first_at < cut_at)
     if cut_at is not None and room_at is not None:
-        cut_at = max(cut_at, room_at)  # the clock may cut while a session still waits for its place
+        cut_at = max(cut_at, room_at)  # a deadline may pass while the session still waits for its slot
     moments = {
         "admit": timeline.arrived_at,
         "prefill": room_at if has_thought else None,
@@ -108,17 +108,17 @@ def stages(timeline: Timeline) -> list[tuple[str, float, float]]:
 
 
 def _parent(arrival: RequestContext) -> Context:
-    """What the request is a part of, as its headers say; nothing where they are missing or malformed."""
-    carried = {"traceparent": arrival.traceparent, "tracestate": arrival.tracestate}
-    carrier = {name: value for name, value in carried.items() if value is not None}
+    """The trace that the request's headers name; an empty context if they are missing or malformed."""
+    headers = {"traceparent": arrival.traceparent, "tracestate": arrival.tracestate}
+    carrier = {name: value for name, value in headers.items() if value is not None}
     return TraceContextTextMapPropagator().extract(carrier, context=Context())
 
 
 def _attributes(session: Session, model: str) -> dict[str, AttributeValue]:
-    """By OpenTelemetry's conventions for generative AI; what these have no name for is `anytime.*`."""
+    """Attributes by OpenTelemetry's conventions for generative AI; our own begin with `anytime.`."""
     request, timeline, done = session.request, session.timeline, session.done
-    limits, answer = request.limits, request.answer
-    told: dict[str, AttributeValue | None] = {
+    budget, answer = request.budget, request.answer
+    attributes: dict[str, AttributeValue | None] = {
         "gen_ai.operation.name": "chat",
         "gen_ai.provider.name": "anytime",
         "gen_ai.request.model": model,
@@ -140,7 +140,7 @@ def _attributes(session: Session, model: str) -> dict[str, AttributeValue]:
     }
     if done is not None:
         usage = done.usage
-        told |= {
+        attributes |= {
             "gen_ai.usage.output_tokens": usage.thinking_tokens + usage.answer_tokens,
             "gen_ai.usage.reasoning.output_tokens": usage.thinking_tokens,
             "gen_ai.usage.cache_read.input_tokens": usage.prompt_cached_tokens,
@@ -149,11 +149,11 @@ def _attributes(session: Session, model: str) -> dict[str, AttributeValue]:
             "anytime.provisional_tokens": usage.provisional_tokens,
             "anytime.inserted_tokens": usage.inserted_tokens,
         }
-    return {name: value for name, value in told.items() if value is not None}
+    return {name: value for name, value in attributes.items() if value is not None}
 
 
-class _WarnsOnce(SpanExporter):
-    """Passes spans on; tells the log when they begin not to arrive, and when they do again."""
+class _WarnOnceExporter(SpanExporter):
+    """Warns once when spans stop arriving, and once when they arrive again."""
 
     def __init__(self, exporter: SpanExporter) -> None:
         self._exporter = exporter
@@ -163,7 +163,7 @@ class _WarnsOnce(SpanExporter):
         result = self._exporter.export(spans)
         arrives = result is SpanExportResult.SUCCESS
         if self._arrives and not arrives:
-            logger.warning("spans do not arrive where they are sent, and are lost; serving goes on")
+            logger.warning("spans do not arrive at the endpoint and are lost; serving continues")
         elif arrives and not self._arrives:
             logger.warning("spans arrive again")
         self._arrives = arrives

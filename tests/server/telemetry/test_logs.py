@@ -1,4 +1,4 @@
-"""Lines of the log: whole, one for each record, whatever users write."""
+"""The log's formats: one line for each record, whatever text users send."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ HOSTILE = 'a\nb\r\x1b[31m\x00\x85\u2028\u202e\ud800 "q" c=d'
 
 def record(message: str, *arguments: object, exc_info: Any = None, **fields: Any) -> logging.LogRecord:
     made = logging.LogRecord("anytime.test", logging.INFO, __file__, 1, message, arguments, exc_info)
-    made.created = 1_750_000_000.25
-    made.fields = fields
+    made.created, made.msecs = 1_750_000_000.25, 250
+    vars(made).update(fields)
     return made
 
 
@@ -49,20 +49,26 @@ def test_json() -> None:
 
 
 @pytest.mark.parametrize("formatter", [TextFormatter(), JsonFormatter()])
-def test_what_users_write_cannot_break_a_line(formatter: logging.Formatter) -> None:
+def test_text_from_users_cannot_break_a_line(formatter: logging.Formatter) -> None:
     line = formatter.format(record("%s", HOSTILE, path=HOSTILE))
     assert len(line.splitlines()) == 1
     assert line.isprintable()
     line.encode()  # no half of a surrogate pair is left
 
 
-def test_json_keeps_what_users_write() -> None:
-    told = json.loads(JsonFormatter().format(record("m", path="a\nb\u2028\ud800")))
-    assert told["path"] == "a\nb\u2028\\ud800"
+def test_json_keeps_text_from_users() -> None:
+    line = json.loads(JsonFormatter().format(record("m", path="a\nb\u2028\ud800")))
+    assert line["path"] == "a\nb\u2028\\ud800"
 
 
-def test_an_exception_forges_no_line_of_text() -> None:
-    lines = TextFormatter().format(record("failed", exc_info=failure())).split("\n")
+@pytest.mark.parametrize("is_formatted_already", [False, True])
+def test_an_exception_forges_no_line_of_text(is_formatted_already: bool) -> None:
+    failed = record("failed", exc_info=failure())
+    if is_formatted_already:
+        logging.Formatter().format(
+            failed
+        )  # another handler leaves its own text of the exception in the record
+    lines = TextFormatter().format(failed).split("\n")
     assert lines[0].endswith("failed")
     assert all(line.startswith("  ") for line in lines[1:])
     assert any("anytime.forged" in line for line in lines[1:])

@@ -1,4 +1,4 @@
-"""Figures of sessions that have ended."""
+"""Metrics of sessions that have ended, and of the engine."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MESSAGES = [{"role": "user", "content": "7-3"}]
 
 @pytest.fixture
 def watched(service: Callable[..., Any]) -> Callable[..., Any]:
-    """Starts a scheduler, and metrics of its sessions."""
+    """Starts a scheduler and its metrics."""
 
     async def start(**script: Any) -> tuple[Scheduler, Metrics]:
         scheduler = await service(**script)
@@ -29,7 +29,7 @@ def watched(service: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def samples(metrics: Metrics) -> dict[str, float]:
-    """By name, with the values of labels."""
+    """Values by name and label values."""
     return {
         "/".join([sample.name, *sample.labels.values()]): sample.value
         for family in text_string_to_metric_families(metrics.exposition().decode())
@@ -37,16 +37,16 @@ def samples(metrics: Metrics) -> dict[str, float]:
     }
 
 
-async def ask(service: Scheduler, **fields: Any) -> Any:
-    session = await service.submit(GenerateRequest(messages=MESSAGES, **fields))
+async def run(scheduler: Scheduler, **fields: Any) -> Any:
+    session = await scheduler.open(GenerateRequest(messages=MESSAGES, **fields))
     await session.ended()
     return session
 
 
-async def test_budgets_asked_and_used(watched: Callable[..., Any]) -> None:
-    one, metrics = await watched(thinking_tokens=5)
-    await ask(one, budget_tokens=3)
-    session = await ask(one, budget_tokens=100)
+async def test_budgets_requested_and_used(watched: Callable[..., Any]) -> None:
+    scheduler, metrics = await watched(thinking_tokens=5)
+    await run(scheduler, budget_tokens=3)
+    session = await run(scheduler, budget_tokens=100)
     found = samples(metrics)
     assert found["anytime_budget_tokens_sum"] == 103
     assert found["anytime_thinking_tokens_sum"] == 3 + session.done.stop.thinking_tokens
@@ -59,32 +59,34 @@ async def test_budgets_asked_and_used(watched: Callable[..., Any]) -> None:
 
 
 async def test_an_overrun_is_counted(watched: Callable[..., Any]) -> None:
-    one, metrics = await watched(never_end=True)
-    session = await ask(one, budget_tokens=5)
-    stop = dataclasses.replace(session.done.stop, budget_tokens=3)
-    session.done = dataclasses.replace(session.done, stop=stop)  # as a fault of the engine would have it
+    scheduler, metrics = await watched(never_end=True)
+    session = await run(scheduler, budget_tokens=5)
+    stop = session.done.stop.model_copy(update={"budget_tokens": 3})
+    session.done = session.done.model_copy(update={"stop": stop})  # as after a bug
     metrics.observe(session)
     assert samples(metrics)["anytime_budget_overrun_tokens_total"] == 2
 
 
-async def test_deadlines_asked_for_and_missed(watched: Callable[..., Any]) -> None:
-    one, metrics = await watched(first_token_s=0.05)
-    await ask(one, deadline_s=0.001)
-    await ask(one, budget_tokens=2, deadline_s=60.0)
+async def test_deadlines_set_and_missed(watched: Callable[..., Any]) -> None:
+    scheduler, metrics = await watched(first_token_s=0.05)
+    await run(scheduler, deadline_s=0.001)
+    await run(scheduler, budget_tokens=2, deadline_s=60.0)
     found = samples(metrics)
     assert found["anytime_deadline_seconds_count"] == 2
     assert found["anytime_deadlines_missed_total"] == 1
 
 
-async def test_sessions_by_how_they_ended(watched: Callable[..., Any]) -> None:
-    one, metrics = await watched(never_end=True, seconds_per_token=0.01)
-    await ask(one, budget_tokens=2)
+async def test_sessions_by_outcome(watched: Callable[..., Any]) -> None:
+    scheduler, metrics = await watched(never_end=True, seconds_per_token=0.01)
+    await run(scheduler, budget_tokens=2)
     for end in ("cancel", "abandon"):
-        session = await one.submit(GenerateRequest(messages=MESSAGES, budget_tokens=100))
+        session = await scheduler.open(GenerateRequest(messages=MESSAGES, budget_tokens=100))
         getattr(session, end)()
         await session.ended()
     found = samples(metrics)
-    assert [found[f"anytime_sessions_total//{how}"] for how in ("answered", "failed", "abandoned")] == [
+    assert [
+        found[f"anytime_sessions_total//{outcome}"] for outcome in ("answered", "failed", "abandoned")
+    ] == [
         1,
         1,
         1,
@@ -94,22 +96,22 @@ async def test_sessions_by_how_they_ended(watched: Callable[..., Any]) -> None:
 
 
 async def test_tokens_by_kind(watched: Callable[..., Any]) -> None:
-    one, metrics = await watched(never_end=True)
-    usage = (await ask(one, budget_tokens=4, budgets=(2,))).done.usage
+    scheduler, metrics = await watched(never_end=True)
+    usage = (await run(scheduler, budget_tokens=4, budgets=(2,))).done.usage
     found = samples(metrics)
     for kind in ("prompt", "thinking", "inserted", "answer", "provisional"):
         assert found[f"anytime_tokens_total//{kind}"] == getattr(usage, f"{kind}_tokens") > 0
     assert found["anytime_tokens_total//cached"] == usage.prompt_cached_tokens
 
 
-async def test_what_is_served_and_how_the_engine_is(service: Callable[..., Any]) -> None:
-    one = await service()
-    metrics = observe(one, engine="scripted")
+async def test_build_info_and_engine_state(service: Callable[..., Any]) -> None:
+    scheduler = await service()
+    metrics = observe(scheduler, engine="scripted")
     found = samples(metrics)
     assert found[f"anytime_build_info/scripted/tiny/{__version__}"] == 1
     assert (found["anytime_ready"], found["anytime_engine_up"]) == (1, 1)
     assert (found["anytime_engine_places"], found["anytime_engine_restarts_total"]) == (256, 0)
     assert found["anytime_process_resident_memory_bytes"] > 0
-    await one.stop()
+    await scheduler.stop()
     found = samples(metrics)
     assert (found["anytime_ready"], found["anytime_engine_up"]) == (0, 0)

@@ -1,4 +1,4 @@
-"""Spans, as a receiver of OTLP/HTTP gets them."""
+"""Spans as an OTLP/HTTP receiver gets them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from anytime_server.session.timeline import Timeline
 from anytime_server.telemetry.setup import trace
-from anytime_server.telemetry.tracing import Tracer, _WarnsOnce, stages
+from anytime_server.telemetry.tracing import Tracer, _WarnOnceExporter, stages
 from anytime_server.types import GenerateRequest, RequestContext
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
@@ -31,12 +31,12 @@ STAGES = ["admit", "prefill", "think", "cut", "answer"]
 
 
 class Receiver:
-    """Takes spans over OTLP/HTTP, as a collector does."""
+    """Receives spans over OTLP/HTTP, as a collector does."""
 
     def __init__(self) -> None:
         received: list[ExportTraceServiceRequest] = []
 
-        class Taking(BaseHTTPRequestHandler):
+        class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 assert self.path == "/v1/traces"
                 body = self.rfile.read(int(self.headers["Content-Length"]))
@@ -52,7 +52,7 @@ class Receiver:
                 pass
 
         self._received = received
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Taking)
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
@@ -74,7 +74,7 @@ class Receiver:
         return [span for span in self.spans if span.kind == Span.SPAN_KIND_SERVER]
 
     def children(self, root: Span) -> list[Span]:
-        """In their order."""
+        """In order."""
         found = [span for span in self.spans if span.parent_span_id == root.span_id]
         return sorted(found, key=lambda span: (span.start_time_unix_nano, span.end_time_unix_nano))
 
@@ -89,32 +89,32 @@ def attributes(found: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def receiver() -> Generator[Receiver, None, None]:
-    one = Receiver()
-    yield one
-    one.close()
+    receiver = Receiver()
+    yield receiver
+    receiver.close()
 
 
 @pytest.fixture
 def traced(service: Callable[..., Any], receiver: Receiver) -> Callable[..., Any]:
-    """Asks a service one question after another; returns once their spans have arrived."""
+    """Sends requests to a scheduler one after another; returns when their spans have arrived."""
 
-    async def ask(*questions: dict[str, Any], **script: Any) -> list[Any]:
-        one = await service(**script)
-        tracer = trace(one, endpoint=receiver.url)
+    async def send(*requests: dict[str, Any], **script: Any) -> list[Any]:
+        scheduler = await service(**script)
+        tracer = trace(scheduler, endpoint=receiver.url)
         assert tracer is not None
         sessions = []
-        for fields in questions:
+        for fields in requests:
             arrival = RequestContext(**fields.pop("arrival", {}))
-            session = await one.submit(GenerateRequest(messages=MESSAGES, context=arrival, **fields))
+            session = await scheduler.open(GenerateRequest(messages=MESSAGES, arrival=arrival, **fields))
             await session.ended()
             sessions.append(session)
         tracer.stop()
         return sessions
 
-    return ask
+    return send
 
 
-async def test_a_session_is_one_span_with_its_stages_within(traced: Any, receiver: Receiver) -> None:
+async def test_a_session_is_a_span_that_contains_its_stages(traced: Any, receiver: Receiver) -> None:
     [session] = await traced(
         {"budget_tokens": 6, "seed": 3, "arrival": {"request_id": "r-1"}}, never_end=True
     )
@@ -128,20 +128,20 @@ async def test_a_session_is_one_span_with_its_stages_within(traced: Any, receive
         assert span.start_time_unix_nano == edges[-1] <= span.end_time_unix_nano
         edges.append(span.end_time_unix_nano)
     assert edges[-1] == root.end_time_unix_nano
-    told, usage = attributes(root.attributes), session.done.usage
-    assert told["gen_ai.operation.name"] == "chat"
-    assert told["gen_ai.response.id"] == session.request.id
-    assert told["gen_ai.request.seed"] == 3
-    assert told["gen_ai.usage.input_tokens"] == usage.prompt_tokens
-    assert told["gen_ai.usage.output_tokens"] == 6 + usage.answer_tokens
-    assert told["gen_ai.usage.reasoning.output_tokens"] == 6
-    assert (told["anytime.cause"], told["anytime.budget_tokens"]) == ("budget", 6)
-    assert (told["anytime.request_id"], told["anytime.outcome"]) == ("r-1", "answered")
-    assert "7-3" not in str(told)
+    found, usage = attributes(root.attributes), session.done.usage
+    assert found["gen_ai.operation.name"] == "chat"
+    assert found["gen_ai.response.id"] == session.request.id
+    assert found["gen_ai.request.seed"] == 3
+    assert found["gen_ai.usage.input_tokens"] == usage.prompt_tokens
+    assert found["gen_ai.usage.output_tokens"] == 6 + usage.answer_tokens
+    assert found["gen_ai.usage.reasoning.output_tokens"] == 6
+    assert (found["anytime.cause"], found["anytime.budget_tokens"]) == ("budget", 6)
+    assert (found["anytime.request_id"], found["anytime.outcome"]) == ("r-1", "answered")
+    assert "7-3" not in str(found)
     assert receiver.resource["service.name"] == "anytime"
 
 
-async def test_requests_of_one_trace_stay_in_it(traced: Any, receiver: Receiver) -> None:
+async def test_requests_of_one_trace_share_it(traced: Any, receiver: Receiver) -> None:
     arrival = {"traceparent": TRACEPARENT, "tracestate": "vendor=1"}
     await traced({"budget_tokens": 2, "arrival": arrival}, {"budget_tokens": 3, "arrival": arrival})
     roots = receiver.roots()
@@ -151,7 +151,7 @@ async def test_requests_of_one_trace_stay_in_it(traced: Any, receiver: Receiver)
     assert {root.trace_state for root in roots} == {"vendor=1"}
 
 
-async def test_what_the_client_does_not_sample_is_not_sent(traced: Any, receiver: Receiver) -> None:
+async def test_unsampled_requests_are_not_sent(traced: Any, receiver: Receiver) -> None:
     not_sampled = {"traceparent": TRACEPARENT.removesuffix("01") + "00"}
     await traced({"budget_tokens": 2, "arrival": not_sampled}, {"budget_tokens": 3})
     [root] = receiver.roots()
@@ -173,7 +173,7 @@ async def test_an_answer_without_thinking_has_no_thinking_span(traced: Any, rece
     assert [span.name for span in receiver.children(root)] == ["admit", "cut", "answer"]
 
 
-async def test_an_error_is_the_status(traced: Any, receiver: Receiver) -> None:
+async def test_an_error_sets_the_status(traced: Any, receiver: Receiver) -> None:
     await traced({"budget_tokens": 9}, never_end=True, die_after_tokens=3)
     [root] = receiver.roots()
     assert root.status.code == Status.STATUS_CODE_ERROR
@@ -181,19 +181,19 @@ async def test_an_error_is_the_status(traced: Any, receiver: Receiver) -> None:
     assert [span.name for span in receiver.children(root)][:2] == ["admit", "prefill"]
 
 
-def test_a_cut_while_waiting_comes_after_the_wait() -> None:
+def test_a_truncation_while_waiting_comes_after_the_wait() -> None:
     timeline = Timeline(
         arrived_at=0, opened_at=1, room_at=5, cut_at=4, first_token_at=7, answer_at=7, ended_at=9
     )
     assert stages(timeline) == [("admit", 0, 5), ("cut", 5, 7), ("answer", 7, 9)]
 
 
-def test_one_that_never_got_room_was_only_admitted() -> None:
+def test_a_session_without_a_slot_has_one_stage() -> None:
     assert stages(Timeline(arrived_at=0, opened_at=1, ended_at=9)) == [("admit", 0, 9)]
 
 
 class Flaky(SpanExporter):
-    """Fails or not, as it is told."""
+    """Returns the given results."""
 
     def __init__(self, *results: SpanExportResult) -> None:
         self._results = iter(results)
@@ -202,31 +202,31 @@ class Flaky(SpanExporter):
         return next(self._results)
 
 
-def test_one_warning_for_all_that_does_not_arrive(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_outage_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     good, bad = SpanExportResult.SUCCESS, SpanExportResult.FAILURE
-    exporter = _WarnsOnce(Flaky(good, bad, bad, bad, good, bad))
+    exporter = _WarnOnceExporter(Flaky(good, bad, bad, bad, good, bad))
     for _ in range(6):
         exporter.export([])
-    told = [record.message for record in caplog.records]
-    assert [message.split()[1:3] for message in told] == [["do", "not"], ["arrive", "again"], ["do", "not"]]
+    logged = [record.message for record in caplog.records]
+    assert [message.split()[1:3] for message in logged] == [["do", "not"], ["arrive", "again"], ["do", "not"]]
 
 
-async def test_serving_goes_on_where_nobody_receives(
+async def test_serving_continues_without_a_receiver(
     service: Callable[..., Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]  # closed from here on
-    one = await service()
-    one.active.observers.append(tracer := Tracer(f"http://127.0.0.1:{port}", model="tiny"))
+    scheduler = await service()
+    scheduler.on_session.append(tracer := Tracer(f"http://127.0.0.1:{port}", model="tiny"))
     for _ in range(3):
-        session = await one.submit(GenerateRequest(messages=MESSAGES, budget_tokens=2))
+        session = await scheduler.open(GenerateRequest(messages=MESSAGES, budget_tokens=2))
         await session.ended()
         assert session.done is not None
     tracer.stop()
     assert [record for record in caplog.records if record.name.startswith("opentelemetry")] == []
 
 
-async def test_over_http_with_a_log_of_json(
+async def test_spans_and_json_log_carry_the_same_request_id(
     start_server: Callable[..., RealServer], receiver: Receiver
 ) -> None:
     server = start_server(
@@ -241,10 +241,10 @@ async def test_over_http_with_a_log_of_json(
         )
         assert response.status_code == 200
     server.process.terminate()
-    said = server.process.communicate(timeout=30)[0].splitlines()
-    told = [json.loads(line) for line in said if line.startswith("{")]
-    assert [line["logger"] for line in told] == ["anytime.session", "anytime.access"]
-    assert {line["request_id"] for line in told} == {
+    output = server.process.communicate(timeout=30)[0].splitlines()
+    records = [json.loads(line) for line in output if line.startswith("{")]
+    assert [line["logger"] for line in records] == ["anytime.session", "anytime.access"]
+    assert {line["request_id"] for line in records} == {
         attributes(root.attributes)["anytime.request_id"] for root in receiver.roots()
     }
     assert {span.trace_id.hex() for span in receiver.spans} == {TRACE_ID}

@@ -1,4 +1,4 @@
-"""A line in the log and a count in the metrics for each HTTP request, at its end."""
+"""Logs and counts each HTTP request when it has ended."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from anytime_server.telemetry.metrics import Metrics
 logger = logging.getLogger("anytime.access")
 
 PROBES = frozenset({"/health", "/ready", "/metrics"})
-"""Asked every few seconds, by machines: told at the level `debug`."""
+"""Paths that machines request every few seconds: logged at level `debug`."""
 
 
-class AccessLog:
-    """ASGI middleware, around all others: what they refuse is told, too."""
+class AccessLogMiddleware:
+    """Outermost ASGI middleware, so that requests that others refuse are logged too."""
 
     def __init__(self, app: ASGIApp, *, metrics: Metrics) -> None:
         self._app = app
@@ -26,24 +26,24 @@ class AccessLog:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        began_at, status = time.monotonic(), 500  # as is answered where the application fails
+        began_at, status = time.monotonic(), 500  # the status if the application raises
 
-        async def noting_send(message: Message) -> None:
+        async def send_and_note(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
             await send(message)
 
         try:
-            await self._app(scope, receive, noting_send)
+            await self._app(scope, receive, send_and_note)
         finally:
-            self._tell(scope, status, time.monotonic() - began_at)
+            self._record(scope, status, time.monotonic() - began_at)
 
-    def _tell(self, scope: Scope, status: int, seconds: float) -> None:
+    def _record(self, scope: Scope, status: int, seconds: float) -> None:
         state = scope.get("state", {})
-        context, code = state.get("context"), state.get("error_code", "")
-        key = "" if context is None else context.client
-        # The template, and not what the client wrote: there is no end to that.
+        arrival, code = state.get("arrival"), state.get("error_code", "")
+        key = "" if arrival is None else arrival.client
+        # The path template: paths that clients make up would be labels without end.
         template = getattr(scope.get("route"), "path", "unknown")
         self._metrics.observe_response(template, status, key=key, code=code)
         level = logging.DEBUG if scope["path"] in PROBES else logging.INFO
@@ -58,4 +58,4 @@ class AccessLog:
                 "key": key or None,
                 "client": scope["client"][0] if scope.get("client") else None,
             }
-            logger.log(level, "request ended", extra={"fields": fields})
+            logger.log(level, "request ended", extra=fields)

@@ -1,4 +1,4 @@
-"""What is logged and counted of requests and sessions."""
+"""Logging and counting of requests and sessions."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ Lines = Callable[[str], list[dict[str, Any]]]
 
 @pytest.fixture
 def lines() -> Generator[Lines, None, None]:
-    """Logs at `debug` meanwhile; gives what a logger wrote."""
+    """Returns the records of a logger, at level `debug`."""
     written, logger = StringIO(), logging.getLogger("anytime")
     handler = logging.StreamHandler(written)
     handler.setFormatter(JsonFormatter())
     logger.addHandler(handler)
     logger.setLevel(logging.DEBUG)
     yield lambda name: [
-        told for told in map(json.loads, written.getvalue().splitlines()) if told["logger"] == name
+        line for line in map(json.loads, written.getvalue().splitlines()) if line["logger"] == name
     ]
     logger.removeHandler(handler)
     logger.setLevel(logging.NOTSET)
@@ -48,7 +48,7 @@ async def test_a_request_and_its_session_carry_the_same_id(served: Any, lines: L
     assert 0 <= session["queue_s"] <= session["time_to_answer_s"] <= session["total_s"]
 
 
-async def test_probes_are_told_at_debug(served: Any, lines: Lines) -> None:
+async def test_probes_are_logged_at_debug(served: Any, lines: Lines) -> None:
     server = await served()
     for path in ("/health", "/ready", "/metrics"):
         await server.http.get(path)
@@ -56,15 +56,15 @@ async def test_probes_are_told_at_debug(served: Any, lines: Lines) -> None:
 
 
 @pytest.mark.parametrize("with_content", [False, True])
-async def test_content_is_logged_only_where_asked_for(served: Any, lines: Lines, with_content: bool) -> None:
+async def test_content_is_logged_only_on_request(served: Any, lines: Lines, with_content: bool) -> None:
     server = await served(answer="forty-two")
     observe(server.service, engine="scripted", log_content=with_content)
     await server.think(messages=[{"role": "user", "content": "a secret?"}], budget=3)
-    told = json.dumps(lines("anytime.session") + lines("anytime.access"))
-    assert ("a secret?" in told, "forty-two" in told) == (with_content, with_content)
+    logged = json.dumps(lines("anytime.session") + lines("anytime.access"))
+    assert ("a secret?" in logged, "forty-two" in logged) == (with_content, with_content)
 
 
-async def test_a_failed_session_is_told_with_its_code(served: Any, lines: Lines) -> None:
+async def test_a_failed_session_is_logged_with_its_code(served: Any, lines: Lines) -> None:
     server = await served(never_end=True, die_after_tokens=3)
     observe(server.service, engine="scripted")
     assert (await server.stream(budget=9))[-1]["type"] == "error"
@@ -72,7 +72,7 @@ async def test_a_failed_session_is_told_with_its_code(served: Any, lines: Lines)
     assert (session["outcome"], session["error"]) == ("failed", "engine_dead")
 
 
-async def test_responses_are_counted_by_the_paths_template(served: Any) -> None:
+async def test_responses_are_counted_by_path_template(served: Any) -> None:
     server = await served()
     for name in ("a", "b"):
         await server.http.post(f"/v1/anytime/{name}/answer")
