@@ -1,4 +1,4 @@
-"""Who may ask, and how much. Knows nothing of HTTP and of sessions."""
+"""API keys, their accounts and their limits. Knows nothing of HTTP or sessions."""
 
 from anytime_server.auth.account import Account, Admission, Limits
 from anytime_server.auth.keyring import Keyring

@@ -1,4 +1,4 @@
-"""What one API key may use, and what it uses at present. Knows no keys, only their names."""
+"""Limits and usage of one API key. Knows the key's name, not its secret."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from anytime_server.auth.bucket import Bucket
 from anytime_server.errors import InvalidRequest, RateLimited
 
 CONCURRENCY_RETRY_S = 1.0
-"""When to ask again where as many requests are under way as may be: an estimate."""
+"""Estimated seconds until one of the concurrent requests ends."""
 REACHED = "this API key has reached its limit"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """The most that a key may use; None for no limit."""
+    """The limits of a key; None for no limit."""
 
     concurrency: int | None = None
-    """Requests under way at a time."""
+    """Concurrent requests."""
     requests_per_minute: int | None = None
     thinking_tokens_per_minute: int | None = None
-    """Tokens of thinking; the whole budget counts until its request is over."""
+    """Thinking tokens; a running request counts with its whole budget."""
 
 
 class Account:
-    """One key's."""
+    """One API key's usage and limits."""
 
     def __init__(
         self,
@@ -36,18 +36,20 @@ class Account:
         clock_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self.name = name
-        """What logs and metrics call it."""
+        """Name of the key in logs and metrics."""
         self.num_under_way = 0
+        """Admitted sessions that have not ended."""
         self.concurrency: int | None = None
+        """Limit of `num_under_way`."""
         self.requests: Bucket | None = None
-        """Requests that are left, where they are limited."""
+        """Remaining requests, if they are limited."""
         self.thinking_tokens: Bucket | None = None
-        """Thinking tokens that are left, where they are limited."""
+        """Remaining thinking tokens, if they are limited."""
         self._clock_ns = clock_ns
-        self.limit_to(limits or Limits())
+        self.set_limits(limits or Limits())
 
-    def limit_to(self, limits: Limits) -> None:
-        """Put these limits in the place of those so far; what was used stays used."""
+    def set_limits(self, limits: Limits) -> None:
+        """Replace the limits; the usage stays."""
         self.concurrency = limits.concurrency
         self.requests = self._changed(self.requests, limits.requests_per_minute)
         self.thinking_tokens = self._changed(self.thinking_tokens, limits.thinking_tokens_per_minute)
@@ -57,14 +59,14 @@ class Account:
             return None
         if bucket is None:
             return Bucket(limit, clock_ns=self._clock_ns)
-        bucket.change(limit)
+        bucket.set_limit(limit)
         return bucket
 
     def require_room(self) -> None:
-        """Pass if one more session may come in, whatever its budget; it is not counted.
+        """Check that one more session with a budget of 0 would be admitted. Counts nothing.
 
         Raises:
-            RateLimited: it may not.
+            RateLimited: a limit is reached.
         """
         if self.concurrency is not None and self.num_under_way >= self.concurrency:
             raise RateLimited(
@@ -77,38 +79,41 @@ class Account:
             raise RateLimited(f"{REACHED}: {self.requests.limit} requests per minute", retry_after_s=wait_s)
 
     def require_size(self, num_sessions: int, *, field: str) -> None:
-        """Pass if so many sessions can ever be let in together.
+        """Check that `num_sessions` sessions fit the limits together. Counts nothing.
+
+        Args:
+            field: request field to name in the error.
 
         Raises:
-            InvalidRequest: no waiting would help.
+            InvalidRequest: they never fit, so waiting would not help.
         """
         limits = [self.concurrency, self.requests.limit if self.requests else None]
         most = min((limit for limit in limits if limit is not None), default=num_sessions)
         if num_sessions > most:
             raise InvalidRequest(
-                f"{num_sessions} are over what this API key may have at once; the most is {most}", field=field
+                f"{num_sessions} is more than this API key may have at once; the most is {most}", field=field
             )
 
     def count_request(self) -> None:
-        """Count a request that opens no session, and takes nothing of what else is limited.
+        """Count a request that opens no session.
 
         Raises:
-            RateLimited: it would be over a limit.
+            RateLimited: the limit of requests is reached.
         """
         self._require_request()
         if self.requests:
             self.requests.take(1)
 
     def admit(self, budget_tokens: int) -> Admission:
-        """Count one session in, which may think for so many tokens. One that is refused counts in nothing.
+        """Count a session and reserve its thinking budget. A refused session counts nowhere.
 
         Raises:
-            RateLimited: it would be over a limit.
-            InvalidRequest: its budget is over the limit of a whole minute, so that no waiting would help.
+            RateLimited: a limit is reached.
+            InvalidRequest: the budget exceeds the limit of a whole minute, so waiting would not help.
         """
         self._check_size(budget_tokens, field="budget")
         self.require_room()
-        self._set_aside(budget_tokens, field="budget")
+        self._reserve(budget_tokens, field="budget")
         if self.requests:
             self.requests.take(1)
         self.num_under_way += 1
@@ -118,64 +123,64 @@ class Account:
         bucket = self.thinking_tokens
         if bucket and tokens > bucket.limit:
             raise InvalidRequest(
-                f"a budget of {tokens} thinking tokens is over what this API key may use in a minute; "
+                f"a budget of {tokens} thinking tokens is more than this API key may use in a minute; "
                 f"the most is {bucket.limit}",
                 field=field,
             )
 
-    def _set_aside(self, tokens: int, *, field: str) -> None:
+    def _reserve(self, tokens: int, *, field: str) -> None:
         bucket = self.thinking_tokens
         if bucket is None:
             return
         if wait_s := bucket.wait_s(tokens):
             raise RateLimited(
-                f"{REACHED}: {bucket.limit} thinking tokens per minute, of which {bucket.remaining} are left "
-                f"and {tokens} were asked for",
+                f"{REACHED}: {bucket.limit} thinking tokens per minute; {bucket.remaining} remain, "
+                f"and the request needs {tokens}",
                 field=field,
                 retry_after_s=wait_s,
             )
         bucket.take(tokens)
 
     def extend(self, tokens: int) -> None:
-        """Set more aside for a session that is counted in.
+        """Reserve more thinking tokens for an admitted session.
 
         Raises:
-            RateLimited: it would be over a limit.
-            InvalidRequest: it is over the limit of a whole minute.
+            RateLimited: the limit of thinking tokens is reached.
+            InvalidRequest: the tokens exceed the limit of a whole minute.
         """
         self._check_size(tokens, field="tokens")
-        self._set_aside(tokens, field="tokens")
+        self._reserve(tokens, field="tokens")
 
     def end(self, unused_tokens: int, *, bucket: Bucket | None) -> None:
-        """A session that was counted in is over.
+        """Count the end of an admitted session and refund its unused tokens.
 
         Args:
-            bucket: that its tokens were taken from; there may be another by now.
+            bucket: the bucket that its tokens were taken from, which may have been replaced since.
         """
         self.num_under_way -= 1
         if bucket is not None and bucket is self.thinking_tokens:
-            bucket.give_back(unused_tokens)
+            bucket.refund(unused_tokens)
 
 
 class Admission:
-    """One session that is counted in."""
+    """The admission of one session."""
 
     def __init__(self, account: Account, budget_tokens: int) -> None:
         self.account = account
         self._bucket = account.thinking_tokens
         self.budget_tokens = budget_tokens
-        """Thinking tokens that are set aside for it."""
+        """Reserved thinking tokens."""
 
     def extend(self, tokens: int) -> None:
-        """Set more aside.
+        """Reserve more thinking tokens.
 
         Raises:
-            RateLimited: it would be over a limit.
-            InvalidRequest: it is over the limit of a whole minute.
+            RateLimited: the limit of thinking tokens is reached.
+            InvalidRequest: the tokens exceed the limit of a whole minute.
         """
         self.account.extend(tokens)
         self.budget_tokens += tokens
 
     def end(self, thinking_tokens: int) -> None:
-        """The session is over: give back what it did not use."""
+        """End the session and refund the tokens that it did not use."""
         self.account.end(self.budget_tokens - thinking_tokens, bucket=self._bucket)

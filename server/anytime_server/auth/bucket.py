@@ -1,4 +1,4 @@
-"""A token bucket: a limit for each minute, refilled without a break. Knows of nothing that it counts."""
+"""A token bucket: a limit per minute, refilled continuously."""
 
 from __future__ import annotations
 
@@ -8,50 +8,50 @@ MINUTE_NS = 60_000_000_000
 
 
 class Bucket:
-    """Holds a minute's worth and is refilled by as much in every minute.
+    """Holds `limit` tokens and is refilled by `limit` tokens per minute.
 
-    In any span of t seconds no more than `limit` x (1 + t / 60) is taken out, less what is given back.
-    Counted in whole units of 1/`MINUTE_NS`, so that nothing is ever rounded.
+    In any span of t seconds, at most `limit` x (1 + t / 60) tokens are taken, net of refunds. The bucket
+    counts integer units of 1/`MINUTE_NS` tokens, so it never rounds.
     """
 
     def __init__(self, limit: int, *, clock_ns: Callable[[], int]) -> None:
         """
         Args:
-            limit: what it is refilled by in a minute, and holds at the most. It is full at first.
+            limit: capacity, and refill per minute. The bucket starts full.
         """
         self.limit = limit
         self._clock_ns = clock_ns
         self._units = limit * MINUTE_NS
         self._at_ns = clock_ns()
 
-    def change(self, limit: int) -> None:
-        """Refill by another limit from now on; what is in it stays, as far as it holds that much."""
+    def set_limit(self, limit: int) -> None:
+        """Set another limit; the content stays, up to the new capacity."""
         units = self._refilled()
         self.limit = limit
         self._units = min(units, limit * MINUTE_NS)
 
     @property
     def remaining(self) -> int:
-        """What could be taken now, in whole numbers."""
+        """Whole tokens that can be taken now."""
         return self._refilled() // MINUTE_NS
 
     @property
     def full_in_s(self) -> float:
-        """Seconds until it is full if nothing is taken."""
+        """Seconds until the bucket is full if nothing is taken."""
         return self.wait_s(self.limit)
 
     def wait_s(self, amount: int) -> float:
-        """Seconds until so much can be taken; 0 if it can be now."""
+        """Seconds until `amount` tokens can be taken; 0 if they can be taken now."""
         missing = amount * MINUTE_NS - self._refilled()
         return max(0, -(-missing // self.limit)) / 1e9
 
     def take(self, amount: int) -> None:
-        """Take so much, which must be there."""
+        """Take `amount` tokens, which must be available."""
         self._units = self._refilled() - amount * MINUTE_NS
         assert self._units >= 0
 
-    def give_back(self, amount: int) -> None:
-        """Put back what was taken and not used; what it cannot hold is lost."""
+    def refund(self, amount: int) -> None:
+        """Refund tokens, up to the capacity."""
         self._units = self._refilled() + amount * MINUTE_NS
 
     def _refilled(self) -> int:

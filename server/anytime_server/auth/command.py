@@ -1,4 +1,4 @@
-"""`anytime keys`: makes API keys for a server. The secret is shown once and kept nowhere."""
+"""`anytime keys`: makes API keys for a server. A secret is shown once and stored nowhere."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ RANDOM_BYTES = 32
 
 
 def main(argv: Sequence[str]) -> int:
-    """Returns the exit status."""
+    """Run the command. Returns the exit status."""
     arguments = _parser().parse_args(argv)
     secret = SECRET_PREFIX + secrets.token_urlsafe(RANDOM_BYTES)
     limits = {
@@ -29,8 +29,8 @@ def main(argv: Sequence[str]) -> int:
     except ValidationError as error:
         print(f"anytime keys: {fault(error)}", file=sys.stderr)
         return 2
-    # The secret is told apart from the rest, so that `>> keys.toml` adds what belongs there and no more.
-    print(f"The secret of {key.name}, shown this once: {secret}", file=sys.stderr)
+    # The secret goes to standard error, so that `>> keys.toml` adds only the entry.
+    print(f"The secret of {key.name}, shown only once: {secret}", file=sys.stderr)
     print(_toml(key))
     return 0
 
@@ -49,14 +49,14 @@ def _parser() -> argparse.ArgumentParser:
     new = commands.add_parser(
         "new",
         help="make a key",
-        description="Make a key: shows its secret once, on standard error, and prints what the file of "
-        "`anytime serve --keys FILE` is to say of it: append it there.",
+        description="Make a key. Its secret is shown once, on standard error; its entry for the file of "
+        "`anytime serve --keys FILE` goes to standard output.",
         allow_abbrev=False,
     )
-    new.add_argument("name", metavar="NAME", help="whose it is; logs and metrics say it")
-    new.add_argument("--concurrency", type=int, metavar="N", help="the most requests under way at a time")
-    new.add_argument("--requests-per-minute", type=int, metavar="N", help="the most requests in a minute")
+    new.add_argument("name", metavar="NAME", help="name of the key in logs and metrics")
+    new.add_argument("--concurrency", type=int, metavar="N", help="maximum of concurrent requests")
+    new.add_argument("--requests-per-minute", type=int, metavar="N", help="maximum of requests per minute")
     new.add_argument(
-        "--thinking-tokens-per-minute", type=int, metavar="N", help="the most thinking tokens in a minute"
+        "--thinking-tokens-per-minute", type=int, metavar="N", help="maximum of thinking tokens per minute"
     )
     return parser

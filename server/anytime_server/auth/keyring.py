@@ -1,7 +1,8 @@
-"""The keys that are known at present, and the account of each. Knows nothing of how a secret comes."""
+"""The valid API keys and their accounts. Knows nothing of the headers that carry a secret."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import time
@@ -16,17 +17,18 @@ from anytime_server.errors import Forbidden, Unauthorized, UnusableOption
 
 logger = logging.getLogger(__name__)
 
-LOOK_EVERY_NS = 1_000_000_000
+CHECK_EVERY_S = 1.0
+"""Seconds between checks of the key file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Known:
+class _Entry:
     key: Key
     account: Account
 
 
 class Keyring:
-    """Finds the account of a secret; reads its file again when that has changed."""
+    """Finds the account of a secret. While `watch()` runs, the keys follow their file."""
 
     def __init__(
         self,
@@ -37,79 +39,87 @@ class Keyring:
     ) -> None:
         """
         Args:
-            read: gives the keys.
-            path: the file that they are in; they are read again when it has changed.
+            read: returns the keys.
+            path: file of the keys; None if they cannot change.
         """
         self._read = read
         self._path = path
         self._clock_ns = clock_ns
-        self._known: dict[str, _Known] = {}
-        self._state = self._file_state()  # before it is read: what is written meanwhile is seen later
-        self._look_at_ns = clock_ns() + LOOK_EVERY_NS
-        self._take_over(read())
+        self._entries: dict[str, _Entry] = {}
+        """By the hash of the secret."""
+        self._file_state = self._stat()  # before reading, so that the next check sees a change meanwhile
+        self._replace(read())
 
     @classmethod
     def of(cls, option: str, *, clock_ns: Callable[[], int] = time.monotonic_ns) -> Keyring:
-        """What the option says: a file, or `name:sha256,...`.
+        """The keys of the option `--keys`: a file, or `name:sha256,...`.
 
         Raises:
-            UnusableOption: what is wrong with it.
+            UnusableOption: the option or the file is malformed.
         """
         if not option:
             raise UnusableOption("--keys: is empty: give a file, or name:sha256")
         path = Path(option).expanduser()
         if option.startswith(SECRET_PREFIX) and not os.path.lexists(path):
             raise UnusableOption("--keys: takes a file, or name:sha256, and this looks like a secret itself")
-        if ":" in option and not os.path.lexists(path):  # False also for what is too long for a path
+        if ":" in option and not os.path.lexists(path):  # False also for a text that is too long for a path
             return cls(lambda: read_line(option), clock_ns=clock_ns)
         return cls(lambda: read_file(path), path=path, clock_ns=clock_ns)
 
     @property
     def has_file(self) -> bool:
-        """Whether the keys can change."""
+        """Whether the keys come from a file, and so can change."""
         return self._path is not None
 
-    def expire(self) -> None:
-        """Read the file again before the next request, whether it looks changed or not."""
-        self._state = ()
-        self._look_at_ns = self._clock_ns()
-
     def account_of(self, secret: bytes | None) -> Account:
-        """Whose secret it is.
+        """The account of a secret.
 
         Raises:
-            Unauthorized: there is none, or it is not known.
-            Forbidden: its key is disabled, or has expired.
+            Unauthorized: the secret is missing or unknown.
+            Forbidden: the key is disabled or has expired.
         """
-        if self._path is not None and self._clock_ns() >= self._look_at_ns:
-            self._look_again()
         if secret is None:
             raise Unauthorized("an API key is needed, as Authorization: Bearer, x-api-key or api-key")
-        # By its hash: how long the search takes tells of the hash of what was sent, and of no secret.
-        known = self._known.get(sha256(secret))
-        if known is None:
-            raise Unauthorized("the API key is not known here")
-        if known.key.disabled:
-            raise Forbidden(f"the API key {known.key.name!r} is disabled")
-        if known.key.has_expired(datetime.now(UTC)):
-            raise Forbidden(f"the API key {known.key.name!r} has expired")
-        return known.account
+        # The time of a look-up by hash reveals nothing about the secrets.
+        entry = self._entries.get(sha256(secret))
+        if entry is None:
+            raise Unauthorized("the API key is unknown")
+        if entry.key.disabled:
+            raise Forbidden(f"the API key {entry.key.name!r} is disabled")
+        if entry.key.has_expired(datetime.now(UTC)):
+            raise Forbidden(f"the API key {entry.key.name!r} has expired")
+        return entry.account
 
-    def _look_again(self) -> None:
-        self._look_at_ns = self._clock_ns() + LOOK_EVERY_NS
-        state = self._file_state()
-        if state == self._state:
-            return
-        self._state = state
+    async def watch(self) -> None:
+        """Keep the keys up to date until cancelled; returns at once if they have no file."""
+        while self.has_file:
+            await asyncio.sleep(CHECK_EVERY_S)
+            await self.refresh()
+
+    async def refresh(self) -> None:
+        """Read the file again if it has changed. The old keys stay valid until the new ones are read."""
+        keys = await asyncio.to_thread(self._read_if_changed)
+        if keys is not None:
+            self._replace(keys)
+            logger.info("the API keys were read again; there are %d", len(keys))
+
+    def invalidate(self) -> None:
+        """Read the file at the next check even if it looks unchanged."""
+        self._file_state = ()
+
+    def _read_if_changed(self) -> list[Key] | None:
+        state = self._stat()
+        if state == self._file_state:
+            return None
+        self._file_state = state
         try:
-            self._take_over(self._read())
-        except UnusableOption as error:
-            logger.error("the keys were not read again, those so far stay: %s", error)
-        else:
-            logger.info("the keys were read again; there are %d", len(self._known))
+            return self._read()
+        except Exception as error:  # any: a watch that ends would keep revoked keys valid
+            logger.error("the API keys were not read again, and the old keys stay valid: %s", error)
+            return None
 
-    def _file_state(self) -> tuple[int, ...] | None:
-        """Differs once the file was written or another was put in its place; None where there is none."""
+    def _stat(self) -> tuple[int, ...] | None:
+        """A value that changes when the file is written or replaced; None without a file."""
         if self._path is None:
             return None
         try:
@@ -118,12 +128,12 @@ class Keyring:
             return None
         return found.st_ctime_ns, found.st_ino, found.st_size
 
-    def _take_over(self, keys: list[Key]) -> None:
-        """Know these from now on. Who stays keeps the account, and what was used of it."""
-        accounts = {known.account.name: known.account for known in self._known.values()}
-        self._known = {key.sha256: _Known(key=key, account=self._account(key, accounts)) for key in keys}
+    def _replace(self, keys: list[Key]) -> None:
+        """Replace all keys. A name that stays keeps its account, with its usage."""
+        accounts = {entry.account.name: entry.account for entry in self._entries.values()}
+        self._entries = {key.sha256: _Entry(key=key, account=self._account(key, accounts)) for key in keys}
 
     def _account(self, key: Key, accounts: dict[str, Account]) -> Account:
         account = accounts.get(key.name) or Account(key.name, clock_ns=self._clock_ns)
-        account.limit_to(key.limits)
+        account.set_limits(key.limits)
         return account

@@ -1,6 +1,6 @@
-"""API keys as they are written down: in a TOML file, or in a line. Knows no secret, only hashes of them.
+"""API keys as they are written in a TOML file or an option. Knows the hashes of secrets, not the secrets.
 
-A secret is 256 random bits, so that one round of SHA-256 is enough: a slow hash is for what can be guessed.
+A secret is 256 random bits, so one round of SHA-256 is enough: slow hashes protect what can be guessed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from anytime_server.auth.account import Limits
 from anytime_server.errors import UnusableOption
 
 SECRET_PREFIX = "any-"
-"""So that people, and programs that search for leaked secrets, know one when they see it."""
+"""Makes secrets recognisable for people and for programs that search for leaked secrets."""
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
@@ -27,7 +27,7 @@ AtLeastOne = Annotated[int, Field(ge=1)]
 
 
 def sha256(secret: bytes) -> str:
-    """What a file of keys has in place of the secret."""
+    """The hash that a key file has instead of the secret."""
     return hashlib.sha256(secret).hexdigest()
 
 
@@ -37,19 +37,19 @@ class Key(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
 
     name: Name
-    """Whose it is: what logs and metrics say instead of the secret."""
+    """Name of the key in logs and metrics."""
     sha256: Sha256
     """SHA-256 of the secret, in hexadecimal."""
     concurrency: AtLeastOne | None = None
-    """The most requests under way at a time."""
+    """Maximum number of concurrent requests."""
     requests_per_minute: AtLeastOne | None = None
-    """The most requests in a minute."""
+    """Maximum number of requests per minute."""
     thinking_tokens_per_minute: AtLeastOne | None = None
-    """The most thinking tokens in a minute; a request counts with its whole budget until it is over."""
+    """Maximum number of thinking tokens per minute; a running request counts with its whole budget."""
     disabled: bool = False
-    """Refuse it, and say that it is disabled."""
+    """Whether the key is refused."""
     expires: AwareDatetime | None = None
-    """Refuse it from then on, and say so."""
+    """Time from which the key is refused."""
 
     @property
     def limits(self) -> Limits:
@@ -64,10 +64,10 @@ class Key(BaseModel):
 
 
 def read_file(path: Path) -> list[Key]:
-    """The keys in a TOML file, each a table `[[keys]]`.
+    """The keys of a TOML file, each a table `[[keys]]`.
 
     Raises:
-        UnusableOption: it cannot be read, or has no keys in it; names the file, the entry and the field.
+        UnusableOption: the file cannot be read, is malformed or has no keys; names the file, key and field.
     """
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -84,10 +84,10 @@ def read_file(path: Path) -> list[Key]:
 
 
 def read_line(line: str) -> list[Key]:
-    """The keys in `name:sha256,name:sha256`; they have no limits.
+    """The keys of `name:sha256,name:sha256`; they have no limits.
 
     Raises:
-        UnusableOption: they are none; names the entry and the field.
+        UnusableOption: the line is malformed; names the key and field.
     """
     entries = [entry.strip().partition(":") for entry in line.split(",") if entry.strip()]
     return _checked([{"name": name, "sha256": digest} for name, _, digest in entries], source="name:sha256")
@@ -118,13 +118,13 @@ def _entry(number: int, table: Any) -> str:
 
 
 def fault(error: ValidationError) -> str:
-    """The first of it, in a line that says its field and not what was in it."""
+    """The first fault in one line: the field and the reason, without the value."""
     first = error.errors(include_input=False)[0]
     field = ".".join(str(part) for part in first["loc"])
     message = {
         "extra_forbidden": "unknown field",
         "missing": "is missing",
-        "timezone_aware": "must say its time zone, as 2030-01-01T00:00:00Z does",
+        "timezone_aware": "must have a time zone, as in 2030-01-01T00:00:00Z",
     }.get(first["type"], first["msg"])
     if first["type"] == "string_pattern_mismatch":
         message = {

@@ -1,4 +1,4 @@
-"""`anytime keys new`: what it prints lets in, and the secret is nowhere but where it is shown."""
+"""`anytime keys new`: its entry accepts its secret, which is only on standard error."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from anytime_server.auth import Keyring
 from anytime_server.auth.command import main
 
 
-def test_what_it_prints_lets_its_secret_in(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_printed_entry_accepts_the_secret(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "keys.toml"
     path.touch(mode=0o600)
     assert main(["new", "alice", "--concurrency", "2", "--thinking-tokens-per-minute", "9000"]) == 0
@@ -29,10 +29,12 @@ def test_what_it_prints_lets_its_secret_in(tmp_path: Path, capsys: pytest.Captur
 
 
 @pytest.mark.parametrize(
-    ("argv", "told"),
+    ("argv", "complaint"),
     [(["new", "al ice"], "name: "), (["new", "alice", "--concurrency", "0"], "concurrency: ")],
 )
-def test_what_cannot_be(argv: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_invalid_arguments_are_refused(
+    argv: list[str], complaint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(argv) == 2
     output = capsys.readouterr()
-    assert (output.out, output.err.startswith(f"anytime keys: {told}")) == ("", True)
+    assert (output.out, output.err.startswith(f"anytime keys: {complaint}")) == ("", True)

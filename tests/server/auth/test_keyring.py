@@ -1,17 +1,18 @@
-"""Whose a secret is, and what happens to that when the file of the keys changes."""
+"""Accounts of secrets, and changes of the key file."""
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from anytime_server.auth import Keyring
+from anytime_server.auth.keys import Key
 from anytime_server.errors import Forbidden, RateLimited, Unauthorized, UnusableOption
-
-SECOND_NS = 1_000_000_000
 
 
 def entry(name: str, secret: str | None = None, **fields: object) -> str:
@@ -20,52 +21,46 @@ def entry(name: str, secret: str | None = None, **fields: object) -> str:
     return "\n".join(["[[keys]]", *lines, ""])
 
 
-class Opened:
-    """A keyring, its file and its clock."""
-
-    def __init__(self, path: Path) -> None:
-        path.touch(mode=0o600)
-        self.path, self.now_ns = path, 0
-
-    def open(self, text: str) -> Keyring:
-        self.path.write_text(text)
-        self.keyring = Keyring.of(str(self.path), clock_ns=lambda: self.now_ns)
-        return self.keyring
-
-    def write(self, text: str) -> None:
-        """Change the file, and let a second go by."""
-        self.path.write_text(text)
-        self.now_ns += SECOND_NS
-
-
 @pytest.fixture
-def opened(tmp_path: Path) -> Opened:
-    return Opened(tmp_path / "keys.toml")
+def path(tmp_path: Path) -> Path:
+    """A key file that only its owner can read."""
+    path = tmp_path / "keys.toml"
+    path.touch(mode=0o600)
+    return path
 
 
-def test_a_secret_finds_its_account(opened: Opened) -> None:
-    keyring = opened.open(entry("alice") + entry("bob", "b"))
+def write(path: Path, text: str) -> None:
+    path.write_text(text)
+
+
+def load(path: Path, text: str) -> Keyring:
+    write(path, text)
+    return Keyring.of(str(path))
+
+
+def test_a_secret_finds_its_account(path: Path) -> None:
+    keyring = load(path, entry("alice") + entry("bob", "b"))
     assert keyring.account_of(b"alice").name == "alice"
     assert keyring.account_of(b"b").name == "bob"
     assert keyring.account_of(b"b") is keyring.account_of(b"b")
 
 
 @pytest.mark.parametrize("secret", [None, b"", b"bob", b"Alice", b"alice ", b"\xff", b"a" * 100_000])
-def test_whoever_has_none_that_is_known_is_not_let_in(opened: Opened, secret: bytes | None) -> None:
-    keyring = opened.open(entry("alice"))
+def test_missing_and_unknown_secrets_are_unauthorized(path: Path, secret: bytes | None) -> None:
+    keyring = load(path, entry("alice"))
     with pytest.raises(Unauthorized):
         keyring.account_of(secret)
 
 
-def test_the_hash_of_a_secret_is_no_secret(opened: Opened) -> None:
-    keyring = opened.open(entry("alice"))
+def test_the_hash_of_a_secret_is_not_accepted(path: Path) -> None:
+    keyring = load(path, entry("alice"))
     with pytest.raises(Unauthorized):
         keyring.account_of(hashlib.sha256(b"alice").hexdigest().encode())
 
 
-def test_a_key_that_is_disabled_or_has_expired(opened: Opened) -> None:
+def test_disabled_and_expired_keys_are_forbidden(path: Path) -> None:
     dated = [entry(name) + f"expires = {when}-01-01T00:00:00Z\n" for name, when in [("c", 2020), ("d", 9000)]]
-    keyring = opened.open(entry("alice", disabled=True) + "".join(dated))
+    keyring = load(path, entry("alice", disabled=True) + "".join(dated))
     with pytest.raises(Forbidden, match="'alice' is disabled"):
         keyring.account_of(b"alice")
     with pytest.raises(Forbidden, match="'c' has expired"):
@@ -73,33 +68,97 @@ def test_a_key_that_is_disabled_or_has_expired(opened: Opened) -> None:
     assert keyring.account_of(b"d").name == "d"
 
 
-def test_a_key_that_is_taken_out_stops_and_one_that_is_put_in_begins(opened: Opened) -> None:
-    keyring = opened.open(entry("alice") + entry("bob"))
-    opened.path.write_text(entry("bob") + entry("carol"))
-    assert keyring.account_of(b"alice")  # within a second of the last look
-    opened.now_ns += SECOND_NS
+async def test_a_changed_file_replaces_the_keys(path: Path) -> None:
+    keyring = load(path, entry("alice") + entry("bob"))
+    write(path, entry("bob") + entry("carol"))
+    assert keyring.account_of(b"alice")  # until the file is checked
+    await keyring.refresh()
     with pytest.raises(Unauthorized):
         keyring.account_of(b"alice")
     assert keyring.account_of(b"carol").name == "carol"
 
 
-def test_being_told_to_look_it_looks_at_once(opened: Opened) -> None:
-    keyring = opened.open(entry("alice"))
-    opened.path.write_text(entry("bobby"))
-    assert keyring.account_of(b"alice")  # it looks once a second
-    keyring.expire()
-    with pytest.raises(Unauthorized):
-        keyring.account_of(b"alice")
+async def test_while_watched_the_keys_follow_the_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("anytime_server.auth.keyring.CHECK_EVERY_S", 0.001)
+    keyring = load(path, entry("alice"))
+    watching = asyncio.create_task(keyring.watch())
+    for name in ("bob", "carol"):
+        write(path, entry(name))
+        while not known(keyring, name):
+            await asyncio.sleep(0.001)
+        assert not known(keyring, "alice")
+    watching.cancel()
 
 
-def test_who_stays_keeps_what_was_used(opened: Opened) -> None:
-    keyring = opened.open(entry("alice", requests_per_minute=60, concurrency=1))
+async def test_keys_without_a_file_are_not_watched() -> None:
+    await Keyring.of(f"alice:{hashlib.sha256(b'a').hexdigest()}").watch()
+
+
+def known(keyring: Keyring, name: str) -> bool:
+    try:
+        return keyring.account_of(name.encode()).name == name
+    except Unauthorized:
+        return False
+
+
+async def test_while_the_file_is_read_the_old_keys_stay_valid(path: Path) -> None:
+    keyring = load(path, entry("alice"))
+    os.unlink(path)
+    os.mkfifo(path, mode=0o600)  # reading it takes until there is a writer
+    refreshing = asyncio.create_task(keyring.refresh())
+    for _ in range(10):
+        await asyncio.sleep(0.001)
+        assert keyring.account_of(b"alice").name == "alice"
+    assert not refreshing.done()
+    await asyncio.to_thread(path.write_text, entry("bob"))
+    await refreshing
+    assert keyring.account_of(b"bob").name == "bob"
+
+
+async def test_the_file_is_accessed_in_another_thread(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    keyring = load(path, entry("alice"))
+    write(path, entry("bob"))
+    threads: dict[str, threading.Thread] = {}
+
+    def note(name: str, method: Callable[..., object]) -> None:
+        def noting(*arguments: object, **named: object) -> object:
+            threads[name] = threading.current_thread()
+            return method(*arguments, **named)
+
+        monkeypatch.setattr(Path, name, noting)
+
+    note("stat", Path.stat)
+    note("read_text", Path.read_text)
+    await keyring.refresh()
+    assert threads.keys() == {"stat", "read_text"}
+    assert threading.current_thread() not in threads.values()
+
+
+async def test_invalidated_keys_are_read_from_an_unchanged_file(path: Path) -> None:
+    reads: list[int] = []
+
+    def read() -> list[Key]:
+        reads.append(1)
+        return []
+
+    keyring = Keyring(read, path=path)
+    await keyring.refresh()
+    assert len(reads) == 1
+    keyring.invalidate()
+    await keyring.refresh()
+    assert len(reads) == 2
+
+
+async def test_a_name_that_stays_keeps_its_usage(path: Path) -> None:
+    keyring = load(path, entry("alice", requests_per_minute=60, concurrency=1))
     admission = keyring.account_of(b"alice").admit(8)
-    opened.write(entry("alice", "another", requests_per_minute=120, concurrency=1))
+    write(path, entry("alice", "another", requests_per_minute=120, concurrency=1))
+    await keyring.refresh()
     account = keyring.account_of(b"another")  # another secret, the same account
     assert account is admission.account
     assert account.requests is not None
-    assert (account.requests.limit, account.requests.remaining) == (120, 60)
+    assert account.requests.limit == 120
+    assert account.requests.remaining < 120
     with pytest.raises(RateLimited, match="at a time"):
         account.admit(8)
 
@@ -114,41 +173,41 @@ def test_who_stays_keeps_what_was_used(opened: Opened) -> None:
     ],
     ids=["half", "empty", "twice", "gone"],
 )
-def test_a_file_that_breaks_changes_nothing_and_is_told_once(
-    opened: Opened, caplog: pytest.LogCaptureFixture, spoil: Callable[[Path], object]
+async def test_a_malformed_file_changes_nothing_and_is_logged_once(
+    path: Path, caplog: pytest.LogCaptureFixture, spoil: Callable[[Path], object]
 ) -> None:
-    keyring = opened.open(entry("alice"))
-    spoil(opened.path)
+    keyring = load(path, entry("alice"))
+    spoil(path)
     for _ in range(5):
-        opened.now_ns += SECOND_NS
+        await keyring.refresh()
         assert keyring.account_of(b"alice").name == "alice"
     assert [record.levelname for record in caplog.records] == ["ERROR"]
-    assert f"--keys: {opened.path}: " in caplog.text
-    opened.path.touch(mode=0o600)
-    opened.write(entry("bob"))
+    assert f"--keys: {path}: " in caplog.text
+    write(path, entry("bob"))
+    await keyring.refresh()
     assert keyring.account_of(b"bob").name == "bob"
 
 
-def test_more_keys_in_the_option_than_a_path_is_long() -> None:
+def test_an_option_may_be_longer_than_a_path() -> None:
     keyring = Keyring.of(
         ",".join(f"{name}:{hashlib.sha256(name.encode()).hexdigest()}" for name in "abcdefgh")
     )
     assert keyring.account_of(b"h").name == "h"
 
 
-@pytest.mark.parametrize(("option", "why"), [("", "is empty"), ("any-sEcReT", "looks like a secret")])
-def test_what_is_no_keys_is_not_told_again(option: str, why: str) -> None:
-    with pytest.raises(UnusableOption, match=why) as refused:
+@pytest.mark.parametrize(("option", "reason"), [("", "is empty"), ("any-sEcReT", "looks like a secret")])
+def test_an_error_does_not_repeat_a_secret(option: str, reason: str) -> None:
+    with pytest.raises(UnusableOption, match=reason) as refused:
         Keyring.of(option)
     assert "sEcReT" not in str(refused.value)
 
 
-def test_a_change_that_keeps_size_and_time_is_seen(opened: Opened) -> None:
-    keyring = opened.open(entry("alice"))
-    before = opened.path.stat()
-    opened.path.write_text(entry("carol"))
-    os.utime(opened.path, ns=(before.st_atime_ns, before.st_mtime_ns))
-    opened.now_ns += SECOND_NS
+async def test_a_change_of_equal_size_and_time_is_detected(path: Path) -> None:
+    keyring = load(path, entry("alice"))
+    before = os.stat(path)
+    write(path, entry("carol"))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    await keyring.refresh()
     assert keyring.account_of(b"carol").name == "carol"
     with pytest.raises(Unauthorized):
         keyring.account_of(b"alice")
@@ -157,7 +216,6 @@ def test_a_change_that_keeps_size_and_time_is_seen(opened: Opened) -> None:
 def test_keys_in_the_option_itself() -> None:
     digest = hashlib.sha256(b"a").hexdigest()
     keyring = Keyring.of(f"alice:{digest}")
-    keyring.expire()
     assert keyring.account_of(b"a").name == "alice"
     with pytest.raises(UnusableOption, match=r"keys\[0\] \(alice\): sha256"):
         Keyring.of("alice:secret")

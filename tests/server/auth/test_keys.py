@@ -1,4 +1,4 @@
-"""Keys as they are written down, and what is told of those that are written wrongly."""
+"""Keys in a file and in an option, and the errors of malformed ones."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def path(tmp_path: Path) -> Path:
     return path
 
 
-def test_all_that_a_key_can_have(path: Path) -> None:
+def test_every_field_of_a_key(path: Path) -> None:
     path.write_text(
         f"{ALICE}concurrency = 3\nrequests_per_minute = 60\nthinking_tokens_per_minute = 9000\n"
         f"expires = 2030-01-31T12:00:00Z\n{BOB}disabled = true\n"
@@ -39,7 +39,7 @@ def test_all_that_a_key_can_have(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "complaint"),
     [
         ("", "there are no keys"),
         ("keys = 3", "keys: must be tables [[keys]]"),
@@ -58,7 +58,7 @@ def test_all_that_a_key_can_have(path: Path) -> None:
         (ALICE + "requests_per_minute = '60'", "keys[0] (alice): requests_per_minute: "),
         (ALICE + "requests_per_minute = true", "keys[0] (alice): requests_per_minute: "),
         (ALICE + "thinking_tokens_per_minute = 1.5", "keys[0] (alice): thinking_tokens_per_minute: "),
-        (ALICE + "expires = 2030-01-01T00:00:00", "keys[0] (alice): expires: must say its time zone"),
+        (ALICE + "expires = 2030-01-01T00:00:00", "keys[0] (alice): expires: must have a time zone"),
         (ALICE + "disabled = 1", "keys[0] (alice): disabled: "),
         (ALICE + BOB.replace("bob", "alice"), "keys[1] (alice): name: another key has the same"),
         (ALICE + BOB.replace(B, A), "keys[1] (bob): sha256: another key has the same"),
@@ -66,25 +66,25 @@ def test_all_that_a_key_can_have(path: Path) -> None:
         ("[[keys]", "Expected"),
     ],
 )
-def test_what_is_wrong_is_told_with_its_place(path: Path, text: str, told: str) -> None:
+def test_a_malformed_file_is_refused_with_the_position(path: Path, text: str, complaint: str) -> None:
     path.write_text(text)
-    with pytest.raises(UnusableOption, match=f"^--keys: {re.escape(str(path))}: {re.escape(told)}"):
+    with pytest.raises(UnusableOption, match=f"^--keys: {re.escape(str(path))}: {re.escape(complaint)}"):
         read_file(path)
 
 
-def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UnusableOption, match=r"nope\.toml: No such file"):
         read_file(tmp_path / "nope.toml")
 
 
-def test_keys_in_a_line() -> None:
+def test_keys_in_an_option() -> None:
     alice, bob = read_line(f" alice:{A}, bob:{B},")
     assert (alice.name, alice.sha256, bob.name, bob.sha256) == ("alice", A, "bob", B)
     assert alice.limits.concurrency is None
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "complaint"),
     [
         ("", "there are no keys"),
         (f"alice:{A},bob:secret", "keys[1] (bob): sha256: must be 64"),
@@ -93,7 +93,7 @@ def test_keys_in_a_line() -> None:
         (f"alice:{A},alice:{B}", "keys[1] (alice): name: another key has the same"),
     ],
 )
-def test_a_line_that_is_wrong(line: str, told: str) -> None:
-    with pytest.raises(UnusableOption, match=re.escape(told)) as refused:
+def test_a_malformed_option_is_refused(line: str, complaint: str) -> None:
+    with pytest.raises(UnusableOption, match=re.escape(complaint)) as refused:
         read_line(line)
     assert "secret" not in str(refused.value)

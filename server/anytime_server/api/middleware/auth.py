@@ -1,7 +1,8 @@
-"""Lets in who has an API key, notes whose it is, and tells what is left of its limits."""
+"""Authenticates requests by API key and reports the key's rate limits in the response headers."""
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -11,14 +12,17 @@ from anytime_server.api.dialect import Dialects
 from anytime_server.auth import Keyring
 from anytime_server.errors import Forbidden, Unauthorized
 
-GUARDED = "/v1/"
-"""Health, metrics, the API document and the playground's page are for whoever reaches the port."""
+PROTECTED_PREFIX = "/v1/"
+"""Health, metrics, the OpenAPI document and the playground need no key."""
 KEY_HEADERS = ("x-api-key", "api-key")
-"""Where a key is looked for if it is not in `Authorization: Bearer`: Anthropic's header, and Azure's."""
+"""Headers of a key without `Authorization: Bearer`: Anthropic's, and Azure's."""
 
 
-class Access:
-    """ASGI middleware: guards the endpoints that serve the model, and notes the account."""
+class AuthenticationMiddleware:
+    """ASGI middleware: protects the model's endpoints and adds the account to the request context.
+
+    While the application runs, the keyring follows its file.
+    """
 
     def __init__(self, app: ASGIApp, *, keyring: Keyring, dialects: Dialects) -> None:
         self._app = app
@@ -26,9 +30,18 @@ class Access:
         self._dialects = dialects
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not scope["path"].startswith(GUARDED):
+        if scope["type"] == "lifespan":
+            watching = asyncio.create_task(self._keyring.watch())
+            try:
+                await self._app(scope, receive, send)
+            finally:
+                watching.cancel()
+        elif scope["type"] != "http" or not scope["path"].startswith(PROTECTED_PREFIX):
             await self._app(scope, receive, send)
-            return
+        else:
+            await self._authenticate(scope, receive, send)
+
+    async def _authenticate(self, scope: Scope, receive: Receive, send: Send) -> None:
         dialect = self._dialects.of(scope)
         try:
             account = self._keyring.account_of(_secret(scope))

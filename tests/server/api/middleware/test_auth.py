@@ -1,19 +1,22 @@
-"""Who is let in, what each dialect tells who is not, and what is left of a key's limits."""
+"""Authentication by API key, its errors in each dialect, and the limits of a key."""
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import re
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
+from anytime_server.auth import Keyring
 
 from ..conftest import QUESTION, Served
 from ..keys import account, bearer, key, keyring
 
-OPEN = ["/health", "/ready", "/version", "/metrics", "/openapi.json", "/", "/playground/main.js"]
-GUARDED = [
+PUBLIC = ["/health", "/ready", "/version", "/metrics", "/openapi.json", "/", "/playground/main.js"]
+PROTECTED = [
     ("POST", "/v1/anytime"),
     ("POST", "/v1/anytime/any-1/answer"),
     ("DELETE", "/v1/anytime/any-1"),
@@ -28,11 +31,11 @@ GUARDED = [
 ]
 
 
-async def test_only_what_serves_the_model_is_guarded(served: Any) -> None:
+async def test_only_endpoints_of_the_model_need_a_key(served: Any) -> None:
     server = await served(app={"keyring": keyring(key("alice"))})
-    for path in OPEN:
+    for path in PUBLIC:
         assert (await server.http.get(path)).status_code in (200, 404), path
-    for method, path in GUARDED:
+    for method, path in PROTECTED:
         response = await server.http.request(method, path)
         assert response.status_code == 401, path
         assert response.headers["www-authenticate"] == "Bearer"
@@ -56,28 +59,48 @@ async def test_only_what_serves_the_model_is_guarded(served: Any) -> None:
         ({"x-api-key": "ed"}, 403),
     ],
 )
-async def test_where_a_key_may_be(served: Any, headers: dict[str, str], status: int) -> None:
+async def test_the_key_is_found_in_any_of_its_headers(
+    served: Any, headers: dict[str, str], status: int
+) -> None:
     past = datetime(2020, 1, 1, tzinfo=UTC)
     keys = keyring(key("alice"), key("dora", disabled=True), key("ed", expires=past))
     server = await served(app={"keyring": keys})
     assert (await server.http.get("/v1/models", headers=headers)).status_code == status
 
 
-async def test_each_dialect_tells_it_in_its_own_way(served: Any) -> None:
+async def test_the_keys_follow_their_file(
+    served: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("anytime_server.auth.keyring.CHECK_EVERY_S", 0.01)
+    entries = {
+        name: f'[[keys]]\nname = "{name}"\nsha256 = "{hashlib.sha256(name.encode()).hexdigest()}"\n'
+        for name in ("alice", "bob")
+    }
+    path = tmp_path / "keys.toml"
+    await asyncio.to_thread(path.write_text, entries["alice"])
+    server = await served(app={"keyring": Keyring.of(str(path))})
+    assert (await server.http.get("/v1/models", headers=bearer("alice"))).status_code == 200
+    await asyncio.to_thread(path.write_text, entries["bob"])
+    while (await server.http.get("/v1/models", headers=bearer("bob"))).status_code != 200:
+        await asyncio.sleep(0.01)
+    assert (await server.http.get("/v1/models", headers=bearer("alice"))).status_code == 401
+
+
+async def test_each_dialect_reports_authentication_errors(served: Any) -> None:
     server = await served(app={"keyring": keyring(key("alice"), key("dora", disabled=True))})
-    told = {}
+    found = {}
     for path in ("/v1/anytime", "/v1/chat/completions", "/v1/responses", "/v1/messages"):
         for name in ("mallory", "dora"):
             response = await server.http.post(path, json={}, headers=bearer(name))
             assert "mallory" not in response.text
             error = response.json()["error"]
-            told[path, name] = (response.status_code, error.get("type"), error.get("code"))
+            found[path, name] = (response.status_code, error.get("type"), error.get("code"))
     unknown, disabled = (401, None, "invalid_api_key"), (403, None, "permission_denied")
     openai = {
         "mallory": (401, "invalid_request_error", "invalid_api_key"),
         "dora": (403, "invalid_request_error", "permission_denied"),
     }
-    assert told == {
+    assert found == {
         ("/v1/anytime", "mallory"): unknown,
         ("/v1/anytime", "dora"): disabled,
         **{
@@ -90,7 +113,7 @@ async def test_each_dialect_tells_it_in_its_own_way(served: Any) -> None:
     }
 
 
-async def test_without_keys_all_may_ask_and_are_told_of_no_limits(served: Any) -> None:
+async def test_without_keys_every_request_is_served_without_limit_headers(served: Any) -> None:
     server = await served()
     response = await server.http.get("/v1/models", headers=bearer("whatever"))
     assert response.status_code == 200
@@ -98,7 +121,7 @@ async def test_without_keys_all_may_ask_and_are_told_of_no_limits(served: Any) -
 
 
 async def started(server: Served, name: str) -> tuple[Any, str]:
-    """A stream that `name` has opened, and the id of its session."""
+    """A stream opened with the key `name`, and the id of its session."""
     request = server.http.build_request(
         "POST", "/v1/anytime", json=QUESTION | {"budget": 50}, headers=bearer(name)
     )
@@ -106,7 +129,7 @@ async def started(server: Served, name: str) -> tuple[Any, str]:
     return response, response.headers["x-request-id"]
 
 
-async def test_a_session_is_controlled_by_who_opened_it(served: Any) -> None:
+async def test_only_its_own_key_controls_a_session(served: Any) -> None:
     server = await served(
         app={"keyring": keyring(key("alice"), key("bob"))}, never_end=True, seconds_per_token=30
     )
@@ -125,7 +148,7 @@ async def test_a_session_is_controlled_by_who_opened_it(served: Any) -> None:
     assert b"cancelled" in await response.aread()
 
 
-async def test_a_chat_completion_is_controlled_by_who_opened_it(served: Any) -> None:
+async def test_only_its_own_key_controls_a_chat_completion(served: Any) -> None:
     server = await served(
         app={"keyring": keyring(key("alice"), key("bob"))}, never_end=True, seconds_per_token=30
     )
@@ -139,7 +162,7 @@ async def test_a_chat_completion_is_controlled_by_who_opened_it(served: Any) -> 
     await response.aclose()
 
 
-async def test_a_key_has_so_many_requests_at_a_time(served: Any) -> None:
+async def test_a_key_has_a_limit_of_concurrent_requests(served: Any) -> None:
     keys = keyring(key("alice", concurrency=1), key("bob"))
     server = await served(app={"keyring": keys}, never_end=True, seconds_per_token=30)
     response, _ = await started(server, "alice")
@@ -157,7 +180,7 @@ async def test_a_key_has_so_many_requests_at_a_time(served: Any) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_what_a_request_did_not_think_is_given_back(served: Any) -> None:
+async def test_unused_thinking_tokens_are_refunded(served: Any) -> None:
     keys = keyring(key("alice", requests_per_minute=3, thinking_tokens_per_minute=100))
     server = await served(app={"keyring": keys}, never_end=True)
     body = QUESTION | {"budget": 60, "stream": False}
@@ -167,7 +190,7 @@ async def test_what_a_request_did_not_think_is_given_back(served: Any) -> None:
         '"requests";q=3;w=60, "thinking-tokens";q=100;w=60;qu="thinking-tokens"'
     )
     requests, tokens = re.findall(r"r=(\d+);t=\d+", response.headers["ratelimit"])
-    assert (requests, int(tokens) // 20) == ("2", 2)  # 40, and what came since
+    assert (requests, int(tokens) // 20) == ("2", 2)  # 40, and the refill since
     refused = await server.http.post("/v1/anytime", json=body, headers=bearer("alice"))
     assert (refused.status_code, refused.json()["error"]["field"]) == (429, "budget")
     assert 1 <= int(refused.headers["retry-after"]) <= 12
