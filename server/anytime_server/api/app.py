@@ -21,10 +21,10 @@ from anytime_server.api import (
 )
 from anytime_server.api import rate_limit_headers as rate_limits
 from anytime_server.api.dialect import Dialect, Dialects
-from anytime_server.api.middleware.access_log import AccessLog
-from anytime_server.api.middleware.auth import Access
+from anytime_server.api.middleware.access_log import AccessLogMiddleware
+from anytime_server.api.middleware.auth import AuthenticationMiddleware
 from anytime_server.api.middleware.request_context import RequestContextMiddleware
-from anytime_server.api.middleware.size_limits import Bounds, MessageLimit
+from anytime_server.api.middleware.size_limits import MessageLimit, SizeLimitMiddleware
 from anytime_server.api.middleware.trusted_hosts import TrustedHostMiddleware
 from anytime_server.auth import Keyring
 from anytime_server.scheduler.scheduler import Scheduler
@@ -98,9 +98,9 @@ def create_app(
     # The last that is added is the first to see a request.
     app.add_middleware(errors.Unexpected, dialects=DIALECTS)
     if keyring is not None:
-        app.add_middleware(Access, keyring=keyring, dialects=DIALECTS)
+        app.add_middleware(AuthenticationMiddleware, keyring=keyring, dialects=DIALECTS)
     app.add_middleware(
-        Bounds,
+        SizeLimitMiddleware,
         refuse=DIALECTS.refuse,
         max_header_bytes=max_header_bytes,
         max_body_bytes=max_body_bytes,
@@ -116,7 +116,7 @@ def create_app(
     if for_own_machine:
         app.add_middleware(TrustedHostMiddleware, refuse=DIALECTS.refuse)
     app.add_middleware(RequestContextMiddleware)
-    app.add_middleware(AccessLog, metrics=metrics)
+    app.add_middleware(AccessLogMiddleware, metrics=metrics)
     bounded = [Depends(MessageLimit(max_messages))]
     app.include_router(native.router(scheduler), dependencies=bounded)
     app.include_router(openai.router(scheduler), dependencies=bounded)

@@ -1,4 +1,4 @@
-"""The first to see a request: notes how it came, and sees that every response says which it answers."""
+"""Gives each request its context and its id, which the response carries."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from anytime_server.types import RequestContext
 
-SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
-"""Of a request's id, as clients may choose it: it comes back in a header, and goes to logs."""
+VALID_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+"""Ids that clients may choose; they come back in a header and go to the log."""
 
 
 class RequestContextMiddleware:
-    """ASGI middleware: notes `state["context"]`, and sets `X-Request-Id`.
+    """ASGI middleware: puts the `RequestContext` in `state["arrival"]` and sets the header `X-Request-Id`.
 
-    That is the client's own, or the session's, which its endpoint has set, or one that is made up here.
+    The id is the client's own, or the session's if the endpoint sets it, or a new one.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -29,21 +29,21 @@ class RequestContextMiddleware:
             return
         headers = Headers(scope=scope)
         given = headers.get("x-request-id", "")
-        own_id = given if SANE_ID.fullmatch(given) else None
-        request_id = own_id or f"req_{uuid4().hex}"
-        scope.setdefault("state", {})["context"] = RequestContext(
+        client_id = given if VALID_ID.fullmatch(given) else None
+        request_id = client_id or f"req_{uuid4().hex}"
+        scope.setdefault("state", {})["arrival"] = RequestContext(
             request_id=request_id,
             traceparent=headers.get("traceparent"),
             tracestate=",".join(headers.getlist("tracestate")) or None,
         )
 
-        async def send_named(message: Message) -> None:
+        async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
-                told = MutableHeaders(scope=message)
-                if own_id is not None:
-                    told["X-Request-Id"] = own_id
+                response_headers = MutableHeaders(scope=message)
+                if client_id is not None:
+                    response_headers["X-Request-Id"] = client_id
                 else:
-                    told.setdefault("X-Request-Id", request_id)
+                    response_headers.setdefault("X-Request-Id", request_id)
             await send(message)
 
-        await self._app(scope, receive, send_named)
+        await self._app(scope, receive, send_with_id)

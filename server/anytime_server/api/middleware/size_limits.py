@@ -1,4 +1,7 @@
-"""How large a request may be: its headers, its body, and the conversation in it."""
+"""Limits the size of a request: its headers, its body, and the conversation in it.
+
+With httptools, uvicorn limits no headers; Starlette's limit of bodies replaces the dialect's error by text.
+"""
 
 from __future__ import annotations
 
@@ -12,16 +15,16 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from anytime_server.errors import AnytimeError, HeadersTooLarge, InvalidRequest
 
-DRAINED_BODIES = 32
-"""How many times the limit is read and thrown away, so that a client that is still sending
-gets to see the refusal instead of a broken connection."""
+DISCARDED_BODIES = 32
+"""Multiples of the limit that are read and discarded, so that a client that is still sending gets the refusal
+instead of a broken connection."""
 
-CONVERSATIONS = ("messages", "input")
-"""What the dialects call a conversation in their bodies."""
+CONVERSATION_FIELDS = ("messages", "input")
+"""Names of the conversation in the dialects' bodies."""
 
 
-class Bounds:
-    """ASGI middleware: bounds headers and body."""
+class SizeLimitMiddleware:
+    """ASGI middleware: refuses headers and bodies over their limits."""
 
     def __init__(
         self,
@@ -40,32 +43,34 @@ class Bounds:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        line_bytes = len(scope["raw_path"]) + len(scope["query_string"])
-        if (
-            line_bytes + sum(len(name) + len(value) for name, value in scope["headers"])
-            > self._max_header_bytes
-        ):
+        if _header_bytes(scope) > self._max_header_bytes:
             error = HeadersTooLarge(f"the headers are over the limit of {self._max_header_bytes} bytes")
             await self._refuse(scope, error)(scope, receive, send)
             return
         num_bytes = 0
 
-        async def bounded_receive() -> Message:
+        async def limited_receive() -> Message:
             nonlocal num_bytes
             message = await receive()
             num_bytes += len(message.get("body", b""))
             if num_bytes <= self._max_body_bytes:
                 return message
-            while message.get("more_body") and num_bytes < DRAINED_BODIES * self._max_body_bytes:
+            while message.get("more_body") and num_bytes < DISCARDED_BODIES * self._max_body_bytes:
                 message = await receive()
                 num_bytes += len(message.get("body", b""))
             raise HTTPException(413, f"the body is over the limit of {self._max_body_bytes} bytes")
 
-        await self._app(scope, bounded_receive, send)
+        await self._app(scope, limited_receive, send)
+
+
+def _header_bytes(scope: Scope) -> int:
+    """Bytes of the request line and of the headers' names and values."""
+    line_bytes = len(scope["raw_path"]) + len(scope["query_string"])
+    return line_bytes + sum(len(name) + len(value) for name, value in scope["headers"])
 
 
 class MessageLimit:
-    """Dependency of the endpoints that take a conversation: refuses one of too many messages."""
+    """Dependency of endpoints that take a conversation: refuses too many messages."""
 
     def __init__(self, max_messages: int) -> None:
         self._max_messages = max_messages
@@ -73,16 +78,16 @@ class MessageLimit:
     async def __call__(self, request: Request) -> None:
         """
         Raises:
-            InvalidRequest: naming the field.
+            InvalidRequest: there are too many messages; names the field.
         """
         try:
-            body = await request.json()  # which has been read by now, and is not parsed again
+            body = await request.json()  # read and parsed already
         except (ValueError, RecursionError, ClientDisconnect):
-            return  # not declared as JSON, and its endpoint says so; or nobody is left to be told
-        for field in CONVERSATIONS:
+            return  # the endpoint refuses a body that is no JSON; after a disconnect nobody reads a response
+        for field in CONVERSATION_FIELDS:
             messages = body.get(field) if isinstance(body, dict) else None
             if isinstance(messages, list) and len(messages) > self._max_messages:
                 raise InvalidRequest(
-                    f"{field}: {len(messages)} are more than the {self._max_messages} that are taken",
+                    f"{field}: {len(messages)} messages are over the limit of {self._max_messages}",
                     field=field,
                 )

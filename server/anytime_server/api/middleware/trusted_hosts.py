@@ -1,4 +1,8 @@
-"""Refuses what was addressed to another host, where a server is for its own machine alone."""
+"""Refuses requests for other hosts, if a server without API keys serves its own machine alone.
+
+Starlette's middleware of this name compares whole names: it knows neither the loopback addresses 127.0.0.0/8
+and ::ffff:127.0.0.1 nor `localhost.`, checks only the first of several `Host` headers, and answers in text.
+"""
 
 from __future__ import annotations
 
@@ -12,16 +16,14 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from anytime_server.errors import AnytimeError, Forbidden
 
-HOST = re.compile(
-    r"(?:(?P<ipv4>[0-9.]+)|\[(?P<ipv6>[0-9a-f:.]+)\]|(?P<name>[a-z0-9_-]+(?:\.[a-z0-9_-]+)*\.?))(?::[0-9]{1,5})?"
-)
+HOST = re.compile(r"(?:\[([0-9a-f:.]+)\]|([a-z0-9_-]+(?:\.[a-z0-9_-]+)*\.?))(?::[0-9]{1,5})?")
 
 
 class TrustedHostMiddleware:
-    """ASGI middleware: takes only requests whose `Host` is localhost, under it, or a loopback address.
+    """ASGI middleware: passes requests whose `Host` is localhost, a name under it, or a loopback address.
 
-    A page can have the name that it came from lead to 127.0.0.1 (DNS rebinding). What it asks then is of the
-    same origin to its browser, and without API keys only the `Host` header gives it away.
+    With DNS rebinding, a web page points its own name at 127.0.0.1. Its requests are then of the same origin
+    for the browser, and without API keys only the `Host` header gives them away, which no browser omits.
     """
 
     def __init__(self, app: ASGIApp, *, refuse: Callable[[Scope, AnytimeError], JSONResponse]) -> None:
@@ -30,26 +32,24 @@ class TrustedHostMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         hosts = Headers(scope=scope).getlist("host") if scope["type"] == "http" else []
-        host = next((host for host in hosts if not _is_own(host)), None)
-        if host is None:  # or there is none at all, which no browser sends
+        untrusted = next((host for host in hosts if not _is_local(host)), None)
+        if untrusted is None:
             await self._app(scope, receive, send)
             return
         error = Forbidden(
-            "without API keys this server answers to localhost and to loopback addresses, not to "
-            f"{host!r}: start it with --keys, or with --allow-anonymous"
+            "without API keys this server answers only at localhost and loopback addresses, not at "
+            f"{untrusted!r}: start it with --keys, or with --allow-anonymous"
         )
         await self._refuse(scope, error)(scope, receive, send)
 
 
-def _is_own(host: str) -> bool:
-    """Whether a `Host` header, with its port or without, means this machine whoever resolves it."""
+def _is_local(host: str) -> bool:
+    """Whether a `Host` header, with or without a port, names this machine for every resolver."""
     if (found := HOST.fullmatch(host.lower())) is None:
         return False
-    if (name := found["name"]) is not None:
-        return name.rstrip(".").rpartition(".")[2] == "localhost"
     try:
-        address = ip_address(found["ipv4"] or found["ipv6"])
+        address = ip_address(found[1] or found[2])
     except ValueError:
-        return False
+        return found[1] is None and found[2].rstrip(".").rpartition(".")[2] == "localhost"
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
     return (mapped or address).is_loopback

@@ -1,4 +1,4 @@
-"""Every response says which request it answers, and the request is known by that within."""
+"""Request ids in headers and bodies."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..conftest import QUESTION
 OWN = {"X-Request-Id": "job:7-"}
 
 
-async def test_a_client_may_name_its_request(served: Any) -> None:
+async def test_a_client_may_choose_the_request_id(served: Any) -> None:
     server = await served()
     for method, path, body in [
         ("GET", "/health", None),
@@ -26,30 +26,30 @@ async def test_a_client_may_name_its_request(served: Any) -> None:
 
 
 @pytest.mark.parametrize("given", ["", "a b", "a" * 129, "é", 'a"b'])
-async def test_a_name_that_is_not_one_is_not_taken(served: Any, given: str) -> None:
+async def test_a_malformed_request_id_is_replaced(served: Any, given: str) -> None:
     server = await served()
     response = await server.http.get("/health", headers=[("X-Request-Id", given.encode())])
     assert response.headers["x-request-id"].startswith("req_")
 
 
-async def test_a_session_names_its_response_where_the_client_does_not(served: Any) -> None:
+async def test_the_session_id_is_the_default_request_id(served: Any) -> None:
     server = await served()
-    [begun, *_] = await server.stream(budget=3)
+    [started, *_] = await server.stream(budget=3)
     response = await server.http.post("/v1/anytime", json=QUESTION | {"stream": False})
-    assert begun["id"].startswith("any-")
+    assert started["id"].startswith("any-")
     assert response.headers["x-request-id"] == response.json()["id"]
 
 
-async def test_no_two_are_named_alike(served: Any) -> None:
+async def test_request_ids_are_unique(served: Any) -> None:
     server = await served()
-    names = [(await server.http.get("/health")).headers["x-request-id"] for _ in range(5)]
-    assert len(set(names)) == 5
+    ids = [(await server.http.get("/health")).headers["x-request-id"] for _ in range(5)]
+    assert len(set(ids)) == 5
 
 
-async def test_anthropics_errors_have_the_same_name_in_the_body(served: Any) -> None:
+async def test_anthropic_errors_carry_the_request_id_in_the_body(served: Any) -> None:
     server = await served()
-    for headers, name in [({}, "req_"), (OWN, "job:7-")]:
+    for headers, prefix in [({}, "req_"), (OWN, "job:7-")]:
         response = await server.http.post("/v1/messages", json={}, headers=headers)
-        told = response.json()["request_id"]
-        assert told == response.headers["request-id"] == response.headers["x-request-id"]
-        assert told.startswith(name)
+        request_id = response.json()["request_id"]
+        assert request_id == response.headers["request-id"] == response.headers["x-request-id"]
+        assert request_id.startswith(prefix)

@@ -1,4 +1,4 @@
-"""How large headers and conversations may be. Bodies are in `test_bad_input.py`."""
+"""Limits of headers and conversations. Bodies are in `test_bad_input.py`."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ MESSAGE = {"role": "user", "content": "7"}
 
 
 async def exchange(url: str, *parts: bytes) -> bytes:
-    """Send so much over a connection, and read until it is closed."""
+    """Send the parts over a connection, then read until it is closed."""
     address = urlsplit(url)
     reader, writer = await asyncio.open_connection(address.hostname, address.port)
     for part in parts:
         writer.write(part)
         await writer.drain()
-    told = await reader.read()
+    received = await reader.read()
     writer.close()
-    return told
+    return received
 
 
 @pytest.mark.parametrize(
@@ -35,17 +35,19 @@ async def exchange(url: str, *parts: bytes) -> bytes:
     ],
 )
 @pytest.mark.parametrize("num_bytes", [70_000, 1_000_000])
-async def test_headers_over_the_limit(served: Any, path: str, kind: bytes, num_bytes: int) -> None:
+async def test_headers_over_the_limit_get_431_in_the_dialect(
+    served: Any, path: str, kind: bytes, num_bytes: int
+) -> None:
     server = await served()
     head = f"GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\nx-a: ".encode()
-    told = await exchange(server.url, head, b"a" * num_bytes, b"\r\n\r\n")
-    assert told.startswith(b"HTTP/1.1 431 ")
-    assert kind in told
-    assert b"x-request-id: req_" in told
-    assert b"over the limit of 65536 bytes" in told
+    received = await exchange(server.url, head, b"a" * num_bytes, b"\r\n\r\n")
+    assert received.startswith(b"HTTP/1.1 431 ")
+    assert kind in received
+    assert b"x-request-id: req_" in received
+    assert b"over the limit of 65536 bytes" in received
 
 
-async def test_many_small_headers_count_as_well(served: Any) -> None:
+async def test_many_small_headers_add_up(served: Any) -> None:
     server = await served(app={"max_header_bytes": 1024})
     few = {f"x-{number}": "a" * 10 for number in range(20)}
     many = {f"x-{number}": "a" * 10 for number in range(100)}
@@ -55,19 +57,19 @@ async def test_many_small_headers_count_as_well(served: Any) -> None:
 
 async def test_a_long_path_counts_as_headers(served: Any) -> None:
     server = await served(app={"max_header_bytes": 1024})
-    told = await exchange(server.url, b"GET /" + b"a" * 2000 + b" HTTP/1.1\r\nconnection: close\r\n\r\n")
-    assert told.startswith(b"HTTP/1.1 431 ")
+    received = await exchange(server.url, b"GET /" + b"a" * 2000 + b" HTTP/1.1\r\nconnection: close\r\n\r\n")
+    assert received.startswith(b"HTTP/1.1 431 ")
 
 
-async def test_trailers_are_not_kept_and_without_an_end_are_hung_up_on(served: Any) -> None:
+async def test_endless_trailers_are_not_kept_and_disconnect(served: Any) -> None:
     server = await served()
     head = b"POST /v1/anytime HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\nx-a: "
-    told = await exchange(server.url, head, *[b"a" * (1 << 20)] * 8)
-    assert told == b""
+    received = await exchange(server.url, head, *[b"a" * (1 << 20)] * 8)
+    assert received == b""
     assert (await server.http.get("/health")).status_code == 200
 
 
-async def test_who_sends_no_head_is_hung_up_on(served: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_missing_or_incomplete_head_disconnects(served: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "HEAD_S", 0.05)
     server = await served()
     assert await exchange(server.url) == b""
@@ -75,7 +77,7 @@ async def test_who_sends_no_head_is_hung_up_on(served: Any, monkeypatch: pytest.
     assert (await server.http.get("/health")).status_code == 200
 
 
-async def test_deep_nesting_that_is_not_declared_as_json(served: Any) -> None:
+async def test_deep_nesting_without_a_json_content_type(served: Any) -> None:
     server = await served()
     response = await server.http.post(
         "/v1/anytime", content="[" * 100_000, headers={"Content-Type": "text/plain"}
@@ -83,11 +85,11 @@ async def test_deep_nesting_that_is_not_declared_as_json(served: Any) -> None:
     assert response.status_code == 422
 
 
-async def test_headers_without_an_end_are_hung_up_on(served: Any) -> None:
+async def test_endless_headers_get_431_and_disconnect(served: Any) -> None:
     server = await served()
-    told = await exchange(server.url, b"GET / HTTP/1.1\r\nx-a: ", *[b"a" * (1 << 20)] * 8)
-    assert told.startswith(b"HTTP/1.1 431 ")
-    assert told.endswith(b"the headers are over 2097152 bytes")
+    received = await exchange(server.url, b"GET / HTTP/1.1\r\nx-a: ", *[b"a" * (1 << 20)] * 8)
+    assert received.startswith(b"HTTP/1.1 431 ")
+    assert received.endswith(b"the headers are over 2097152 bytes")
     assert (await server.http.get("/health")).status_code == 200
 
 
@@ -101,7 +103,7 @@ async def test_headers_without_an_end_are_hung_up_on(served: Any) -> None:
         ("/v1/responses", "input", 400),
     ],
 )
-async def test_too_many_messages(served: Any, path: str, field: str, status: int) -> None:
+async def test_too_many_messages_are_refused(served: Any, path: str, field: str, status: int) -> None:
     server = await served(app={"max_messages": 3})
     more = {} if path == "/v1/anytime" else {"model": "tiny"}
     more |= {"max_tokens": 20} if path == "/v1/messages" else {}
@@ -110,11 +112,11 @@ async def test_too_many_messages(served: Any, path: str, field: str, status: int
     wrong = await server.http.post(path, json={field: [MESSAGE] * 4, **more})
     assert (wrong.status_code, wrong.json()["error"]["message"]) == (
         status,
-        f"{field}: 4 are more than the 3 that are taken",
+        f"{field}: 4 messages are over the limit of 3",
     )
 
 
-async def test_how_many_may_be_sent_unless_told_otherwise(served: Any) -> None:
+async def test_the_default_limit_of_messages(served: Any) -> None:
     server = await served()
     response = await server.http.post("/v1/anytime", json=QUESTION | {"messages": [MESSAGE] * 1025})
-    assert response.json()["error"]["message"] == "messages: 1025 are more than the 1024 that are taken"
+    assert response.json()["error"]["message"] == "messages: 1025 messages are over the limit of 1024"

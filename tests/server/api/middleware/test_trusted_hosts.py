@@ -1,4 +1,4 @@
-"""A server without keys on its own machine: not for names that lead there from elsewhere."""
+"""A server without keys that serves its own machine refuses requests for other hosts."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ from ..conftest import QUESTION
         ("::1", 403),
     ],
 )
-async def test_only_by_names_of_this_machine(served: Any, host: str, status: int) -> None:
+async def test_only_local_hosts_are_served(served: Any, host: str, status: int) -> None:
     server = await served(app={"for_own_machine": True})
     for path in ("/health", "/v1/models"):
         response = await server.http.get(path, headers={"Host": host})
         assert response.status_code == status, response.text
 
 
-async def test_of_several_all_are_this_machines(served: Any) -> None:
+async def test_every_host_header_must_be_local(served: Any) -> None:
     server = await served(app={"for_own_machine": True})
     for hosts in (("localhost", "page.example"), ("page.example", "localhost")):
         reader, writer = await asyncio.open_connection(*server.url.removeprefix("http://").split(":"))
@@ -58,7 +58,7 @@ async def test_of_several_all_are_this_machines(served: Any) -> None:
         await writer.wait_closed()
 
 
-async def test_each_dialect_says_so_and_nothing_is_opened(served: Any) -> None:
+async def test_each_dialect_refuses_and_opens_no_session(served: Any) -> None:
     server = await served(app={"for_own_machine": True})
     for path, name in [
         ("/v1/anytime", "code"),
@@ -76,6 +76,6 @@ async def test_each_dialect_says_so_and_nothing_is_opened(served: Any) -> None:
     assert not len(server.service.active)
 
 
-async def test_who_may_ask_from_elsewhere_may_by_any_name(served: Any) -> None:
+async def test_a_server_for_other_machines_accepts_any_host(served: Any) -> None:
     server = await served()
     assert (await server.http.get("/v1/models", headers={"Host": "page.example"})).status_code == 200
