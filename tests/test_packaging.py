@@ -157,8 +157,8 @@ def test_classifiers_are_valid_and_match_the_required_python(metadata: email.mes
     assert "Typing :: Typed" in given
 
 
-def test_the_extras_that_commands_name_exist(metadata: email.message.Message) -> None:
-    extras = {extra for _, _, extras in COMMANDS.values() for extra in extras.split(",") if extra}
+def test_every_extra_of_a_command_exists(metadata: email.message.Message) -> None:
+    extras = {extra for command in COMMANDS.values() for extra in command.extra.split(",") if extra}
     assert extras <= set(metadata.get_all("Provides-Extra", []))
 
 

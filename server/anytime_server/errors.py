@@ -1,34 +1,34 @@
-"""Every error that reaches a user, in one tree.
+"""All errors that reach users, in one tree.
 
     AnytimeError
     ├── InvalidRequest          422  the request cannot be served as written; names the field
-    │   └── NotSupported        422  a field of the interface that this version does not serve yet
+    │   └── NotSupported        422  the field or value is not supported
     ├── BodyTooLarge            413
     ├── HeadersTooLarge         431
-    ├── Unauthorized            401  no API key, or one that is not known
-    ├── Forbidden               403  the key is known, or none is needed, and still this may not be done
-    ├── RateLimited             429  the key's own limits
+    ├── Unauthorized            401  the API key is missing or unknown
+    ├── Forbidden               403  the API key is disabled or expired, or the host is not trusted
+    ├── RateLimited             429  a limit of the API key is reached
     ├── UnknownModel            404
     ├── UnknownSession          404
     ├── AlreadyAnswering        409
     ├── SessionCancelled        409  the session was cancelled by its owner
     ├── Unavailable             503  loading, draining or stopped
-    │   └── Overloaded          503  too many wait already
+    │   └── Overloaded          503  the queue is full
     ├── EngineDead              503
-    ├── EngineFailed            500  the engine goes on, but not with this request
-    ├── WeightSyncFailed        500  new weights did not get into the engine as they are
-    ├── EmptyAnswer             500  the model gave nothing that can be shown, several times over
-    ├── UnusableModel                refused at start, before anything is served
-    └── UnusableOption               the same, of an option of the command line or its file
+    ├── EngineFailed            500  the engine failed on this request and goes on with others
+    ├── WeightSyncFailed        500  the engine did not load new weights
+    ├── EmptyAnswer             500  the model repeatedly gave an empty answer
+    ├── UnusableModel                at start: the model cannot be served
+    └── UnusableOption               at start: an option of the command line or its file is invalid
 
-The dialects turn these into their own bodies; nothing else crosses the HTTP boundary.
+Each dialect maps these to its own response bodies; no other error reaches a client.
 """
 
 from __future__ import annotations
 
 
 class AnytimeError(Exception):
-    """Root of the tree. `code` is stable and meant for programs, `str(error)` for people."""
+    """Root of the tree. Programs read `code`, which is stable; people read `str(error)`."""
 
     code = "internal_error"
     status = 500
@@ -44,9 +44,9 @@ class AnytimeError(Exception):
     ) -> None:
         """
         Args:
-            field: dotted path of the request field at fault, where there is one.
-            code, status: where those of the class are too general.
-            retry_after_s: seconds after which it may be worth to ask again; None where that is not known.
+            field: dotted path of the request field at fault, if there is one.
+            code, status: instead of those of the class.
+            retry_after_s: seconds after which a retry may succeed; None if unknown.
         """
         super().__init__(message)
         self.field = field

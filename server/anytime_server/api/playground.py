@@ -1,4 +1,4 @@
-"""The playground: a page at `/` and its files. It talks to this server as any other client does."""
+"""Serves the playground: a page at `/` and its files. The page uses the API like any other client."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ HEADERS = {
 
 
 def router() -> APIRouter:
-    """The page and its files; they need no model."""
+    """The page and its files."""
     routes = APIRouter(include_in_schema=False)
     files = StaticFiles(directory=FOLDER)
 

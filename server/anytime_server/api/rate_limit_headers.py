@@ -1,4 +1,4 @@
-"""What is left of an account's limits, in the headers of each dialect. Counts nothing itself."""
+"""Response headers with the rate limits of an account, in each dialect."""
 
 from __future__ import annotations
 
@@ -10,59 +10,55 @@ from anytime_server.auth import Account
 
 OPENAI = "x-ratelimit"
 ANTHROPIC = "anthropic-ratelimit"
+VALUES, UNITS = ("limit", "remaining", "reset"), ("requests", "tokens")
 EXPOSED = (
     "RateLimit",
     "RateLimit-Policy",
-    *(f"{OPENAI}-{what}-{of}" for what in ("limit", "remaining", "reset") for of in ("requests", "tokens")),
-    *(
-        f"{ANTHROPIC}-{of}-{what}"
-        for what in ("limit", "remaining", "reset")
-        for of in ("requests", "tokens")
-    ),
+    *(f"{OPENAI}-{value}-{unit}" for value in VALUES for unit in UNITS),
+    *(f"{ANTHROPIC}-{unit}-{value}" for value in VALUES for unit in UNITS),
 )
-"""All of them, for pages of other origins."""
+"""All of these headers; web pages of other origins may read them."""
 
 
 def native(account: Account) -> dict[str, str]:
     """`RateLimit-Policy` and `RateLimit` of draft-ietf-httpapi-ratelimit-headers."""
     policies: list[str] = []
-    left: list[str] = []
+    remaining: list[str] = []
     for name, bucket, unit in (
         ("requests", account.requests, ""),
         ("thinking-tokens", account.thinking_tokens, ';qu="thinking-tokens"'),
     ):
         if bucket is not None:
             policies.append(f'"{name}";q={bucket.limit};w=60{unit}')
-            left.append(f'"{name}";r={bucket.remaining};t={math.ceil(bucket.full_in_s)}')
+            remaining.append(f'"{name}";r={bucket.remaining};t={math.ceil(bucket.full_in_s)}')
     if account.concurrency is not None:
         policies.append(f'"concurrency";q={account.concurrency};qu="concurrent-requests"')
-        left.append(f'"concurrency";r={max(0, account.concurrency - account.num_under_way)}')
-    return {"RateLimit-Policy": ", ".join(policies), "RateLimit": ", ".join(left)} if policies else {}
+        remaining.append(f'"concurrency";r={max(0, account.concurrency - account.num_under_way)}')
+    return {"RateLimit-Policy": ", ".join(policies), "RateLimit": ", ".join(remaining)} if policies else {}
 
 
 def openai(account: Account) -> dict[str, str]:
-    """OpenAI's, whose times are durations."""
-    left = _left(account, _duration)
-    return {f"{OPENAI}-{what}-{of}": value for of, what, value in left}
+    """OpenAI's headers; times are durations."""
+    return {f"{OPENAI}-{name}-{unit}": value for unit, name, value in _values(account, _duration)}
 
 
 def anthropic(account: Account) -> dict[str, str]:
-    """Anthropic's, whose times are points in time (RFC 3339)."""
-    left = _left(account, lambda seconds: _time_in(math.ceil(seconds)))
-    return {f"{ANTHROPIC}-{of}-{what}": value for of, what, value in left}
+    """Anthropic's headers; times are points in time (RFC 3339)."""
+    values = _values(account, lambda seconds: _time_in(math.ceil(seconds)))
+    return {f"{ANTHROPIC}-{unit}-{name}": value for unit, name, value in values}
 
 
-def _left(account: Account, reset: Callable[[float], str]) -> Iterator[tuple[str, str, str]]:
-    """What is limited, which figure of it, and that.
+def _values(account: Account, reset: Callable[[float], str]) -> Iterator[tuple[str, str, str]]:
+    """Unit, name and value of each header.
 
     Args:
-        reset: writes the time in so many seconds.
+        reset: formats a time that is the given number of seconds away.
     """
-    for of, bucket in (("requests", account.requests), ("tokens", account.thinking_tokens)):
+    for unit, bucket in (("requests", account.requests), ("tokens", account.thinking_tokens)):
         if bucket is not None:
-            yield of, "limit", str(bucket.limit)
-            yield of, "remaining", str(bucket.remaining)
-            yield of, "reset", reset(bucket.full_in_s)
+            yield unit, "limit", str(bucket.limit)
+            yield unit, "remaining", str(bucket.remaining)
+            yield unit, "reset", reset(bucket.full_in_s)
 
 
 def _duration(seconds: float) -> str:

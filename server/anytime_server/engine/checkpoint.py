@@ -17,7 +17,7 @@ WEIGHTS = ("*.safetensors", "*.bin", "*.pt", "*.pth")
 LAYER = re.compile(r"model\.layers\.(\d+)\.")
 
 
-def require_whole(folder: Path) -> None:
+def require_complete(folder: Path) -> None:
     """Pass if every file can be read as what it is, and none is missing. Reads no tensor.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Options of `anytime serve`: defaults, then a TOML file, then the environment, then flags."""
+"""Options of `anytime serve`: flags override the environment, which overrides a TOML file."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ def _split(value: Any) -> Any:
 class ServeSettings(BaseSettings):
     """Serve a reasoning model over HTTP.
 
-    Every option is also an environment variable (ANYTIME_PORT, ANYTIME_VLLM__DTYPE, ...) and a
-    key of the TOML file.
+    Each option is also an environment variable (ANYTIME_PORT, ANYTIME_VLLM__DTYPE, ...) and a key of the
+    TOML file.
     """
 
     model_config = SettingsConfigDict(
@@ -67,68 +67,68 @@ class ServeSettings(BaseSettings):
     )
 
     config: str | None = None
-    """TOML file to take options from; the environment and flags outrank it."""
+    """TOML file of options; the environment and flags override it."""
     model: str | None = None
-    """Folder of the checkpoint, or its name on the Hugging Face hub; the bundled one by default."""
+    """Folder of the checkpoint, or its name on the Hugging Face hub; by default the bundled model."""
     name: str | None = None
-    """What clients call the model; by default what its manifest says, or its folder's name."""
+    """Name of the model in the API; by default its manifest's name, or its folder's."""
     engine: Literal["vllm", "transformers", "scripted"] = "vllm"
-    """What computes: vLLM, transformers where vLLM is not installed, or a deterministic script without
-    a model, for tests."""
+    """Engine: vLLM, transformers for machines without vLLM, or a deterministic script without a model,
+    for tests."""
     reasoning_preset: Literal["deepseek-r1", "qwen3", "magistral"] | None = None
-    """Family whose way to think the model follows, over its anytime.json and what its vocabulary tells."""
+    """Family of the model's reasoning format; overrides its anytime.json and the detection by vocabulary."""
     host: str = "127.0.0.1"
     """Address to listen on."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     """Port to listen on; 0 picks a free one."""
     keys: str | None = None
-    """API keys: a TOML file of them, which is read again when it changes, or `name:sha256,...`. Without any,
-    whoever reaches the server may ask."""
+    """API keys: a TOML file, which is read again when it changes, or `name:sha256,...`. Without keys, every
+    client is served."""
     allow_anonymous: CliToggleFlag[bool] = False
-    """Listen where others reach the server, even without keys."""
+    """Listen on addresses that other machines can reach, even without keys."""
     cors_origins: Annotated[tuple[Origin, ...], NoDecode, BeforeValidator(_split)] = ()
-    """Origins of web pages that may use the server, as https://example.com, with commas between.
-    `*` is any."""
+    """Origins of web pages that may use the server, such as https://example.com, separated by commas; `*`
+    allows all."""
     shed: Literal["none", "budget"] = "none"
-    """What to do when more is asked than there is room for: `none` lets requests wait; `budget` shortens
-    thinking, along the accuracy curve in the model's anytime.json, so that hardly any waits."""
+    """Load shedding: with `none`, requests over the capacity wait; with `budget`, thinking budgets shrink,
+    along the accuracy curve in the model's anytime.json, so that few requests wait."""
     continuation_key: SecretStr | None = None
-    """Secret that continuations are signed with, 16 characters or more; replicas share it. By default one of
+    """Secret that signs continuation tokens, at least 16 characters; replicas share it. By default it is
     this user's own, kept in ~/.local/state/anytime."""
     tool_parser: str | None = None
-    """vLLM's parser of the model's tool calls (hermes, deepseek_v3, ...); its family's by default."""
+    """vLLM's parser of the model's tool calls (hermes, deepseek_v3, ...); by default the family's."""
     max_header_bytes: Annotated[int, Field(ge=1024, le=1 << 20)] = 1 << 16
-    """Most bytes in the headers of a request, names and values."""
+    """Maximum bytes in the headers of a request, names and values."""
     max_body_bytes: Annotated[int, Field(ge=1024)] = 1 << 20
-    """Largest request body."""
+    """Maximum bytes in the body of a request."""
     max_messages: Annotated[int, Field(ge=1, le=4096)] = 1024
-    """Most messages in a conversation."""
+    """Maximum number of messages in a conversation."""
     drain_s: Annotated[float, Field(ge=0, le=86_400)] = 30
-    """Seconds that requests under way get to end when the server is told to stop."""
+    """Seconds that running requests get to end when the server shuts down."""
     max_waiting: Annotated[int, Field(ge=0)] = 1024
-    """Requests that may wait for room in the engine; further ones are refused with 503."""
+    """Requests that may wait for a slot; requests over this limit get 503."""
     client_stall_s: Annotated[float, Field(ge=1, le=86_400)] = 60
-    """Seconds after which a client is hung up on that takes nothing of what it is sent."""
+    """Seconds without a read before the client is disconnected."""
     engine_stall_s: Annotated[float, Field(ge=0)] = 120
-    """Seconds without a token, while requests wait for some, after which the engine is killed and started
-    again; 0 never does. More than the longest prompt takes."""
+    """Seconds without any token, while requests wait for tokens, before the engine is restarted; 0 for never.
+    Must exceed the time of the longest prompt."""
     engine_restart_wait_s: Annotated[float, Field(ge=0)] = 60
-    """Seconds that a request under way waits for the engine when it died and is started again."""
+    """Seconds that a running request waits for the engine to restart."""
     log_level: Literal["debug", "info", "warning", "error"] = "warning"
-    """What to log, to standard error; `info` has a line for each request and each session."""
+    """Level of the log, on standard error; `info` logs each request and each session."""
     log_format: Literal["text", "json"] = "text"
-    """How to log: lines of text, or a JSON object a line."""
+    """Format of the log: lines of text, or one JSON object a line."""
     log_content: CliToggleFlag[bool] = False
-    """Log what users ask and what they are answered, too, be it personal; needs `--log-level info`."""
+    """Also log prompts and answers, which may be personal; needs `--log-level info`."""
     otlp_endpoint: Annotated[str, Field(pattern="^https?://")] | None = None
-    """Where to send traces, over OTLP/HTTP, as http://HOST:4318; where OTEL_EXPORTER_OTLP_ENDPOINT says by
-    default, and nowhere without either. Needs the extra `otel`."""
+    """OTLP/HTTP receiver of traces, such as http://HOST:4318; by default OTEL_EXPORTER_OTLP_ENDPOINT, and
+    without that no traces are sent. Needs the extra `otel`."""
     vllm: VllmOptions = VllmOptions()
-    """The vLLM engine."""
+    """Options of the vLLM engine."""
     transformers: TransformersOptions = TransformersOptions()
-    """The transformers engine."""
+    """Options of the transformers engine."""
     scripted: Script = Script()
-    """The scripted engine."""
+    """Options of the scripted engine."""
 
     @classmethod
     def settings_customise_sources(
@@ -143,17 +143,17 @@ class ServeSettings(BaseSettings):
 
 
 class _Help(argparse.RawDescriptionHelpFormatter):
-    """Where the default is none, the text says what happens then."""
+    """Shows no default of None: the help text says what happens without the option."""
 
     def _expand_help(self, action: argparse.Action) -> str:
         return super()._expand_help(action).replace(" (default: None)", "")
 
 
 def load_settings(argv: Sequence[str]) -> ServeSettings:
-    """Read all sources. Help and faults of the command line itself exit, as argparse does.
+    """Read all sources. Help and syntax errors of the command line exit, as in argparse.
 
     Raises:
-        UnusableOption: an option has a value that it cannot have, or the file cannot be read.
+        UnusableOption: an option has an invalid value, or the file cannot be read.
     """
     finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     finder.add_argument("--config", default=os.environ.get("ANYTIME_CONFIG"))

@@ -1,8 +1,9 @@
-"""How a server stops: it lets requests end, and tells those that it cannot wait for."""
+"""Graceful shutdown: requests get time to end before the server disconnects their clients."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import time
 from types import FrameType
@@ -10,76 +11,89 @@ from types import FrameType
 import uvicorn
 
 from anytime_server.scheduler.scheduler import Scheduler
-from anytime_server.server.console import tell
+from anytime_server.server.output import print_line
 
-LAST_WORDS_S = 2
-"""Seconds, after the drain, that a client gets to hear how its session ended."""
+logger = logging.getLogger(__name__)
+
+FLUSH_S = 2
+"""Seconds after the drain in which clients can read the last events of their sessions."""
 
 
-class DrainingServer(uvicorn.Server):
-    """Told once to stop, it drains; told again, it cancels and hangs up; a third time, it goes.
+class GracefulServer(uvicorn.Server):
+    """Drains at the first signal, cancels and disconnects at the second, and exits at the third.
 
-    While sessions are under way it goes on listening: who comes then is told that it stops.
+    While it drains it goes on listening, so that new requests get 503 instead of a refused connection.
     """
 
-    def __init__(self, config: uvicorn.Config, service: Scheduler, *, drain_s: float) -> None:
+    def __init__(self, config: uvicorn.Config, scheduler: Scheduler, *, drain_s: float) -> None:
         """
         Args:
-            drain_s: seconds that requests under way get to end.
+            drain_s: seconds that running requests get to end.
         """
         super().__init__(config)
-        self._service = service
+        self.failure: BaseException | None = None
+        """Why the server ended without a signal."""
+        self._scheduler = scheduler
         self._drain_s = drain_s
-        self._times_told = 0
+        self._num_signals = 0
         self._draining: asyncio.Task[None] | None = None
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        self._times_told += 1
+        self._num_signals += 1
         loop = asyncio.get_running_loop()
-        if self._times_told == 1:
-            loop.call_soon_threadsafe(self._begin_to_drain, sig)
-        elif self._times_told == 2:
-            loop.call_soon_threadsafe(self._hurry)
+        if self._num_signals == 1:
+            loop.call_soon_threadsafe(self._begin_drain, sig)
+        elif self._num_signals == 2:
+            loop.call_soon_threadsafe(self._cancel)
         else:
             super().handle_exit(sig, frame)
 
-    def _begin_to_drain(self, sig: int) -> None:
-        if num_sessions := len(self._service.active):
-            under_way = f"requests under way ({num_sessions}) get {self._drain_s:g} s"
-            tell(f"Stopping: {under_way}; tell it again to end them now.")
-        else:
-            tell("Stopping.")
+    def fail(self, error: BaseException) -> None:
+        """Exit because of an error: the model could not be loaded."""
+        self.failure = error
+        self._disconnect_clients(within_s=FLUSH_S)
+        self.should_exit = True
+
+    def _begin_drain(self, sig: int) -> None:
         self._draining = asyncio.create_task(self._drain(sig))
 
     async def _drain(self, sig: int) -> None:
-        hang_up_at = time.monotonic() + self._drain_s + LAST_WORDS_S
-        self._service.drain(grace_s=self._drain_s)
-        await self._service.drained()
-        self._end_connections(within_s=max(LAST_WORDS_S, hang_up_at - time.monotonic()))
+        disconnect_at = time.monotonic() + self._drain_s + FLUSH_S
+        try:
+            self._announce()
+            self._scheduler.drain(grace_s=self._drain_s)
+            await self._scheduler.drained()
+        except Exception:
+            logger.exception("the drain failed; the server stops without it")
+        self._disconnect_clients(within_s=max(FLUSH_S, disconnect_at - time.monotonic()))
         super().handle_exit(sig, None)
 
-    def give_up(self) -> None:
-        """Go: the model could not be loaded."""
-        self._end_connections(within_s=LAST_WORDS_S)
-        self.should_exit = True
+    def _announce(self) -> None:
+        if num_sessions := self._scheduler.num_sessions:
+            print_line(
+                f"Stopping: requests under way ({num_sessions}) get {self._drain_s:g} s; "
+                "send the signal again to end them now."
+            )
+        else:
+            print_line("Stopping.")
 
-    def _end_connections(self, *, within_s: float) -> None:
-        """Those that are left: requests that have not fully come, and last events to be read."""
+    def _disconnect_clients(self, *, within_s: float) -> None:
+        """Disconnect the remaining clients, which sent incomplete requests or are slow readers."""
         loop = asyncio.get_running_loop()
-        loop.call_later(LAST_WORDS_S, self._hang_up_idle)
-        loop.call_later(within_s, self._hang_up)
-        self.config.timeout_graceful_shutdown = math.ceil(within_s) + LAST_WORDS_S
+        loop.call_later(FLUSH_S, self._disconnect_idle)
+        loop.call_later(within_s, self._disconnect)
+        self.config.timeout_graceful_shutdown = math.ceil(within_s) + FLUSH_S
 
-    def _hurry(self) -> None:
-        self._service.drain(grace_s=0)
-        asyncio.get_running_loop().call_later(LAST_WORDS_S, self._hang_up)
+    def _cancel(self) -> None:
+        asyncio.get_running_loop().call_later(FLUSH_S, self._disconnect)
+        self._scheduler.drain(grace_s=0)
 
-    def _hang_up_idle(self) -> None:
-        """Where nothing waits to be read."""
+    def _disconnect_idle(self) -> None:
+        """Disconnect clients that have read everything."""
         for connection in list(self.server_state.connections):
             if connection.transport.get_write_buffer_size() == 0:
                 connection.transport.abort()
 
-    def _hang_up(self) -> None:
+    def _disconnect(self) -> None:
         for connection in list(self.server_state.connections):
             connection.transport.abort()

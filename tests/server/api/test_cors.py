@@ -1,4 +1,4 @@
-"""Pages of other origins: not unless told, and then with all that they need to see."""
+"""Web pages of other origins: refused by default, and allowed with all headers that they need."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PREFLIGHT = {
 ALLOWED, EXPOSED = "access-control-allow-origin", "access-control-expose-headers"
 
 
-async def test_none_may_unless_told(served: Any) -> None:
+async def test_no_origin_is_allowed_by_default(served: Any) -> None:
     server = await served()
     for response in [
         await server.http.options("/v1/anytime", headers=PREFLIGHT),
@@ -28,7 +28,7 @@ async def test_none_may_unless_told(served: Any) -> None:
         assert not [name for name in response.headers if name.startswith("access-control")]
 
 
-async def test_a_page_is_asked_for_no_key_before_it_asks(served: Any) -> None:
+async def test_a_preflight_needs_no_key(served: Any) -> None:
     server = await served(app={"keyring": keyring(key("alice")), "cors_origins": [PAGE]})
     response = await server.http.options("/v1/anytime", headers=PREFLIGHT)
     assert (response.status_code, response.headers[ALLOWED]) == (200, PAGE)
@@ -41,7 +41,7 @@ async def test_a_page_is_asked_for_no_key_before_it_asks(served: Any) -> None:
     assert ALLOWED not in other.headers
 
 
-async def test_streams_and_errors_can_be_read(served: Any) -> None:
+async def test_pages_can_read_streams_and_errors(served: Any) -> None:
     keys = keyring(key("alice", requests_per_minute=1))
     server = await served(
         app={"keyring": keys, "cors_origins": [PAGE], "max_header_bytes": 4096, "max_body_bytes": 2048}
@@ -65,14 +65,14 @@ async def test_streams_and_errors_can_be_read(served: Any) -> None:
     assert statuses == [200, 429, 422, 413, 401, 431]
 
 
-async def test_any_page_may_if_so_told(served: Any) -> None:
+async def test_a_star_allows_every_origin(served: Any) -> None:
     server = await served(app={"cors_origins": ["*"]})
     response = await server.http.get("/health", headers={"Origin": PAGE})
     assert response.headers[ALLOWED] == "*"
     assert "access-control-allow-credentials" not in response.headers
 
 
-async def test_what_nobody_thought_of_can_be_read_and_is_named(
+async def test_pages_can_read_unexpected_errors(
     served: Any, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     server = await served(app={"cors_origins": [PAGE]})

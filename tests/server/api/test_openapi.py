@@ -1,4 +1,4 @@
-"""The OpenAPI document, as the server tells it."""
+"""The OpenAPI document of the server."""
 
 from __future__ import annotations
 
@@ -36,20 +36,20 @@ def _references(part: Any) -> Iterator[str]:
 
 
 def _event_schemas(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """By type of event."""
+    """Schemas by event type."""
     content = document["paths"]["/v1/anytime"]["post"]["responses"]["200"]["content"]
     data = content["text/event-stream"]["itemSchema"]["properties"]["data"]
     assert data["contentMediaType"] == "application/json"
     return {one["properties"]["type"]["const"]: one for one in data["contentSchema"]["oneOf"]}
 
 
-def test_every_event_of_the_stream_is_described(document: dict[str, Any]) -> None:
+def test_every_event_is_documented(document: dict[str, Any]) -> None:
     union, _ = get_args(events.Event)
     types = {one.model_fields["type"].default for one in get_args(union)}
     assert set(_event_schemas(document)) == types
 
 
-async def test_events_have_the_fields_that_are_described(
+async def test_events_have_the_documented_fields(
     served: Callable[..., Any], document: dict[str, Any]
 ) -> None:
     schemas = _event_schemas(document)
@@ -57,14 +57,14 @@ async def test_events_have_the_fields_that_are_described(
         assert set(event) == set(schemas[event["type"]]["properties"])
 
 
-def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
+def test_every_reference_has_a_target(document: dict[str, Any]) -> None:
     schemas = document["components"]["schemas"]
     named = {reference.removeprefix("#/components/schemas/") for reference in _references(document)}
     assert named
     assert named <= set(schemas)
 
 
-def test_every_operation_is_told_with_its_errors(document: dict[str, Any]) -> None:
+def test_every_operation_documents_its_errors(document: dict[str, Any]) -> None:
     for name, operation in _operations(document):
         assert operation["description"], name
         assert "422" not in operation["responses"], f"{name} promises an error body that is never sent"
@@ -72,7 +72,7 @@ def test_every_operation_is_told_with_its_errors(document: dict[str, Any]) -> No
             assert "4XX" in operation["responses"], name
 
 
-def test_dialects_tell_of_the_stream_and_the_anytime_object(document: dict[str, Any]) -> None:
+def test_dialects_document_the_stream_and_the_anytime_object(document: dict[str, Any]) -> None:
     for path in VENDORS:
         content = document["paths"][path]["post"]["responses"]["200"]["content"]
         assert set(content) == {"application/json", "text/event-stream"}
@@ -89,7 +89,7 @@ def test_dialects_tell_of_the_stream_and_the_anytime_object(document: dict[str, 
         ("/v1/models/another", None),
     ],
 )
-async def test_errors_have_the_fields_that_are_described(
+async def test_errors_have_the_documented_fields(
     served: Callable[..., Any], document: dict[str, Any], path: str, body: dict[str, Any] | None
 ) -> None:
     http: httpx2.AsyncClient = (await served()).http
@@ -97,10 +97,10 @@ async def test_errors_have_the_fields_that_are_described(
     response = await http.request(method.upper(), path, json=body)
     assert 400 <= response.status_code < 500
 
-    described = document["paths"].get(path) or document["paths"]["/v1/models/{name}"]
-    reference = described[method]["responses"]["4XX"]["content"]["application/json"]["schema"]["$ref"]
+    operations = document["paths"].get(path) or document["paths"]["/v1/models/{name}"]
+    reference = operations[method]["responses"]["4XX"]["content"]["application/json"]["schema"]["$ref"]
     schemas = document["components"]["schemas"]
-    told = schemas[reference.rpartition("/")[2]]["properties"]
-    assert set(response.json()) == set(told)
-    inner = schemas[told["error"]["$ref"].rpartition("/")[2]]["properties"]
+    described = schemas[reference.rpartition("/")[2]]["properties"]
+    assert set(response.json()) == set(described)
+    inner = schemas[described["error"]["$ref"].rpartition("/")[2]]["properties"]
     assert set(response.json()["error"]) == set(inner)

@@ -1,4 +1,4 @@
-"""What operators and scrapers see."""
+"""Health, readiness, version, metrics and the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ async def test_ready_and_version(served: Any) -> None:
     server = await served()
     assert (await server.http.get("/health")).json() == {"status": "alive"}
     assert (await server.http.get("/ready")).status_code == 200
-    for path in ("/health", "/ready"):  # some load balancers ask so
+    for path in ("/health", "/ready"):  # some load balancers send HEAD
         assert (await server.http.head(path)).status_code == 200
     versions = (await server.http.get("/version")).json()
     assert versions["version"] == __version__
     assert versions["fastapi"].startswith("0.136")
 
 
-async def test_metrics_are_prometheus_own_format(served: Any) -> None:
+async def test_metrics_are_in_prometheus_format(served: Any) -> None:
     server = await served(never_end=True)
     await server.think(budget=10)
     await server.stream(budget=20)

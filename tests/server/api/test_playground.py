@@ -1,4 +1,4 @@
-"""The playground's files: served as they are, and safely."""
+"""The playground's files and their security headers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TYPES = {
 Start = Callable[..., Any]
 
 
-async def test_the_page_and_all_that_it_names_are_served(served: Start) -> None:
+async def test_the_page_and_its_files_are_served(served: Start) -> None:
     server = await served()
     page = await server.http.get("/")
     assert page.status_code == 200
@@ -37,13 +37,13 @@ async def test_the_page_and_all_that_it_names_are_served(served: Start) -> None:
     assert named <= set(FILES)
 
 
-def test_every_module_imports_only_what_is_there() -> None:
+def test_every_imported_module_exists() -> None:
     for path in FOLDER.glob("*.js"):
         if path.name != "anytime-client.js":
             assert set(re.findall(r'from "\./(.+?)"', path.read_text(encoding="utf-8"))) <= set(FILES)
 
 
-def test_nothing_is_from_elsewhere_or_inline() -> None:
+def test_nothing_is_inline_or_from_another_origin() -> None:
     page = (FOLDER / "index.html").read_text(encoding="utf-8")
     assert not re.search(r'(?:src|href)="(?:[a-z]+:|/)', page)
     assert not re.search(r"\s(?:style|on[a-z]+)=|<style|<script>", page)
@@ -51,7 +51,7 @@ def test_nothing_is_from_elsewhere_or_inline() -> None:
 
 
 @pytest.mark.parametrize("path", ["/", "/playground/main.js"])
-async def test_what_has_not_changed_is_not_sent_again(served: Start, path: str) -> None:
+async def test_unchanged_files_are_not_sent_again(served: Start, path: str) -> None:
     server = await served()
     first = await server.http.get(path)
     assert first.headers["cache-control"] == "no-cache"
@@ -65,19 +65,19 @@ async def test_what_has_not_changed_is_not_sent_again(served: Start, path: str) 
 @pytest.mark.parametrize(
     "path", ["nothing.js", "", "..%2fapi%2fapp.py", "%2e%2e%2fapi%2fapp.py", "..%2f..%2f..%2fetc%2fpasswd"]
 )
-async def test_there_is_nothing_else(served: Start, path: str) -> None:
+async def test_other_paths_get_404(served: Start, path: str) -> None:
     server = await served()
     response = await server.http.get(f"/playground/{path}")
     assert response.status_code == 404
     assert response.json()["error"]["code"] == "not_found"
 
 
-async def test_it_cannot_be_posted_to(served: Start) -> None:
+async def test_the_page_cannot_be_posted_to(served: Start) -> None:
     server = await served()
     assert (await server.http.post("/")).status_code == 405
 
 
-async def test_it_is_no_part_of_the_interface(served: Start) -> None:
+async def test_the_playground_is_not_in_the_openapi_document(served: Start) -> None:
     server = await served()
     paths = (await server.http.get("/openapi.json")).json()["paths"]
     assert "/v1/anytime" in paths

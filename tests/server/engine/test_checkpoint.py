@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from anytime_server.engine.checkpoint import require_whole
+from anytime_server.engine.checkpoint import require_complete
 from anytime_server.errors import UnusableModel
 
 from ...servers import ANYTIME
@@ -96,7 +96,7 @@ def test_damage_is_refused(
     folder = Path(shutil.copytree(tiny_checkpoint, tmp_path / "model"))
     damage(folder)
     with pytest.raises(UnusableModel, match=told) as refusal:
-        require_whole(folder)
+        require_complete(folder)
     assert str(folder) in str(refusal.value)
     assert len(str(refusal.value).splitlines()) == 1
 
@@ -106,11 +106,11 @@ def test_what_cannot_be_read_is_refused(tiny_checkpoint: Path, tmp_path: Path) -
     (folder / "tokenizer.json").unlink()
     (folder / "tokenizer.json").mkdir()
     with pytest.raises(UnusableModel, match=r"tokenizer\.json cannot be read: Is a directory"):
-        require_whole(folder)
+        require_complete(folder)
 
 
 def test_a_whole_one_passes(tiny_checkpoint: Path) -> None:
-    require_whole(tiny_checkpoint)
+    require_complete(tiny_checkpoint)
 
 
 def test_the_server_refuses_it_in_one_line(tiny_checkpoint: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Options of `anytime serve`: which source wins, and what is refused with whose name."""
+"""Options of `anytime serve`: the order of their sources, and the errors of invalid values."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SEQS = {"flag": 11, "environment": 22, "file": 33, "default": 64}
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """None of our variables are set, but those that a test sets."""
+    """Unsets our variables."""
     for name in os.environ:
         if name.upper().startswith("ANYTIME_"):
             monkeypatch.delenv(name)
@@ -27,7 +27,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 @pytest.fixture
 def toml(tmp_path: Path) -> Callable[[str], str]:
-    """Writes a file of options and gives its path."""
+    """Writes a file of options and returns its path."""
 
     def write(text: str) -> str:
         path = tmp_path / "serve.toml"
@@ -38,12 +38,12 @@ def toml(tmp_path: Path) -> Callable[[str], str]:
 
 
 @pytest.mark.parametrize("seconds", ["inf", "nan", "-1", "1e400"])
-def test_a_drain_has_an_end(seconds: str) -> None:
+def test_the_drain_time_is_finite(seconds: str) -> None:
     with pytest.raises(UnusableOption, match="drain-s"):
         load_settings(["--drain-s", seconds])
 
 
-def test_defaults_serve_the_bundled_model_on_vllm_here() -> None:
+def test_defaults_serve_the_bundled_model_on_vllm_locally() -> None:
     settings = load_settings([])
     assert (settings.model, settings.engine, settings.host, settings.port) == (
         None,
@@ -56,7 +56,7 @@ def test_defaults_serve_the_bundled_model_on_vllm_here() -> None:
 @pytest.mark.parametrize("with_flag", [False, True])
 @pytest.mark.parametrize("with_environment", [False, True])
 @pytest.mark.parametrize("with_file", [False, True])
-def test_flags_over_environment_over_file_over_defaults(
+def test_flags_override_environment_overrides_file_overrides_defaults(
     environment: pytest.MonkeyPatch,
     toml: Callable[[str], str],
     with_file: bool,
@@ -81,7 +81,7 @@ def test_flags_over_environment_over_file_over_defaults(
     assert settings.vllm.max_num_seqs == SEQS[winner]
 
 
-def test_sources_add_up_within_a_nested_option(
+def test_sources_are_merged_within_nested_options(
     environment: pytest.MonkeyPatch, toml: Callable[[str], str]
 ) -> None:
     environment.setenv("ANYTIME_VLLM__MAX_NUM_SEQS", "7")
@@ -94,14 +94,14 @@ def test_sources_add_up_within_a_nested_option(
     assert settings.scripted.answer == "-4"
 
 
-def test_the_file_can_be_named_in_the_environment(
+def test_the_environment_may_name_the_file(
     environment: pytest.MonkeyPatch, toml: Callable[[str], str]
 ) -> None:
     environment.setenv("ANYTIME_CONFIG", toml("port = 3333\n"))
     assert load_settings([]).port == 3333
 
 
-def test_the_flag_names_the_file_over_the_environment(
+def test_the_flag_for_the_file_overrides_the_environment(
     environment: pytest.MonkeyPatch, toml: Callable[[str], str]
 ) -> None:
     environment.setenv("ANYTIME_CONFIG", "/there/is/no/such/file.toml")
@@ -122,7 +122,7 @@ def test_the_flag_names_the_file_over_the_environment(
         ("[scripted]\nanswer = ''", "--scripted.answer: "),
     ],
 )
-def test_the_file_is_held_to_the_options(toml: Callable[[str], str], text: str, named: str) -> None:
+def test_the_file_is_validated(toml: Callable[[str], str], text: str, named: str) -> None:
     with pytest.raises(UnusableOption) as refused:
         load_settings(["--config", toml(text)])
     assert str(refused.value).startswith(named)
@@ -139,7 +139,7 @@ def test_the_file_is_held_to_the_options(toml: Callable[[str], str], text: str, 
         ("ANYTIME_SCRIPTED__THINKING_TOKENS", "0", "scripted.thinking-tokens"),
     ],
 )
-def test_the_environment_is_held_to_the_options(
+def test_the_environment_is_validated(
     environment: pytest.MonkeyPatch, variable: str, value: str, named: str
 ) -> None:
     environment.setenv(variable, value)
@@ -161,13 +161,13 @@ def test_the_environment_is_held_to_the_options(
         (["--vllm.tensor-parallel-size", "0"], "--vllm.tensor-parallel-size: "),
     ],
 )
-def test_flags_are_held_to_the_options(argv: list[str], named: str) -> None:
+def test_flags_are_validated(argv: list[str], named: str) -> None:
     with pytest.raises(UnusableOption) as refused:
         load_settings(argv)
     assert str(refused.value).startswith(named)
 
 
-def test_origins_have_commas_between_or_are_a_list(
+def test_origins_are_separated_by_commas_or_a_list(
     environment: pytest.MonkeyPatch, toml: Callable[[str], str]
 ) -> None:
     both = ("https://a.example", "http://b.example:3000")
@@ -183,24 +183,26 @@ def test_origins_have_commas_between_or_are_a_list(
     "argv",
     [
         ["--prot", "1"],
-        ["--por", "1"],  # no abbreviations: they break when an option is added
+        ["--por", "1"],  # abbreviations would break when an option is added
         ["stray"],
         ["--config"],
     ],
 )
-def test_a_faulty_command_line_exits_with_usage(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_malformed_command_line_exits_with_usage(
+    argv: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as exited:
         load_settings(argv)
     assert exited.value.code == 2
     assert "usage: " in capsys.readouterr().err
 
 
-def test_a_file_that_is_not_there_is_named() -> None:
+def test_a_missing_file_is_named() -> None:
     with pytest.raises(UnusableOption, match=r"--config: no/such\.toml: No such file"):
         load_settings(["--config", "no/such.toml"])
 
 
-def test_a_folder_is_no_file(tmp_path: Path) -> None:
+def test_a_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UnusableOption, match=f"--config: {tmp_path}: "):
         load_settings(["--config", str(tmp_path)])
 
@@ -213,15 +215,15 @@ def test_a_file_that_is_not_toml_is_named(tmp_path: Path, content: bytes) -> Non
         load_settings(["--config", str(path)])
 
 
-def test_help_tells_every_option(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_describes_every_option(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as exited:
         load_settings(["--help"])
     assert exited.value.code == 0
-    told = " ".join(capsys.readouterr().out.split())
-    assert told.startswith("usage: anytime serve")
+    output = " ".join(capsys.readouterr().out.split())
+    assert output.startswith("usage: anytime serve")
     for name, option in ServeSettings.model_fields.items():
         assert option.description, f"{name} has no help text"
-        assert " ".join(option.description.split()) in told
+        assert " ".join(option.description.split()) in output
 
 
 def test_every_preset_can_be_chosen() -> None:

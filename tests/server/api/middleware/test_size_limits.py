@@ -70,7 +70,7 @@ async def test_endless_trailers_are_not_kept_and_disconnect(served: Any) -> None
 
 
 async def test_a_missing_or_incomplete_head_disconnects(served: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "HEAD_S", 0.05)
+    monkeypatch.setattr(connection, "HEAD_TIMEOUT_S", 0.05)
     server = await served()
     assert await exchange(server.url) == b""
     assert await exchange(server.url, b"GET /health HT") == b""
