@@ -1,4 +1,4 @@
-"""Going on with a request from the tokens that were sampled already."""
+"""Resuming a request from the tokens that it has."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from anytime_server.engine.base import EngineRequest
 
 
 def seed_after(seed: int | None, num_tokens: int) -> int | None:
-    """The seed of what goes on after so many tokens: another draw than that of the first ones."""
+    """The seed after `num_tokens` tokens: other random numbers than those of the first tokens."""
     if seed is None or num_tokens == 0:
         return seed
     return int.from_bytes(hashlib.sha256(f"{seed} {num_tokens}".encode()).digest()[:8], "big") >> 1
 
 
-def rest_of(request: EngineRequest, token_ids: Sequence[int]) -> EngineRequest:
-    """What is left of a request that has these tokens: fewer than the most, and no stop id."""
+def remaining_request(request: EngineRequest, token_ids: Sequence[int]) -> EngineRequest:
+    """The request that samples the rest, given fewer than `max_tokens` tokens and no stop id."""
     if not token_ids:
         return request
     sampling, num_tokens = request.sampling, len(token_ids)

@@ -1,6 +1,6 @@
-"""An engine that is built anew when it dies or hangs; requests go on from the tokens that they have.
+"""An engine that replaces another engine when that dies or hangs; requests resume from their tokens.
 
-To those who wait for tokens, a death is a pause. Knows no engine in particular, and nothing of sessions.
+Callers see a death as a pause. Knows no particular engine, and nothing of sessions.
 """
 
 from __future__ import annotations
@@ -17,53 +17,53 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from anytime_server.engine.base import Delta, Engine, EngineLoad, EngineRequest, Generation
-from anytime_server.engine.resuming import rest_of
-from anytime_server.errors import EngineDead, WeightSyncFailed
+from anytime_server.engine.resuming import remaining_request
+from anytime_server.errors import EngineDead, EngineFailed, WeightSyncFailed
 
 logger = logging.getLogger(__name__)
 
 MAX_DEATHS = 2
-"""Deaths that a request may see: one that has seen so many may be their cause."""
+"""Deaths of the engine after which a request fails: it may be their cause."""
 CHECK_S = 0.5
-"""How often the engine is looked at where nobody is told of its death."""
+"""Seconds between checks of the engine."""
 STOP_S = 30
-"""Seconds that a dead engine gets to go; one that hangs in a thread of this process cannot be made to."""
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 30.0
-"""Between attempts to build it: the first, doubled after each that fails, and the longest."""
+"""Seconds for a dead engine to stop; an engine that hangs in a thread of this process never does."""
+FIRST_PAUSE_S, MAX_PAUSE_S = 1.0, 30.0
+"""Seconds between attempts to start an engine: the pause doubles after each failure."""
 ABORTED = Delta(token_ids=(), logprobs=(), cached_tokens=0, finish_reason="abort")
 
 
 @dataclass(slots=True, kw_only=True)
-class _UnderWay:
-    """A request, and how far it has come."""
+class _Progress:
+    """A running request and its progress."""
 
     request: EngineRequest
     token_ids: list[int] = field(default_factory=list)
-    """Delivered."""
+    """Delivered tokens."""
     num_deaths: int = 0
-    """Of the engine, while it had this request."""
-    asked: str = ""
-    """The id under which the engine has it."""
+    """Deaths of the engine during this request."""
+    engine_id: str = ""
+    """Id of the request in the present engine."""
     is_aborted: bool = False
     waiting: asyncio.Timeout | None = None
-    """Set while it waits for an engine."""
+    """Set while the request waits for an engine."""
 
-    def rest(self) -> EngineRequest:
-        return rest_of(self.request, self.token_ids)
+    def remaining(self) -> EngineRequest:
+        return remaining_request(self.request, self.token_ids)
 
 
 class SupervisedEngine(Engine):
-    """Passes requests on to an engine, and replaces it where needed, for as long as it takes."""
+    """Passes requests on to an engine, and replaces that engine when it dies or hangs."""
 
     def __init__(
         self, build: Callable[[], Engine], *, stall_s: float = 120, restart_wait_s: float = 60
     ) -> None:
         """
         Args:
-            build: makes an engine, not started.
-            stall_s: seconds of silence, while somebody waits for tokens, after which an engine counts as
-                dead; 0 lets it take any time.
-            restart_wait_s: seconds that a request waits for another engine.
+            build: creates an engine, not started.
+            stall_s: seconds without any token, while requests wait for tokens, after which an engine counts
+                as dead; 0 for no limit.
+            restart_wait_s: seconds that a request waits for a new engine.
         """
         self._num_restarts = 0
         self._build = build
@@ -73,13 +73,14 @@ class SupervisedEngine(Engine):
         self._window_tokens = 0
         self._is_running = False
         self._up = asyncio.Event()
-        """There is nothing to wait for: an engine takes requests, or none will."""
+        """Set unless the engine is being replaced."""
         self._up.set()
         self._died = asyncio.Event()
         self._supervising: asyncio.Task[None] | None = None
-        self._under_way: dict[str, _UnderWay] = {}
+        self._progress: dict[str, _Progress] = {}
+        """Running requests by id."""
         self._awaiting: set[asyncio.Timeout] = set()
-        """Of each request that waits for its next tokens: ends the wait."""
+        """One for each request that waits for tokens; expiring it ends the wait."""
         self._num_deltas = 0
 
     @property
@@ -119,98 +120,102 @@ class SupervisedEngine(Engine):
         await self._engine.stop()
 
     async def abort(self, request_id: str) -> None:
-        if (one := self._under_way.get(request_id)) is None:
+        if (progress := self._progress.get(request_id)) is None:
             return
-        one.is_aborted = True
-        if one.waiting is not None:
-            one.waiting.reschedule(asyncio.get_running_loop().time())
+        progress.is_aborted = True
+        if progress.waiting is not None:
+            progress.waiting.reschedule(asyncio.get_running_loop().time())
         else:
-            await self._engine.abort(one.asked)
+            await self._engine.abort(progress.engine_id)
 
     def load(self) -> EngineLoad:
-        return EngineLoad(num_requests=len(self._under_way), max_num_seqs=self._engine.load().max_num_seqs)
+        return EngineLoad(num_requests=len(self._progress), max_num_seqs=self._engine.load().max_num_seqs)
 
     async def generate_all(self, requests: Sequence[EngineRequest]) -> list[Generation]:
-        """Not gone on with after a death: they would not give the same again, bit for bit."""
+        """Not resumed after a death: the results would not be the same, bit for bit."""
         return await self._engine.generate_all(requests)
 
     async def update_weights(self, weights: Path, *, sha256: str, timeout_s: float) -> None:
         """Refused: a new engine would have the old weights."""
-        raise WeightSyncFailed("an engine that is built anew when it dies takes no other weights")
+        raise WeightSyncFailed("an engine that is replaced when it dies takes no other weights")
 
     async def generate(self, request: EngineRequest) -> AsyncGenerator[Delta, None]:
-        one = self._under_way[request.id] = _UnderWay(request=request)
+        progress = self._progress[request.id] = _Progress(request=request)
         try:
-            while (engine := await self._running_engine(one)) is not None:
+            while (engine := await self._running_engine(progress)) is not None:
                 try:
-                    rest = one.rest()
-                    one.asked = rest.id
-                    async with aclosing(engine.generate(rest)) as deltas:
+                    remaining = progress.remaining()
+                    progress.engine_id = remaining.id
+                    async with aclosing(engine.generate(remaining)) as deltas:
                         while True:
-                            delta = await self._next(deltas, one)
-                            one.token_ids += delta.token_ids
+                            delta = await self._next(deltas, progress)
+                            progress.token_ids += delta.token_ids
                             yield delta
                             if delta.finish_reason is not None:
                                 return
                 except EngineDead as error:
                     self._note_death(engine)
-                    self._require_another_try(one, error)
+                    self._require_retry(progress, error)
             yield ABORTED
         finally:
-            del self._under_way[request.id]
+            del self._progress[request.id]
 
-    async def _running_engine(self, one: _UnderWay) -> Engine | None:
-        """The engine, once there is one that runs; None if the request is aborted before."""
+    async def _running_engine(self, progress: _Progress) -> Engine | None:
+        """Wait for a running engine; None if the request is aborted meanwhile."""
         if not self._engine.alive:
             self._note_death(self._engine)
         try:
-            async with asyncio.timeout(0 if one.is_aborted else self._restart_wait_s) as waiting:
-                one.waiting = waiting
+            async with asyncio.timeout(0 if progress.is_aborted else self._restart_wait_s) as waiting:
+                progress.waiting = waiting
                 await self._up.wait()
         except TimeoutError:
-            if not one.is_aborted:
-                why = f"the engine died, and was not up again within {self._restart_wait_s:g} s"
-                raise EngineDead(why) from None
+            if not progress.is_aborted:
+                reason = f"the engine died and did not restart within {self._restart_wait_s:g} s"
+                raise EngineDead(reason) from None
         finally:
-            one.waiting = None
-        if one.is_aborted:
+            progress.waiting = None
+        if progress.is_aborted:
             return None
         if not self._is_running:
             raise EngineDead("the engine is not running")
         return self._engine
 
-    async def _next(self, deltas: AsyncGenerator[Delta, None], one: _UnderWay) -> Delta:
+    async def _next(self, deltas: AsyncGenerator[Delta, None], progress: _Progress) -> Delta:
+        interrupt = asyncio.timeout(None)
         try:
-            async with asyncio.timeout(None) as lost:
-                self._awaiting.add(lost)
+            async with interrupt:
+                self._awaiting.add(interrupt)
                 try:
                     delta = await anext(deltas)
                 finally:
-                    self._awaiting.discard(lost)
-        except TimeoutError:
-            raise EngineDead("the engine is dead") from None
+                    self._awaiting.discard(interrupt)
+        except TimeoutError as error:
+            if interrupt.expired():
+                raise EngineDead("the engine is dead") from None
+            raise EngineFailed("the engine failed on this request: it timed out") from error
         self._num_deltas += 1
-        if not one.num_deaths:
+        if not progress.num_deaths:
             return delta
-        # Of what it has itself sampled before, it may find tokens in the cache.
-        cached_tokens = min(delta.cached_tokens, len(one.request.prompt_ids))
+        # After a death the prompt includes sampled tokens, which the cache may have too.
+        cached_tokens = min(delta.cached_tokens, len(progress.request.prompt_ids))
         return dataclasses.replace(delta, cached_tokens=cached_tokens)
 
     def _note_death(self, engine: Engine) -> None:
-        """Also told late, of an engine that has been replaced already."""
+        """Start the replacement of an engine, unless it has been replaced already."""
         if engine is self._engine and self._is_running:
             self._up.clear()
             self._died.set()
 
-    def _require_another_try(self, one: _UnderWay, error: EngineDead) -> None:
-        one.num_deaths += 1
-        if one.num_deaths == MAX_DEATHS:
-            raise EngineDead(f"the engine died {MAX_DEATHS} times while it had this request") from error
-        if one.token_ids and one.request.sampling.json_schema is not None:
-            raise EngineDead("the engine died, and JSON cannot be gone on with from its middle") from error
+    def _require_retry(self, progress: _Progress, error: EngineDead) -> None:
+        """Check that the request can resume on another engine."""
+        progress.num_deaths += 1
+        if progress.num_deaths == MAX_DEATHS:
+            raise EngineDead(f"the engine died {MAX_DEATHS} times during this request") from error
+        if progress.token_ids and progress.request.sampling.json_schema is not None:
+            raise EngineDead("the engine died, and an answer in JSON cannot be resumed") from error
 
     def _interrupt(self) -> None:
-        """Whoever waits for tokens has waited in vain."""
+        """End every wait for tokens of the dead engine."""
         now = asyncio.get_running_loop().time()
         while self._awaiting:
             self._awaiting.pop().reschedule(now)
@@ -221,9 +226,9 @@ class SupervisedEngine(Engine):
             await self._restart()
 
     async def _death(self) -> None:
-        """Wait until the engine is dead, or silent for too long while it is asked.
+        """Wait until the engine dies, or is silent for too long while requests wait for tokens.
 
-        Counted in checks, not by the clock, which goes on where this process is suspended.
+        Counts checks instead of reading the clock, which goes on while this process is suspended.
         """
         silent_s = 0.0
         while self._engine.alive and not self._died.is_set() and silent_s < self._stall_s:
@@ -237,13 +242,13 @@ class SupervisedEngine(Engine):
 
     async def _restart(self) -> None:
         died_at, pause_s = time.monotonic(), FIRST_PAUSE_S
-        how = "dead" if self._died.is_set() or not self._engine.alive else "silent"
-        num_requests = len(self._under_way)
-        logger.error("the engine is %s and is started again; requests wait for it: %d", how, num_requests)
+        state = "dead" if self._died.is_set() or not self._engine.alive else "silent"
+        num_requests = len(self._progress)
+        logger.error("the engine is %s and is started again; %d requests wait for it", state, num_requests)
         self._interrupt()
         while not await self._is_replaced():
             await asyncio.sleep(pause_s)
-            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+            pause_s = min(2 * pause_s, MAX_PAUSE_S)
         self._window_tokens = self._engine.window_tokens
         _freeze()
         self._num_restarts += 1
@@ -252,15 +257,17 @@ class SupervisedEngine(Engine):
         logger.warning("the engine is up again after %.1f s", time.monotonic() - died_at)
 
     async def _is_replaced(self) -> bool:
-        """Try to put another engine in place of the present one, which is dead or was never up."""
-        gc.unfreeze()  # so that what it leaves can be collected
+        """Try to replace the present engine, which is dead or failed to start."""
+        gc.unfreeze()  # so that its garbage can be collected
+        stopping = asyncio.timeout(STOP_S)
         try:
-            async with asyncio.timeout(STOP_S):
+            async with stopping:
                 await self._engine.stop()
-        except TimeoutError:
-            logger.error("the dead engine does not go, and keeps its memory")
         except Exception:
-            logger.exception("the dead engine does not go as it should")
+            if stopping.expired():
+                logger.error("the dead engine does not stop, and keeps its memory")
+            else:
+                logger.exception("the dead engine failed to stop")
         try:
             self._engine = self._build()
             await self._engine.start()
@@ -271,6 +278,6 @@ class SupervisedEngine(Engine):
 
 
 def _freeze() -> None:
-    """An engine's libraries are most of the heap: looking through it again and again stops all streams."""
+    """Exclude the present heap, mostly libraries, from garbage collections, which would pause all streams."""
     gc.collect()
     gc.freeze()

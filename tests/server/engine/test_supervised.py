@@ -1,4 +1,4 @@
-"""An engine that comes back: what its requests notice, and what they do not."""
+"""The supervised engine: requests across deaths, and the engine's replacement."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from uuid import uuid4
 import pytest
 from anytime_server.engine import Delta, EngineRequest, Sampling
 from anytime_server.engine import supervised as supervised_module
-from anytime_server.engine.resuming import rest_of, seed_after
+from anytime_server.engine.resuming import remaining_request, seed_after
 from anytime_server.engine.scripted import Script, ScriptedEngine
 from anytime_server.engine.supervised import SupervisedEngine
-from anytime_server.errors import EngineDead, UnusableModel, WeightSyncFailed
+from anytime_server.errors import EngineDead, EngineFailed, UnusableModel, WeightSyncFailed
 from anytime_server.text.model import Model
 
 PROMPT = list(range(40, 70))
@@ -23,14 +23,14 @@ SCHEMA = '{"type": "object"}'
 
 
 class Unloadable(ScriptedEngine):
-    """Its model cannot be loaded."""
+    """Fails to load its model."""
 
     async def start(self) -> None:
         raise UnusableModel("there is no memory for it")
 
 
 class Loading(ScriptedEngine):
-    """It takes for ever to load."""
+    """Never finishes loading."""
 
     async def start(self) -> None:
         await asyncio.Event().wait()
@@ -40,9 +40,9 @@ class Loading(ScriptedEngine):
 async def supervised(
     scripted: Callable[..., ScriptedEngine], tiny_model: Model
 ) -> AsyncGenerator[Callable[..., Any], None]:
-    """Starts an engine that plays the given scripts, one after each death, and the last again and again.
+    """Starts an engine that plays the given scripts: the next after each death, and the last repeatedly.
 
-    In place of a script may stand a class of engines.
+    A class of engines may stand for a script.
     """
     started: list[SupervisedEngine] = []
 
@@ -89,7 +89,7 @@ async def until(condition: Callable[[], object]) -> None:
 
 
 @pytest.mark.parametrize("die_after_tokens", [1, 2, 20, 49, 50])
-async def test_a_death_costs_no_token(supervised: Any, request_of: Any, die_after_tokens: int) -> None:
+async def test_a_death_loses_no_token(supervised: Any, request_of: Any, die_after_tokens: int) -> None:
     engine = await supervised({"die_after_tokens": die_after_tokens}, {})
     deltas = await run(engine, request_of(seed=3))
     assert len(tokens(deltas)) == 50
@@ -98,16 +98,14 @@ async def test_a_death_costs_no_token(supervised: Any, request_of: Any, die_afte
     assert engine.load().num_requests == 0
 
 
-async def test_all_of_many_go_on_after_one_death(supervised: Any, request_of: Any) -> None:
+async def test_all_requests_resume_after_a_death(supervised: Any, request_of: Any) -> None:
     engine = await supervised({"die_after_tokens": 300}, {})
-    everyone = await asyncio.gather(*(run(engine, request_of(seed=n)) for n in range(16)))
-    assert [len(tokens(deltas)) for deltas in everyone] == [50] * 16
+    results = await asyncio.gather(*(run(engine, request_of(seed=n)) for n in range(16)))
+    assert [len(tokens(deltas)) for deltas in results] == [50] * 16
     assert engine.num_restarts == 1
 
 
-async def test_what_is_left_is_drawn_from_another_seed_and_the_same_each_time(
-    supervised: Any, request_of: Any
-) -> None:
+async def test_the_remaining_tokens_have_another_reproducible_seed(supervised: Any, request_of: Any) -> None:
     request = request_of(seed=3)
     undisturbed = tokens(await run(await supervised({}), request))
     first, again = [
@@ -115,31 +113,31 @@ async def test_what_is_left_is_drawn_from_another_seed_and_the_same_each_time(
     ]
     assert first == again
     assert first[:20] == undisturbed[:20]
-    rest = rest_of(request, first[:20])
+    rest = remaining_request(request, first[:20])
     assert first[20:] == tokens(await run(await supervised({}), rest))
 
 
-def test_what_is_left_of_a_request(request_of: Any) -> None:
+def test_the_remaining_request(request_of: Any) -> None:
     request = request_of(seed=3, max_tokens=9, min_tokens=4)
-    assert rest_of(request, []) is request
-    rest = rest_of(request, [7, 8, 9])
+    assert remaining_request(request, []) is request
+    rest = remaining_request(request, [7, 8, 9])
     assert rest.prompt_ids == [*PROMPT, 7, 8, 9]
     assert (rest.sampling.max_tokens, rest.sampling.min_tokens) == (6, 1)
-    assert rest_of(request, [7] * 5).sampling.min_tokens == 0
+    assert remaining_request(request, [7] * 5).sampling.min_tokens == 0
     assert rest.sampling.seed == seed_after(3, 3) != 3
     assert rest.id != request.id
-    assert rest_of(request_of(), [7]).sampling.seed is None
+    assert remaining_request(request_of(), [7]).sampling.seed is None
 
 
-async def test_a_request_that_sees_two_deaths_ends(supervised: Any, request_of: Any) -> None:
+async def test_a_request_fails_after_two_deaths(supervised: Any, request_of: Any) -> None:
     engine = await supervised({"die_after_tokens": 5}, {"die_after_tokens": 5}, {})
-    with pytest.raises(EngineDead, match="2 times while it had this request"):
+    with pytest.raises(EngineDead, match="2 times during this request"):
         await run(engine, request_of())
     assert len(tokens(await run(engine, request_of()))) == 50
     assert engine.num_restarts == 2
 
 
-async def test_json_goes_on_only_where_none_was_delivered(supervised: Any, request_of: Any) -> None:
+async def test_json_resumes_only_before_its_first_token(supervised: Any, request_of: Any) -> None:
     begun = await supervised({"die_after_tokens": 5}, {})
     with pytest.raises(EngineDead, match="JSON"):
         await run(begun, request_of(json_schema=SCHEMA))
@@ -153,19 +151,37 @@ async def test_silence_counts_as_death(
     engine = await supervised({"first_token_s": 3600}, {}, stall_s=0.5)
     assert len(tokens(await run(engine, request_of()))) == 50
     assert engine.num_restarts == 1
-    assert "the engine is silent and is started again; requests wait for it: 1" in caplog.text
+    assert "the engine is silent and is started again; 1 requests wait for it" in caplog.text
 
 
-async def test_an_engine_that_nobody_asks_may_be_silent(supervised: Any, request_of: Any) -> None:
+async def test_a_timeout_of_the_engine_fails_only_its_request(
+    supervised: Any, request_of: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = await supervised({})
+
+    async def time_out(request: EngineRequest) -> AsyncGenerator[Delta, None]:
+        raise TimeoutError("the pipe to the worker")
+        yield
+
+    with monkeypatch.context() as patch:
+        patch.setattr(engine._engine, "generate", time_out)
+        with pytest.raises(EngineFailed, match="timed out"):
+            await run(engine, request_of())
+    assert engine.alive
+    assert len(tokens(await run(engine, request_of()))) == 50
+    assert engine.num_restarts == 0
+
+
+async def test_an_engine_may_be_silent_while_no_request_waits(supervised: Any, request_of: Any) -> None:
     engine = await supervised({}, stall_s=0.1)
     generator = engine.generate(request_of())
     await anext(generator)
-    await asyncio.sleep(3 * supervised_module.CHECK_S)  # whoever asked does not listen
+    await asyncio.sleep(3 * supervised_module.CHECK_S)  # the consumer does not wait for a token
     assert engine.num_restarts == 0
     await generator.aclose()
 
 
-async def test_it_is_built_until_it_can_be(
+async def test_a_failed_restart_is_repeated(
     supervised: Any, request_of: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(supervised_module, "FIRST_PAUSE_S", 0.05)
@@ -179,27 +195,27 @@ async def test_it_is_built_until_it_can_be(
     assert len(tokens(await running)) == 50
     assert engine.alive
     assert engine.num_restarts == 1
-    said = [record.getMessage().split(" after")[0] for record in caplog.records]
-    assert said == [
-        "the engine is dead and is started again; requests wait for it: 1",
+    logged = [record.getMessage().split(" after")[0] for record in caplog.records]
+    assert logged == [
+        "the engine is dead and is started again; 1 requests wait for it",
         *["the engine cannot be started: there is no memory for it"] * 2,
         "the engine is up again",
     ]
 
 
-async def test_a_request_does_not_wait_for_ever(supervised: Any, request_of: Any) -> None:
+async def test_a_request_waits_for_a_limited_time(supervised: Any, request_of: Any) -> None:
     engine = await supervised({"die_after_tokens": 5}, Loading, restart_wait_s=0.05)
-    with pytest.raises(EngineDead, match="not up again within"):
+    with pytest.raises(EngineDead, match="did not restart within"):
         await run(engine, request_of())
-    with pytest.raises(EngineDead, match="not up again within"):
+    with pytest.raises(EngineDead, match="did not restart within"):
         await run(engine, request_of())
     assert engine.load().num_requests == 0
 
 
-async def test_while_it_waits_a_request_can_be_aborted_or_dropped(supervised: Any, request_of: Any) -> None:
+async def test_a_waiting_request_can_be_aborted_or_cancelled(supervised: Any, request_of: Any) -> None:
     engine = await supervised({"die_after_tokens": 5}, Loading)
-    aborted, dropped = request_of(), request_of()
-    waiting = [asyncio.create_task(run(engine, request)) for request in (aborted, dropped)]
+    aborted, cancelled = request_of(), request_of()
+    waiting = [asyncio.create_task(run(engine, request)) for request in (aborted, cancelled)]
     await until(lambda: not engine.alive)
     await engine.abort(aborted.id)
     assert (await waiting[0])[-1].finish_reason == "abort"
@@ -208,7 +224,7 @@ async def test_while_it_waits_a_request_can_be_aborted_or_dropped(supervised: An
     assert engine.load().num_requests == 0
 
 
-async def test_what_was_gone_on_with_can_be_aborted(supervised: Any, request_of: Any) -> None:
+async def test_a_resumed_request_can_be_aborted(supervised: Any, request_of: Any) -> None:
     engine = await supervised({"die_after_tokens": 5}, {"seconds_per_token": 0.01})
     request = request_of(max_tokens=400)
     running = asyncio.create_task(run(engine, request))
@@ -219,7 +235,7 @@ async def test_what_was_gone_on_with_can_be_aborted(supervised: Any, request_of:
     assert 4 <= len(tokens(deltas)) < 400
 
 
-async def test_one_that_has_tokens_can_be_aborted(supervised: Any, request_of: Any) -> None:
+async def test_a_running_request_can_be_aborted(supervised: Any, request_of: Any) -> None:
     engine = await supervised({"seconds_per_token": 0.002})
     request = request_of(max_tokens=400)
     deltas = engine.generate(request)
@@ -230,19 +246,19 @@ async def test_one_that_has_tokens_can_be_aborted(supervised: Any, request_of: A
     assert last.finish_reason == "abort"
 
 
-async def test_one_that_cannot_be_stopped_is_replaced_all_the_same(supervised: Any, request_of: Any) -> None:
-    class Stubborn(ScriptedEngine):
+async def test_an_engine_that_fails_to_stop_is_replaced(supervised: Any, request_of: Any) -> None:
+    class Unstoppable(ScriptedEngine):
         def __init__(self, *arguments: Any) -> None:
             super().__init__(*arguments, script=Script(never_end=True, die_after_tokens=5))
 
         async def stop(self) -> None:
-            raise OSError("it is not there any more")
+            raise OSError("the process is gone")
 
-    engine = await supervised(Stubborn, {})
+    engine = await supervised(Unstoppable, {})
     assert len(tokens(await run(engine, request_of(max_tokens=9)))) == 9
 
 
-async def test_stopped_while_it_is_built_it_ends_those_that_wait(supervised: Any, request_of: Any) -> None:
+async def test_stop_during_a_restart_ends_waiting_requests(supervised: Any, request_of: Any) -> None:
     engine = await supervised({"die_after_tokens": 5}, Loading)
     running = asyncio.create_task(run(engine, request_of()))
     await until(lambda: not engine.alive)
@@ -253,7 +269,7 @@ async def test_stopped_while_it_is_built_it_ends_those_that_wait(supervised: Any
         await run(engine, request_of())
 
 
-async def test_stopped_it_ends_those_that_wait_for_tokens(supervised: Any, request_of: Any) -> None:
+async def test_stop_ends_requests_that_wait_for_tokens(supervised: Any, request_of: Any) -> None:
     engine = await supervised({"first_token_s": 3600})
     running = asyncio.create_task(run(engine, request_of()))
     await until(lambda: engine.load().num_requests)
@@ -262,14 +278,14 @@ async def test_stopped_it_ends_those_that_wait_for_tokens(supervised: Any, reque
         await running
 
 
-async def test_a_death_while_nobody_asks_is_seen(supervised: Any, request_of: Any) -> None:
+async def test_a_death_without_requests_is_noticed(supervised: Any, request_of: Any) -> None:
     engine = await supervised({"die_after_tokens": 5}, {})
     await engine._engine.stop()
     await until(lambda: engine.num_restarts == 1)
     assert engine.alive
 
 
-async def test_a_model_that_cannot_be_loaded_at_first_is_an_error(tiny_model: Model) -> None:
+async def test_a_failed_first_start_is_an_error(tiny_model: Model) -> None:
     engine = SupervisedEngine(lambda: Unloadable(tiny_model.tokenizer, tiny_model.reasoning))
     with pytest.raises(UnusableModel, match="no memory"):
         await engine.start()
@@ -278,7 +294,7 @@ async def test_a_model_that_cannot_be_loaded_at_first_is_an_error(tiny_model: Mo
     await engine.stop()
 
 
-async def test_it_takes_no_other_weights(supervised: Any, tmp_path: Path) -> None:
+async def test_weights_cannot_be_updated(supervised: Any, tmp_path: Path) -> None:
     engine = await supervised({})
     with pytest.raises(WeightSyncFailed):
         await engine.update_weights(tmp_path / "w.safetensors", sha256="", timeout_s=1)
