@@ -1,6 +1,6 @@
 """Engines: token ids in, deltas of token ids out.
 
-`base` is the interface; each other module is one implementation, imported only when chosen.
+`base` is the interface. Each implementation is imported only if it is chosen.
 """
 
 from anytime_server.engine.base import (

@@ -1,4 +1,4 @@
-"""The interface of an engine. It knows tokens and requests, nothing of thinking or of text."""
+"""The interface of an engine. It knows token ids and requests, and nothing of thinking or text."""
 
 from __future__ import annotations
 
@@ -15,172 +15,171 @@ from anytime_server.errors import NotSupported
 FinishReason = Literal["stop", "length", "abort"]
 MAX_TOP_LOGPROBS = 20
 LEAST_LOGPROB = -9999.0
-"""Stands for that of a token that cannot be sampled."""
+"""Log-probability reported for a token that cannot be sampled."""
 TopLogprobs = tuple[tuple[int, float], ...]
-"""The likeliest tokens at one position with their log-probabilities, likeliest first."""
+"""Token ids and log-probabilities of the likeliest tokens at one position, likeliest first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampling:
-    """How the next tokens are drawn."""
+    """Sampling parameters of a request."""
 
     max_tokens: int
-    """The most tokens to sample, at least 1; exact."""
+    """Maximum number of tokens to sample, at least 1; exact."""
     temperature: float = 1.0
     """0 is greedy."""
     top_p: float = 1.0
-    """Nucleus; 1 keeps every token."""
+    """Nucleus sampling; 1 keeps every token."""
     seed: int | None = None
-    """Makes the draw repeatable; None leaves it to the engine."""
+    """Makes the sampling reproducible; None for a seed of the engine's choice."""
     stop_ids: frozenset[int] = frozenset()
-    """Sampling any of these ends the request; the token itself is delivered."""
+    """Token ids that end the request when sampled; they are delivered."""
     min_tokens: int = 0
-    """Tokens before which no stop id is sampled."""
+    """Number of tokens before which no stop id is sampled."""
     banned_ids: frozenset[int] = frozenset()
-    """Made too unlikely to be sampled."""
+    """Token ids made too unlikely to be sampled."""
     logprobs: bool = True
-    """Whether log-probabilities are wanted; an engine may give them all the same."""
+    """Whether log-probabilities are needed; an engine may report them anyway."""
     top_logprobs: int = 0
-    """How many of the likeliest tokens to report at each position, up to `MAX_TOP_LOGPROBS`."""
+    """Number of likeliest tokens to report at each position, up to `MAX_TOP_LOGPROBS`."""
     json_schema: str | None = None
-    """JSON Schema, as JSON text, that the tokens sampled must spell an instance of; a stop id follows it.
-    To be passed to `check_json_schema()` first. `min_tokens` has no effect then, and log-probabilities are
-    those among the tokens that may come next. None leaves the tokens free."""
+    """JSON Schema, as JSON text, of which the sampled tokens must spell an instance, followed by a stop id.
+    `check_json_schema()` must accept it first. `min_tokens` then has no effect, and log-probabilities are
+    relative to the allowed tokens. None for no constraint."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineRequest:
-    """One continuation of one prompt."""
+    """A request to sample one sequence after a prompt."""
 
     id: str
-    """Unique among the requests under way."""
+    """Unique among the running requests."""
     prompt_ids: list[int]
-    """At least one token; with `sampling.max_tokens` within the window."""
+    """At least one token; together with `sampling.max_tokens` within the window."""
     sampling: Sampling
     priority: int = 0
-    """Lower is served first where there is not room for all."""
+    """Lower runs first if not all fit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delta:
-    """Tokens sampled since the last delta."""
+    """The tokens sampled since the previous delta."""
 
     token_ids: tuple[int, ...]
-    """A stop token included. May be empty in the last delta."""
+    """Includes a stop token. May be empty in the last delta."""
     logprobs: tuple[float, ...]
-    """Log-probability of each of `token_ids` under the model, before temperature; empty where not wanted."""
+    """Log-probability of each token under the model, before temperature; empty if not requested."""
     cached_tokens: int
-    """Tokens of the prompt that were found in the prefix cache."""
+    """Prompt tokens found in the prefix cache."""
     finish_reason: FinishReason | None
-    """Set in the last delta, and only there."""
+    """Set in the last delta only."""
     top_logprobs: tuple[TopLogprobs, ...] = ()
-    """One for each of `token_ids`; empty where none were asked for."""
+    """One for each token; empty if not requested."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Generation:
-    """A whole continuation."""
+    """A whole sampled sequence."""
 
     token_ids: tuple[int, ...]
-    """A stop token included."""
+    """Includes a stop token."""
     logprobs: tuple[float, ...]
-    """Log-probability of each of `token_ids` under the model, before temperature."""
+    """Log-probability of each token under the model, before temperature."""
     cached_tokens: int
-    """Tokens of the prompt that were found in the prefix cache."""
+    """Prompt tokens found in the prefix cache."""
     finish_reason: FinishReason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineLoad:
-    """How busy the engine is."""
+    """The engine's load and capacity."""
 
     num_requests: int
-    """Requests under way or queued."""
+    """Running and queued requests."""
     max_num_seqs: int
-    """Requests that may think at the same time."""
+    """Sequences that may think at the same time."""
 
     @property
     def num_spare_seqs(self) -> int:
-        """Requests that there is room for beyond them, so that answers need not wait for thinking to end."""
+        """Sequences that may run beyond `max_num_seqs`, so that answers need not wait for thinking to end."""
         return max(1, self.max_num_seqs // 4)
 
 
 class Engine(ABC):
-    """Samples continuations of prompts, many at a time.
+    """Samples sequences after prompts, many at a time.
 
-    Life: `start()`, any number of `generate()`, `stop()`. Not reusable after `stop()`.
+    Lifetime: `start()`, any number of `generate()`, `stop()`. Not reusable after `stop()`.
     """
 
     @property
     @abstractmethod
     def window_tokens(self) -> int:
-        """The most tokens of prompt and continuation together; known once started."""
+        """Maximum number of tokens of prompt and output together; 0 before the start."""
 
     @property
     @abstractmethod
     def alive(self) -> bool:
-        """Whether it takes requests: started, not stopped, not dead."""
+        """Whether the engine accepts requests: started, and neither stopped nor dead."""
 
     @property
     def num_restarts(self) -> int:
-        """Times that it died and was built anew; an engine by itself does not come back."""
+        """Times that the engine died and was restarted; 0 without a supervisor."""
         return 0
 
     @property
     def kv_cache_use(self) -> float | None:
-        """Share of the KV cache that requests under way have, 0 to 1; None where it is not known."""
+        """Share of the KV cache in use by running requests, 0 to 1; None if unknown."""
         return None
 
     def check_json_schema(self, json_schema: str) -> None:
-        """Pass if it can hold tokens to this schema; to be called once started, best in a thread: a schema
-        that is new to the engine is compiled, which can take seconds.
+        """Check that the engine can enforce this schema. Call it after the start, in a thread: a schema that
+        is new to the engine is compiled, which can take seconds.
 
         Raises:
-            InvalidRequest: it is no schema, or has something that cannot be enforced; `field` is left to
-                the caller.
-            NotSupported: this engine, or this model's vocabulary, can be held to none.
+            InvalidRequest: the text is no schema, or cannot be enforced; the caller sets `field`.
+            NotSupported: this engine, or this model's vocabulary, supports no schemas.
         """
-        raise NotSupported("this engine cannot hold an answer to a JSON schema")
+        raise NotSupported("this engine cannot constrain an answer to a JSON schema")
 
     @abstractmethod
     async def start(self) -> None:
-        """Load the model and get ready.
+        """Load the model.
 
         Raises:
-            UnusableModel: it cannot be loaded.
+            UnusableModel: the model cannot be loaded.
         """
 
     @abstractmethod
     async def stop(self) -> None:
-        """End every request and free everything. May be called more than once."""
+        """End every request and free all memory. May be called more than once."""
 
     @abstractmethod
     def generate(self, request: EngineRequest) -> AsyncGenerator[Delta, None]:
-        """Sample a continuation.
+        """Sample one sequence.
 
-        Closing the generator, or cancelling the task that waits on it, aborts the request;
-        tokens not delivered by then are dropped.
+        Closing the generator, or cancelling the task that waits on it, aborts the request; tokens that it has
+        not delivered are dropped.
 
         Raises:
             EngineDead: the engine is not alive, or died meanwhile.
-            EngineFailed: it cannot go on with this request.
+            EngineFailed: the engine failed on this request.
         """
 
     @abstractmethod
     async def abort(self, request_id: str) -> None:
-        """End a request early: its generator delivers what was sampled, then finishes with
-        `abort`. Unknown or finished ids are ignored."""
+        """End a request early: its generator delivers the sampled tokens and finishes with `abort`. Unknown
+        and finished ids are ignored."""
 
     @abstractmethod
     def load(self) -> EngineLoad:
-        """How busy it is now."""
+        """The present load."""
 
     async def generate_all(self, requests: Sequence[EngineRequest]) -> list[Generation]:
-        """Sample a continuation of each, all of them entering the engine at once.
+        """Sample one sequence for each request; all enter the engine at once.
 
-        On an engine with nothing else to do, whose prefix cache is empty or was filled in the same
-        way, the same requests give the same tokens and log-probabilities, bit for bit. The first
-        failure ends them all.
+        On an engine without other requests, whose prefix cache is empty or was filled in the same way, the
+        same requests give the same tokens and log-probabilities, bit for bit. The first failure ends all
+        requests.
 
         Raises:
             EngineDead, EngineFailed: as `generate()`.
@@ -205,18 +204,18 @@ class Engine(ABC):
 
     @abstractmethod
     async def update_weights(self, weights: Path, *, sha256: str, timeout_s: float) -> None:
-        """Put other weights in place of the model's, and forget what was computed with the old ones.
+        """Replace the model's weights, and drop everything computed with the old ones.
 
-        To be called while no request is under way.
+        No request may be running.
 
         Args:
-            weights: safetensors file that the engine's machine can read, with every tensor of the
-                checkpoint under its own name and in its own shape; the type may differ.
-            sha256: of the file, in hexadecimal; the engine reads the file and compares.
-            timeout_s: seconds that it may take.
+            weights: safetensors file that the engine's machine can read, with every tensor of the checkpoint
+                by name and in its shape; the dtype may differ.
+            sha256: SHA-256 of the file, in hexadecimal, which the engine verifies.
+            timeout_s: maximum duration in seconds.
 
         Raises:
-            WeightSyncFailed: the file is not what it should be, or it took too long. The
-                engine may then hold some of the new weights and must not be used further.
+            WeightSyncFailed: the file does not match, or the update took too long. The engine may then have
+                some of the new weights and must not be used further.
             EngineDead: the engine is not alive, or died meanwhile.
         """

@@ -1,4 +1,4 @@
-"""Whether the folder of a checkpoint is whole: known at once, before an engine says it in its own way."""
+"""Checks that the folder of a checkpoint is complete, before an engine fails on it in its own way."""
 
 from __future__ import annotations
 
@@ -12,33 +12,33 @@ from anytime_server.engine.weights import tensor_shapes
 from anytime_server.errors import UnusableModel
 
 UNFINISHED = ("*.tmp", "*.part", "*.partial", "*.incomplete", ".cache/huggingface/download/**/*.incomplete")
-"""What files are called while they are written, and the hub's downloads into a folder."""
+"""Names of files that are being written, and of the hub's downloads into a folder."""
 WEIGHTS = ("*.safetensors", "*.bin", "*.pt", "*.pth")
 LAYER = re.compile(r"model\.layers\.(\d+)\.")
 
 
 def require_complete(folder: Path) -> None:
-    """Pass if every file can be read as what it is, and none is missing. Reads no tensor.
+    """Check that no file is missing, truncated or unreadable. Reads no tensor.
 
     Raises:
-        UnusableModel: naming the file.
+        UnusableModel: the checkpoint is incomplete; names the file.
     """
     try:
         for path in _matching(folder, UNFINISHED):
-            raise UnusableModel(f"{path} is still being written; where it is a remnant, remove it")
+            raise UnusableModel(f"{path} is still being written; if it is a leftover, remove it")
         contents = {path.name: _json(path) for path in sorted(folder.glob("*.json"))}
         config = contents.get("config.json")
         if config is None:
             raise UnusableModel(f"{folder} is not a checkpoint folder: it has no config.json", field="model")
         if not isinstance(config, dict) or not config.get("architectures"):
             raise UnusableModel(f"{folder / 'config.json'} names no architectures")
-        _require_configured_sizes(folder, config, _whole_weights(folder, contents))
+        _require_configured_sizes(folder, config, _weight_shapes(folder, contents))
     except OSError as error:
         raise UnusableModel(f"{error.filename or folder} cannot be read: {error.strerror}") from error
 
 
-def _whole_weights(folder: Path, contents: dict[str, Any]) -> dict[str, tuple[int, ...]]:
-    """The shape of each tensor."""
+def _weight_shapes(folder: Path, contents: dict[str, Any]) -> dict[str, tuple[int, ...]]:
+    """The shape of each tensor; checks the files of weights and their indexes."""
     if not any(_matching(folder, WEIGHTS)):
         raise UnusableModel(f"{folder} has no weights, such as model.safetensors")
     shapes: dict[str, tuple[int, ...]] = {}
@@ -63,7 +63,7 @@ def _whole_weights(folder: Path, contents: dict[str, Any]) -> dict[str, tuple[in
 def _require_configured_sizes(
     folder: Path, config: dict[str, Any], shapes: dict[str, tuple[int, ...]]
 ) -> None:
-    """Those two that mixed up checkpoints hardly ever share. Layers to draft with may be there beside."""
+    """Compare two sizes that mixed up checkpoints rarely share. Additional layers may be draft layers."""
     layers = [int(number[1]) for name in shapes if (number := LAYER.match(name))]
     num_layers, num_configured = max(layers, default=0) + 1, config.get("num_hidden_layers") or 0
     if layers and num_layers < num_configured:
@@ -81,4 +81,4 @@ def _json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise UnusableModel(f"{path} is not whole, or no JSON: {error}") from error
+        raise UnusableModel(f"{path} is not whole, or not JSON: {error}") from error

@@ -1,4 +1,4 @@
-"""The process that an engine runs in: what it reads from its environment, and its allocator."""
+"""The process of an engine: its environment variables and its memory allocator."""
 
 from __future__ import annotations
 
@@ -13,29 +13,28 @@ QUIET = {
     "TOKENIZERS_PARALLELISM": "false",
 }
 ON_CPU = {
-    # Two processes (server and engine core) with two OpenMP threads each, on two cores, slow
-    # each other down several-fold.
+    # Server and engine core with several OpenMP threads each slow each other down several-fold.
     "OMP_NUM_THREADS": "1",
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-    # The worker then shares the engine core's process; `AsyncLLM` has a core process all the same.
+    # The worker then shares the process of the engine core, which `AsyncLLM` starts anyway.
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
-    # vLLM compiles a part of its sampler, which needs a C++ compiler; here it is slower than as it is.
-    # Training, too, compiles for GPUs alone.
+    # vLLM would compile a part of its sampler, which needs a C++ compiler and is slower on CPUs.
+    # Training compiles for GPUs only.
     "TORCHDYNAMO_DISABLE": "1",
 }
 
 
 SERVER_PID = "ANYTIME_ENGINE_SERVER_PID"
-"""Tells the processes of an engine which one started it."""
+"""Variable with the process id of the server, for the processes of its engine."""
 
 
 def gpu_is_there() -> bool:
-    """Whether this machine has an NVIDIA driver; asked without importing torch."""
+    """Whether this machine has an NVIDIA driver. Does not import torch."""
     return Path("/dev/nvidiactl").exists() or Path("/dev/dxg").exists()  # the latter under WSL
 
 
 def cpu_multiplies_bf16() -> bool:
-    """Whether the processor has bfloat16 products built in; without, they are slower than float32."""
+    """Whether the processor multiplies bfloat16 natively; otherwise bfloat16 is slower than float32."""
     try:
         flags = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
@@ -44,18 +43,18 @@ def cpu_multiplies_bf16() -> bool:
 
 
 def prepare_environment() -> None:
-    """Set what vLLM and torch read from the environment, where the user has not.
+    """Set environment variables of vLLM and torch, unless the user has set them.
 
-    To be called before anything imports torch, which reads some of it at its import.
+    Call it before torch is imported, which reads some of them at its import.
     """
     for name, value in (QUIET if gpu_is_there() else QUIET | ON_CPU).items():
         os.environ.setdefault(name, value)
 
 
 def preload_allocator() -> None:
-    """Start this process again with tcmalloc, where it is installed and there is no GPU.
+    """Start this process again with tcmalloc, if it is installed and there is no GPU.
 
-    PyTorch on a CPU spends a good part of its time in page faults under glibc's allocator.
+    With glibc's allocator, PyTorch on a CPU spends much of its time in page faults.
     """
     library = next(iter(sorted(Path("/usr/lib").glob("*/libtcmalloc_minimal.so.4"))), None)
     if library is None or "LD_PRELOAD" in os.environ or gpu_is_there():

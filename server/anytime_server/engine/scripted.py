@@ -1,9 +1,8 @@
-"""An engine without a model: deterministic, seeded, and able to misbehave on demand.
+"""An engine without a model: deterministic, seeded, and faulty on demand.
 
-It plays a reasoning model for tests, demonstrations and fault drills. A request that stops
-at the think-end is thinking, any other is an answer. What it samples depends on the prompt
-and the seed alone, so the same request gives the same tokens, and a longer budget extends
-a shorter one.
+It plays a reasoning model in tests and demonstrations. A request that stops at the end-of-thinking token is
+thinking, any other request is an answer. The sampled tokens depend only on prompt and seed: the same request
+gives the same tokens, and a longer budget extends a shorter one.
 """
 
 from __future__ import annotations
@@ -34,28 +33,28 @@ Fault = Literal["none", "think_end_twice", "eos_in_thinking", "blank_answer", "r
 
 
 class Script(BaseModel):
-    """What the engine plays."""
+    """The behaviour of a scripted engine."""
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, frozen=True)
 
     seconds_per_token: float = Field(default=0.0, ge=0)
-    """Time that each token takes."""
+    """Seconds for each token."""
     first_token_s: float = Field(default=0.0, ge=0)
-    """Time before the first token of a request."""
+    """Seconds before the first token of a request."""
     thinking_tokens: Annotated[int, Field(ge=1)] | None = None
-    """Length of the thinking, its think-end included; None draws one of 4 to 400 for each prompt."""
+    """Length of the thinking with its end-of-thinking token; by default 4 to 400, drawn for each prompt."""
     never_end: bool = False
-    """Never end the thinking."""
+    """Whether the thinking never ends."""
     answer: str = Field(default="42", min_length=1)
     """Text of every answer."""
     settle_after: int = Field(default=0, ge=0)
-    """Thinking tokens from which on that is the answer; after fewer it is how many there were."""
+    """Thinking tokens after which `answer` is the answer; before that, the answer is the number of tokens."""
     fault: Fault = "none"
-    """`think_end_twice`: the answer begins with another think-end. `eos_in_thinking`: the
-    thinking ends with the end of the turn. `blank_answer`: answers are white space until
-    that is banned. `reopened_thinking`: the answer begins with a think-start."""
+    """`think_end_twice`: the answer begins with another end-of-thinking token. `eos_in_thinking`: the
+    thinking ends with the end of the turn. `blank_answer`: answers are white space until that is banned.
+    `reopened_thinking`: the answer begins with a start-of-thinking token."""
     die_after_tokens: Annotated[int, Field(ge=1)] | None = None
-    """Die, once, after so many tokens over all requests."""
+    """Number of tokens, over all requests, after which the engine dies once."""
 
 
 class ScriptedEngine(Engine):
@@ -92,7 +91,7 @@ class ScriptedEngine(Engine):
         return self._alive
 
     def check_json_schema(self, json_schema: str) -> None:
-        """Any object will do: the script says what the answer is."""
+        """Accept any object: the answers are scripted."""
         try:
             schema = json.loads(json_schema)
         except (ValueError, RecursionError):
@@ -117,7 +116,7 @@ class ScriptedEngine(Engine):
         return EngineLoad(num_requests=len(self._requests), max_num_seqs=self._max_num_seqs)
 
     async def update_weights(self, weights: Path, *, sha256: str, timeout_s: float) -> None:
-        """It has none to replace."""
+        """Do nothing: there are no weights."""
         self._require_alive()
 
     async def generate(self, request: EngineRequest) -> AsyncGenerator[Delta, None]:
@@ -157,14 +156,14 @@ class ScriptedEngine(Engine):
             self._requests.pop(request.id, None)
 
     def _likeliest(self, token_id: int, logprob: float, num: int) -> TopLogprobs:
-        """What was sampled, which is likelier than 1/3; of what it leaves the next has half, and so on."""
+        """The sampled token, of a probability over 1/3, and others that halve the remaining probability."""
         others = [i for i in self._top_alphabet if i != token_id]
         left = math.log(max(1 - math.exp(logprob), 1e-9))
         ranked = [(i, left - rank * math.log(2)) for rank, i in enumerate(others, start=1)]
         return ((token_id, logprob), *ranked)[:num]
 
     def _tokens(self, request: EngineRequest, draw: random.Random) -> Iterator[int]:
-        """An endless continuation, before it is cut at a stop token or the length."""
+        """An endless sequence, which the caller ends at a stop token or the length."""
         reasoning, script = self._reasoning, self._script
         if reasoning.think_end_id in request.sampling.stop_ids:
             num_tokens = script.thinking_tokens or draw.randint(4, 400)

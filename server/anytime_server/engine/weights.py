@@ -1,4 +1,4 @@
-"""Files of weights: whether they are whole, and whether they fit. Loads no tensor."""
+"""Checks of weight files: complete, and matching a checkpoint. Loads no tensor."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
     """The shape of each tensor in a safetensors file.
 
     Raises:
-        ValueError: the file is not whole.
+        ValueError: the file is incomplete.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -26,12 +26,12 @@ def tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
 
 
 def checkpoint_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
-    """The same of all the safetensors files of a checkpoint.
+    """The shape of each tensor in the safetensors files of a checkpoint.
 
-    vLLM tells of a broken file in two hundred lines; this in one.
+    The error for a broken file is one line; vLLM's is two hundred.
 
     Raises:
-        ValueError: one of them is not whole.
+        ValueError: a file is incomplete.
     """
     shapes: dict[str, tuple[int, ...]] = {}
     for path in sorted(folder.glob("*.safetensors")):
@@ -40,10 +40,10 @@ def checkpoint_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
 
 
 def require_checksum(path: Path, sha256: str) -> None:
-    """Read a file, without holding it in memory, and compare its checksum.
+    """Compare the checksum of a file. The file is not held in memory.
 
     Raises:
-        WeightSyncFailed: it is another one, or the file cannot be read.
+        WeightSyncFailed: the checksum differs, or the file cannot be read.
     """
     try:
         with path.open("rb") as file:
@@ -55,17 +55,17 @@ def require_checksum(path: Path, sha256: str) -> None:
 
 
 def is_computed(name: str) -> bool:
-    """Whether a tensor of this name is no weight: frequencies of positions, which some checkpoints store."""
+    """Whether a tensor of this name is no weight but position frequencies, which some checkpoints store."""
     return name.endswith(".inv_freq")
 
 
 def require_same_tensors(weights: Path, folder: Path) -> None:
-    """Hold a file of new weights against the checkpoint whose weights they are to replace.
+    """Check that a file of new weights has the tensors of the checkpoint.
 
-    Either may have, or lack, an output head that is tied to the embedding, and what `is_computed()`.
+    An output head tied to the embedding, and tensors that `is_computed()`, may be in either, both or neither.
 
     Raises:
-        WeightSyncFailed: a tensor is missing, too many, or of another shape.
+        WeightSyncFailed: a tensor is missing, unknown, or of another shape.
     """
     try:
         new, old = tensor_shapes(weights), checkpoint_shapes(folder)
@@ -73,15 +73,15 @@ def require_same_tensors(weights: Path, folder: Path) -> None:
     except (OSError, ValueError) as error:
         raise WeightSyncFailed(f"{weights} cannot be read: {error}") from error
     if old:
-        require_same_shapes(*(_own(shapes, is_tied=is_tied) for shapes in (new, old)))
+        require_same_shapes(*(_compared(shapes, is_tied=is_tied) for shapes in (new, old)))
 
 
 def _has_tied_head(config: dict[str, Any]) -> bool:
     return any(part.get("tie_word_embeddings") is True for part in (config, config.get("text_config") or {}))
 
 
-def _own(shapes: dict[str, tuple[int, ...]], *, is_tied: bool) -> dict[str, tuple[int, ...]]:
-    """Without what is computed, or tied to another."""
+def _compared(shapes: dict[str, tuple[int, ...]], *, is_tied: bool) -> dict[str, tuple[int, ...]]:
+    """The shapes without computed and tied tensors."""
     return {
         name: shape
         for name, shape in shapes.items()
@@ -90,14 +90,15 @@ def _own(shapes: dict[str, tuple[int, ...]], *, is_tied: bool) -> dict[str, tupl
 
 
 def require_same_shapes(new: dict[str, tuple[int, ...]], old: dict[str, tuple[int, ...]]) -> None:
-    """
+    """Compare the shapes of tensors by name.
+
     Raises:
-        WeightSyncFailed: naming one tensor that differs.
+        WeightSyncFailed: a tensor differs; names it.
     """
     for name in sorted(new.keys() | old.keys()):
         if name not in new:
             raise WeightSyncFailed(f"the new weights lack {name}")
         if name not in old:
-            raise WeightSyncFailed(f"the new weights have {name}, which the model has not")
+            raise WeightSyncFailed(f"the new weights have {name}, which the model lacks")
         if new[name] != old[name]:
-            raise WeightSyncFailed(f"{name} has the shape {new[name]} in the new weights, not {old[name]}")
+            raise WeightSyncFailed(f"{name} has shape {new[name]} in the new weights, not {old[name]}")

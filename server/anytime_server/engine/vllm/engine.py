@@ -1,7 +1,7 @@
-"""vLLM in this process's service: `AsyncLLM`, its engine core in a process beside ours.
+"""The vLLM engine: `AsyncLLM` in this process, its engine core in another.
 
-The only engine that knows vLLM (`tool_calls.py` borrows its parsers); its errors become ours here.
-vLLM is imported by `start()`, so that choosing another engine, or asking for help, does not pay for it.
+The only engine that knows vLLM (`text/tool_calls.py` uses its parsers); translates vLLM's errors to ours.
+`start()` imports vLLM, so that other engines and `--help` do not wait for it.
 """
 
 from __future__ import annotations
@@ -50,26 +50,26 @@ if TYPE_CHECKING:
     from anytime_server.engine.vllm.stats import LatestStats
 
 WORKER_MODULE = "anytime_server.engine.vllm.worker"
-"""Not to be imported here: a forked worker would take it over, and not run it."""
+"""Must not be imported here: in a forked worker, the import would then have no effect."""
 
 
 class VllmOptions(BaseModel):
-    """Options of the vLLM engine; None leaves the choice to vLLM."""
+    """Options of the vLLM engine; with None, vLLM chooses."""
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, frozen=True)
 
     window_tokens: int | None = Field(default=None, ge=16)
-    """Context length; the model's own by default."""
+    """Context length in tokens; by default the model's."""
     max_num_seqs: int = Field(default=64, ge=1)
-    """Requests that think at the same time; further ones wait."""
+    """Number of sequences that think at the same time; further requests wait."""
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
     """Type of the weights in memory; `auto` is the checkpoint's, or float32 on a CPU without bfloat16."""
     tensor_parallel_size: int = Field(default=1, ge=1)
-    """GPUs that one copy of the model is spread over."""
+    """Number of GPUs for one copy of the model."""
     gpu_memory_utilization: float = Field(default=0.9, gt=0, le=1)
     """Share of each GPU's memory to use (GPU only)."""
     kv_cache_mib: int = Field(default=256, ge=1)
-    """Memory for the KV cache in MiB (CPU only)."""
+    """Size of the KV cache in MiB (CPU only)."""
 
 
 class VllmEngine(Engine):
@@ -83,7 +83,7 @@ class VllmEngine(Engine):
         self._sampling_params: type[SamplingParams] | None = None
         self._grammars: Grammars | None = None
         self._window_tokens = 0
-        self._shortest_prompt = 1
+        self._min_prompt_tokens = 1
         self._requests: set[str] = set()
         self._stats: list[LatestStats] = []
 
@@ -100,18 +100,18 @@ class VllmEngine(Engine):
             self._building = asyncio.get_running_loop().run_in_executor(None, self._build)
             await asyncio.shield(self._building)
         except ModuleNotFoundError:
-            raise  # the command line tells what to install
+            raise  # the command line names the package to install
         except Exception as error:
             raise UnusableModel(f"vLLM cannot load {self._model}: {_reason(error)}") from error
 
     def _build(self) -> None:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # vLLM's and its libraries', in a forked core too
+            warnings.simplefilter("ignore")  # of vLLM and its libraries, also in a forked core
             self._build_llm()
 
     def _build_llm(self) -> None:
         prepare_environment()
-        checkpoint_shapes(Path(self._model))  # are its files whole?
+        checkpoint_shapes(Path(self._model))  # fails if a file is incomplete
         on_cpu = not gpu_is_there()
         from vllm import SamplingParams
         from vllm.engine.arg_utils import AsyncEngineArgs
@@ -124,6 +124,27 @@ class VllmEngine(Engine):
         for name in ("vllm", "torch._library.triton"):
             logging.getLogger(name).setLevel(logging.ERROR)
         self._sampling_params = SamplingParams
+        arguments = self._engine_arguments(on_cpu=on_cpu)
+        config = AsyncEngineArgs(**arguments).create_engine_config(UsageContext.ENGINE_CONTEXT)
+        if on_cpu:
+            # A forked engine core starts in 4 s instead of 20; the configuration above resets the variable.
+            os.environ["VLLM_WORKER_MULTIPROC_METHOD"] = "fork"
+        # Not returned: the thread's future would keep the object beyond `stop()`, and its finaliser fails when
+        # the interpreter exits.
+        with _interrupts_blocked():  # inherited by the core: only the server handles Ctrl-C, and drains
+            self._llm = AsyncLLM.from_vllm_config(
+                config, disable_log_stats=True, stat_loggers=[self._stat_logger]
+            )
+        # Statistics of each step are needed; those of each request cost time.
+        self._llm.log_stats = self._llm.output_processor.log_stats = False
+        logging.getLogger("vllm.v1.engine.async_llm").addFilter(_is_not_of_a_dead_core)
+        self._window_tokens = config.model_config.max_model_len
+        self._grammars = Grammars(Path(self._model), config.model_config.get_vocab_size())
+        # With fewer tokens, attention in vLLM 0.32's CPU build hits an illegal instruction (seen with AMX).
+        self._min_prompt_tokens = 5 if on_cpu else 1
+
+    def _engine_arguments(self, *, on_cpu: bool) -> dict[str, Any]:
+        """Arguments of vLLM's `AsyncEngineArgs`."""
         options = self._options
         arguments: dict[str, Any] = {
             "model": self._model,
@@ -136,13 +157,12 @@ class VllmEngine(Engine):
             "disable_log_stats": True,
             "use_tqdm_on_load": False,
             "worker_extension_cls": f"{WORKER_MODULE}.WorkerExtension",
-            # Left to itself, vLLM takes another compiler for the schemas that this one refuses.
+            # By default, vLLM uses another compiler for schemas that xgrammar refuses.
             "structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": True},
         }
         if on_cpu:
-            # Compiling takes half a minute and gains nothing once several requests share a step.
-            # A prompt prefilled in parts, with a seed, kills vLLM 0.32's CPU runner ("CPU Generator
-            # does not use offset").
+            # Compilation takes half a minute and gains nothing when several requests share a step. Chunked
+            # prefill with a seed kills vLLM 0.32's CPU runner ("CPU Generator does not use offset").
             arguments |= {
                 "enforce_eager": True,
                 "enable_chunked_prefill": False,
@@ -153,23 +173,7 @@ class VllmEngine(Engine):
                 arguments["dtype"] = "float32"
         else:
             arguments["gpu_memory_utilization"] = options.gpu_memory_utilization
-        config = AsyncEngineArgs(**arguments).create_engine_config(UsageContext.ENGINE_CONTEXT)
-        if on_cpu:
-            # A forked engine core is up in 4 s instead of 20; the configuration above resets this.
-            os.environ["VLLM_WORKER_MULTIPROC_METHOD"] = "fork"
-        # Not returned: the thread's future would keep it beyond `stop()`, and its finaliser
-        # fails if left to the interpreter's exit.
-        with _interrupts_blocked():  # the core inherits it: Ctrl-C is the server's to hear, which then drains
-            self._llm = AsyncLLM.from_vllm_config(
-                config, disable_log_stats=True, stat_loggers=[self._stat_logger]
-            )
-        # The core's few figures of each step are wanted, not those of each request, which take time.
-        self._llm.log_stats = self._llm.output_processor.log_stats = False
-        logging.getLogger("vllm.v1.engine.async_llm").addFilter(_is_not_of_a_dead_core)
-        self._window_tokens = config.model_config.max_model_len
-        self._grammars = Grammars(Path(self._model), config.model_config.get_vocab_size())
-        # With fewer, the attention of vLLM 0.32's CPU build meets an illegal instruction (seen with AMX).
-        self._shortest_prompt = 5 if on_cpu else 1
+        return arguments
 
     def _stat_logger(self, config: VllmConfig, engine_index: int = 0) -> LatestStats:
         from anytime_server.engine.vllm.stats import LatestStats
@@ -180,16 +184,16 @@ class VllmEngine(Engine):
     @property
     def kv_cache_use(self) -> float | None:
         if self._llm is None or not self._requests:
-            return 0.0  # what was told last is of when there were some
+            return 0.0  # the latest statistics are of the time when there were requests
         return max((stats.kv_cache_use for stats in self._stats), default=None)
 
     async def stop(self) -> None:
         if self._building is not None:
-            await asyncio.wait([self._building])  # a thread cannot be interrupted, only outlived
+            await asyncio.wait([self._building])  # a thread cannot be interrupted
         llm, self._llm = self._llm, None
         if llm is not None:
             if llm.output_handler is not None:
-                llm.output_handler.cancel()  # or it reports the end of the core as a failure
+                llm.output_handler.cancel()  # or it logs the end of the core as a failure
             await asyncio.to_thread(llm.shutdown, timeout=1)
             del llm
             gc.collect()
@@ -209,7 +213,7 @@ class VllmEngine(Engine):
         from vllm.sampling_params import SamplingParams, StructuredOutputsParams
         from vllm.v1.structured_output.backend_xgrammar import validate_xgrammar_grammar
 
-        try:  # vLLM takes whatever looks like a schema for one, values and annotations too
+        try:  # vLLM also refuses values and annotations that look like schemas
             validate_xgrammar_grammar(
                 SamplingParams(structured_outputs=StructuredOutputsParams(json=json_schema))
             )
@@ -219,8 +223,8 @@ class VllmEngine(Engine):
     async def generate(self, request: EngineRequest) -> AsyncGenerator[Delta, None]:
         if self._llm is None or self._sampling_params is None:
             raise EngineDead("the engine is not running")
-        if len(request.prompt_ids) < self._shortest_prompt:
-            raise EngineFailed(f"the engine takes no prompt of fewer than {self._shortest_prompt} tokens")
+        if len(request.prompt_ids) < self._min_prompt_tokens:
+            raise EngineFailed(f"the engine needs a prompt of at least {self._min_prompt_tokens} tokens")
         from vllm.inputs.engine import tokens_input
 
         outputs = self._llm.generate(
@@ -237,7 +241,7 @@ class VllmEngine(Engine):
                     completion = output.outputs[0]
                     cached_tokens = output.num_cached_tokens or cached_tokens
                     token_ids = tuple(completion.token_ids)
-                    entries = completion.logprobs or ()  # none where none are wanted
+                    entries = completion.logprobs or ()
                     yield Delta(
                         token_ids=token_ids,
                         logprobs=tuple(
@@ -256,7 +260,7 @@ class VllmEngine(Engine):
     async def generate_all(self, requests: Sequence[EngineRequest]) -> list[Generation]:
         if self._llm is None:
             raise EngineDead("the engine is not running")
-        # The core would begin with those that come first: held up, it sees all of them at once.
+        # The core would start with the first requests; while it is paused, all of them enter.
         llm, num_others = self._llm, self._llm.output_processor.get_num_unfinished_requests()
         async with self._translated_errors():
             await llm.pause_generation(mode="keep", clear_cache=False)
@@ -278,24 +282,25 @@ class VllmEngine(Engine):
             raise EngineDead("the engine is not running")
         assert not self._requests
         await asyncio.to_thread(require_same_tensors, weights, Path(self._model))
+        limit = asyncio.timeout(timeout_s)
         try:
-            async with asyncio.timeout(timeout_s), self._translated_errors():
+            async with limit, self._translated_errors():
                 faults = await self._llm.collective_rpc("replace_weights", args=(str(weights), sha256))
-                forgot = await self._llm.reset_prefix_cache(reset_running_requests=True)
-        except TimeoutError as error:
-            raise WeightSyncFailed(f"the engine did not take {weights} within {timeout_s:g} s") from error
+                is_reset = await self._llm.reset_prefix_cache(reset_running_requests=True)
         except (EngineDead, EngineFailed):
             raise
         except Exception as error:
-            raise WeightSyncFailed(f"the engine does not take {weights}: {_reason(error)}") from error
+            if limit.expired():
+                raise WeightSyncFailed(f"the engine did not load {weights} within {timeout_s:g} s") from error
+            raise WeightSyncFailed(f"the engine cannot load {weights}: {_reason(error)}") from error
         if any(faults):
             raise WeightSyncFailed(f"{weights}: {next(filter(None, faults))}")
-        if not forgot:
-            raise WeightSyncFailed("the engine still remembers what it computed with the old weights")
+        if not is_reset:
+            raise WeightSyncFailed("the engine still has cached keys and values of the old weights")
 
     @asynccontextmanager
     async def _translated_errors(self) -> AsyncIterator[None]:
-        """vLLM's errors become ours."""
+        """Translate vLLM's errors to ours."""
         from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
         try:
@@ -313,19 +318,19 @@ class VllmEngine(Engine):
         if sampling.json_schema is not None:
             assert self._grammars is not None
             structured_outputs = StructuredOutputsParams(json=sampling.json_schema)
-            min_tokens = 0  # or, once the JSON is whole, nothing at all could be sampled
-            # vLLM takes special tokens for the text that they are written with.
+            min_tokens = 0  # or no token could be sampled once the JSON is complete
+            # vLLM treats special tokens as their text.
             unlikely_ids |= self._grammars.unspellable_ids(sampling.json_schema) - sampling.stop_ids
         return self._sampling_params(
             max_tokens=sampling.max_tokens,
             min_tokens=min_tokens,
             temperature=sampling.temperature,
             top_p=sampling.top_p,
-            seed=2**63 - 1 if sampling.seed == -1 else sampling.seed,  # vLLM takes -1 for none
+            seed=2**63 - 1 if sampling.seed == -1 else sampling.seed,  # to vLLM, -1 means no seed
             stop_token_ids=sorted(sampling.stop_ids),
             logit_bias=dict.fromkeys(unlikely_ids, -100.0) or None,
-            ignore_eos=True,  # the stop ids say all
-            # Of so many, and of the sampled token; they take time at every step.
+            ignore_eos=True,  # the stop ids include it where it ends a request
+            # The sampled token's come in addition; all of them take time at every step.
             logprobs=sampling.top_logprobs if sampling.logprobs else None,
             structured_outputs=structured_outputs,
             detokenize=False,
@@ -335,9 +340,9 @@ class VllmEngine(Engine):
 
 @contextmanager
 def _interrupts_blocked() -> Iterator[None]:
-    """Within, this thread and the processes that it starts get no SIGINT."""
+    """Block SIGINT in this thread and in the processes that it starts."""
     if gpu_is_there():
-        resource_tracker.ensure_running()  # vLLM would start it, and that lets SIGINT through again
+        resource_tracker.ensure_running()  # vLLM would start it, which unblocks SIGINT
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -346,14 +351,14 @@ def _interrupts_blocked() -> Iterator[None]:
 
 
 def _is_not_of_a_dead_core(record: logging.LogRecord) -> bool:
-    """Whether vLLM says something else than that the core is dead: stack traces, which lead nowhere."""
+    """Log filter that drops vLLM's stack traces of a dead core."""
     from vllm.v1.engine.exceptions import EngineDeadError
 
     return not (record.exc_info and isinstance(record.exc_info[1], EngineDeadError))
 
 
 def _likeliest(entries: Sequence[dict[int, Logprob] | None], num: int) -> tuple[TopLogprobs, ...]:
-    """The first `num` at each position: there, the sampled token comes beyond those if it is not of them."""
+    """The `num` likeliest tokens at each position; `entries` also have the sampled token."""
     ranked = [sorted((entry or {}).items(), key=lambda one: -one[1].logprob)[:num] for entry in entries]
     return tuple(
         tuple((token_id, max(one.logprob, LEAST_LOGPROB)) for token_id, one in tokens) for tokens in ranked
@@ -367,7 +372,7 @@ def _finish_reason(reason: str | None) -> FinishReason:
 
 
 def _reason(error: Exception) -> str:
-    """The first line of what went wrong, without pydantic's heading above it."""
+    """The first line of an error message, without pydantic's heading."""
     if isinstance(error, ValidationError):
         return error.errors()[0]["msg"].removeprefix("Value error, ").splitlines()[0]
     return (str(error).strip() or type(error).__name__).splitlines()[0]

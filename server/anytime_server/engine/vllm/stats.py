@@ -1,4 +1,4 @@
-"""What vLLM's scheduler tells of itself, kept as it was last told."""
+"""The latest statistics of vLLM's scheduler."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from vllm.v1.metrics.loggers import StatLoggerBase
 
 
 class LatestStats(StatLoggerBase):
-    """Made by vLLM, one for each engine core."""
+    """Created by vLLM, one for each engine core."""
 
     kv_cache_use = 0.0
-    """Share of the KV cache's blocks that requests under way have."""
+    """Share of the KV cache's blocks in use."""
 
     def __init__(self, vllm_config: VllmConfig, engine_index: int = 0) -> None:
         pass

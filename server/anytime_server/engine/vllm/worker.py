@@ -1,7 +1,6 @@
-"""What this project adds to vLLM's workers. vLLM imports it in a worker's process, before it loads the model.
+"""Extension of vLLM's workers. vLLM imports it in the process of a worker, before it loads the model.
 
-Being imported, it begins to watch the server, so that an engine ends also with a server that
-was killed and could tell nobody.
+The import starts to watch the server, so that the engine ends even if the server is killed.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class WorkerExtension:
-    """What vLLM mixes into its worker."""
+    """Base class that vLLM adds to its worker."""
 
     if TYPE_CHECKING:
         model_runner: GPUModelRunner
@@ -32,10 +31,10 @@ class WorkerExtension:
         def reload_weights(self, *, weights_iterator: Iterator[tuple[str, torch.Tensor]]) -> None: ...
 
     def replace_weights(self, path: str, sha256: str) -> str | None:
-        """Load the weights in a safetensors file over the model's.
+        """Replace the model's weights by those of a safetensors file.
 
         Returns:
-            What is wrong with the file; None where all went well.
+            The fault of the file; None after success.
         """
         import safetensors.torch
 
@@ -43,13 +42,13 @@ class WorkerExtension:
             require_checksum(Path(path), sha256)
         except WeightSyncFailed as error:
             return str(error)
-        new = safetensors.torch.load_file(path)  # mapped, so that the file is not in memory twice
+        new = safetensors.torch.load_file(path)  # memory-mapped, so that the file is not in memory twice
         model: Any = self.model_runner.get_model()
         head: Any = getattr(model, "lm_head", None)
         embedding: Any = getattr(getattr(model, "model", None), "embed_tokens", None)
         config = self.model_runner.vllm_config.model_config
-        # Where a checkpoint stores a head, vLLM's configuration says that it is not tied, even if
-        # vLLM then finds that it equals the embedding and ties it.
+        # If a checkpoint stores a head, vLLM's configuration says that the head is not tied, even if vLLM
+        # finds that the head equals the embedding and ties it.
         is_tied = getattr(config.hf_text_config, "tie_word_embeddings", False) or (
             hasattr(head, "weight") and hasattr(embedding, "weight") and head.weight is embedding.weight
         )
@@ -61,9 +60,9 @@ class WorkerExtension:
         return None
 
     def _renew_tied_head(self, head: Any, embedding: Any) -> None:
-        """Let an output head that shares the embedding's weights know the new ones.
+        """Rebuild an output head that shares the embedding's weights.
 
-        On a CPU vLLM keeps a rearranged copy of the head, which reloading leaves as it was.
+        On a CPU, vLLM keeps a rearranged copy of the head, which reloading does not update.
         """
         from vllm.model_executor.layers.utils import dispatch_cpu_unquantized_gemm
 
@@ -72,9 +71,9 @@ class WorkerExtension:
 
 
 def end_with(server_pid: int) -> None:
-    """Kill this process as soon as the server is gone.
+    """Kill this process when the server ends.
 
-    Where it is not the engine core itself, the core ends, as it does whenever a worker dies.
+    If this process is a worker beside the engine core, the core ends too, as after every death of a worker.
     """
 
     def end() -> None:
@@ -83,15 +82,15 @@ def end_with(server_pid: int) -> None:
     try:
         server = os.pidfd_open(server_pid)
     except ProcessLookupError:
-        end()  # gone already
+        end()  # the server has ended already
         return
     except OSError:
-        return  # a kernel before 5.3, or a sandbox: then who kills a server must kill its engine, too
-    gone = select.poll()
-    gone.register(server, select.POLLIN)
+        return  # a kernel before 5.3, or a sandbox: the engine then outlives a killed server
+    server_end = select.poll()
+    server_end.register(server, select.POLLIN)
 
     def watch() -> None:
-        gone.poll()
+        server_end.poll()
         end()
 
     threading.Thread(target=watch, name="end-with-server", daemon=True).start()
