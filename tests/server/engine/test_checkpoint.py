@@ -1,4 +1,4 @@
-"""Checkpoints that are damaged, or only half there: refused in one line that names the file."""
+"""Damaged and incomplete checkpoints are refused in one line that names the file."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ INDEX = "model.safetensors.index.json"
 SHARDS = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
 
 
-def cut(name: str, num_bytes: int) -> Callable[[Path], None]:
+def truncated(name: str, num_bytes: int) -> Callable[[Path], None]:
     def damage(folder: Path) -> None:
         path = folder / name
         path.write_bytes(path.read_bytes()[:num_bytes])
@@ -33,7 +33,7 @@ def without(name: str) -> Callable[[Path], None]:
     return lambda folder: (folder / name).unlink()
 
 
-def having(name: str, content: str = "") -> Callable[[Path], None]:
+def containing(name: str, content: str = "") -> Callable[[Path], None]:
     def damage(folder: Path) -> None:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(content)
@@ -41,7 +41,7 @@ def having(name: str, content: str = "") -> Callable[[Path], None]:
     return damage
 
 
-def header_of_a_wrong_size(folder: Path) -> None:
+def with_wrong_header_size(folder: Path) -> None:
     content = (folder / WEIGHTS).read_bytes()
     (folder / WEIGHTS).write_bytes(struct.pack("<Q", 1 << 40) + content[8:])
 
@@ -54,54 +54,54 @@ def configured(**fields: Any) -> Callable[[Path], None]:
     return damage
 
 
-def one_shard_missing(folder: Path) -> None:
+def without_a_shard(folder: Path) -> None:
     (folder / WEIGHTS).rename(folder / SHARDS[0])
     (folder / INDEX).write_text(json.dumps({"weight_map": dict(zip("ab", SHARDS, strict=True))}))
 
 
-def a_tensor_missing(folder: Path) -> None:
+def without_a_tensor(folder: Path) -> None:
     (folder / INDEX).write_text(json.dumps({"weight_map": {"model.not_there": WEIGHTS}}))
 
 
 DAMAGES: list[tuple[Callable[[Path], None], str]] = [
-    (cut(WEIGHTS, 0), rf"{WEIGHTS}: .*not whole"),
-    (cut(WEIGHTS, 1000), rf"{WEIGHTS}: .*not whole"),
-    (cut(WEIGHTS, 100_000), rf"{WEIGHTS}: .*not whole"),
-    (header_of_a_wrong_size, rf"{WEIGHTS}: .*not whole"),
+    (truncated(WEIGHTS, 0), rf"{WEIGHTS}: .*not whole"),
+    (truncated(WEIGHTS, 1000), rf"{WEIGHTS}: .*not whole"),
+    (truncated(WEIGHTS, 100_000), rf"{WEIGHTS}: .*not whole"),
+    (with_wrong_header_size, rf"{WEIGHTS}: .*not whole"),
     (without(WEIGHTS), "has no weights"),
-    (one_shard_missing, f"{SHARDS[1]} is missing; {INDEX} names it"),
-    (a_tensor_missing, f"{INDEX} names model.not_there, which is in no file"),
-    (having(INDEX, '{"weight_map": {'), f"{INDEX} is not whole"),
-    (having(INDEX, "{}"), f"{INDEX} has no weight_map"),
-    (cut("tokenizer.json", 500), "tokenizer.json is not whole"),
-    (cut("tokenizer_config.json", 9), "tokenizer_config.json is not whole"),
-    (cut("generation_config.json", 0), "generation_config.json is not whole"),
-    (cut("anytime.json", 50), "anytime.json is not whole"),
-    (cut("config.json", 100), "config.json is not whole"),
-    (cut("config.json", 0), "config.json is not whole"),
-    (having("config.json", "[]"), "config.json names no architectures"),
+    (without_a_shard, f"{SHARDS[1]} is missing; {INDEX} names it"),
+    (without_a_tensor, f"{INDEX} names model.not_there, which is in no file"),
+    (containing(INDEX, '{"weight_map": {'), f"{INDEX} is not whole"),
+    (containing(INDEX, "{}"), f"{INDEX} has no weight_map"),
+    (truncated("tokenizer.json", 500), "tokenizer.json is not whole"),
+    (truncated("tokenizer_config.json", 9), "tokenizer_config.json is not whole"),
+    (truncated("generation_config.json", 0), "generation_config.json is not whole"),
+    (truncated("anytime.json", 50), "anytime.json is not whole"),
+    (truncated("config.json", 100), "config.json is not whole"),
+    (truncated("config.json", 0), "config.json is not whole"),
+    (containing("config.json", "[]"), "config.json names no architectures"),
     (configured(architectures=None), "config.json names no architectures"),
     (without("config.json"), "has no config.json"),
     (configured(hidden_size=96), "embeddings of size 64, config.json says 96"),
     (configured(num_hidden_layers=5), "weights of 2 layers, config.json says 5"),
-    (having("model-00002.safetensors.tmp"), r"safetensors\.tmp is still being written"),
-    (having(".cache/huggingface/download/x.incomplete"), r"x\.incomplete is still being written"),
+    (containing("model-00002.safetensors.tmp"), r"safetensors\.tmp is still being written"),
+    (containing(".cache/huggingface/download/x.incomplete"), r"x\.incomplete is still being written"),
 ]
 
 
-@pytest.mark.parametrize(("damage", "told"), DAMAGES)
+@pytest.mark.parametrize(("damage", "message"), DAMAGES)
 def test_damage_is_refused(
-    damage: Callable[[Path], None], told: str, tiny_checkpoint: Path, tmp_path: Path
+    damage: Callable[[Path], None], message: str, tiny_checkpoint: Path, tmp_path: Path
 ) -> None:
     folder = Path(shutil.copytree(tiny_checkpoint, tmp_path / "model"))
     damage(folder)
-    with pytest.raises(UnusableModel, match=told) as refusal:
+    with pytest.raises(UnusableModel, match=message) as refusal:
         require_complete(folder)
     assert str(folder) in str(refusal.value)
     assert len(str(refusal.value).splitlines()) == 1
 
 
-def test_what_cannot_be_read_is_refused(tiny_checkpoint: Path, tmp_path: Path) -> None:
+def test_an_unreadable_file_is_refused(tiny_checkpoint: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(tiny_checkpoint, tmp_path / "model"))
     (folder / "tokenizer.json").unlink()
     (folder / "tokenizer.json").mkdir()
@@ -109,13 +109,13 @@ def test_what_cannot_be_read_is_refused(tiny_checkpoint: Path, tmp_path: Path) -
         require_complete(folder)
 
 
-def test_a_whole_one_passes(tiny_checkpoint: Path) -> None:
+def test_a_complete_checkpoint_passes(tiny_checkpoint: Path) -> None:
     require_complete(tiny_checkpoint)
 
 
-def test_the_server_refuses_it_in_one_line(tiny_checkpoint: Path, tmp_path: Path) -> None:
+def test_the_server_refuses_damage_in_one_line(tiny_checkpoint: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(tiny_checkpoint, tmp_path / "model"))
-    cut(WEIGHTS, 1000)(folder)
+    truncated(WEIGHTS, 1000)(folder)
     command = [str(ANYTIME), "serve", "--model", str(folder), "--port", "0"]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ended.returncode == 1

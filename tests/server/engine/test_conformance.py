@@ -1,4 +1,4 @@
-"""What every engine must do. Each test runs on all of them."""
+"""Behaviour required of every engine. Each test runs on all engines."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def engine(request: pytest.FixtureRequest) -> Engine:
 
 @pytest.fixture
 def request_of(tiny_model: Model) -> Callable[..., EngineRequest]:
-    """A request that thinks, unless it is given other stop ids."""
+    """Makes requests, by default with the stop ids of thinking."""
 
     def make(prompt_ids: list[int] = PROMPT, **sampling: Any) -> EngineRequest:
         sampling.setdefault("stop_ids", tiny_model.reasoning.thinking_stop_ids)
@@ -91,26 +91,26 @@ def tokens(deltas: list[Delta]) -> list[int]:
 
 
 @pytest.mark.parametrize("max_tokens", [1, 2, 31, 32, 33, 100])
-async def test_length_is_exact(engine: Engine, request_of: Any, max_tokens: int) -> None:
+async def test_max_tokens_is_exact(engine: Engine, request_of: Any, max_tokens: int) -> None:
     deltas = await run(engine, request_of(max_tokens=max_tokens, stop_ids=frozenset()))
     assert len(tokens(deltas)) == max_tokens
     assert [delta.finish_reason for delta in deltas[:-1]] == [None] * (len(deltas) - 1)
     assert deltas[-1].finish_reason == "length"
 
 
-async def test_window_can_be_filled(engine: Engine, request_of: Any) -> None:
+async def test_a_request_may_fill_the_window(engine: Engine, request_of: Any) -> None:
     max_tokens = engine.window_tokens - len(PROMPT)
     deltas = await run(engine, request_of(max_tokens=max_tokens, stop_ids=frozenset()))
     assert len(tokens(deltas)) == max_tokens
 
 
-async def test_each_token_has_its_logprob(engine: Engine, request_of: Any) -> None:
+async def test_each_token_has_a_logprob(engine: Engine, request_of: Any) -> None:
     deltas = await run(engine, request_of(max_tokens=20))
     assert all(len(delta.logprobs) == len(delta.token_ids) for delta in deltas)
     assert all(logprob <= 0 for delta in deltas for logprob in delta.logprobs)
 
 
-async def test_seed_repeats(engine: Engine, request_of: Any) -> None:
+async def test_a_seed_reproduces_the_tokens(engine: Engine, request_of: Any) -> None:
     first, again, other = [
         tokens(await run(engine, request_of(max_tokens=40, seed=seed, stop_ids=frozenset({261, 259}))))
         for seed in (3, 3, 4)
@@ -120,13 +120,15 @@ async def test_seed_repeats(engine: Engine, request_of: Any) -> None:
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
-async def test_longer_budget_extends_shorter(engine: Engine, request_of: Any, temperature: float) -> None:
+async def test_a_longer_limit_extends_a_shorter_one(
+    engine: Engine, request_of: Any, temperature: float
+) -> None:
     short = tokens(await run(engine, request_of(max_tokens=10, temperature=temperature)))
     long = tokens(await run(engine, request_of(max_tokens=30, temperature=temperature)))
     assert long[: len(short)] == short
 
 
-async def test_stop_token_ends_and_is_delivered(engine: Engine, request_of: Any) -> None:
+async def test_a_stop_token_ends_the_request_and_is_delivered(engine: Engine, request_of: Any) -> None:
     free = tokens(await run(engine, request_of(max_tokens=40)))
     stop_id = free[20]
     first = free.index(stop_id)
@@ -138,7 +140,7 @@ async def test_stop_token_ends_and_is_delivered(engine: Engine, request_of: Any)
     assert deltas[-1].finish_reason == "stop"
 
 
-async def test_stop_on_last_token_is_a_stop(engine: Engine, request_of: Any) -> None:
+async def test_a_stop_on_the_last_token_is_a_stop(engine: Engine, request_of: Any) -> None:
     free = tokens(await run(engine, request_of(max_tokens=40)))
     stop_id = free[20]
     first = free.index(stop_id)
@@ -156,22 +158,22 @@ async def test_banned_ids_are_not_sampled(engine: Engine, request_of: Any, tiny_
 
 
 @pytest.mark.parametrize("seed", [-1, 0, -(2**63), 2**63 - 1])
-async def test_every_seed_repeats(engine: Engine, request_of: Any, seed: int) -> None:
+async def test_extreme_seeds_reproduce_the_tokens(engine: Engine, request_of: Any, seed: int) -> None:
     first, again = [tokens(await run(engine, request_of(max_tokens=20, seed=seed))) for _ in range(2)]
     assert first == again
 
 
-async def test_prefix_is_cached(engine: Engine, request_of: Any) -> None:
-    """What was computed is found again, where there is a cache; on vLLM, the full blocks of it."""
+async def test_prefixes_are_cached(engine: Engine, request_of: Any) -> None:
+    """Computed tokens are found in engines with a cache; on vLLM, full blocks of them."""
     thinking = tokens(await run(engine, request_of(max_tokens=50, seed=11)))
     prompt_ids = [*PROMPT, *thinking, 65, 66]
     deltas = await run(engine, request_of(prompt_ids=prompt_ids, max_tokens=3))
-    computed = len(PROMPT) + len(thinking) - 1  # the last token sampled was never fed back
+    computed = len(PROMPT) + len(thinking) - 1  # the last sampled token was not fed back
     expected = {"VllmEngine": computed // 32 * 32, "TransformersEngine": computed}
     assert deltas[0].cached_tokens == expected.get(type(engine).__name__, 0)
 
 
-async def test_closing_aborts(engine: Engine, request_of: Any) -> None:
+async def test_closing_the_generator_aborts(engine: Engine, request_of: Any) -> None:
     async with aclosing(engine.generate(request_of(max_tokens=400, stop_ids=frozenset({261})))) as deltas:
         async for _ in deltas:
             assert engine.load().num_requests == 1
@@ -179,7 +181,7 @@ async def test_closing_aborts(engine: Engine, request_of: Any) -> None:
     assert engine.load().num_requests == 0
 
 
-async def test_cancelling_aborts(engine: Engine, request_of: Any) -> None:
+async def test_cancelling_the_task_aborts(engine: Engine, request_of: Any) -> None:
     running = asyncio.create_task(run(engine, request_of(max_tokens=400)))
     while engine.load().num_requests == 0:
         await asyncio.sleep(0.01)
@@ -189,7 +191,7 @@ async def test_cancelling_aborts(engine: Engine, request_of: Any) -> None:
     assert engine.load().num_requests == 0
 
 
-async def test_abort_finishes_the_stream(engine: Engine, request_of: Any) -> None:
+async def test_abort_ends_the_stream(engine: Engine, request_of: Any) -> None:
     request = request_of(max_tokens=400)
     deltas: list[Delta] = []
     async for delta in engine.generate(request):
@@ -201,12 +203,12 @@ async def test_abort_finishes_the_stream(engine: Engine, request_of: Any) -> Non
     assert len(tokens(deltas)) < 400
 
 
-async def test_abort_of_unknown_is_ignored(engine: Engine) -> None:
+async def test_aborting_an_unknown_request_is_ignored(engine: Engine) -> None:
     await engine.abort("nobody")
 
 
 async def test_many_long_seeded_prompts_at_once(engine: Engine, request_of: Any) -> None:
-    """More than one step can prefill. vLLM's CPU runner dies of a seeded prompt done in parts."""
+    """More than one step can prefill. Chunked prefill with a seed kills vLLM's CPU runner."""
     results = await asyncio.gather(
         *(
             run(engine, request_of(prompt_ids=[number, *range(256), *range(140)], max_tokens=2, seed=number))
@@ -218,8 +220,8 @@ async def test_many_long_seeded_prompts_at_once(engine: Engine, request_of: Any)
 
 
 @pytest.mark.parametrize("length", [1, 4, 5])
-async def test_a_tiny_prompt_is_continued_or_refused(engine: Engine, request_of: Any, length: int) -> None:
-    """And never the engine's end."""
+async def test_a_tiny_prompt_is_served_or_refused(engine: Engine, request_of: Any, length: int) -> None:
+    """And never kills the engine."""
     try:
         deltas = await run(engine, request_of(prompt_ids=PROMPT[:length], max_tokens=3))
         assert 1 <= len(tokens(deltas)) <= 3
@@ -238,11 +240,11 @@ async def test_many_at_once(engine: Engine, request_of: Any) -> None:
     assert engine.load().num_requests == 0
 
 
-async def test_all_at_once_come_back_in_order_and_repeat(engine: Engine, request_of: Any) -> None:
+async def test_a_batch_is_in_order_and_reproducible(engine: Engine, request_of: Any) -> None:
     def requests() -> list[EngineRequest]:
         return [request_of(max_tokens=n, seed=n, stop_ids=frozenset({261})) for n in range(1, 21)]
 
-    await engine.generate_all(requests())  # so that both rounds find the same in the prefix cache
+    await engine.generate_all(requests())  # so that both rounds have the same prefix cache
     first, again = [await engine.generate_all(requests()) for _ in range(2)]
     assert first == again
     for n, generation in zip(range(1, 21), first, strict=True):
@@ -255,7 +257,7 @@ async def test_all_at_once_come_back_in_order_and_repeat(engine: Engine, request
     assert engine.load().num_requests == 0
 
 
-async def test_all_at_once_can_be_cancelled(engine: Engine, request_of: Any) -> None:
+async def test_a_batch_can_be_cancelled(engine: Engine, request_of: Any) -> None:
     requests = [request_of(max_tokens=400, stop_ids=frozenset({261})) for _ in range(5)]
     running = asyncio.create_task(engine.generate_all(requests))
     while engine.load().num_requests == 0:
@@ -270,7 +272,7 @@ async def test_all_at_once_can_be_cancelled(engine: Engine, request_of: Any) -> 
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
-async def test_top_logprobs_are_as_many_as_asked_for(
+async def test_the_number_of_top_logprobs_is_exact(
     engine: Engine, request_of: Any, temperature: float
 ) -> None:
     asked = {"max_tokens": 12, "temperature": temperature, "stop_ids": frozenset({261, 259})}
@@ -294,7 +296,7 @@ async def test_top_logprobs_are_as_many_as_asked_for(
 
 
 @pytest.mark.parametrize("bad", ["{", "[]", "true", '"object"', "3", "[" * 100_000])
-async def test_what_is_no_json_schema_is_refused(engine: Engine, bad: str) -> None:
+async def test_malformed_json_schemas_are_refused(engine: Engine, bad: str) -> None:
     with pytest.raises(InvalidRequest, match="JSON schema"):
         engine.check_json_schema(bad)
 
@@ -304,10 +306,10 @@ def real_engine(request: pytest.FixtureRequest) -> Engine:
     return request.getfixturevalue(request.param)
 
 
-async def test_answers_are_held_to_a_json_schema(
+async def test_answers_are_constrained_to_a_json_schema(
     real_engine: Engine, request_of: Any, tiny_model: Model
 ) -> None:
-    """Beside others that are free; at temperature 1 a random model says anything that it may."""
+    """Beside unconstrained requests; at temperature 1, a random model samples everything that is allowed."""
     schema = json.dumps(SCHEMA)
     real_engine.check_json_schema(schema)
     reasoning = tiny_model.reasoning
@@ -319,12 +321,12 @@ async def test_answers_are_held_to_a_json_schema(
     ]
     free = request_of(max_tokens=60, seed=5)
     alone = tokens(await run(real_engine, free))
-    *held, beside = await asyncio.gather(
+    *constrained, beside = await asyncio.gather(
         *(run(real_engine, request) for request in (*requests, request_of(max_tokens=60, seed=5)))
     )
     assert tokens(beside)[:20] == alone[:20]
     spellings: set[str] = set()
-    for deltas in held:
+    for deltas in constrained:
         *text_ids, last_id = tokens(deltas)
         assert last_id in reasoning.eos_ids
         assert deltas[-1].finish_reason == "stop"
@@ -333,14 +335,14 @@ async def test_answers_are_held_to_a_json_schema(
         jsonschema.validate(json.loads(text), SCHEMA)
         tops = [top for delta in deltas for top in delta.top_logprobs]
         assert {len(top) for top in tops} == {3}
-        assert tops[0][0] == (tiny_model.tokenizer.encode("{")[0], 0.0), "nothing else may come first"
+        assert tops[0][0] == (tiny_model.tokenizer.encode("{")[0], 0.0), "no other token may come first"
         assert tops[0][1][1] == tops[0][2][1] == -9999.0
         spellings.add(text)
-    assert len(spellings) == len(held)
+    assert len(spellings) == len(constrained)
 
 
-async def test_a_json_of_one_token_can_end(real_engine: Engine, request_of: Any, tiny_model: Model) -> None:
-    """Whatever `min_tokens` and the bans say: the schema says more."""
+async def test_json_of_one_token_can_end(real_engine: Engine, request_of: Any, tiny_model: Model) -> None:
+    """The schema overrides `min_tokens` and the bans."""
     schema = '{"enum":[7]}'
     real_engine.check_json_schema(schema)
     [seven] = tiny_model.tokenizer.encode("7")
@@ -358,7 +360,7 @@ async def test_a_json_of_one_token_can_end(real_engine: Engine, request_of: Any,
     assert deltas[-1].finish_reason == "stop"
 
 
-async def test_a_json_may_be_cut_short(real_engine: Engine, request_of: Any) -> None:
+async def test_json_may_end_at_max_tokens(real_engine: Engine, request_of: Any) -> None:
     schema = json.dumps(SCHEMA)
     real_engine.check_json_schema(schema)
     deltas = await run(real_engine, request_of(max_tokens=9, json_schema=schema))
@@ -375,9 +377,7 @@ async def test_a_json_may_be_cut_short(real_engine: Engine, request_of: Any) -> 
         {"type": "string", "pattern": "(a?b?c?){0,500}"},
     ],
 )
-async def test_a_json_schema_that_cannot_be_enforced_is_refused(
-    real_engine: Engine, schema: dict[str, Any]
-) -> None:
+async def test_unenforceable_json_schemas_are_refused(real_engine: Engine, schema: dict[str, Any]) -> None:
     with pytest.raises(InvalidRequest, match="the JSON schema cannot be enforced: "):
         real_engine.check_json_schema(json.dumps(schema))
     assert real_engine.alive

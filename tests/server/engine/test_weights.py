@@ -1,4 +1,4 @@
-"""Which files of new weights are taken for a checkpoint, by their headers."""
+"""Checks of weight files against a checkpoint, by their headers."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ TIED = {"tie_word_embeddings": True}
 UNTIED = {"tie_word_embeddings": False}
 
 
-def hold(tmp_path: Path, *, config: dict[str, Any], stored: set[str], new: set[str]) -> None:
-    """`require_same_tensors()` of files with these names."""
+def compare(tmp_path: Path, *, config: dict[str, Any], stored: set[str], new: set[str]) -> None:
+    """`require_same_tensors()` of files with tensors of these names."""
     (tmp_path / "config.json").write_text(json.dumps(config))
     weights = tmp_path / "new" / "weights.safetensors"
     weights.parent.mkdir()
@@ -35,26 +35,26 @@ def hold(tmp_path: Path, *, config: dict[str, Any], stored: set[str], new: set[s
 @pytest.mark.parametrize("stores", [True, False])
 def test_a_tied_head_may_be_absent(tmp_path: Path, config: dict[str, Any], head: str, stores: bool) -> None:
     has, lacks = {EMBEDDING, head}, {EMBEDDING}
-    hold(tmp_path, config=config, stored=has if stores else lacks, new=lacks if stores else has)
+    compare(tmp_path, config=config, stored=has if stores else lacks, new=lacks if stores else has)
 
 
 @pytest.mark.parametrize("config", [{}, UNTIED, {"text_config": UNTIED}])
 @pytest.mark.parametrize("stores", [True, False])
-def test_a_head_of_its_own_may_not(tmp_path: Path, config: dict[str, Any], stores: bool) -> None:
+def test_an_untied_head_may_not_be_absent(tmp_path: Path, config: dict[str, Any], stores: bool) -> None:
     has, lacks = {EMBEDDING, HEAD}, {EMBEDDING}
     with pytest.raises(WeightSyncFailed, match=HEAD):
-        hold(tmp_path, config=config, stored=has if stores else lacks, new=lacks if stores else has)
+        compare(tmp_path, config=config, stored=has if stores else lacks, new=lacks if stores else has)
 
 
-def test_of_a_tied_model_nothing_else_may_be_absent(tmp_path: Path) -> None:
+def test_other_tensors_of_a_tied_model_may_not_be_absent(tmp_path: Path) -> None:
     with pytest.raises(WeightSyncFailed, match=f"lack {EMBEDDING}"):
-        hold(tmp_path, config=TIED, stored={EMBEDDING, HEAD}, new={HEAD})
+        compare(tmp_path, config=TIED, stored={EMBEDDING, HEAD}, new={HEAD})
 
 
 @pytest.mark.parametrize("stores", [True, False])
 def test_frequencies_are_not_compared(tmp_path: Path, stores: bool) -> None:
     has, lacks = {HEAD, FREQUENCIES}, {HEAD}
-    hold(tmp_path, config=UNTIED, stored=has if stores else lacks, new=lacks if stores else has)
+    compare(tmp_path, config=UNTIED, stored=has if stores else lacks, new=lacks if stores else has)
 
 
 def test_checksum(tmp_path: Path) -> None:

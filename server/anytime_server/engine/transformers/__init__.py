@@ -1,4 +1,4 @@
-"""The transformers engine: batched decoding in this process, with a prefix cache, without vLLM."""
+"""The transformers engine: batched decoding with a prefix cache in this process, without vLLM."""
 
 from anytime_server.engine.transformers.engine import TransformersEngine, TransformersOptions
 

@@ -1,8 +1,7 @@
-"""Attention over keys and values that stay where they are, in the form that transformers calls.
+"""Attention over cached keys and values without copying them, registered with transformers.
 
-Its own `sdpa` repeats keys and values for each query head that shares them whenever there is a mask:
-a copy of the whole cache, several times over, for every token. Here the query heads that share a
-key head become further queries of that head.
+With a mask, transformers' own `sdpa` repeats keys and values for each query head that shares them: several
+copies of the whole cache for every token. Here, query heads with the same key head become queries of it.
 
 Dimensions: N rows, H query heads, K key heads, Q queries, T keys, D head size.
 """
@@ -17,9 +16,9 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import sdpa_mask
 
 SHARED_KEYS = "anytime_shared_keys"
-"""Name under which transformers knows it."""
+"""Name of this attention in transformers."""
 FEW_QUERIES = 16
-"""Up to so many, a CPU is quicker with two plain products than with PyTorch's kernel."""
+"""Number of queries up to which two matrix products are faster on a CPU than PyTorch's kernel."""
 
 
 def attend(
@@ -32,9 +31,10 @@ def attend(
     scaling: float | None = None,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
-    """
+    """Scaled dot-product attention.
+
     Args:
-        attention_mask: (N, 1, Q, T), to be added to the scores.
+        attention_mask: (N, 1, Q, T), added to the scores.
 
     Returns:
         (N, Q, H, D).

@@ -1,8 +1,7 @@
-"""A model of transformers in this process, decoded many requests at a time; needs torch alone.
+"""The transformers engine: batched decoding in this process, with torch alone.
 
-For machines that vLLM does not run on, and for rollouts of small models. What is asked is queued
-here, on the event loop; the steps of the model run in one thread beside it. torch and transformers
-are imported by `start()`.
+For machines without vLLM, and for rollouts of small models. Requests are queued on the event loop; the steps
+of the model run in one thread. `start()` imports torch and transformers.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from anytime_server.engine.structured.grammar import Grammars, Matcher
     from anytime_server.engine.transformers.decoder import Sampled
     from anytime_server.engine.transformers.loading import LoadedModel
-    from anytime_server.engine.transformers.sequence import Continuation
+    from anytime_server.engine.transformers.sequence import SequenceState
 
 logger = logging.getLogger(__name__)
 
@@ -35,18 +34,17 @@ class TransformersOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, frozen=True)
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to compute; `auto` is the GPU where there is one."""
+    """Device; `auto` is the GPU if there is one."""
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
     """Type of the weights in memory; `auto` is bfloat16 on a GPU and float32 on a CPU."""
     window_tokens: int | None = Field(default=None, ge=16)
-    """Context length; by default the model's own, or less where the memory for it is not enough."""
+    """Context length in tokens; by default the model's, or less if the KV cache is too small for it."""
     max_num_seqs: int = Field(default=64, ge=1)
-    """Requests that think at the same time; further ones wait."""
+    """Number of sequences that think at the same time; further requests wait."""
     kv_cache_mib: int | None = Field(default=None, ge=1)
-    """Memory for keys and values in MiB, taken as it is needed; by default half of what the GPU has
-    free, or 1024 on a CPU."""
+    """Maximum size of the KV cache in MiB; by default half of the GPU's free memory, or 1024 on a CPU."""
     threads: int | None = Field(default=None, ge=1)
-    """Threads of PyTorch in this whole process (CPU only); its own choice by default."""
+    """Number of PyTorch threads in this process (CPU only); by default PyTorch's choice."""
 
 
 class TransformersEngine(Engine):
@@ -60,11 +58,12 @@ class TransformersEngine(Engine):
         self._building: asyncio.Future[LoadedModel] | None = None
         self._loop: asyncio.Task[None] | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="decoder")
-        self._waiting: list[tuple[int, int, Continuation]] = []
-        """A heap: priority, number of arrival, what waits."""
-        self._num_arrived = 0
-        self._under_way: dict[str, Continuation] = {}
-        self._arrived = asyncio.Event()
+        self._waiting: list[tuple[int, int, SequenceState]] = []
+        """A heap: priority, number of arrival, sequence."""
+        self._num_submitted = 0
+        self._sequences: dict[str, SequenceState] = {}
+        """Waiting and running sequences by request id."""
+        self._submitted = asyncio.Event()
         self._alive = False
 
     @property
@@ -80,7 +79,7 @@ class TransformersEngine(Engine):
             self._building = asyncio.get_running_loop().run_in_executor(self._thread, self._build)
             loaded = await asyncio.shield(self._building)
         except (ModuleNotFoundError, UnusableModel):
-            raise  # of the former, the command line tells what to install
+            raise  # for a missing module, the command line names the package to install
         except Exception as error:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise UnusableModel(f"transformers cannot load {self._model}: {reason}") from error
@@ -114,9 +113,9 @@ class TransformersEngine(Engine):
     async def stop(self) -> None:
         self._alive = False
         if self._building is not None:
-            await asyncio.wait([self._building])  # a thread cannot be interrupted, only outlived
+            await asyncio.wait([self._building])  # a thread cannot be interrupted
         self._end_all()
-        self._arrived.set()
+        self._submitted.set()
         if self._loop is not None:
             await asyncio.wait([self._loop])
         if (loaded := self._loaded) is not None:
@@ -125,11 +124,11 @@ class TransformersEngine(Engine):
         self._thread.shutdown(wait=False)
 
     async def abort(self, request_id: str) -> None:
-        if (continuation := self._under_way.get(request_id)) is not None:
-            continuation.end()
+        if (sequence := self._sequences.get(request_id)) is not None:
+            sequence.end()
 
     def load(self) -> EngineLoad:
-        return EngineLoad(num_requests=len(self._under_way), max_num_seqs=self._options.max_num_seqs)
+        return EngineLoad(num_requests=len(self._sequences), max_num_seqs=self._options.max_num_seqs)
 
     @property
     def _max_running(self) -> int:
@@ -137,40 +136,40 @@ class TransformersEngine(Engine):
 
     async def generate(self, request: EngineRequest) -> AsyncGenerator[Delta, None]:
         news, num_delivered = asyncio.Event(), 0
-        continuation = self._submit(request, news, await self._matcher(request), is_streamed=True)
+        sequence = self._submit(request, news, await self._matcher(request), is_streamed=True)
         try:
             while True:
                 await news.wait()
                 news.clear()
-                if continuation.error is not None:
-                    raise continuation.error
-                delta = continuation.delta(num_delivered)
+                if sequence.error is not None:
+                    raise sequence.error
+                delta = sequence.delta(num_delivered)
                 num_delivered += len(delta.token_ids)
                 yield delta
                 if delta.finish_reason is not None:
                     return
         finally:
-            self._dismiss(continuation)
+            self._dismiss(sequence)
 
     async def generate_all(self, requests: Sequence[EngineRequest]) -> list[Generation]:
-        """Without a stream for each: those cost more than a small model does."""
+        """Without streams, which cost more than a small model."""
         news = asyncio.Event()
-        continuations: list[Continuation] = []
+        sequences: list[SequenceState] = []
         try:
             for request in requests:
                 matcher = await self._matcher(request)
-                continuations.append(self._submit(request, news, matcher, is_streamed=False))
-            pending = continuations
+                sequences.append(self._submit(request, news, matcher, is_streamed=False))
+            pending = sequences
             while pending := [c for c in pending if not c.ended]:
                 await news.wait()
                 news.clear()
-                for continuation in pending:
-                    if continuation.error is not None:
-                        raise continuation.error
-            return [continuation.generation() for continuation in continuations]
+                for sequence in pending:
+                    if sequence.error is not None:
+                        raise sequence.error
+            return [sequence.generation() for sequence in sequences]
         finally:
-            for continuation in continuations:
-                self._dismiss(continuation)
+            for sequence in sequences:
+                self._dismiss(sequence)
 
     async def _matcher(self, request: EngineRequest) -> Matcher | None:
         if (schema := request.sampling.json_schema) is None:
@@ -178,121 +177,123 @@ class TransformersEngine(Engine):
         if self._grammars is None:
             raise EngineDead("the engine is not running")
         grammar = self._grammars.kept(schema)
-        if grammar is None:  # checked, but dropped since
+        if grammar is None:  # dropped since the check
             grammar = await asyncio.to_thread(self._grammars.compiled, schema)
         return self._grammars.matcher(grammar, request.sampling.stop_ids)
 
     def _submit(
         self, request: EngineRequest, news: asyncio.Event, matcher: Matcher | None, *, is_streamed: bool
-    ) -> Continuation:
+    ) -> SequenceState:
         if not self._alive or self._loaded is None:
             raise EngineDead("the engine is not running")
-        if request.id in self._under_way:
-            raise ValueError(f"a request {request.id!r} is under way already")
-        from anytime_server.engine.transformers.sequence import Continuation
+        if request.id in self._sequences:
+            raise ValueError(f"a request {request.id!r} is running already")
+        from anytime_server.engine.transformers.sequence import SequenceState
 
-        continuation = Continuation(request=request, news=news, is_streamed=is_streamed, matcher=matcher)
-        assert len(continuation.prompt_ids) >= 1
-        assert continuation.total_tokens <= self.window_tokens
+        sequence = SequenceState(request=request, news=news, is_streamed=is_streamed, matcher=matcher)
+        assert len(sequence.prompt_ids) >= 1
+        assert sequence.total_tokens <= self.window_tokens
         sampling, num_ids = request.sampling, self._loaded.decoder.num_vocabulary
         for ids in (request.prompt_ids, sampling.banned_ids, sampling.stop_ids):
             if ids and not 0 <= min(ids) <= max(ids) < num_ids:
-                raise EngineFailed(f"the model knows token ids below {num_ids} only")
-        self._num_arrived += 1
-        heapq.heappush(self._waiting, (request.priority, self._num_arrived, continuation))
-        self._under_way[request.id] = continuation
-        self._arrived.set()
-        return continuation
+                raise EngineFailed(f"the model has only token ids below {num_ids}")
+        self._num_submitted += 1
+        heapq.heappush(self._waiting, (request.priority, self._num_submitted, sequence))
+        self._sequences[request.id] = sequence
+        self._submitted.set()
+        return sequence
 
-    def _dismiss(self, continuation: Continuation) -> None:
-        continuation.end()
-        if self._under_way.get(continuation.request.id) is continuation:
-            del self._under_way[continuation.request.id]
+    def _dismiss(self, sequence: SequenceState) -> None:
+        sequence.end()
+        if self._sequences.get(sequence.request.id) is sequence:
+            del self._sequences[sequence.request.id]
 
     async def _decode_until_dead(self) -> None:
         try:
             while self._alive:
-                await self._arrived.wait()
-                self._arrived.clear()
+                await self._submitted.wait()
+                self._submitted.clear()
                 while self._alive and self._has_work():
                     await self._tick()
         except Exception:
-            logger.exception("the engine died of this")
+            logger.exception("the engine died of an unexpected error")
             self._alive = False
             self._end_all()
 
     def _has_work(self) -> bool:
         assert self._loaded is not None
         running = self._loaded.decoder.running
-        return bool(self._waiting) or any(not continuation.ended for continuation in running)
+        return bool(self._waiting) or any(not sequence.ended for sequence in running)
 
     async def _tick(self) -> None:
-        """Let in who waits, as far as there is room; then one token more for all."""
+        """Admit waiting sequences that fit, then sample one more token of all."""
         assert self._loaded is not None
         decoder = self._loaded.decoder
         if admitted := self._admit():
             await self._step(lambda: decoder.prefill(admitted), admitted)
         await self._step(decoder.decode, decoder.running)
 
-    def _admit(self) -> list[Continuation]:
+    def _admit(self) -> list[SequenceState]:
         assert self._loaded is not None
         decoder = self._loaded.decoder
-        running = [continuation for continuation in decoder.running if not continuation.ended]
-        longest = max((continuation.total_tokens for continuation in running), default=0)
-        admitted: list[Continuation] = []
+        running = [sequence for sequence in decoder.running if not sequence.ended]
+        longest = max((sequence.total_tokens for sequence in running), default=0)
+        admitted: list[SequenceState] = []
         while self._waiting:
-            continuation = self._waiting[0][2]
-            if not continuation.ended:
-                longest = max(longest, continuation.total_tokens)
+            sequence = self._waiting[0][2]
+            if not sequence.ended:
+                longest = max(longest, sequence.total_tokens)
                 if not decoder.slots.fits(len(running) + len(admitted) + 1, longest):
-                    assert running or admitted, "what is within the window fits alone"  # or we'd spin
-                    break  # nobody overtakes: a long request would never get in
-                admitted.append(continuation)
+                    assert running or admitted, (
+                        "a sequence within the window fits alone"
+                    )  # or this would spin
+                    break  # the queue head is never bypassed, or a long request would wait for ever
+                admitted.append(sequence)
             heapq.heappop(self._waiting)
         return admitted
 
-    async def _step(self, step: Callable[[], Sampled | None], concerned: list[Continuation]) -> None:
+    async def _step(self, step: Callable[[], Sampled | None], affected: list[SequenceState]) -> None:
         assert self._loaded is not None
-        loaded, concerned = self._loaded, list(concerned)
+        loaded, affected = self._loaded, list(affected)
         try:
             sampled = await asyncio.get_running_loop().run_in_executor(self._thread, step)
         except Exception as error:
             if not loaded.survives(error):
                 raise
             logger.warning("a step of the model failed: %s", error)
-            # A step may have got half-way: nothing that the slots of others hold is trusted either.
-            for continuation in (*concerned, *loaded.decoder.running):
-                continuation.end(error=EngineFailed("the engine failed on this request"))
+            # The step may have written a part of its results, so no slot can be trusted.
+            for sequence in (*affected, *loaded.decoder.running):
+                sequence.end(error=EngineFailed("the engine failed on this request"))
             await asyncio.get_running_loop().run_in_executor(self._thread, loaded.forget)
             return
         if sampled is not None:
-            rows = zip(sampled.continuations, *sampled.drawn, strict=True)
-            for continuation, token_id, logprob, top_logprobs in rows:
-                continuation.take(token_id, logprob, top_logprobs)
+            rows = zip(sampled.sequences, *sampled.drawn, strict=True)
+            for sequence, token_id, logprob, top_logprobs in rows:
+                sequence.take(token_id, logprob, top_logprobs)
 
     def _end_all(self) -> None:
-        for continuation in list(self._under_way.values()):
-            continuation.end(error=EngineDead("the engine is not running"))
+        for sequence in list(self._sequences.values()):
+            sequence.end(error=EngineDead("the engine is not running"))
         self._waiting.clear()
 
     async def update_weights(self, weights: Path, *, sha256: str, timeout_s: float) -> None:
         if not self._alive or self._loaded is None:
             raise EngineDead("the engine is not running")
-        assert not self._under_way
+        assert not self._sequences
         replacing = asyncio.get_running_loop().run_in_executor(
             self._thread, self._loaded.replace_weights, weights, sha256
         )
         done, _ = await asyncio.wait([replacing], timeout=timeout_s)
         if not done:
-            replacing.add_done_callback(lambda future: future.exception())  # or asyncio reports it
-            self._loaded.give_up_replacing()
-            self._alive = False  # which weights it has is anyone's guess
-            self._arrived.set()
-            raise WeightSyncFailed(f"the engine did not take {weights} within {timeout_s:g} s")
+            replacing.add_done_callback(lambda future: future.exception())  # or asyncio logs the exception
+            self._loaded.cancel_replacing()
+            self._alive = False  # the weights may be a mixture of old and new
+            self._submitted.set()
+            raise WeightSyncFailed(f"the engine did not load {weights} within {timeout_s:g} s")
         try:
             replacing.result()
         except WeightSyncFailed:
             raise
         except Exception as error:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise WeightSyncFailed(f"the engine does not take {weights}: {reason}") from error
+            raise WeightSyncFailed(f"the engine cannot load {weights}: {reason}") from error

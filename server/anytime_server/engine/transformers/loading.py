@@ -1,4 +1,4 @@
-"""Getting a model of transformers into memory, and other weights into it, whole or not at all."""
+"""Loads a transformers model, and replaces its weights."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from transformers.utils import logging as transformers_logging
 
 from anytime_server.engine.transformers.attention import SHARED_KEYS
 from anytime_server.engine.transformers.decoder import Decoder
-from anytime_server.engine.transformers.kv_slots import Slots
+from anytime_server.engine.transformers.kv_slots import KvSlots
 from anytime_server.engine.weights import (
     checkpoint_shapes,
     is_computed,
@@ -28,54 +28,52 @@ from anytime_server.engine.weights import (
 from anytime_server.errors import UnusableModel, WeightSyncFailed
 
 TOLERANCE = {torch.float32: 1e-3, torch.float16: 0.02, torch.bfloat16: 0.1}
-"""How far logits by way of the slots may be from the plain ones: floating point, but not another mask."""
+"""Maximum relative difference of logits computed over the slots: rounding errors, but no other mask."""
 
 
 @dataclass(slots=True, kw_only=True)
 class LoadedModel:
-    """A model that is ready."""
+    """A model in memory and its decoder."""
 
     model: Any
-    """Of transformers."""
+    """A causal language model of transformers."""
     decoder: Decoder
-    """Which runs it."""
     device: torch.device
-    """Where it is."""
     window_tokens: int
-    """The most tokens of a sequence."""
-    _given_up: threading.Event = field(default_factory=threading.Event)
+    """Maximum length of a sequence."""
+    _replacing_cancelled: threading.Event = field(default_factory=threading.Event)
 
     def survives(self, error: Exception) -> bool:
-        """Whether the device computes on after this error: a GPU only where it lacked memory."""
+        """Whether the device is usable after this error; a GPU only after it was out of memory."""
         return self.device.type == "cpu" or isinstance(error, torch.OutOfMemoryError)
 
     def forget(self) -> None:
-        """Drop all that was computed and give its memory back."""
+        """Drop all sequences and free their memory."""
         self.decoder.forget()
         gc.collect()
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
 
     def free(self) -> None:
-        """Drop the model as well."""
+        """Drop the model too."""
         del self.decoder, self.model
         gc.collect()
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
 
-    def give_up_replacing(self) -> None:
-        """Tell `replace_weights()`, from another thread, to end."""
-        self._given_up.set()
+    def cancel_replacing(self) -> None:
+        """End `replace_weights()` from another thread."""
+        self._replacing_cancelled.set()
 
     @torch.no_grad()
     def replace_weights(self, path: Path, sha256: str) -> None:
-        """Put the tensors of a safetensors file in place of the model's, once all of them are right.
+        """Replace the model's weights by those of a safetensors file, after all of them were checked.
 
         Raises:
-            WeightSyncFailed: the file is not what it should be; nothing was changed.
+            WeightSyncFailed: the file does not match the model, which is unchanged.
         """
         require_checksum(path, sha256)
-        loaded = safetensors.torch.load_file(path)  # mapped, so that the file is not in memory twice
+        loaded = safetensors.torch.load_file(path)  # memory-mapped, so that the file is not in memory twice
         new, old = (
             {name: tensor for name, tensor in side.items() if not is_computed(name)}
             for side in (loaded, self.model.state_dict())
@@ -90,7 +88,7 @@ class LoadedModel:
         require_same_shapes(*({name: tuple(t.shape) for name, t in side.items()} for side in (new, old)))
         self.decoder.forget()
         for name, tensor in old.items():
-            if self._given_up.is_set():
+            if self._replacing_cancelled.is_set():
                 return
             tensor.copy_(new[name])
 
@@ -105,63 +103,75 @@ def load_model(
     kv_cache_mib: int | None,
     threads: int | None,
 ) -> LoadedModel:
-    """Load a checkpoint and try it.
+    """Load a checkpoint and check that the decoder computes the same logits as the plain model.
 
     Raises:
-        UnusableModel: it is none that the slots can run.
+        UnusableModel: the checkpoint cannot be loaded, or the decoder cannot run the model.
     """
     if threads is not None:
         torch.set_num_threads(threads)
-    checkpoint_shapes(folder)  # are its files whole?
+    checkpoint_shapes(folder)  # fails if a file is incomplete
     config = AutoConfig.from_pretrained(folder).get_text_config()
     window = config.max_position_embeddings
     if window_tokens is not None and window_tokens > window:
-        raise UnusableModel(f"the window cannot have {window_tokens} tokens: the model takes {window}")
+        raise UnusableModel(f"the window cannot have {window_tokens} tokens: the model has {window}")
     window = window_tokens or window
     _require_full_attention(config, window)
-    place = _device(device)
-    kind = getattr(torch, ("bfloat16" if place.type == "cuda" else "float32") if dtype == "auto" else dtype)
-    with _quietly():
+    torch_device = _device(device)
+    kind = getattr(
+        torch, ("bfloat16" if torch_device.type == "cuda" else "float32") if dtype == "auto" else dtype
+    )
+    model = _pretrained(folder, kind).to(torch_device)
+    ids = [i * 7 % config.vocab_size for i in range(12)]
+    cache = DynamicCache(config=config)
+    with torch.inference_mode():
+        plain = model(
+            input_ids=torch.tensor([ids], device=torch_device), past_key_values=cache, use_cache=True
+        )
+    model.set_attn_implementation(SHARED_KEYS)
+    slots = KvSlots(
+        _cached_shapes(cache),
+        dtype=kind,
+        device=torch_device,
+        max_slots=2 * max_running,
+        max_running=max_running,
+        max_bytes=_cache_bytes(torch_device, kv_cache_mib),
+    )
+    if slots.max_tokens < window:
+        if window_tokens is not None:
+            raise UnusableModel(f"the KV cache has room for {slots.max_tokens} tokens, not {window}")
+        window = slots.max_tokens
+    assert slots.fits(1, window)
+    decoder = Decoder(model, slots, torch_device)
+    if not decoder.check(plain.logits[0], ids) <= TOLERANCE[kind]:
+        raise UnusableModel(
+            "the model computes other logits when sequences of different lengths share a step"
+        )
+    return LoadedModel(model=model, decoder=decoder, device=torch_device, window_tokens=window)
+
+
+def _pretrained(folder: Path, dtype: torch.dtype) -> Any:
+    """The model of a checkpoint, with every weight, for inference."""
+    with _quiet_transformers():
         loaded: Any = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=kind, attn_implementation="sdpa", output_loading_info=True
+            folder, dtype=dtype, attn_implementation="sdpa", output_loading_info=True
         )
     model, report = loaded
     if missing := sorted(report["missing_keys"]):
         raise UnusableModel(f"the checkpoint in {folder} lacks {missing[0]}")
-    model.to(place).eval().requires_grad_(False)
-    ids = [i * 7 % config.vocab_size for i in range(12)]
-    plain_cache = DynamicCache(config=config)
-    with torch.inference_mode():
-        plain = model(
-            input_ids=torch.tensor([ids], device=place), past_key_values=plain_cache, use_cache=True
-        )
+    return model.eval().requires_grad_(False)
+
+
+def _cached_shapes(cache: DynamicCache) -> list[tuple[tuple[int, int], tuple[int, int]]]:
+    """Heads and head size of the keys, and of the values, in each layer of a cache."""
     shapes: list[tuple[tuple[int, int], tuple[int, int]]] = []
-    for layer in plain_cache.layers:
+    for layer in cache.layers:
         if type(layer) is not DynamicLayer or layer.keys is None or layer.values is None:
-            raise UnusableModel("the transformers engine runs models with full attention in every layer only")
+            raise UnusableModel("the transformers engine runs only models with full attention in every layer")
         _, num_key_heads, _, key_size = layer.keys.shape
         _, num_value_heads, _, value_size = layer.values.shape
         shapes.append(((num_key_heads, key_size), (num_value_heads, value_size)))
-    model.set_attn_implementation(SHARED_KEYS)
-    slots = Slots(
-        shapes,
-        dtype=kind,
-        device=place,
-        max_slots=2 * max_running,
-        max_running=max_running,
-        max_bytes=_cache_bytes(place, kv_cache_mib),
-    )
-    if slots.max_tokens < window:
-        if window_tokens is not None:
-            raise UnusableModel(
-                f"the memory for keys and values takes {slots.max_tokens} tokens, not {window}"
-            )
-        window = slots.max_tokens
-    assert slots.fits(1, window)
-    decoder = Decoder(model, slots, place)
-    if not decoder.check(plain.logits[0], ids) <= TOLERANCE[kind]:
-        raise UnusableModel("the model computes otherwise when requests of different lengths share a step")
-    return LoadedModel(model=model, decoder=decoder, device=place, window_tokens=window)
+    return shapes
 
 
 def _require_full_attention(config: Any, window: int) -> None:
@@ -176,7 +186,7 @@ def _require_full_attention(config: Any, window: int) -> None:
         kinds = {"sliding_attention"}
     if others := sorted(kinds - {"full_attention"}):
         raise UnusableModel(
-            f"the transformers engine runs models with full attention in every layer only, not {others[0]}"
+            f"the transformers engine runs only models with full attention in every layer, not {others[0]}"
         )
 
 
@@ -193,8 +203,8 @@ def _cache_bytes(device: torch.device, kv_cache_mib: int | None) -> int:
 
 
 @contextmanager
-def _quietly() -> Iterator[None]:
-    """Without the progress and the remarks of transformers; what matters is checked afterwards."""
+def _quiet_transformers() -> Iterator[None]:
+    """Disable the progress bars and messages of transformers."""
     level, had_bar = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()

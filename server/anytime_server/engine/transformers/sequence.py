@@ -1,4 +1,4 @@
-"""One request under way in an engine that decodes in this process. Knows no model and no torch."""
+"""The state of one sequence in an engine that decodes in this process. Knows no model and no torch."""
 
 from __future__ import annotations
 
@@ -17,37 +17,36 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
-class Continuation:
-    """What has been sampled for a request so far, and how it ended."""
+class SequenceState:
+    """The tokens sampled for a request, and how the sequence ended."""
 
     request: EngineRequest
-    """What was asked for."""
     news: asyncio.Event
-    """Set when there is something for whoever waits; several may share one."""
+    """Set when there are tokens or an end to deliver; sequences may share an event."""
     is_streamed: bool
-    """Whether every token is news, or only the end."""
+    """Whether every token sets `news`, or only the end."""
     matcher: Matcher | None = None
-    """What holds it to a schema."""
+    """Constrains the tokens to a schema."""
     prompt_ids: np.ndarray = field(init=False)
     """The prompt, int32."""
     seed: int = field(init=False)
-    """Of its draws, as 64 bits without sign."""
+    """Seed of the sampling, an unsigned 64-bit integer."""
     banned_ids: np.ndarray = field(init=False)
-    """Never to be sampled."""
+    """Token ids that are never sampled."""
     banned_at_first_ids: np.ndarray = field(init=False)
-    """The same and the stop ids: not to be sampled before `min_tokens`."""
+    """Token ids that are not sampled before `min_tokens`: `banned_ids` and the stop ids."""
     token_ids: list[int] = field(default_factory=list)
-    """Sampled so far."""
+    """Sampled tokens."""
     logprobs: list[float] = field(default_factory=list)
     """One for each of `token_ids`."""
     top_logprobs: list[TopLogprobs] = field(default_factory=list)
-    """The same, where they were asked for."""
+    """One for each of `token_ids`, if requested."""
     cached_tokens: int = 0
-    """Tokens of the prompt whose keys and values were there already."""
+    """Prompt tokens whose keys and values were cached."""
     finish_reason: FinishReason | None = None
-    """Set once nothing more is to be sampled."""
+    """Set at the end of the sequence, unless it failed."""
     error: AnytimeError | None = None
-    """Set instead where it failed."""
+    """Set if the sequence failed."""
 
     def __post_init__(self) -> None:
         sampling = self.request.sampling
@@ -59,17 +58,17 @@ class Continuation:
 
     @property
     def total_tokens(self) -> int:
-        """Of prompt and continuation, at the most."""
+        """Maximum length of prompt and output together."""
         return len(self.request.prompt_ids) + self.request.sampling.max_tokens
 
     @property
     def position(self) -> int:
-        """Of the token that is sampled next, counted from the beginning of the prompt."""
+        """Position of the next token, counted from the start of the prompt."""
         return len(self.request.prompt_ids) + len(self.token_ids)
 
     @property
     def banned_now(self) -> np.ndarray:
-        """Ids that must not be sampled next."""
+        """Token ids that must not be sampled next."""
         early = len(self.token_ids) < self.request.sampling.min_tokens and self.matcher is None
         return self.banned_at_first_ids if early else self.banned_ids
 
@@ -78,11 +77,11 @@ class Continuation:
         return self.finish_reason is not None or self.error is not None
 
     def take(self, token_id: int, logprob: float, top_logprobs: TopLogprobs = ()) -> None:
-        """Add what was sampled, unless it has ended meanwhile."""
+        """Add a sampled token, unless the sequence has ended meanwhile."""
         if self.ended:
             return
         if self.matcher is not None and not self.matcher.accept(token_id):
-            self.end(error=EngineFailed("no token can go on with what the JSON schema asks for"))
+            self.end(error=EngineFailed("no token continues the JSON that the schema requires"))
             return
         sampling = self.request.sampling
         self.token_ids.append(token_id)
@@ -97,14 +96,14 @@ class Continuation:
             self.news.set()
 
     def end(self, *, error: AnytimeError | None = None) -> None:
-        """End it early: in an error, or aborted."""
+        """End the sequence early: failed with an error, or aborted."""
         if not self.ended:
             self.error = error
             self.finish_reason = None if error else "abort"
             self.news.set()
 
     def delta(self, since: int) -> Delta:
-        """What there is beyond the first `since` tokens."""
+        """The delta after the first `since` tokens."""
         return Delta(
             token_ids=tuple(self.token_ids[since:]),
             logprobs=tuple(self.logprobs[since:]),
@@ -114,7 +113,7 @@ class Continuation:
         )
 
     def generation(self) -> Generation:
-        """The whole, once it has ended."""
+        """The whole sequence, after its end."""
         assert self.finish_reason is not None
         return Generation(
             token_ids=tuple(self.token_ids),

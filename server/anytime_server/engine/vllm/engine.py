@@ -129,8 +129,8 @@ class VllmEngine(Engine):
         if on_cpu:
             # A forked engine core starts in 4 s instead of 20; the configuration above resets the variable.
             os.environ["VLLM_WORKER_MULTIPROC_METHOD"] = "fork"
-        # Not returned: the thread's future would keep the object beyond `stop()`, and its finaliser fails when
-        # the interpreter exits.
+        # Not returned: the thread's future would keep the object beyond `stop()`, and its finaliser fails at
+        # the interpreter's exit.
         with _interrupts_blocked():  # inherited by the core: only the server handles Ctrl-C, and drains
             self._llm = AsyncLLM.from_vllm_config(
                 config, disable_log_stats=True, stat_loggers=[self._stat_logger]

@@ -1,4 +1,4 @@
-"""The transformers engine: its steps against the plain model, its queue, and its weights."""
+"""The transformers engine: its log-probabilities against the plain model, its queue and its weights."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def plain_model(folder: Path) -> Any:
 
 
 def plain_logprobs(model: Any, prompt_ids: list[int], token_ids: tuple[int, ...]) -> list[float]:
-    """From one forward pass over the whole."""
+    """Log-probabilities of one forward pass over prompt and output."""
     ids = torch.tensor([[*prompt_ids, *token_ids]])
     with torch.inference_mode():
         logprobs_TV = model(input_ids=ids).logits[0].log_softmax(-1)
@@ -75,7 +75,7 @@ def require_plain(model: Any, requests: list[EngineRequest], generations: list[G
 
 
 def new_weights(folder: Path, target: Path, *, seed: int = 5) -> str:
-    """Other random weights, as a file. Returns its checksum."""
+    """Write a file of other random weights. Returns its checksum."""
     torch.manual_seed(seed)
     tensors = load_file(folder / "model.safetensors")
     save_file({name: torch.randn_like(t.float()) * 0.2 for name, t in tensors.items()}, target)
@@ -86,8 +86,8 @@ def checksum(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-async def test_forks_have_the_plain_models_logprobs(started: Starter, tiny_checkpoint: Path) -> None:
-    """Thinking, then answers from cuts of it: of all lengths, beginning in running and finished slots."""
+async def test_answers_have_the_plain_models_logprobs(started: Starter, tiny_checkpoint: Path) -> None:
+    """Thinking, then answers from truncations of it: of all lengths, reusing running and finished slots."""
     engine, model = await started(max_num_seqs=8), plain_model(tiny_checkpoint)
     draw = random.Random(0)
     for _ in range(2):
@@ -95,9 +95,11 @@ async def test_forks_have_the_plain_models_logprobs(started: Starter, tiny_check
         thought = await engine.generate_all(thinking)
         require_plain(model, thinking, thought)
         answers = [
-            ask([*t.prompt_ids, *g.token_ids[:cut], 65, 66 + cut], max_tokens=draw.randint(1, 5), seed=a)
+            ask(
+                [*t.prompt_ids, *g.token_ids[:length], 65, 66 + length], max_tokens=draw.randint(1, 5), seed=a
+            )
             for t, g in zip(thinking, thought, strict=True)
-            for cut in (3, 8, 17, 60)
+            for length in (3, 8, 17, 60)
             for a in range(3)
         ]
         draw.shuffle(answers)
@@ -109,7 +111,7 @@ async def test_forks_have_the_plain_models_logprobs(started: Starter, tiny_check
 async def test_random_traffic_has_the_plain_models_logprobs(
     started: Starter, tiny_checkpoint: Path, kv_cache_mib: int
 ) -> None:
-    """Also where the memory is for two thousand tokens, and where some are aborted."""
+    """Also with a KV cache of two thousand tokens, and with aborted requests."""
     engine = await started(max_num_seqs=6, kv_cache_mib=kv_cache_mib)
     model, draw = plain_model(tiny_checkpoint), random.Random(1)
     known = [PROMPT]
@@ -135,9 +137,7 @@ async def test_random_traffic_has_the_plain_models_logprobs(
     assert engine.load().num_requests == 0
 
 
-async def test_prompts_of_one_prefill_share_what_they_have_in_common(
-    started: Starter, tiny_checkpoint: Path
-) -> None:
+async def test_prompts_of_one_prefill_share_common_prefixes(started: Starter, tiny_checkpoint: Path) -> None:
     engine = await started()
     requests = [ask(), ask(), ask([*PROMPT[:30], 9]), ask([7, *PROMPT]), ask([*PROMPT[:30], 9, 8])]
     generations = await engine.generate_all(requests)
@@ -145,12 +145,12 @@ async def test_prompts_of_one_prefill_share_what_they_have_in_common(
     require_plain(plain_model(tiny_checkpoint), requests, generations)
 
 
-async def test_fork_finds_all_that_was_computed(started: Starter) -> None:
+async def test_a_truncation_reuses_all_computed_tokens(started: Starter) -> None:
     engine = await started()
     (thought,) = await engine.generate_all([ask(max_tokens=20)])
-    forks = [ask([*PROMPT, *thought.token_ids[:cut], 65]) for cut in (4, 19, 20)]
-    found = [g.cached_tokens for g in await engine.generate_all(forks)]
-    assert found == [len(PROMPT) + 4, len(PROMPT) + 19, len(PROMPT) + 19]  # the last was never fed back
+    truncations = [ask([*PROMPT, *thought.token_ids[:length], 65]) for length in (4, 19, 20)]
+    found = [g.cached_tokens for g in await engine.generate_all(truncations)]
+    assert found == [len(PROMPT) + 4, len(PROMPT) + 19, len(PROMPT) + 19]  # the last token was not fed back
 
 
 @pytest.mark.parametrize(("name", "value"), [("MAX_STEP_TOKENS", 16), ("MAX_STEP_SCORES", 700)])
@@ -163,12 +163,12 @@ async def test_long_prompts_are_computed_in_parts(
     require_plain(plain_model(tiny_checkpoint), requests, await engine.generate_all(requests))
 
 
-async def test_alone_or_in_a_crowd(started: Starter) -> None:
+async def test_other_sequences_do_not_change_the_tokens(started: Starter) -> None:
     engine = await started(max_num_seqs=32)
     (alone,) = await engine.generate_all([ask(max_tokens=60, seed=9)])
-    crowd = [ask([n, *PROMPT], max_tokens=n + 20, seed=n, top_p=0.8) for n in range(24)]
-    *_, crowded = await engine.generate_all([*crowd, ask(max_tokens=60, seed=9)])
-    assert crowded.token_ids == alone.token_ids
+    others = [ask([n, *PROMPT], max_tokens=n + 20, seed=n, top_p=0.8) for n in range(24)]
+    *_, together = await engine.generate_all([*others, ask(max_tokens=60, seed=9)])
+    assert together.token_ids == alone.token_ids
 
 
 async def test_many_requests_on_few_slots(started: Starter) -> None:
@@ -177,8 +177,8 @@ async def test_many_requests_on_few_slots(started: Starter) -> None:
     assert [len(g.token_ids) for g in generations] == [1 + n % 9 for n in range(300)]
 
 
-async def test_urgent_requests_go_first(started: Starter) -> None:
-    engine = await started(max_num_seqs=1)  # two run: there is one spare place
+async def test_higher_priorities_run_first(started: Starter) -> None:
+    engine = await started(max_num_seqs=1)  # two run: there is one spare slot
     ended: list[str] = []
 
     async def run(name: str, request: EngineRequest) -> None:
@@ -199,10 +199,10 @@ async def test_a_stop_id_before_min_tokens_is_not_sampled(started: Starter) -> N
     engine = await started()
     (free,) = await engine.generate_all([ask(temperature=0.0)])
     stop_ids = frozenset(free.token_ids)
-    held, later = await engine.generate_all(
+    stopped, later = await engine.generate_all(
         [ask(temperature=0.0, stop_ids=stop_ids), ask(temperature=0.0, stop_ids=stop_ids, min_tokens=5)]
     )
-    assert (len(held.token_ids), held.finish_reason) == (1, "stop")
+    assert (len(stopped.token_ids), stopped.finish_reason) == (1, "stop")
     assert not stop_ids & set(later.token_ids[:5])
 
 
@@ -212,7 +212,7 @@ async def test_no_seed_is_another_draw_each_time(started: Starter) -> None:
     assert first.token_ids != second.token_ids
 
 
-async def test_the_same_after_an_update_to_the_last_bit(
+async def test_updates_give_identical_results_bit_for_bit(
     started: Starter, tiny_checkpoint: Path, tmp_path: Path
 ) -> None:
     engine, path = await started(max_num_seqs=4), tmp_path / "new.safetensors"
@@ -227,11 +227,11 @@ async def test_the_same_after_an_update_to_the_last_bit(
 
 
 @pytest.mark.parametrize("head", ["own", "tied", "tied, stored"])
-async def test_updated_weights_are_used(
+async def test_updated_weights_replace_the_old_ones(
     started: Starter, tiny_checkpoint: Path, tmp_path: Path, head: str
 ) -> None:
-    """By everything, with nothing left of the old ones."""
-    frequencies = "model.layers.0.self_attn.rotary_emb.inv_freq"  # old checkpoints have them, too
+    """Everywhere: embedding, head and cache."""
+    frequencies = "model.layers.0.self_attn.rotary_emb.inv_freq"  # in some checkpoints
     before, after, path = tmp_path / "before", tmp_path / "after", tmp_path / "new.safetensors"
     shutil.copytree(tiny_checkpoint, before)
     if head != "own":
@@ -264,7 +264,7 @@ async def test_updated_weights_are_used(
 
 
 @pytest.mark.parametrize("fault", ["checksum", "missing", "surplus", "shape", "no file", "no weights"])
-async def test_wrong_weights_are_refused_and_change_nothing(
+async def test_mismatched_weights_are_refused_and_change_nothing(
     started: Starter, tiny_checkpoint: Path, tmp_path: Path, fault: str
 ) -> None:
     engine, path = await started(), tmp_path / "new.safetensors"
@@ -292,7 +292,7 @@ async def test_wrong_weights_are_refused_and_change_nothing(
 
 async def test_an_update_that_takes_too_long_fails(started: Starter, tmp_path: Path) -> None:
     engine, path = await started(), tmp_path / "new.safetensors"
-    os.mkfifo(path)  # reading it takes until there is a writer
+    os.mkfifo(path)  # a read blocks until there is a writer
     with pytest.raises(WeightSyncFailed, match=r"within 0\.1 s"):
         await engine.update_weights(path, sha256="0" * 64, timeout_s=0.1)
     path.write_bytes(b"at last")
@@ -301,7 +301,7 @@ async def test_an_update_that_takes_too_long_fails(started: Starter, tmp_path: P
         await engine.generate_all([ask()])
 
 
-async def test_a_failed_step_ends_what_runs_and_the_engine_goes_on(
+async def test_a_failed_step_fails_running_requests_only(
     started: Starter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = await started()
@@ -327,7 +327,7 @@ async def test_an_unknown_token_is_refused(started: Starter) -> None:
     assert engine.load().num_requests == 0
 
 
-async def test_stopping_ends_those_that_wait(started: Starter) -> None:
+async def test_stop_ends_waiting_requests(started: Starter) -> None:
     engine = await started(max_num_seqs=1)
 
     async def run() -> list[Delta]:
@@ -341,7 +341,7 @@ async def test_stopping_ends_those_that_wait(started: Starter) -> None:
     assert not engine.alive
 
 
-async def test_cancelling_a_whole_batch_aborts_it(started: Starter) -> None:
+async def test_cancelling_a_batch_aborts_it(started: Starter) -> None:
     engine = await started()
     requests = [ask(max_tokens=450) for _ in range(5)]
     running = asyncio.create_task(engine.generate_all(requests))
@@ -358,12 +358,12 @@ async def test_cancelling_a_whole_batch_aborts_it(started: Starter) -> None:
     [
         ({"layer_types": ["full_attention", "sliding_attention"]}, {}, "not sliding_attention"),
         ({"model_type": "nonesuch"}, {}, "nonesuch"),
-        ({}, {"window_tokens": 513}, "the model takes 512"),
+        ({}, {"window_tokens": 513}, "the model has 512"),
         ({}, {"device": "cuda"}, "no GPU"),
         ({"num_hidden_layers": 3, "layer_types": ["full_attention"] * 3}, {}, "lacks model.layers.2"),
     ],
 )
-async def test_what_it_cannot_run_is_refused(
+async def test_unsupported_models_and_options_are_refused(
     tiny_checkpoint: Path, tmp_path: Path, change: dict[str, Any], options: dict[str, Any], reason: str
 ) -> None:
     if options.get("device") == "cuda" and torch.cuda.is_available():
@@ -389,7 +389,7 @@ async def test_a_broken_file_is_refused_in_one_line(tiny_checkpoint: Path, tmp_p
     await engine.stop()
 
 
-async def test_the_window_is_what_the_memory_takes(started: Starter) -> None:
+async def test_the_window_is_the_option_or_the_models(started: Starter) -> None:
     assert (await started(window_tokens=64)).window_tokens == 64
     assert (await started()).window_tokens == 512
 

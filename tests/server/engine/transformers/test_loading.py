@@ -1,4 +1,4 @@
-"""What the memory for keys and values makes of the window; new weights are not in memory twice."""
+"""The window under a small KV cache, and the memory of a weight update."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Starter = Callable[[int | None], Awaitable[TransformersEngine]]
 
 @pytest.fixture(name="checkpoint", scope="module")
 def fixture_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A mebibyte takes 248.2 tokens of it: 2 layers of 2 × 3 × 88 numbers of 4 bytes."""
+    """A KV cache of one MiB has room for 248.2 tokens: 2 layers of 2 × 3 × 88 numbers of 4 bytes."""
     folder = tmp_path_factory.mktemp("odd")
     config = Qwen3Config(
         vocab_size=100,
@@ -40,7 +40,7 @@ def fixture_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(name="start")
 async def fixture_start(checkpoint: Path) -> AsyncGenerator[Starter, None]:
-    """Starts an engine with a window, and stops it at the end."""
+    """Starts an engine with a window."""
     engines: list[TransformersEngine] = []
 
     async def start(window_tokens: int | None) -> TransformersEngine:
@@ -55,11 +55,9 @@ async def fixture_start(checkpoint: Path) -> AsyncGenerator[Starter, None]:
     await engines[0].stop()
 
 
-@pytest.mark.parametrize(("asked", "window"), [(None, 240), (240, 240), (235, 235)])
-async def test_a_request_as_long_as_the_window_is_answered(
-    start: Starter, asked: int | None, window: int
-) -> None:
-    engine = await start(asked)
+@pytest.mark.parametrize(("option", "window"), [(None, 240), (240, 240), (235, 235)])
+async def test_a_request_may_fill_the_window(start: Starter, option: int | None, window: int) -> None:
+    engine = await start(option)
     assert engine.window_tokens == window
     requests = [
         EngineRequest(id=f"{n}", prompt_ids=[7] * (window - 5), sampling=Sampling(max_tokens=5, seed=n))
@@ -70,8 +68,8 @@ async def test_a_request_as_long_as_the_window_is_answered(
     assert [len(generation.token_ids) for generation in generations] == [5, 5]
 
 
-async def test_a_window_beyond_the_memory_is_refused(start: Starter) -> None:
-    with pytest.raises(UnusableModel, match="takes 240 tokens, not 245"):
+async def test_a_window_larger_than_the_kv_cache_is_refused(start: Starter) -> None:
+    with pytest.raises(UnusableModel, match="has room for 240 tokens, not 245"):
         await start(245)
 
 

@@ -1,4 +1,4 @@
-"""Draws: from the right distribution, decided by seed and position alone."""
+"""Samples: their distribution, and their dependence on seed and position alone."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ import pytest
 import torch
 from anytime_server.engine.base import EngineRequest, Sampling
 from anytime_server.engine.transformers.sampler import sample, uniforms
-from anytime_server.engine.transformers.sequence import Continuation
+from anytime_server.engine.transformers.sequence import SequenceState
 
 WEIGHTS_V = [0.5, 0.3, 0.15, 0.05]
 LOGITS_V = torch.tensor(WEIGHTS_V).log() + 3.0
 
 
-def row(*, seed: int = 0, sampled: int = 0, **sampling: Any) -> Continuation:
+def row(*, seed: int = 0, sampled: int = 0, **sampling: Any) -> SequenceState:
     request = EngineRequest(id="row", prompt_ids=[1], sampling=Sampling(max_tokens=9, seed=seed, **sampling))
-    one = Continuation(request=request, news=asyncio.Event(), is_streamed=False)
+    one = SequenceState(request=request, news=asyncio.Event(), is_streamed=False)
     one.token_ids += [0] * sampled
     return one
 
 
 def shares(**sampling: Any) -> list[float]:
-    """How often each token comes, of 20,000 draws."""
+    """Share of each token in 20,000 samples."""
     rows = [row(seed=seed, **sampling) for seed in range(20_000)]
     token_ids = sample(LOGITS_V.expand(len(rows), -1), rows).token_ids
     return (np.bincount(token_ids, minlength=4) / len(rows)).tolist()
@@ -39,7 +39,7 @@ def test_uniforms_are_uniform_over_seeds_and_over_positions() -> None:
         assert abs(np.corrcoef(numbers[1:], numbers[:-1])[0, 1]) < 0.04
 
 
-def test_seeds_of_64_bits_do_not_clash() -> None:
+def test_64_bit_seeds_do_not_collide() -> None:
     assert len(set(uniforms([0, 1, 2**63, 2**64 - 1, 2**32], [5] * 5))) == 5
 
 
@@ -62,31 +62,31 @@ def test_distribution(sampling: dict[str, Any], expected: list[float]) -> None:
         assert abs(found - wanted) <= 4 * math.sqrt(wanted * (1 - wanted) / 20_000)
 
 
-def test_other_rows_do_not_matter() -> None:
+def test_other_rows_do_not_change_a_sample() -> None:
     rows = [row(seed=4), row(seed=5, top_p=0.4), row(seed=6, temperature=0.0), row(seed=7, sampled=3)]
     together = sample(LOGITS_V.expand(4, -1), rows)
     alone = [sample(LOGITS_V[None], [one]) for one in rows]
     assert together == tuple([values[0] for values in column] for column in zip(*alone, strict=True))
 
 
-def test_position_matters() -> None:
+def test_the_position_changes_a_sample() -> None:
     rows = [row(seed=4, sampled=n) for n in range(60)]
     assert len(set(sample(LOGITS_V.expand(60, -1), rows).token_ids)) > 1
 
 
-def test_logprobs_are_those_before_temperature_and_bans() -> None:
+def test_logprobs_are_before_temperature_and_bans() -> None:
     one = row(temperature=0.3, top_p=0.1, banned_ids=frozenset({0}))
     token_ids, logprobs, _ = sample(LOGITS_V[None], [one])
     assert token_ids == [1]
     assert logprobs == pytest.approx([math.log(0.3)], abs=1e-6)
 
 
-def test_stop_ids_come_again_after_min_tokens() -> None:
+def test_stop_ids_are_sampled_after_min_tokens() -> None:
     one = row(temperature=0.0, stop_ids=frozenset({0}), min_tokens=2, sampled=2)
     assert sample(LOGITS_V[None], [one]).token_ids == [0]
 
 
-def test_a_row_that_bans_everything_still_draws() -> None:
+def test_a_row_with_all_tokens_banned_still_samples() -> None:
     token_ids, logprobs, _ = sample(LOGITS_V[None], [row(banned_ids=frozenset(range(4)))])
     assert 0 <= token_ids[0] < 4
     assert math.isfinite(logprobs[0])

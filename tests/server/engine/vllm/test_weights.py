@@ -1,4 +1,4 @@
-"""New weights in a running vLLM: what it then samples from is them, or it says that it is not."""
+"""Weight updates of a running vLLM: it samples from the new weights, or refuses them."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ async def fixture_engine(checkpoint: Path) -> AsyncGenerator[Engine, None]:
 
 @pytest.fixture(name="other")
 def fixture_other(checkpoint: Path, tmp_path: Path) -> Path:
-    """A file of other weights for the same model, each once, as the trainer sends them."""
+    """A file of other weights for the same model, without tied tensors, as the trainer sends them."""
     weights = load_file(checkpoint / "model.safetensors")
     if Qwen3Config.from_pretrained(checkpoint).tie_word_embeddings:
         weights.pop(HEAD, None)
@@ -71,25 +71,25 @@ def requests(count: int = 6, **sampling: Any) -> list[EngineRequest]:
 
 
 def worst_difference(generation: Generation, checkpoint: Path, weights: Path) -> float:
-    """Between the engine's log-probabilities and those of a plain forward pass with `weights`."""
+    """Largest difference from the log-probabilities of a plain forward pass with `weights`."""
     model = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.float32)
     model.load_state_dict(load_file(weights), strict=False)
     model.tie_weights()
     ids = torch.tensor([[*PROMPT, *generation.token_ids]])
     with torch.no_grad():
         logprobs_TV = model(ids).logits[0].log_softmax(-1)
-    places = range(len(PROMPT), ids.shape[1])
-    plain = torch.tensor([logprobs_TV[place - 1, ids[0, place]] for place in places])
+    positions = range(len(PROMPT), ids.shape[1])
+    plain = torch.tensor([logprobs_TV[position - 1, ids[0, position]] for position in positions])
     return (plain - torch.tensor(generation.logprobs)).abs().max().item()
 
 
-async def test_it_samples_from_the_new_weights(engine: Engine, checkpoint: Path, other: Path) -> None:
+async def test_samples_come_from_the_new_weights(engine: Engine, checkpoint: Path, other: Path) -> None:
     old = checkpoint / "model.safetensors"
     before = await engine.generate_all(requests())
     assert worst_difference(before[0], checkpoint, old) < 1e-4
     await engine.update_weights(other, sha256=checksum(other), timeout_s=30)
     [first] = await engine.generate_all(requests(1))
-    assert first.cached_tokens == 0, "what the old weights made of the prompt is forgotten"
+    assert first.cached_tokens == 0, "the prefix cache of the old weights is dropped"
     after = await engine.generate_all(requests())
     assert all(worst_difference(one, checkpoint, other) < 1e-4 for one in [first, *after])
     assert worst_difference(after[0], checkpoint, old) > 0.01
@@ -98,7 +98,7 @@ async def test_it_samples_from_the_new_weights(engine: Engine, checkpoint: Path,
 
 
 @pytest.mark.parametrize("checkpoint", ["own head"], indirect=True)
-async def test_the_same_requests_give_the_same_bit_for_bit(engine: Engine, other: Path) -> None:
+async def test_equal_requests_give_identical_results_bit_for_bit(engine: Engine, other: Path) -> None:
     rounds = []
     for _ in range(3):
         await engine.update_weights(other, sha256=checksum(other), timeout_s=30)
@@ -115,12 +115,12 @@ def with_another_shape(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tens
     return weights | {"model.norm.weight": torch.ones(3)}
 
 
-def with_one_too_many(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def with_an_unknown_tensor(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return weights | {"model.other.weight": torch.ones(3)}
 
 
 @pytest.mark.parametrize("checkpoint", ["own head"], indirect=True)
-async def test_what_goes_wrong_is_told(engine: Engine, other: Path, tmp_path: Path) -> None:
+async def test_faults_of_an_update_are_reported(engine: Engine, other: Path, tmp_path: Path) -> None:
     async def refusal(path: Path, sha256: str, timeout_s: float = 30) -> str:
         with pytest.raises(WeightSyncFailed) as caught:
             await engine.update_weights(path, sha256=sha256, timeout_s=timeout_s)
@@ -131,7 +131,7 @@ async def test_what_goes_wrong_is_told(engine: Engine, other: Path, tmp_path: Pa
     changes: list[Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]]] = [
         without_a_tensor,
         with_another_shape,
-        with_one_too_many,
+        with_an_unknown_tensor,
     ]
     for change in changes:
         path = tmp_path / "changed.safetensors"
@@ -147,6 +147,6 @@ async def test_what_goes_wrong_is_told(engine: Engine, other: Path, tmp_path: Pa
 
 @pytest.mark.parametrize("checkpoint", ["tied in name"], indirect=True)
 async def test_a_head_that_differs_from_the_embedding_must_be_there(engine: Engine, other: Path) -> None:
-    """Whatever the configuration says: vLLM does not tie it."""
+    """Even if the configuration ties it: vLLM does not."""
     with pytest.raises(WeightSyncFailed, match=HEAD):
         await engine.update_weights(other, sha256=checksum(other), timeout_s=30)
