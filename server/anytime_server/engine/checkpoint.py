@@ -46,7 +46,7 @@ def _weight_shapes(folder: Path, contents: dict[str, Any]) -> dict[str, tuple[in
         try:
             shapes |= tensor_shapes(path)
         except ValueError as error:
-            raise UnusableModel(f"{folder / str(error)}; the file is not whole") from error
+            raise UnusableModel(f"{folder / str(error)}; the file is incomplete") from error
     for name, index in contents.items():
         if not name.endswith(".safetensors.index.json"):
             continue
@@ -81,4 +81,4 @@ def _json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise UnusableModel(f"{path} is not whole, or not JSON: {error}") from error
+        raise UnusableModel(f"{path} is incomplete, or not JSON: {error}") from error

@@ -275,9 +275,9 @@ async def test_a_batch_can_be_cancelled(engine: Engine, request_of: Any) -> None
 async def test_the_number_of_top_logprobs_is_exact(
     engine: Engine, request_of: Any, temperature: float
 ) -> None:
-    asked = {"max_tokens": 12, "temperature": temperature, "stop_ids": frozenset({261, 259})}
+    options = {"max_tokens": 12, "temperature": temperature, "stop_ids": frozenset({261, 259})}
     few, many, none = await asyncio.gather(
-        *(run(engine, request_of(**asked, top_logprobs=num)) for num in (1, 20, 0))
+        *(run(engine, request_of(**options, top_logprobs=num)) for num in (1, 20, 0))
     )
     assert tokens(few) == tokens(many) == tokens(none)
     assert not any(delta.top_logprobs for delta in none)

@@ -1,4 +1,4 @@
-"""The vLLM engine: `AsyncLLM` in this process, its engine core in a process of its own."""
+"""The vLLM engine: `AsyncLLM` in this process, its engine core in another process."""
 
 from anytime_server.engine.vllm.engine import VllmEngine, VllmOptions
 

@@ -44,7 +44,7 @@ async def started(tiny_checkpoint: Path) -> AsyncGenerator[Starter, None]:
         await engine.stop()
 
 
-def ask(
+def request_of(
     prompt_ids: list[int] = PROMPT, *, priority: int = 0, max_tokens: int = 8, **sampling: Any
 ) -> EngineRequest:
     return EngineRequest(
@@ -91,11 +91,11 @@ async def test_answers_have_the_plain_models_logprobs(started: Starter, tiny_che
     engine, model = await started(max_num_seqs=8), plain_model(tiny_checkpoint)
     draw = random.Random(0)
     for _ in range(2):
-        thinking = [ask(PROMPT[: 5 + i % 7], max_tokens=10 + 9 * i, seed=i) for i in range(12)]
+        thinking = [request_of(PROMPT[: 5 + i % 7], max_tokens=10 + 9 * i, seed=i) for i in range(12)]
         thought = await engine.generate_all(thinking)
         require_plain(model, thinking, thought)
         answers = [
-            ask(
+            request_of(
                 [*t.prompt_ids, *g.token_ids[:length], 65, 66 + length], max_tokens=draw.randint(1, 5), seed=a
             )
             for t, g in zip(thinking, thought, strict=True)
@@ -120,7 +120,7 @@ async def test_random_traffic_has_the_plain_models_logprobs(
         await asyncio.sleep(draw.random() * 0.2)
         base = draw.choice(known)
         prompt_ids = base[: draw.randint(1, min(len(base), 350))] + [number] * draw.randint(0, 3)
-        request = ask(prompt_ids, max_tokens=draw.choice([1, 2, 30, 140]), seed=number)
+        request = request_of(prompt_ids, max_tokens=draw.choice([1, 2, 30, 140]), seed=number)
         token_ids: tuple[int, ...] = ()
         logprobs: tuple[float, ...] = ()
         async with aclosing(engine.generate(request)) as deltas:
@@ -139,7 +139,13 @@ async def test_random_traffic_has_the_plain_models_logprobs(
 
 async def test_prompts_of_one_prefill_share_common_prefixes(started: Starter, tiny_checkpoint: Path) -> None:
     engine = await started()
-    requests = [ask(), ask(), ask([*PROMPT[:30], 9]), ask([7, *PROMPT]), ask([*PROMPT[:30], 9, 8])]
+    requests = [
+        request_of(),
+        request_of(),
+        request_of([*PROMPT[:30], 9]),
+        request_of([7, *PROMPT]),
+        request_of([*PROMPT[:30], 9, 8]),
+    ]
     generations = await engine.generate_all(requests)
     assert [g.cached_tokens for g in generations] == [0, 34, 30, 0, 31]
     require_plain(plain_model(tiny_checkpoint), requests, generations)
@@ -147,8 +153,8 @@ async def test_prompts_of_one_prefill_share_common_prefixes(started: Starter, ti
 
 async def test_a_truncation_reuses_all_computed_tokens(started: Starter) -> None:
     engine = await started()
-    (thought,) = await engine.generate_all([ask(max_tokens=20)])
-    truncations = [ask([*PROMPT, *thought.token_ids[:length], 65]) for length in (4, 19, 20)]
+    (thought,) = await engine.generate_all([request_of(max_tokens=20)])
+    truncations = [request_of([*PROMPT, *thought.token_ids[:length], 65]) for length in (4, 19, 20)]
     found = [g.cached_tokens for g in await engine.generate_all(truncations)]
     assert found == [len(PROMPT) + 4, len(PROMPT) + 19, len(PROMPT) + 19]  # the last token was not fed back
 
@@ -159,21 +165,23 @@ async def test_long_prompts_are_computed_in_parts(
 ) -> None:
     monkeypatch.setattr(decoder, name, value)
     engine = await started()
-    requests = [ask([n, *PROMPT, *PROMPT[:n]], max_tokens=4) for n in range(20)]
+    requests = [request_of([n, *PROMPT, *PROMPT[:n]], max_tokens=4) for n in range(20)]
     require_plain(plain_model(tiny_checkpoint), requests, await engine.generate_all(requests))
 
 
 async def test_other_sequences_do_not_change_the_tokens(started: Starter) -> None:
     engine = await started(max_num_seqs=32)
-    (alone,) = await engine.generate_all([ask(max_tokens=60, seed=9)])
-    others = [ask([n, *PROMPT], max_tokens=n + 20, seed=n, top_p=0.8) for n in range(24)]
-    *_, together = await engine.generate_all([*others, ask(max_tokens=60, seed=9)])
+    (alone,) = await engine.generate_all([request_of(max_tokens=60, seed=9)])
+    others = [request_of([n, *PROMPT], max_tokens=n + 20, seed=n, top_p=0.8) for n in range(24)]
+    *_, together = await engine.generate_all([*others, request_of(max_tokens=60, seed=9)])
     assert together.token_ids == alone.token_ids
 
 
 async def test_many_requests_on_few_slots(started: Starter) -> None:
     engine = await started(max_num_seqs=8)
-    generations = await engine.generate_all([ask([n % 50], max_tokens=1 + n % 9, seed=n) for n in range(300)])
+    generations = await engine.generate_all(
+        [request_of([n % 50], max_tokens=1 + n % 9, seed=n) for n in range(300)]
+    )
     assert [len(g.token_ids) for g in generations] == [1 + n % 9 for n in range(300)]
 
 
@@ -185,10 +193,10 @@ async def test_higher_priorities_run_first(started: Starter) -> None:
         await engine.generate_all([request])
         ended.append(name)
 
-    busy = [asyncio.create_task(run("busy", ask(max_tokens=30))) for _ in range(2)]
+    busy = [asyncio.create_task(run("busy", request_of(max_tokens=30))) for _ in range(2)]
     await asyncio.sleep(0)
     later = [
-        asyncio.create_task(run(name, ask(max_tokens=5, priority=priority)))
+        asyncio.create_task(run(name, request_of(max_tokens=5, priority=priority)))
         for name, priority in [("late", 2), ("later", 2), ("soon", 1), ("at once", -1)]
     ]
     await asyncio.gather(*busy, *later)
@@ -197,10 +205,13 @@ async def test_higher_priorities_run_first(started: Starter) -> None:
 
 async def test_a_stop_id_before_min_tokens_is_not_sampled(started: Starter) -> None:
     engine = await started()
-    (free,) = await engine.generate_all([ask(temperature=0.0)])
+    (free,) = await engine.generate_all([request_of(temperature=0.0)])
     stop_ids = frozenset(free.token_ids)
     stopped, later = await engine.generate_all(
-        [ask(temperature=0.0, stop_ids=stop_ids), ask(temperature=0.0, stop_ids=stop_ids, min_tokens=5)]
+        [
+            request_of(temperature=0.0, stop_ids=stop_ids),
+            request_of(temperature=0.0, stop_ids=stop_ids, min_tokens=5),
+        ]
     )
     assert (len(stopped.token_ids), stopped.finish_reason) == (1, "stop")
     assert not stop_ids & set(later.token_ids[:5])
@@ -208,7 +219,9 @@ async def test_a_stop_id_before_min_tokens_is_not_sampled(started: Starter) -> N
 
 async def test_no_seed_is_another_draw_each_time(started: Starter) -> None:
     engine = await started()
-    first, second = await engine.generate_all([ask(seed=None, max_tokens=30), ask(seed=None, max_tokens=30)])
+    first, second = await engine.generate_all(
+        [request_of(seed=None, max_tokens=30), request_of(seed=None, max_tokens=30)]
+    )
     assert first.token_ids != second.token_ids
 
 
@@ -220,7 +233,7 @@ async def test_updates_give_identical_results_bit_for_bit(
     runs: list[list[tuple[Any, ...]]] = []
     for _ in range(3):
         await engine.update_weights(path, sha256=digest, timeout_s=30)
-        requests = [ask([n % 5, *PROMPT], max_tokens=5 + n % 17, seed=n) for n in range(40)]
+        requests = [request_of([n % 5, *PROMPT], max_tokens=5 + n % 17, seed=n) for n in range(40)]
         generations = await engine.generate_all(requests)
         runs.append([(g.token_ids, g.logprobs, g.cached_tokens) for g in generations])
     assert runs[0] == runs[1] == runs[2]
@@ -244,7 +257,7 @@ async def test_updated_weights_replace_the_old_ones(
             tensors[frequencies] = torch.ones(16)
         save_file(tensors, before / "model.safetensors", metadata={"format": "pt"})
     engine = await started(before)
-    requests = [ask([n, *PROMPT], max_tokens=20, temperature=0.0) for n in range(3)]
+    requests = [request_of([n, *PROMPT], max_tokens=20, temperature=0.0) for n in range(3)]
     old = await engine.generate_all(requests)
     digest = new_weights(before, path)
     if head == "tied, stored":
@@ -268,7 +281,7 @@ async def test_mismatched_weights_are_refused_and_change_nothing(
     started: Starter, tiny_checkpoint: Path, tmp_path: Path, fault: str
 ) -> None:
     engine, path = await started(), tmp_path / "new.safetensors"
-    (before,) = await engine.generate_all([ask()])
+    (before,) = await engine.generate_all([request_of()])
     new_weights(tiny_checkpoint, path)
     tensors = load_file(path)
     if fault == "missing":
@@ -285,7 +298,7 @@ async def test_mismatched_weights_are_refused_and_change_nothing(
         path.unlink()
     with pytest.raises(WeightSyncFailed):
         await engine.update_weights(path, sha256=digest, timeout_s=30)
-    (after,) = await engine.generate_all([ask()])
+    (after,) = await engine.generate_all([request_of()])
     assert after.token_ids == before.token_ids
     assert after.logprobs == pytest.approx(before.logprobs, abs=1e-5)
 
@@ -298,14 +311,14 @@ async def test_an_update_that_takes_too_long_fails(started: Starter, tmp_path: P
     path.write_bytes(b"at last")
     assert not engine.alive
     with pytest.raises(EngineDead):
-        await engine.generate_all([ask()])
+        await engine.generate_all([request_of()])
 
 
 async def test_a_failed_step_fails_running_requests_only(
     started: Starter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = await started()
-    (before,) = await engine.generate_all([ask()])
+    (before,) = await engine.generate_all([request_of()])
     with monkeypatch.context() as patch:
 
         def fail(*_: Any) -> None:
@@ -313,15 +326,15 @@ async def test_a_failed_step_fails_running_requests_only(
 
         patch.setattr(decoder, "sample", fail)
         with pytest.raises(EngineFailed):
-            await engine.generate_all([ask(), ask()])
-    (after,) = await engine.generate_all([ask()])
+            await engine.generate_all([request_of(), request_of()])
+    (after,) = await engine.generate_all([request_of()])
     assert engine.alive
     assert (after.token_ids, after.cached_tokens) == (before.token_ids, 0)
 
 
 async def test_an_unknown_token_is_refused(started: Starter) -> None:
     engine = await started()
-    for request in (ask([1, 9999]), ask([-1]), ask(banned_ids=frozenset({9999}))):
+    for request in (request_of([1, 9999]), request_of([-1]), request_of(banned_ids=frozenset({9999}))):
         with pytest.raises(EngineFailed, match="token ids below"):
             await engine.generate_all([request])
     assert engine.load().num_requests == 0
@@ -331,7 +344,7 @@ async def test_stop_ends_waiting_requests(started: Starter) -> None:
     engine = await started(max_num_seqs=1)
 
     async def run() -> list[Delta]:
-        return [delta async for delta in engine.generate(ask(max_tokens=450))]
+        return [delta async for delta in engine.generate(request_of(max_tokens=450))]
 
     running = [asyncio.create_task(run()) for _ in range(5)]
     await asyncio.sleep(0.05)
@@ -343,7 +356,7 @@ async def test_stop_ends_waiting_requests(started: Starter) -> None:
 
 async def test_cancelling_a_batch_aborts_it(started: Starter) -> None:
     engine = await started()
-    requests = [ask(max_tokens=450) for _ in range(5)]
+    requests = [request_of(max_tokens=450) for _ in range(5)]
     running = asyncio.create_task(engine.generate_all(requests))
     await asyncio.sleep(0.05)
     assert engine.load().num_requests == 5
@@ -396,5 +409,5 @@ async def test_the_window_is_the_option_or_the_models(started: Starter) -> None:
 
 async def test_half_precision(started: Starter) -> None:
     engine = await started(dtype="bfloat16")
-    (generation,) = await engine.generate_all([ask(max_tokens=30)])
+    (generation,) = await engine.generate_all([request_of(max_tokens=30)])
     assert len(generation.token_ids) == 30
