@@ -105,7 +105,7 @@ def router(scheduler: Scheduler, server_metrics: Metrics) -> APIRouter:
         """The model of this name."""
         if name != scheduler.model.name:
             raise UnknownModel(
-                f"the model {name!r} is not served; this server serves {scheduler.model.name!r}",
+                f"no model {name!r} is served here, only {scheduler.model.name!r}",
                 field="model",
             )
         return card()

@@ -47,14 +47,14 @@ class RequestCompiler:
             await self._check_json_schema(request.json_schema)
         prompt_ids = await self.prompt_ids(request)
         carried_ids: tuple[int, ...] = ()
-        if question.continuation is not None:
-            carried_ids = self._sealer.verify(question.continuation, prompt_ids=prompt_ids)
-            self._check_continued_text(question, carried_ids)
-        budget = resolve_budget(
-            tokens=question.budget_tokens,
-            total_tokens=question.total_tokens,
-            deadline_s=question.deadline_s,
-            window_tokens=self._engine.window_tokens,
+        if request.continuation is not None:
+            carried_ids = self._runtime.signer.verify(request.continuation, prompt_ids=prompt_ids)
+            self._check_continued_text(request, carried_ids)
+        limits = resolve_limits(
+            budget_tokens=request.budget_tokens,
+            total_tokens=request.total_tokens,
+            deadline_s=request.deadline_s,
+            window_tokens=self._runtime.engine.window_tokens,
             prompt_tokens=len(prompt_ids) + len(carried_ids),
             answer_tokens=self._answer_tokens(request),
             reasoning=self._runtime.model.reasoning,

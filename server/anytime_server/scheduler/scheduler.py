@@ -284,23 +284,13 @@ class Scheduler:
     def drain(self, *, grace_s: float) -> None:
         """Take no more requests; sessions under way get `grace_s` seconds to end.
 
-    async def _session(self, question: GenerateRequest, speed: LatencyEstimator) -> Session:
-        request = await self._resolver.resolve(question)
-        client, draw = question.arrival.client, random.random()
-        shedder, places = self._shedder, self._places
-        return Session(
-            request,
-            engine=self.engine,
-            model=self.model,
-            speed=speed,
-            slot=places.hold(1 + request.num_forks, client=client),
-            answer_slot=places.hold(kind=For.ANSWER, client=client),
-            late_slot=places.hold(kind=For.LATE_ANSWER, client=client),
-            crowd=lambda: places.num_wanted / places.num_all,
-            rest_s=self._rest_s,
-            most_under_load=(lambda: shedder.most_tokens(draw)) if shedder else lambda: None,
-            seal=lambda thinking_ids, ended: self._sealer.sign(request.prompt_ids, thinking_ids, ended=ended),
-        )
+        Shortly before, those that still think are made to answer; at the end, those left are cancelled.
+        """
+        self.state = "draining"
+        loop = asyncio.get_running_loop()
+        loop.call_later(grace_s, self._cancel_all)
+        answer_s = 2 * self.runtime.latency.answer_cost_s(self.model.manifest.answer_tokens)
+        loop.call_later(grace_s - min(max(answer_s, 0.5), grace_s / 2), self._answer_all)
 
     async def drained(self) -> None:
         """Wait until requests that are being opened are refused, and sessions under way have ended."""

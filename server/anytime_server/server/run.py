@@ -1,6 +1,6 @@
 """`anytime serve`: loads a model and serves it until a signal arrives.
 
-What takes long to import is imported after the options are checked.
+Modules that are slow to import are imported after the options are checked.
 """
 
 from __future__ import annotations

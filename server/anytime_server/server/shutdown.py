@@ -69,7 +69,7 @@ class GracefulServer(uvicorn.Server):
         super().handle_exit(sig, None)
 
     def _announce(self) -> None:
-        if num_sessions := self._scheduler.num_sessions:
+        if num_sessions := len(self._scheduler.active):
             print_line(
                 f"Stopping: requests under way ({num_sessions}) get {self._drain_s:g} s; "
                 "send the signal again to end them now."

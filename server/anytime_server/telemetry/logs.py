@@ -11,6 +11,7 @@ import logging
 import os
 import re
 import time
+from dataclasses import asdict
 from typing import Any, Literal
 
 from pythonjsonlogger.core import RESERVED_ATTRS, LogData
@@ -112,7 +113,7 @@ class SessionLog:
 
 def _outcome(session: Session) -> dict[str, Any]:
     request, timeline, done = session.request, session.timeline, session.done
-    deadline_s = request.budget.deadline_s
+    deadline_s = request.limits.deadline_s
     fields: dict[str, Any] = {
         "session_id": request.id,
         "request_id": request.context.request_id,
@@ -127,8 +128,9 @@ def _outcome(session: Session) -> dict[str, Any]:
         "queue_s": None if timeline.room_at is None else round(timeline.room_at - timeline.arrived_at, 4),
     }
     if done is not None:
-        fields |= done.usage.model_dump(include={"answer_tokens", "provisional_tokens", "cached_tokens"})
-        fields |= {name: round(value, 4) for name, value in done.timing.model_dump().items()}
+        counts = ("answer_tokens", "provisional_tokens", "cached_tokens")
+        fields |= {name: getattr(done.usage, name) for name in counts}
+        fields |= {name: round(value, 4) for name, value in asdict(done.timing).items()}
     elif timeline.ended_at is not None:
         fields["total_s"] = round(timeline.ended_at - timeline.arrived_at, 4)
     return fields

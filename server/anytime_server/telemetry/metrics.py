@@ -44,15 +44,15 @@ class Metrics:
         self.registry = CollectorRegistry()
         """Of prometheus-client."""
         self._time_to_first_token = self._seconds(
-            "time_to_first_token", "From the arrival of a request to its first sampled token."
+            "time_to_first_token", "From a request's arrival to its first sampled token."
         )
         self._cut_to_answer = self._seconds(
             "cut_to_answer", "From the end of the thinking to the first answer token."
         )
         self._time_to_answer = self._seconds(
-            "time_to_answer", "From the arrival of a request to its first answer token."
+            "time_to_answer", "From a request's arrival to its first answer token."
         )
-        self._queue = self._seconds("queue", "From the arrival of a request to its slot in the engine.")
+        self._queue = self._seconds("queue", "From a request's arrival to its slot in the engine.")
         self._token_seconds = self._seconds(
             "thinking_token", "From one thinking token to the next, averaged over a session.", TOKEN_SECONDS
         )
@@ -80,7 +80,7 @@ class Metrics:
             "forcing",
         )
         self._tool_parser_failures = self._counter(
-            "tool_parser_failures", "Failures of the tool parser on an answer, whose calls are then text."
+            "tool_parser_failures", "Answers whose tool calls stay text, because the tool parser failed."
         )
         self._deadlines_missed = self._counter(
             "deadlines_missed", "Answered requests whose last token came after the deadline."
@@ -116,18 +116,20 @@ class Metrics:
         Args:
             engine: name of the kind of engine.
         """
-        metrics = cls()
+        metrics, active = cls(), scheduler.active
         metrics._describe(version=__version__, engine=engine, model=scheduler.model.name)
         metrics._gauge(
             "ready", "1 if requests are accepted, else 0.", lambda: scheduler.not_ready_because is None
         )
-        metrics._gauge("sessions_running", "Sessions that think or answer.", lambda: scheduler.num_running)
-        metrics._gauge("sessions_waiting", "Sessions that wait for a slot.", lambda: scheduler.num_waiting)
+        metrics._gauge(
+            "sessions_running", "Sessions that think or answer.", lambda: len(active) - active.num_waiting
+        )
+        metrics._gauge("sessions_waiting", "Sessions that wait for a slot.", lambda: active.num_waiting)
         metrics._gauge(
             "engine_requests", "Requests in the engine.", lambda: scheduler.engine.load().num_requests
         )
         metrics.registry.register(_EngineCollector(scheduler.engine))
-        scheduler.on_session.append(metrics.observe)
+        active.observers.append(metrics.observe)
         return metrics
 
     def _seconds(self, name: str, documentation: str, buckets: Iterable[float] = SECONDS) -> Histogram:
@@ -150,7 +152,8 @@ class Metrics:
 
     def observe(self, session: Session) -> None:
         """Count a session that has ended."""
-        key, timeline = session.request.arrival.client, session.timeline
+        key, timeline = session.request.context.client, session.timeline
+        self._tool_parser_failures.inc(session.tool_parser_failures)
         self._sessions.labels(key, outcome_of(session)).inc()
         if timeline.room_at is not None:
             self._queue.observe(timeline.room_at - timeline.arrived_at)

@@ -24,7 +24,7 @@ def observe(scheduler: Scheduler, *, engine: str, log_content: bool = False) -> 
         engine: name of the kind of engine.
         log_content: also log prompts and answers.
     """
-    scheduler.on_session.append(SessionLog(scheduler.model, with_content=log_content))
+    scheduler.active.observers.append(SessionLog(scheduler.model, with_content=log_content))
     return Metrics.of(scheduler, engine=engine)
 
 
@@ -43,5 +43,5 @@ def trace(scheduler: Scheduler, *, endpoint: str | None) -> Tracer | None:
             f"--otlp-endpoint: {error.name} is not installed: pip install 'anytime-reasoner[otel]'"
         ) from error
     tracer = Tracer(endpoint, model=scheduler.model.name)
-    scheduler.on_session.append(tracer)
+    scheduler.active.observers.append(tracer)
     return tracer

@@ -107,9 +107,9 @@ def stages(timeline: Timeline) -> list[tuple[str, float, float]]:
     return [(name, began_at, ended_at) for (name, began_at), ended_at in zip(began, ended, strict=True)]
 
 
-def _parent(arrival: RequestContext) -> Context:
+def _parent(request: RequestContext) -> Context:
     """The trace that the request's headers name; an empty context if they are missing or malformed."""
-    headers = {"traceparent": arrival.traceparent, "tracestate": arrival.tracestate}
+    headers = {"traceparent": request.traceparent, "tracestate": request.tracestate}
     carrier = {name: value for name, value in headers.items() if value is not None}
     return TraceContextTextMapPropagator().extract(carrier, context=Context())
 
@@ -117,7 +117,7 @@ def _parent(arrival: RequestContext) -> Context:
 def _attributes(session: Session, model: str) -> dict[str, AttributeValue]:
     """Attributes by OpenTelemetry's conventions for generative AI; our own begin with `anytime.`."""
     request, timeline, done = session.request, session.timeline, session.done
-    budget, answer = request.budget, request.answer
+    limits, answer = request.limits, request.answer
     attributes: dict[str, AttributeValue | None] = {
         "gen_ai.operation.name": "chat",
         "gen_ai.provider.name": "anytime",

@@ -14,7 +14,7 @@ from anytime_server.server.shutdown import GracefulServer
 class FaultyScheduler:
     """Raises in one method."""
 
-    num_sessions = 1
+    active = (object(),)
 
     def __init__(self, faulty: str) -> None:
         self._faulty = faulty

@@ -38,7 +38,7 @@ def samples(metrics: Metrics) -> dict[str, float]:
 
 
 async def run(scheduler: Scheduler, **fields: Any) -> Any:
-    session = await scheduler.open(GenerateRequest(messages=MESSAGES, **fields))
+    session = await scheduler.submit(GenerateRequest(messages=MESSAGES, **fields))
     await session.ended()
     return session
 
@@ -61,8 +61,8 @@ async def test_budgets_requested_and_used(watched: Callable[..., Any]) -> None:
 async def test_an_overrun_is_counted(watched: Callable[..., Any]) -> None:
     scheduler, metrics = await watched(never_end=True)
     session = await run(scheduler, budget_tokens=5)
-    stop = session.done.stop.model_copy(update={"budget_tokens": 3})
-    session.done = session.done.model_copy(update={"stop": stop})  # as after a bug
+    stop = dataclasses.replace(session.done.stop, budget_tokens=3)
+    session.done = dataclasses.replace(session.done, stop=stop)  # as after a bug
     metrics.observe(session)
     assert samples(metrics)["anytime_budget_overrun_tokens_total"] == 2
 
@@ -80,7 +80,7 @@ async def test_sessions_by_outcome(watched: Callable[..., Any]) -> None:
     scheduler, metrics = await watched(never_end=True, seconds_per_token=0.01)
     await run(scheduler, budget_tokens=2)
     for end in ("cancel", "abandon"):
-        session = await scheduler.open(GenerateRequest(messages=MESSAGES, budget_tokens=100))
+        session = await scheduler.submit(GenerateRequest(messages=MESSAGES, budget_tokens=100))
         getattr(session, end)()
         await session.ended()
     found = samples(metrics)

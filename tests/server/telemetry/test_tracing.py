@@ -104,8 +104,8 @@ def traced(service: Callable[..., Any], receiver: Receiver) -> Callable[..., Any
         assert tracer is not None
         sessions = []
         for fields in requests:
-            arrival = RequestContext(**fields.pop("arrival", {}))
-            session = await scheduler.open(GenerateRequest(messages=MESSAGES, arrival=arrival, **fields))
+            context = RequestContext(**fields.pop("context", {}))
+            session = await scheduler.submit(GenerateRequest(messages=MESSAGES, context=context, **fields))
             await session.ended()
             sessions.append(session)
         tracer.stop()
@@ -116,7 +116,7 @@ def traced(service: Callable[..., Any], receiver: Receiver) -> Callable[..., Any
 
 async def test_a_session_is_a_span_that_contains_its_stages(traced: Any, receiver: Receiver) -> None:
     [session] = await traced(
-        {"budget_tokens": 6, "seed": 3, "arrival": {"request_id": "r-1"}}, never_end=True
+        {"budget_tokens": 6, "seed": 3, "context": {"request_id": "r-1"}}, never_end=True
     )
     [root] = receiver.roots()
     assert root.name == "chat tiny"
@@ -142,8 +142,8 @@ async def test_a_session_is_a_span_that_contains_its_stages(traced: Any, receive
 
 
 async def test_requests_of_one_trace_share_it(traced: Any, receiver: Receiver) -> None:
-    arrival = {"traceparent": TRACEPARENT, "tracestate": "vendor=1"}
-    await traced({"budget_tokens": 2, "arrival": arrival}, {"budget_tokens": 3, "arrival": arrival})
+    context = {"traceparent": TRACEPARENT, "tracestate": "vendor=1"}
+    await traced({"budget_tokens": 2, "context": context}, {"budget_tokens": 3, "context": context})
     roots = receiver.roots()
     assert len(roots) == 2
     assert {span.trace_id.hex() for span in receiver.spans} == {TRACE_ID}
@@ -153,7 +153,7 @@ async def test_requests_of_one_trace_share_it(traced: Any, receiver: Receiver) -
 
 async def test_unsampled_requests_are_not_sent(traced: Any, receiver: Receiver) -> None:
     not_sampled = {"traceparent": TRACEPARENT.removesuffix("01") + "00"}
-    await traced({"budget_tokens": 2, "arrival": not_sampled}, {"budget_tokens": 3})
+    await traced({"budget_tokens": 2, "context": not_sampled}, {"budget_tokens": 3})
     [root] = receiver.roots()
     assert root.trace_id.hex() != TRACE_ID
 
@@ -162,7 +162,7 @@ async def test_unsampled_requests_are_not_sent(traced: Any, receiver: Receiver) 
     "traceparent", ["", "nonsense", f"00-{'0' * 32}-{PARENT_ID}-01", f"ff-{TRACE_ID}-x-01"]
 )
 async def test_a_malformed_parent_is_ignored(traced: Any, receiver: Receiver, traceparent: str) -> None:
-    await traced({"budget_tokens": 2, "arrival": {"traceparent": traceparent, "tracestate": "=,"}})
+    await traced({"budget_tokens": 2, "context": {"traceparent": traceparent, "tracestate": "=,"}})
     [root] = receiver.roots()
     assert root.parent_span_id == b""
 
@@ -217,9 +217,9 @@ async def test_serving_continues_without_a_receiver(
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]  # closed from here on
     scheduler = await service()
-    scheduler.on_session.append(tracer := Tracer(f"http://127.0.0.1:{port}", model="tiny"))
+    scheduler.active.observers.append(tracer := Tracer(f"http://127.0.0.1:{port}", model="tiny"))
     for _ in range(3):
-        session = await scheduler.open(GenerateRequest(messages=MESSAGES, budget_tokens=2))
+        session = await scheduler.submit(GenerateRequest(messages=MESSAGES, budget_tokens=2))
         await session.ended()
         assert session.done is not None
     tracer.stop()

@@ -41,8 +41,8 @@ class AccessLogMiddleware:
 
     def _record(self, scope: Scope, status: int, seconds: float) -> None:
         state = scope.get("state", {})
-        arrival, code = state.get("arrival"), state.get("error_code", "")
-        key = "" if arrival is None else arrival.client
+        context, code = state.get("context"), state.get("error_code", "")
+        key = "" if context is None else context.client
         # The path template: paths that clients make up would be labels without end.
         template = getattr(scope.get("route"), "path", "unknown")
         self._metrics.observe_response(template, status, key=key, code=code)

@@ -15,7 +15,7 @@ VALID_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 
 class RequestContextMiddleware:
-    """ASGI middleware: puts the `RequestContext` in `state["arrival"]` and sets the header `X-Request-Id`.
+    """ASGI middleware: puts the `RequestContext` in `state["context"]` and sets the header `X-Request-Id`.
 
     The id is the client's own, or the session's if the endpoint sets it, or a new one.
     """
@@ -31,7 +31,7 @@ class RequestContextMiddleware:
         given = headers.get("x-request-id", "")
         client_id = given if VALID_ID.fullmatch(given) else None
         request_id = client_id or f"req_{uuid4().hex}"
-        scope.setdefault("state", {})["arrival"] = RequestContext(
+        scope.setdefault("state", {})["context"] = RequestContext(
             request_id=request_id,
             traceparent=headers.get("traceparent"),
             tracestate=",".join(headers.getlist("tracestate")) or None,

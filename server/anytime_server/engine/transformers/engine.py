@@ -59,7 +59,7 @@ class TransformersEngine(Engine):
         self._loop: asyncio.Task[None] | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="decoder")
         self._waiting: list[tuple[int, int, SequenceState]] = []
-        """A heap: priority, number of arrival, sequence."""
+        """A heap: priority, arrival order, sequence."""
         self._num_submitted = 0
         self._sequences: dict[str, SequenceState] = {}
         """Waiting and running sequences by request id."""
