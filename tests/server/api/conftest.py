@@ -37,7 +37,7 @@ class Served:
 
     url: str
     http: httpx2.AsyncClient
-    service: Scheduler
+    scheduler: Scheduler
 
     async def stream(self, **fields: Any) -> list[dict[str, Any]]:
         """All events of a native request."""
@@ -59,7 +59,7 @@ class Served:
     async def idle(self) -> None:
         """Return once the engine has nothing left to do; fail after a second."""
         async with asyncio.timeout(1):
-            while self.service.engine.load().num_requests:
+            while self.scheduler.engine.load().num_requests:
                 await asyncio.sleep(0.01)
 
 
@@ -94,10 +94,10 @@ async def served(
         **script: Any,
     ) -> Served:
         engine = scripted(**script, **({} if model is None else {"model": model}))
-        service = Scheduler(model or tiny_model, engine, measure_speed=measure_speed, **options or {})
+        scheduler = Scheduler(model or tiny_model, engine, measure_speed=measure_speed, **options or {})
         listener = socket.create_server(("127.0.0.1", 0))
         config = uvicorn.Config(
-            create_app(service, **app or {}),
+            create_app(scheduler, **app or {}),
             http=Connection,
             log_level="warning",
             lifespan="on",
@@ -108,9 +108,9 @@ async def served(
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         http = httpx2.AsyncClient(base_url=url, timeout=30)
         running.append((server, task, http))
-        while not server.started or (ready and service.not_ready_because == "the model is loading"):
+        while not server.started or (ready and scheduler.not_ready_because == "the model is loading"):
             await asyncio.sleep(0.005)
-        return Served(url=url, http=http, service=service)
+        return Served(url=url, http=http, scheduler=scheduler)
 
     yield start
     for server, task, http in running:

@@ -80,7 +80,7 @@ async def test_the_server_does_what_its_document_says(served: Callable[..., Any]
     _thin_out(schema)
     said = await asyncio.to_thread(lambda: list(from_schema(schema).execute()))
     await one.idle()
-    assert len(one.service.active) == 0
+    assert len(one.scheduler.active) == 0
 
     assert [event for event in said if isinstance(event, events.NonFatalError | events.FatalError)] == []
     scenarios = [event for event in said if isinstance(event, events.ScenarioFinished)]

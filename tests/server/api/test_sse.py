@@ -55,4 +55,4 @@ async def test_a_failing_encoder_ends_the_stream_in_one_error(
     assert "secret" not in response.text
     assert "cannot be encoded" in caplog.text
     await server.idle()
-    assert len(server.service.active) == 0
+    assert len(server.scheduler.active) == 0

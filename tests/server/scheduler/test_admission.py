@@ -64,9 +64,9 @@ class Noted(Admission):
 
 
 async def test_an_account_is_charged_for_what_is_thought_and_controls_only_its_own(
-    service: Callable[..., Any],
+    start_scheduler: Callable[..., Any],
 ) -> None:
-    one = await service(never_end=True, seconds_per_token=0.002)
+    one = await start_scheduler(never_end=True, seconds_per_token=0.002)
     mine, other = Counted("mine"), Counted("other")
     session = await one.submit(
         GenerateRequest(messages=MESSAGES, budget_tokens=6, context=RequestContext(account=mine))
@@ -88,12 +88,12 @@ async def test_an_account_is_charged_for_what_is_thought_and_controls_only_its_o
     assert mine.log[3:] == [("admit", 60), ("end", cancelled.thinking_tokens)]
 
 
-async def test_who_is_refused_by_the_account_leaves_nothing(service: Callable[..., Any]) -> None:
+async def test_who_is_refused_by_the_account_leaves_nothing(start_scheduler: Callable[..., Any]) -> None:
     class Spent(Account):
         def admit(self, budget_tokens: int) -> Admission:
             raise RateLimited("enough")
 
-    one = await service()
+    one = await start_scheduler()
     with pytest.raises(RateLimited):
         await one.submit(GenerateRequest(messages=MESSAGES, context=RequestContext(account=Spent("poor"))))
     assert (len(one.active), one.engine.load().num_requests) == (0, 0)

@@ -181,9 +181,9 @@ async def test_a_place_is_not_lost_on_one_that_ends_in_the_instant_it_gets_it(
 
 
 async def test_a_request_that_is_being_opened_is_refused_before_the_drain_is_over(
-    service: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    start_scheduler: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one = await service()
+    one = await start_scheduler()
     opening, go_on = await open_slowly(one, monkeypatch)
     one.drain(grace_s=30)
     drained = asyncio.create_task(one.drained())
@@ -223,8 +223,8 @@ async def test_a_session_that_waits_can_be_told_to_answer(
     await one.stop()
 
 
-async def test_refusals_name_the_field(service: Callable[..., Any]) -> None:
-    one = await service()
+async def test_refusals_name_the_field(start_scheduler: Callable[..., Any]) -> None:
+    one = await start_scheduler()
     with pytest.raises(UnknownModel) as unknown:
         await one.submit(GenerateRequest(messages=MESSAGES, model="other"))
     assert unknown.value.field == "model"
@@ -240,8 +240,8 @@ async def test_refusals_name_the_field(service: Callable[..., Any]) -> None:
     assert one.engine.load().num_requests == 0
 
 
-async def test_ended_sessions_are_forgotten(service: Callable[..., Any]) -> None:
-    one = await service()
+async def test_ended_sessions_are_forgotten(start_scheduler: Callable[..., Any]) -> None:
+    one = await start_scheduler()
     session = await one.submit(GenerateRequest(messages=MESSAGES))
     assert one.find(session.request.id, account=None) is session
     await listen(session)
@@ -250,8 +250,8 @@ async def test_ended_sessions_are_forgotten(service: Callable[..., Any]) -> None
         one.find(session.request.id, account=None)
 
 
-async def test_stop_ends_what_is_under_way(service: Callable[..., Any]) -> None:
-    one = await service(never_end=True, seconds_per_token=0.01)
+async def test_stop_ends_what_is_under_way(start_scheduler: Callable[..., Any]) -> None:
+    one = await start_scheduler(never_end=True, seconds_per_token=0.01)
     session = await one.submit(GenerateRequest(messages=MESSAGES))
     reading = asyncio.create_task(listen(session))
     await asyncio.sleep(0.05)
@@ -261,8 +261,8 @@ async def test_stop_ends_what_is_under_way(service: Callable[..., Any]) -> None:
     assert one.engine.load().num_requests == 0
 
 
-async def test_drain_lets_those_under_way_end(service: Callable[..., Any]) -> None:
-    one = await service(never_end=True, seconds_per_token=0.005)
+async def test_drain_lets_those_under_way_end(start_scheduler: Callable[..., Any]) -> None:
+    one = await start_scheduler(never_end=True, seconds_per_token=0.005)
     session = await one.submit(GenerateRequest(messages=MESSAGES, budget_tokens=10))
     one.drain(grace_s=30)
     with pytest.raises(Unavailable, match="draining"):
@@ -270,8 +270,10 @@ async def test_drain_lets_those_under_way_end(service: Callable[..., Any]) -> No
     assert isinstance((await listen(session))[-1], events.Done)
 
 
-async def test_drain_has_those_answer_that_still_think_near_its_end(service: Callable[..., Any]) -> None:
-    one = await service(never_end=True, seconds_per_token=0.002)
+async def test_drain_has_those_answer_that_still_think_near_its_end(
+    start_scheduler: Callable[..., Any],
+) -> None:
+    one = await start_scheduler(never_end=True, seconds_per_token=0.002)
     session = await one.submit(GenerateRequest(messages=MESSAGES))
     one.drain(grace_s=1)
     await listen(session)
@@ -280,8 +282,10 @@ async def test_drain_has_those_answer_that_still_think_near_its_end(service: Cal
     assert session.done.stop.thinking_tokens > 0
 
 
-async def test_drain_ends_in_an_error_for_those_that_take_too_long(service: Callable[..., Any]) -> None:
-    one = await service(never_end=True, seconds_per_token=0.2)
+async def test_drain_ends_in_an_error_for_those_that_take_too_long(
+    start_scheduler: Callable[..., Any],
+) -> None:
+    one = await start_scheduler(never_end=True, seconds_per_token=0.2)
     session = await one.submit(GenerateRequest(messages=MESSAGES))
     reading = asyncio.create_task(listen(session))
     await asyncio.sleep(0.02)
@@ -306,17 +310,17 @@ async def test_stop_while_measuring_leaves_nothing(
 
 
 async def test_a_long_prompt_does_not_hold_up_others(
-    service: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    start_scheduler: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one = await service()
+    one = await start_scheduler()
     opening, go_on = await open_slowly(one, monkeypatch)
     assert isinstance((await listen(await one.submit(GenerateRequest(messages=MESSAGES))))[-1], events.Done)
     go_on.set()
     assert isinstance((await listen(await opening))[-1], events.Done)
 
 
-async def test_metrics_count(service: Callable[..., Any]) -> None:
-    one = await service(never_end=True)
+async def test_metrics_count(start_scheduler: Callable[..., Any]) -> None:
+    one = await start_scheduler(never_end=True)
     metrics = Metrics.of(one)
     for budget in (3, 4):
         await listen(await one.submit(GenerateRequest(messages=MESSAGES, budget_tokens=budget)))

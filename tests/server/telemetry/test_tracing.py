@@ -95,11 +95,11 @@ def receiver() -> Generator[Receiver, None, None]:
 
 
 @pytest.fixture
-def traced(service: Callable[..., Any], receiver: Receiver) -> Callable[..., Any]:
+def traced(start_scheduler: Callable[..., Any], receiver: Receiver) -> Callable[..., Any]:
     """Asks a service one question after another; returns once their spans have arrived."""
 
     async def ask(*questions: dict[str, Any], **script: Any) -> list[Any]:
-        one = await service(**script)
+        one = await start_scheduler(**script)
         tracer = trace(one, endpoint=receiver.url)
         assert tracer is not None
         sessions = []
@@ -212,11 +212,11 @@ def test_one_warning_for_all_that_does_not_arrive(caplog: pytest.LogCaptureFixtu
 
 
 async def test_serving_goes_on_where_nobody_receives(
-    service: Callable[..., Any], caplog: pytest.LogCaptureFixture
+    start_scheduler: Callable[..., Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]  # closed from here on
-    one = await service()
+    one = await start_scheduler()
     one.active.observers.append(tracer := Tracer(f"http://127.0.0.1:{port}", model="tiny"))
     for _ in range(3):
         session = await one.submit(GenerateRequest(messages=MESSAGES, budget_tokens=2))

@@ -293,10 +293,10 @@ async def test_who_goes_away_ends_it(served: Any) -> None:
     server = await served(never_end=True, seconds_per_token=0.005)
     body = BODY | {"max_tokens": 500, "thinking": {"type": "adaptive"}}
     async with server.http.stream("POST", "/v1/messages", json=body | {"stream": True}):
-        assert server.service.engine.load().num_requests
+        assert server.scheduler.engine.load().num_requests
     await server.idle()
     whole = asyncio.create_task(server.http.post("/v1/messages", json=body))
-    while not server.service.engine.load().num_requests:
+    while not server.scheduler.engine.load().num_requests:
         await asyncio.sleep(0.001)
     whole.cancel()
     await server.idle()

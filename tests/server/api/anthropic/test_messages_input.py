@@ -194,9 +194,9 @@ async def test_a_cancelled_message_is_not_tried_again(served: Any) -> None:
     server = await served(never_end=True, seconds_per_token=0.005)
     body = BODY | {"max_tokens": 500, "thinking": {"type": "adaptive"}}
     whole = asyncio.create_task(server.http.post("/v1/messages", json=body))
-    while not server.service.engine.load().num_requests:
+    while not server.scheduler.engine.load().num_requests:
         await asyncio.sleep(0.001)
-    [session] = server.service.active
+    [session] = server.scheduler.active
     session_id = session.request.id
     await server.http.delete(f"/v1/anytime/{session_id}")
     response = await whole

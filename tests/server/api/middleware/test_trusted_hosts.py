@@ -73,7 +73,7 @@ async def test_each_dialect_says_so_and_nothing_is_opened(served: Any) -> None:
         )
         assert "'page.example'" in error["message"]
         assert "--allow-anonymous" in error["message"]
-    assert not len(server.service.active)
+    assert not len(server.scheduler.active)
 
 
 async def test_who_may_ask_from_elsewhere_may_by_any_name(served: Any) -> None:

@@ -169,7 +169,7 @@ async def test_forks_are_counted_when_sessions_are_let_in(served: Any) -> None:
     async def watch() -> None:
         nonlocal most
         while True:
-            most = max(most, server.service.engine.load().num_requests)
+            most = max(most, server.scheduler.engine.load().num_requests)
             await asyncio.sleep(0)
 
     watching = asyncio.create_task(watch())

@@ -32,7 +32,7 @@ async def test_only_who_is_told_of_them_has_them_computed(
     served: Any, monkeypatch: pytest.MonkeyPatch, path: str, body: dict[str, Any], wanted: bool
 ) -> None:
     server = await served()
-    engine, asked = server.service.engine, {"thinking": set[bool](), "answer": set[bool]()}
+    engine, asked = server.scheduler.engine, {"thinking": set[bool](), "answer": set[bool]()}
     generate = engine.generate
 
     def noting(request: EngineRequest) -> AsyncGenerator[Delta, None]:

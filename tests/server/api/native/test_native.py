@@ -168,7 +168,7 @@ async def test_stream_left_early_leaves_nothing_running(served: Any, num_events:
 async def test_whole_body_given_up_leaves_nothing_running(served: Any) -> None:
     server = await served(never_end=True, seconds_per_token=0.05)
     asking = asyncio.create_task(server.think())
-    while server.service.engine.load().num_requests == 0:
+    while server.scheduler.engine.load().num_requests == 0:
         await asyncio.sleep(0.01)
     asking.cancel()
     with pytest.raises(asyncio.CancelledError):

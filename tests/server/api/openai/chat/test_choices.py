@@ -107,13 +107,13 @@ async def test_who_goes_away_ends_all(served: Any, stream: bool) -> None:
             await response.aread()
 
     asking = asyncio.create_task(ask())
-    while server.service.engine.load().num_requests < 3:
+    while server.scheduler.engine.load().num_requests < 3:
         await asyncio.sleep(0.01)
     asking.cancel()
     with pytest.raises(asyncio.CancelledError):
         await asking
     await server.idle()
-    assert len(server.service.active) == 0
+    assert len(server.scheduler.active) == 0
 
 
 async def test_keep_alive_comments_flow(served: Any, monkeypatch: pytest.MonkeyPatch) -> None:

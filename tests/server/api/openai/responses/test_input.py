@@ -268,7 +268,7 @@ async def test_what_cannot_be_served_is_refused(served: Any) -> None:
             error = answer.json()["error"]
             assert (error["param"], error["type"]) == (param, "invalid_request_error"), (fields, error)
             assert error["message"]
-    assert server.service.engine.load().num_requests == 0
+    assert server.scheduler.engine.load().num_requests == 0
 
 
 async def test_what_is_too_deep_or_no_text_is_refused(served: Any, tool_model: Model) -> None:
@@ -330,6 +330,6 @@ async def test_the_schema_of_the_endpoints_can_be_told(served: Any) -> None:
 
 async def test_before_the_model_is_loaded(served: Any) -> None:
     server = await served()
-    server.service.state = "loading"
+    server.scheduler.state = "loading"
     answer = await server.http.post("/v1/responses", json=BODY)
     assert (answer.status_code, answer.json()["error"]["code"]) == (503, "unavailable")
