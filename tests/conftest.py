@@ -113,21 +113,21 @@ async def vllm_engine(tiny_checkpoint: Path) -> AsyncGenerator[Engine, None]:
 
 
 @pytest.fixture
-async def service(
+async def start_scheduler(
     scripted: Callable[..., ScriptedEngine], tiny_model: Model
 ) -> AsyncGenerator[Callable[..., Any], None]:
     """Starts schedulers on scripted engines, and stops them after the test."""
     started: list[Scheduler] = []
 
     async def start(**script: Any) -> Scheduler:
-        created = Scheduler(tiny_model, scripted(**script), measure_speed=False)
-        await created.start()
-        started.append(created)
-        return created
+        scheduler = Scheduler(tiny_model, scripted(**script), measure_speed=False)
+        await scheduler.start()
+        started.append(scheduler)
+        return scheduler
 
     yield start
-    for created in started:
-        await created.stop()
+    for scheduler in started:
+        await scheduler.stop()
 
 
 @pytest.fixture(scope="session")

@@ -57,8 +57,8 @@ def test_wilson_interval(num_right: int, num_tried: int, low: float, high: float
     assert wilson_interval(num_right, num_tried) == pytest.approx((low, high), abs=5e-5)
 
 
-async def test_measures_every_problem_at_every_budget(service: Callable[..., Any]) -> None:
-    one = await service(never_end=True)
+async def test_measures_every_problem_at_every_budget(start_scheduler: Callable[..., Any]) -> None:
+    one = await start_scheduler(never_end=True)
     task = FixedTask()
     answers = 0
 
@@ -78,15 +78,15 @@ async def test_measures_every_problem_at_every_budget(service: Callable[..., Any
     assert curve.mean_thinking_tokens == (2.0, 5.0, 9.0)
 
 
-async def test_a_failed_session_is_no_wrong_answer(service: Callable[..., Any]) -> None:
-    one = await service(never_end=True, die_after_tokens=30)
+async def test_a_failed_session_is_no_wrong_answer(start_scheduler: Callable[..., Any]) -> None:
+    one = await start_scheduler(never_end=True, die_after_tokens=30)
     with pytest.raises(AnytimeError):
         await measure(one, FixedTask(), held_out_problems(FixedTask(), 20, seed=0), budgets=[4], seed=0)
 
 
-async def test_only_blank_answers_are_a_wrong_answer(service: Callable[..., Any]) -> None:
+async def test_only_blank_answers_are_a_wrong_answer(start_scheduler: Callable[..., Any]) -> None:
     """And what was thought before them is counted."""
-    one = await service(never_end=True, answer=" ")
+    one = await start_scheduler(never_end=True, answer=" ")
     task, answers = FixedTask(), [0]
     problems = held_out_problems(task, 4, seed=0)
 
@@ -99,8 +99,8 @@ async def test_only_blank_answers_are_a_wrong_answer(service: Callable[..., Any]
     assert answers == [8]
 
 
-async def test_a_problem_that_does_not_fit_is_named(service: Callable[..., Any]) -> None:
-    one = await service()
+async def test_a_problem_that_does_not_fit_is_named(start_scheduler: Callable[..., Any]) -> None:
+    one = await start_scheduler()
     problem = Problem(content="a long story", prompt="x" * 5000, answer="42")
     with pytest.raises(InvalidRequest, match=r"the problem that begins 'a long story': .*token"):
         await measure(one, FixedTask(), [problem], budgets=[4], seed=0)

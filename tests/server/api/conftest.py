@@ -1,4 +1,4 @@
-"""A server on a real socket, in this process, on a scripted engine."""
+"""Servers on real sockets in this process, on scripted engines."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ TOOL_TEMPLATE = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Served:
-    """A running server."""
+    """A running server, its scheduler and an HTTP client."""
 
     url: str
     http: httpx2.AsyncClient
-    service: Scheduler
+    scheduler: Scheduler
 
     async def stream(self, **fields: Any) -> list[dict[str, Any]]:
         """All events of a native request."""
@@ -45,30 +45,30 @@ class Served:
             assert response.status_code == 200, await response.aread()
             assert response.headers["content-type"].startswith("text/event-stream")
             lines = (await response.aread()).decode().split("\n")
-        found = [json.loads(line.removeprefix("data: ")) for line in lines if line.startswith("data: ")]
+        events = [json.loads(line.removeprefix("data: ")) for line in lines if line.startswith("data: ")]
         named = [line.removeprefix("event: ") for line in lines if line.startswith("event: ")]
-        assert named == [event["type"] for event in found]
-        return found
+        assert named == [event["type"] for event in events]
+        return events
 
     async def think(self, **fields: Any) -> dict[str, Any]:
-        """The body of a native request that is not streamed."""
+        """The body of a native response that is not streamed."""
         response = await self.http.post("/v1/anytime", json=QUESTION | fields | {"stream": False})
         assert response.status_code == 200, response.text
         return response.json()
 
     async def idle(self) -> None:
-        """Return once the engine has nothing left to do; fail after a second."""
+        """Wait until the engine has no requests; fail after a second."""
         async with asyncio.timeout(1):
-            while self.service.engine.load().num_requests:
+            while self.scheduler.engine.load().num_requests:
                 await asyncio.sleep(0.01)
 
 
 @pytest.fixture(scope="session")
 def tool_model(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Model:
-    """The tiny checkpoint, told of tools, and writing calls as Qwen3 does."""
+    """The tiny checkpoint with a chat template that takes tools and calls in the format of Qwen3."""
     from transformers import AutoTokenizer
 
-    prepare_environment()  # as the server has it before vLLM, which reads the calls, is imported
+    prepare_environment()  # before vLLM, which parses the calls, is imported
     folder = Path(shutil.copytree(tiny_checkpoint, tmp_path_factory.mktemp("tools") / "tiny"))
     tokenizer = AutoTokenizer.from_pretrained(folder)
     tokenizer.backend_tokenizer.add_tokens(["<tool_call>", "</tool_call>"])
@@ -94,10 +94,10 @@ async def served(
         **script: Any,
     ) -> Served:
         engine = scripted(**script, **({} if model is None else {"model": model}))
-        service = Scheduler(model or tiny_model, engine, measure_speed=measure_speed, **options or {})
+        scheduler = Scheduler(model or tiny_model, engine, measure_speed=measure_speed, **options or {})
         listener = socket.create_server(("127.0.0.1", 0))
         config = uvicorn.Config(
-            create_app(service, **app or {}),
+            create_app(scheduler, **app or {}),
             http=Connection,
             log_level="warning",
             lifespan="on",
@@ -108,9 +108,9 @@ async def served(
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         http = httpx2.AsyncClient(base_url=url, timeout=30)
         running.append((server, task, http))
-        while not server.started or (ready and service.not_ready_because == "the model is loading"):
+        while not server.started or (ready and scheduler.not_ready_because == "the model is loading"):
             await asyncio.sleep(0.005)
-        return Served(url=url, http=http, service=service)
+        return Served(url=url, http=http, scheduler=scheduler)
 
     yield start
     for server, task, http in running:

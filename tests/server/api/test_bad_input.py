@@ -1,4 +1,4 @@
-"""Whatever is sent, a clear 4xx that names the field, in the dialect's own shape; then it goes on."""
+"""Invalid requests get a 4xx error that names the field, and the server keeps serving."""
 
 from __future__ import annotations
 
@@ -86,9 +86,9 @@ BAD_FIELDS: list[tuple[str, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("field", "fields"), BAD_FIELDS, ids=[repr(fields)[:60] for _, fields in BAD_FIELDS])
-async def test_native_names_the_field(served: Any, field: str, fields: dict[str, Any]) -> None:
+async def test_native_errors_name_the_field(served: Any, field: str, fields: dict[str, Any]) -> None:
     server = await served()
-    body = json.dumps(QUESTION | fields)  # in ASCII, so that it can say what is no text
+    body = json.dumps(QUESTION | fields)  # in ASCII, so that it can contain lone surrogates
     response = await server.http.post("/v1/anytime", content=body, headers=JSON)
     assert response.status_code == (404 if isinstance(fields.get("model"), str) else 422)
     error = response.json()["error"]
@@ -108,13 +108,13 @@ async def test_native_names_the_field(served: Any, field: str, fields: dict[str,
         ({"messages": [3]}, "messages.0: must be an object"),
     ],
 )
-async def test_errors_are_told_in_words_of_json(served: Any, fields: dict[str, Any], message: str) -> None:
+async def test_error_messages_use_json_terms(served: Any, fields: dict[str, Any], message: str) -> None:
     server = await served()
     response = await server.http.post("/v1/anytime", json=QUESTION | fields)
     assert response.json()["error"]["message"] == message
 
 
-async def test_where_json_breaks_is_told(served: Any) -> None:
+async def test_error_names_the_position_of_invalid_json(served: Any) -> None:
     server = await served()
     response = await server.http.post("/v1/anytime", content=b'{"a": "\n"}', headers=JSON)
     message = "body: not valid JSON: Invalid control character at character 7"
@@ -125,7 +125,7 @@ async def test_where_json_breaks_is_told(served: Any) -> None:
     "body", [b"", b"{", b"[]", b"null", b'"x"', b"\xff\xfe", b'{"messages": [}', b"messages=hi"]
 )
 @pytest.mark.parametrize("path", ["/v1/anytime", "/v1/chat/completions"])
-async def test_bodies_that_are_no_request(served: Any, path: str, body: bytes) -> None:
+async def test_bodies_that_are_not_json_objects_are_refused(served: Any, path: str, body: bytes) -> None:
     server = await served()
     response = await server.http.post(path, content=body, headers=JSON)
     assert response.status_code == (422 if path == "/v1/anytime" else 400)
@@ -134,7 +134,7 @@ async def test_bodies_that_are_no_request(served: Any, path: str, body: bytes) -
 
 
 @pytest.mark.parametrize("path", ["/v1/anytime", "/v1/chat/completions"])
-async def test_huge_body(served: Any, path: str) -> None:
+async def test_body_over_the_size_limit_gets_413(served: Any, path: str) -> None:
     server = await served()
     body = QUESTION | {"messages": [{"role": "user", "content": "7" * 10_000_000}]}
     response = await server.http.post(path, json=body)
@@ -146,8 +146,8 @@ async def test_huge_body(served: Any, path: str) -> None:
 
 
 @pytest.mark.parametrize("content_type", [None, "text/plain", "application/x-www-form-urlencoded"])
-async def test_a_body_that_is_not_declared_as_json(served: Any, content_type: str | None) -> None:
-    """What curl sends without -H."""
+async def test_body_without_a_json_content_type_is_refused(served: Any, content_type: str | None) -> None:
+    """Without -H, curl sends such a request."""
     server = await served()
     headers = {} if content_type is None else {"content-type": content_type}
     response = await server.http.post("/v1/anytime", content=json.dumps(QUESTION), headers=headers)
@@ -155,20 +155,20 @@ async def test_a_body_that_is_not_declared_as_json(served: Any, content_type: st
     assert "Content-Type: application/json" in response.json()["error"]["message"]
 
 
-async def test_more_messages_than_any_conversation_has(served: Any) -> None:
+async def test_too_many_messages_are_refused(served: Any) -> None:
     server = await served()
     response = await server.http.post("/v1/anytime", json={"messages": [{}] * 50_000})
     assert (response.status_code, response.json()["error"]["field"]) == (422, "messages")
 
 
-async def test_deeply_nested_body(served: Any) -> None:
+async def test_deeply_nested_body_is_refused(served: Any) -> None:
     server = await served()
     response = await server.http.post("/v1/anytime", content=b"[" * 100_000, headers=JSON)
     assert response.status_code == 422
     assert (await server.think(budget=3))["answer"] == "42"
 
 
-async def test_unknown_paths_and_methods(served: Any) -> None:
+async def test_unknown_paths_and_methods_get_json_errors(served: Any) -> None:
     server = await served()
     for method, path, status in [("GET", "/nope", 404), ("GET", "/v1/anytime", 405)]:
         response = await server.http.request(method, path)
@@ -183,7 +183,7 @@ async def test_special_tokens_in_a_prompt_do_not_change_the_count(served: Any) -
     assert body["stop"] == {"cause": "budget", "budget_tokens": 9, "thinking_tokens": 9}
 
 
-async def test_before_the_model_is_loaded(served: Any) -> None:
+async def test_requests_before_the_model_is_loaded_get_503(served: Any) -> None:
     server = await served(ready=False, measure_speed=True, first_token_s=0.2)
     assert (await server.http.get("/health")).status_code == 200
     ready = await server.http.get("/ready")

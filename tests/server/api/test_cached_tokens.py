@@ -14,8 +14,8 @@ from .conftest import QUESTION
 
 NUM_CACHED, NUM_PROMPT = 4, 7
 CACHED_BY_ANSWER = 208
-"""The answer's prompt contains the thinking: more of it is found than the prompt has tokens."""
-ASKED: dict[str, dict[str, Any]] = {
+"""The answer's prompt contains the thinking, so that more tokens are cached than the prompt has."""
+REQUESTS: dict[str, dict[str, Any]] = {
     "/v1/chat/completions": QUESTION,
     "/v1/responses": {"input": "7-3"},
     "/v1/messages": QUESTION | {"max_tokens": 100, "thinking": {"type": "enabled", "budget_tokens": 20}},
@@ -24,36 +24,36 @@ ASKED: dict[str, dict[str, Any]] = {
 
 @pytest.fixture
 def cached(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Makes the engine find a part of every prompt in its cache, and more of every answer's."""
+    """Make the engine report cached tokens, more for answers than for thinking."""
     generate = ScriptedEngine.generate
 
-    async def found(engine: ScriptedEngine, request: EngineRequest) -> AsyncGenerator[Delta, None]:
+    async def generate_cached(engine: ScriptedEngine, request: EngineRequest) -> AsyncGenerator[Delta, None]:
         num_cached = CACHED_BY_ANSWER if "-answer-" in request.id else NUM_CACHED
         async for delta in generate(engine, request):
             yield replace(delta, cached_tokens=num_cached)
 
-    monkeypatch.setattr(ScriptedEngine, "generate", found)
+    monkeypatch.setattr(ScriptedEngine, "generate", generate_cached)
 
 
 async def usage(served: Any, path: str) -> dict[str, Any]:
     server = await served()
-    response = await server.http.post(path, json={"model": "tiny"} | ASKED[path])
+    response = await server.http.post(path, json={"model": "tiny"} | REQUESTS[path])
     assert response.status_code == 200, response.text
     return response.json()["usage"]
 
 
 @pytest.mark.usefixtures("cached")
-async def test_openai_counts_it_within_the_prompt(served: Any) -> None:
-    told = await usage(served, "/v1/chat/completions")
-    assert told["prompt_tokens"] == NUM_PROMPT
-    assert told["prompt_tokens_details"]["cached_tokens"] == NUM_CACHED
-    told = await usage(served, "/v1/responses")
-    assert told["input_tokens"] == NUM_PROMPT
-    assert told["input_tokens_details"]["cached_tokens"] == NUM_CACHED
+async def test_openai_counts_cached_tokens_within_the_prompt(served: Any) -> None:
+    reported = await usage(served, "/v1/chat/completions")
+    assert reported["prompt_tokens"] == NUM_PROMPT
+    assert reported["prompt_tokens_details"]["cached_tokens"] == NUM_CACHED
+    reported = await usage(served, "/v1/responses")
+    assert reported["input_tokens"] == NUM_PROMPT
+    assert reported["input_tokens_details"]["cached_tokens"] == NUM_CACHED
 
 
 @pytest.mark.usefixtures("cached")
-async def test_anthropic_counts_it_apart(served: Any) -> None:
-    told = await usage(served, "/v1/messages")
-    assert told["input_tokens"] == NUM_PROMPT - NUM_CACHED
-    assert told["cache_read_input_tokens"] == NUM_CACHED
+async def test_anthropic_counts_cached_tokens_separately(served: Any) -> None:
+    reported = await usage(served, "/v1/messages")
+    assert reported["input_tokens"] == NUM_PROMPT - NUM_CACHED
+    assert reported["cache_read_input_tokens"] == NUM_CACHED

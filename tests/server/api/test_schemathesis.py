@@ -1,4 +1,4 @@
-"""What the server does, held against its own OpenAPI document: requests made up from it, good and bad."""
+"""The server against its own OpenAPI document: valid and invalid requests that schemathesis generates."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "/v1/messages/count_tokens": CHAT,
     "/v1/responses": {"model": "tiny", "input": "7-3"} | BUDGET,
 }
-"""By path: what a good request is like. The requests made up are this with a field or two put otherwise."""
+"""A valid request by path. Generated requests change a field or two of it."""
 STREAMING = set(GOOD) - {"/v1/messages/count_tokens"}
 
 
@@ -39,16 +39,16 @@ def _config(url: str) -> SchemathesisConfig:
                 "database": "none",
             },
             "phases": {"stateful": {"enabled": False}},
-            # No schema can say that a budget fits into the window, or who speaks last in a conversation.
+            # A schema cannot express that a budget fits into the window, or that a user turn is the last.
             "checks": {"positive_data_acceptance": {"enabled": False}},
-            # FastAPI routes the methods of one path one by one, and tells of the first that it comes to.
+            # FastAPI routes each method of a path separately, and the `Allow` header names only the first.
             "operations": [{"include-path": "/v1/responses/{response_id}", "checks": allow_header}],
         }
     )
 
 
 def _thin_out(schema: schemathesis.BaseSchema) -> None:
-    """Of thousands of requests that have one field at its limits, or wrong, one in so many."""
+    """Keep every n-th of thousands of systematic requests with a field at its limits or invalid."""
     every, seen = max(1, 1000 // settings().max_examples), Counter[str]()
 
     @schema.hook
@@ -62,7 +62,7 @@ def _with_good_requests(document: dict[str, Any]) -> dict[str, Any]:
     for path, body in GOOD.items():
         content = document["paths"][path]["post"]["requestBody"]["content"]["application/json"]
         bodies = [body] if path not in STREAMING else [body | {"stream": True}, body | {"stream": False}]
-        content["examples"] = {str(number): {"value": one} for number, one in enumerate(bodies)}
+        content["examples"] = {str(number): {"value": example} for number, example in enumerate(bodies)}
     return document
 
 
@@ -73,17 +73,17 @@ def _failures(scenario: events.ScenarioFinished) -> Iterator[str]:
                 yield f"{check.name}: {info.failure.title}: {info.failure.message}\n{info.code_sample}"
 
 
-async def test_the_server_does_what_its_document_says(served: Callable[..., Any]) -> None:
-    one = await served(thinking_tokens=20)
-    document = _with_good_requests((await one.http.get("/openapi.json")).json())
-    schema = schemathesis.openapi.from_dict(document, config=_config(one.url))
+async def test_server_conforms_to_its_openapi_document(served: Callable[..., Any]) -> None:
+    server = await served(thinking_tokens=20)
+    document = _with_good_requests((await server.http.get("/openapi.json")).json())
+    schema = schemathesis.openapi.from_dict(document, config=_config(server.url))
     _thin_out(schema)
-    said = await asyncio.to_thread(lambda: list(from_schema(schema).execute()))
-    await one.idle()
-    assert len(one.service.active) == 0
+    emitted = await asyncio.to_thread(lambda: list(from_schema(schema).execute()))
+    await server.idle()
+    assert len(server.scheduler.active) == 0
 
-    assert [event for event in said if isinstance(event, events.NonFatalError | events.FatalError)] == []
-    scenarios = [event for event in said if isinstance(event, events.ScenarioFinished)]
+    assert [event for event in emitted if isinstance(event, events.NonFatalError | events.FatalError)] == []
+    scenarios = [event for event in emitted if isinstance(event, events.ScenarioFinished)]
     assert [failure for scenario in scenarios for failure in _failures(scenario)] == []
 
     replies: dict[str, Counter[str]] = defaultdict(Counter)

@@ -1,4 +1,4 @@
-"""Streams end in exactly one terminal event, whatever fails."""
+"""Streams end in exactly one terminal event, also if the encoder fails."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ DIALECTS: list[tuple[str, dict[str, Any], type[Encoder[Any]]]] = [
 
 @pytest.mark.parametrize(("path", "body", "encoder"), DIALECTS)
 @pytest.mark.parametrize("fails_at", [events.Started, events.AnswerStarted, events.Done])
-async def test_a_failing_encoder_ends_the_stream_in_one_error(
+async def test_failing_encoder_ends_the_stream_in_one_error(
     served: Any,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
@@ -38,12 +38,12 @@ async def test_a_failing_encoder_ends_the_stream_in_one_error(
 ) -> None:
     encode = encoder.encode
 
-    def fails(self: Any, index: int, event: events.Event) -> Any:
+    def fail(self: Any, index: int, event: events.Event) -> Any:
         if isinstance(event, fails_at):
             raise ZeroDivisionError("secret")
         return encode(self, index, event)
 
-    monkeypatch.setattr(encoder, "encode", fails)
+    monkeypatch.setattr(encoder, "encode", fail)
     server = await served(never_end=True)
     response = await server.http.post(path, json=body)
     assert response.status_code == 200
@@ -55,4 +55,4 @@ async def test_a_failing_encoder_ends_the_stream_in_one_error(
     assert "secret" not in response.text
     assert "cannot be encoded" in caplog.text
     await server.idle()
-    assert len(server.service.active) == 0
+    assert len(server.scheduler.active) == 0

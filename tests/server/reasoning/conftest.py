@@ -1,4 +1,4 @@
-"""A tokenizer small enough to know by heart."""
+"""A small tokenizer whose ids are known in advance."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import pytest
 from anytime_server.reasoning import Tokenizer
 
 FIRST_ENTRY_ID = 1000
-"""Entries are numbered from here, so that they never look like a character."""
+"""Ids of entries start here, above the code points that tests use."""
 
 
 class CharacterTokenizer:
-    """Entries are one token each, all other text is one token a character, of its code point."""
+    """Each entry is one token; all other text is one token per character, with its code point as the id."""
 
     def __init__(self, entries: Iterable[str], *, eos: str | None) -> None:
         self._ids = {entry: FIRST_ENTRY_ID + i for i, entry in enumerate(entries)}

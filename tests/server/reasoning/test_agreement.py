@@ -1,4 +1,4 @@
-"""Which answers are the same."""
+"""Normalised answers: texts that count as the same answer, and texts that do not."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from anytime_server.reasoning import normalized_answer
         ["\\frac{1}{2}", "\\boxed{\\frac{1}{2}}"],
     ],
 )
-def test_the_same(same: list[str]) -> None:
+def test_equivalent_answers_are_equal(same: list[str]) -> None:
     assert len({normalized_answer(text) for text in same}) == 1
 
 
 @pytest.mark.parametrize(
-    ("one", "other"),
+    ("first", "second"),
     [
         ("5", "-5"),
         ("5", "50"),
@@ -37,12 +37,12 @@ def test_the_same(same: list[str]) -> None:
         ("", "0"),
     ],
 )
-def test_others(one: str, other: str) -> None:
-    assert normalized_answer(one) != normalized_answer(other)
+def test_different_answers_are_not_equal(first: str, second: str) -> None:
+    assert normalized_answer(first) != normalized_answer(second)
 
 
 @pytest.mark.parametrize(
     "text", ["", ".", "\\boxed{", "\\boxed{{}", "$", "1e999999999", "9" * 5000, "-", "+.", "\ud800"]
 )
-def test_nothing_is_too_odd(text: str) -> None:
+def test_malformed_answers_are_normalised_without_error(text: str) -> None:
     assert isinstance(normalized_answer(text), str)

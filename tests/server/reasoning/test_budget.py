@@ -1,4 +1,4 @@
-"""Budgets against the window: boundaries by hand, and that everything fits, always."""
+"""Token limits within the window: hand-computed boundaries, and a property test that everything fits."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def resolve(
 
 
 @pytest.mark.parametrize(
-    ("tokens", "prompt_tokens", "applies", "cause"),
+    ("requested", "prompt_tokens", "budget_tokens", "cause"),
     [
         # 100 - 20 prompt - 6 inserted - 10 answer = 64 to think.
         (0, 20, 0, Cause.BUDGET),
@@ -54,27 +54,29 @@ def resolve(
         (None, 84, 0, Cause.CONTEXT),
     ],
 )
-def test_what_fits_applies(tokens: int | None, prompt_tokens: int, applies: int, cause: Cause) -> None:
-    budget = resolve(budget_tokens=tokens, prompt_tokens=prompt_tokens)
-    assert (budget.budget_tokens, budget.cause) == (applies, cause)
+def test_budget_is_lowered_to_fit_the_window(
+    requested: int | None, prompt_tokens: int, budget_tokens: int, cause: Cause
+) -> None:
+    limits = resolve(budget_tokens=requested, prompt_tokens=prompt_tokens)
+    assert (limits.budget_tokens, limits.cause) == (budget_tokens, cause)
 
 
-def test_the_deadline_is_carried_along() -> None:
-    budget = resolve_limits(
+def test_deadline_is_kept() -> None:
+    limits = resolve_limits(
         budget_tokens=5, deadline_s=1.5, window_tokens=100, prompt_tokens=1, answer_tokens=1, reasoning=FORMAT
     )
-    assert budget.deadline_s == 1.5
-    assert budget.max_budget_tokens == 100 - 1 - 1 - 6
+    assert limits.deadline_s == 1.5
+    assert limits.max_budget_tokens == 100 - 1 - 1 - 6
 
 
 @pytest.mark.parametrize(
-    ("tokens", "total_tokens", "applies", "cause", "longest_answer"),
+    ("requested", "total_tokens", "budget_tokens", "cause", "longest_answer"),
     [
-        # 10 of the total are kept for the answer; what the thinking leaves is the answer's, too.
+        # 10 of the total are kept for the answer, which also gets the tokens that the thinking leaves.
         (None, 30, 20, Cause.BUDGET, 30),
         (5, 30, 5, Cause.BUDGET, 30),
         (25, 30, 20, Cause.BUDGET, 30),
-        # A total that is not enough for an answer is all for it.
+        # A total of no more than the answer tokens is all for the answer.
         (None, 4, 0, Cause.BUDGET, 4),
         (9, 10, 0, Cause.BUDGET, 10),
         # 100 - 20 prompt - 6 inserted = 74 for both: a greater total changes nothing for the thinking.
@@ -83,33 +85,33 @@ def test_the_deadline_is_carried_along() -> None:
         (None, 74, 64, Cause.BUDGET, 74),
     ],
 )
-def test_a_total_is_shared(
-    tokens: int | None, total_tokens: int, applies: int, cause: Cause, longest_answer: int
+def test_total_is_shared_by_thinking_and_answer(
+    requested: int | None, total_tokens: int, budget_tokens: int, cause: Cause, longest_answer: int
 ) -> None:
-    budget = resolve(budget_tokens=tokens, total_tokens=total_tokens)
-    assert (budget.budget_tokens, budget.cause) == (applies, cause)
-    assert budget.answer_limit(0) == longest_answer
-    assert budget.answer_limit(budget.budget_tokens) == longest_answer - applies >= budget.answer_tokens
+    limits = resolve(budget_tokens=requested, total_tokens=total_tokens)
+    assert (limits.budget_tokens, limits.cause) == (budget_tokens, cause)
+    assert limits.answer_limit(0) == longest_answer
+    assert limits.answer_limit(limits.budget_tokens) == longest_answer - budget_tokens >= limits.answer_tokens
 
 
-def test_without_a_total_the_answer_has_its_own_limit() -> None:
-    budget = resolve(budget_tokens=30)
-    assert [budget.answer_limit(thinking_tokens) for thinking_tokens in (0, 30)] == [10, 10]
+def test_answer_has_its_own_limit_without_a_total() -> None:
+    limits = resolve(budget_tokens=30)
+    assert [limits.answer_limit(thinking_tokens) for thinking_tokens in (0, 30)] == [10, 10]
 
 
-def test_a_budget_beyond_the_window_is_refused() -> None:
+def test_budget_over_the_window_is_refused() -> None:
     with pytest.raises(InvalidRequest, match=r"101 tokens .* window of 100") as refused:
         resolve(budget_tokens=101)
     assert refused.value.field == "budget"
 
 
-def test_a_prompt_that_leaves_no_room_for_the_answer_is_refused() -> None:
+def test_prompt_that_leaves_no_room_for_the_answer_is_refused() -> None:
     with pytest.raises(InvalidRequest, match=r"prompt has 85 tokens.* 1 over") as refused:
         resolve(budget_tokens=0, prompt_tokens=85)
     assert refused.value.field == "messages"
 
 
-def test_an_answer_that_leaves_no_room_for_any_prompt_is_refused() -> None:
+def test_answer_that_leaves_no_room_for_any_prompt_is_refused() -> None:
     # 93 + 6 inserted + 1 prompt = 100.
     assert resolve(budget_tokens=None, prompt_tokens=1, answer_tokens=93).budget_tokens == 0
     with pytest.raises(InvalidRequest, match="answer of 94 tokens") as refused:
@@ -118,12 +120,12 @@ def test_an_answer_that_leaves_no_room_for_any_prompt_is_refused() -> None:
 
 
 @given(budget_tokens=st.none() | sizes, prompt_tokens=st.integers(1, 150), answer_tokens=st.integers(1, 150))
-def test_refused_with_a_reason_or_all_of_it_fits(
+def test_every_request_fits_or_is_refused_with_the_field_at_fault(
     budget_tokens: int | None, prompt_tokens: int, answer_tokens: int
 ) -> None:
     room = WINDOW - prompt_tokens - 6 - answer_tokens
     try:
-        budget = resolve(
+        limits = resolve(
             budget_tokens=budget_tokens, prompt_tokens=prompt_tokens, answer_tokens=answer_tokens
         )
     except InvalidRequest as error:
@@ -131,11 +133,11 @@ def test_refused_with_a_reason_or_all_of_it_fits(
     else:
         refused = None
         assert room >= 0
-        assert 0 <= budget.budget_tokens <= room
+        assert 0 <= limits.budget_tokens <= room
         if budget_tokens is not None and budget_tokens <= room:
-            assert (budget.budget_tokens, budget.cause) == (budget_tokens, Cause.BUDGET)
+            assert (limits.budget_tokens, limits.cause) == (budget_tokens, Cause.BUDGET)
         else:
-            assert (budget.budget_tokens, budget.cause) == (room, Cause.CONTEXT)
+            assert (limits.budget_tokens, limits.cause) == (room, Cause.CONTEXT)
     if refused is not None:
         assert refused.field in {
             field
@@ -155,19 +157,19 @@ def test_refused_with_a_reason_or_all_of_it_fits(
     prompt_tokens=st.integers(1, 80),
     data=st.data(),
 )
-def test_no_cut_outgrows_the_window(
+def test_every_truncation_leaves_room_for_the_answer(
     budget_tokens: int | None, total_tokens: int | None, prompt_tokens: int, data: st.DataObject
 ) -> None:
-    """Whatever is sampled within the budget, the answer's prompt and the answer fit."""
+    """The answer's prompt and the answer fit, however the thinking within the budget ends."""
     try:
-        budget = resolve(budget_tokens=budget_tokens, prompt_tokens=prompt_tokens, total_tokens=total_tokens)
+        limits = resolve(budget_tokens=budget_tokens, prompt_tokens=prompt_tokens, total_tokens=total_tokens)
     except InvalidRequest:
         return
-    num_sampled = data.draw(st.integers(0, budget.budget_tokens))
+    num_sampled = data.draw(st.integers(0, limits.budget_tokens))
     last = data.draw(st.sampled_from([50, 2, 3]))
     thinking = [50] * (num_sampled - 1) + [last] * min(num_sampled, 1)
-    answer_prompt = truncate_thinking(thinking, FORMAT, cause=budget.cause).answer_prompt(
+    answer_prompt = truncate_thinking(thinking, FORMAT, cause=limits.cause).answer_prompt(
         [10] * prompt_tokens
     )
-    assert budget.answer_limit(num_sampled) >= 1
-    assert len(answer_prompt) + budget.answer_limit(num_sampled) <= WINDOW
+    assert limits.answer_limit(num_sampled) >= 1
+    assert len(answer_prompt) + limits.answer_limit(num_sampled) <= WINDOW

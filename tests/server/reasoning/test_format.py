@@ -1,4 +1,4 @@
-"""Reasoning texts in ids, and the texts that a tokenizer cannot serve."""
+"""Reasoning texts as token ids, and texts that a tokenizer does not support."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_texts_to_insert_may_be_empty(tokenizer_of: Callable[..., Tokenizer]) ->
         (("<think>", "<|end|>"), "think_end", "</think>"),
     ],
 )
-def test_a_text_that_is_not_one_token_is_refused(
+def test_think_start_or_think_end_of_several_tokens_is_refused(
     tokenizer_of: Callable[..., Tokenizer], entries: tuple[str, ...], field: str, text: str
 ) -> None:
     with pytest.raises(UnusableModel, match=rf"{field} '{text}' is not one token") as refused:
@@ -57,14 +57,16 @@ def test_a_text_that_is_not_one_token_is_refused(
 
 
 @pytest.mark.parametrize("field", ["truncation", "answer_lead_in"])
-def test_the_think_end_cannot_be_inserted_twice(tokenizer_of: Callable[..., Tokenizer], field: str) -> None:
+def test_inserted_text_with_a_think_end_is_refused(
+    tokenizer_of: Callable[..., Tokenizer], field: str
+) -> None:
     texts = ReasoningTexts(**TEXTS | {field: "so\n</think>\n"})
     with pytest.raises(UnusableModel, match=f"{field} must not contain the think-end") as refused:
         ReasoningFormat.from_texts(texts, tokenizer_of("<think>", "</think>", "<|end|>"))
     assert refused.value.field == field
 
 
-def test_a_model_that_cannot_end_a_turn_is_refused(tokenizer_of: Callable[..., Tokenizer]) -> None:
+def test_tokenizer_without_an_end_of_turn_is_refused(tokenizer_of: Callable[..., Tokenizer]) -> None:
     with pytest.raises(UnusableModel, match="eos_token") as refused:
         ReasoningFormat.from_texts(ReasoningTexts(**TEXTS), tokenizer_of("<think>", "</think>", eos=False))
     assert refused.value.field == "eos_token"

@@ -1,4 +1,4 @@
-"""`anytime.json`: comes back as it was written, whole or not at all, and says what is wrong with it."""
+"""`anytime.json`: loaded as saved, replaced atomically, refused with the name of the faulty key."""
 
 from __future__ import annotations
 
@@ -55,28 +55,28 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @given(manifest=manifests)
-def test_it_comes_back_as_it_was_saved(folder: Path, manifest: Manifest) -> None:
+def test_saved_manifest_is_loaded_unchanged(folder: Path, manifest: Manifest) -> None:
     manifest.save(folder)
     assert Manifest.load(folder) == manifest
 
 
-def test_weights_of_the_prior_come_back(tmp_path: Path) -> None:
+def test_prior_weights_are_loaded(tmp_path: Path) -> None:
     Manifest(**TEXTS, budgets=[32, 64, 128], prior=[0.5, 0.25, 0.25]).save(tmp_path)
     loaded = Manifest.load(tmp_path)
     assert loaded is not None
     assert loaded.prior == [0.5, 0.25, 0.25]
 
 
-def test_a_folder_without_one_has_none(tmp_path: Path) -> None:
+def test_folder_without_a_manifest_loads_none(tmp_path: Path) -> None:
     assert Manifest.load(tmp_path) is None
 
 
-def test_the_texts_are_the_part_that_says_how_to_cut() -> None:
+def test_texts_are_the_reasoning_texts_alone() -> None:
     assert Manifest(**TEXTS, name="demo", seed=3).texts.model_dump() == TEXTS
 
 
-def test_saving_replaces_the_file_instead_of_rewriting_it(tmp_path: Path) -> None:
-    """Who has the old file open keeps the whole of it."""
+def test_save_replaces_the_file_instead_of_rewriting_it(tmp_path: Path) -> None:
+    """A process that has the old file open keeps its whole content."""
     path = tmp_path / "anytime.json"
     Manifest(**TEXTS, name="old").save(tmp_path)
     opened_before = tmp_path / "old.json"
@@ -87,7 +87,7 @@ def test_saving_replaces_the_file_instead_of_rewriting_it(tmp_path: Path) -> Non
     assert sorted(p.name for p in tmp_path.iterdir()) == ["anytime.json", "old.json"]
 
 
-def test_a_save_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
+def test_failed_save_leaves_the_old_file(tmp_path: Path) -> None:
     Manifest(**TEXTS, name="old").save(tmp_path)
     unwritable = Manifest.model_construct(**TEXTS, name="half of a pair: \ud800", versions={})
     with pytest.raises(UnicodeEncodeError):
@@ -98,7 +98,7 @@ def test_a_save_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("patch", "named"),
+    ("patch", "key"),
     [
         ({"budget": [1, 2]}, "budget"),
         ({"think_start": None}, "think_start"),
@@ -126,17 +126,17 @@ def test_a_save_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_what_it_cannot_mean_is_refused_by_name(tmp_path: Path, patch: dict[str, Any], named: str) -> None:
+def test_invalid_value_is_refused_with_its_key(tmp_path: Path, patch: dict[str, Any], key: str) -> None:
     path = tmp_path / "anytime.json"
     path.write_text(json.dumps(TEXTS | patch), encoding="utf-8")
     with pytest.raises(UnusableModel) as refused:
         Manifest.load(tmp_path)
-    # The path of the file may hold anything; what follows it must name the key.
-    assert named in str(refused.value).removeprefix(f"{path}: ")
+    # The path of the file may contain any text; the message after it must name the key.
+    assert key in str(refused.value).removeprefix(f"{path}: ")
 
 
 @pytest.mark.parametrize("missing", TEXTS)
-def test_a_text_that_is_missing_is_named(tmp_path: Path, missing: str) -> None:
+def test_missing_text_is_named(tmp_path: Path, missing: str) -> None:
     rest = {name: text for name, text in TEXTS.items() if name != missing}
     (tmp_path / "anytime.json").write_text(json.dumps(rest), encoding="utf-8")
     with pytest.raises(UnusableModel, match=rf"anytime\.json: {missing}: Field required"):
@@ -146,13 +146,13 @@ def test_a_text_that_is_missing_is_named(tmp_path: Path, missing: str) -> None:
 @pytest.mark.parametrize(
     "content", [b"", b"{", b"[]", b"null", b"{'think_start': 1}", b"\xff\xfe", b'{"name": "\xff"}']
 )
-def test_a_file_that_is_not_json_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_file_that_is_not_json_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "anytime.json").write_bytes(content)
     with pytest.raises(UnusableModel, match=r"anytime\.json"):
         Manifest.load(tmp_path)
 
 
-def test_a_manifest_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+def test_unreadable_manifest_is_refused(tmp_path: Path) -> None:
     (tmp_path / "anytime.json").mkdir()
     with pytest.raises(UnusableModel, match="cannot be read"):
         Manifest.load(tmp_path)

@@ -1,4 +1,4 @@
-"""Families told by their vocabularies."""
+"""Presets: model families are recognised by their vocabularies."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from anytime_server.reasoning import PRESETS, ReasoningFormat, Tokenizer, detect
         ("deepseek-r1", ("<think>", "</think>", "<｜User｜>", "<｜Assistant｜>", "<｜end▁of▁sentence｜>")),
         ("qwen3", ("<think>", "</think>", "<|im_start|>", "<|im_end|>")),
         ("magistral", ("[INST]", "[/INST]", "[THINK]", "[/THINK]", "</s>")),
-        # DeepSeek's distillations of Qwen keep the entries of both.
+        # DeepSeek's distillations of Qwen keep the entries of both families.
         ("deepseek-r1", ("<|im_start|>", "<think>", "</think>", "<｜Assistant｜>", "<|im_end|>")),
     ],
 )
-def test_a_family_is_told_by_its_vocabulary(
+def test_family_is_recognised_by_its_vocabulary(
     tokenizer_of: Callable[..., Tokenizer], family: str, entries: tuple[str, ...]
 ) -> None:
     assert detect_preset(tokenizer_of(*entries)) == family
@@ -34,14 +34,14 @@ def test_a_family_is_told_by_its_vocabulary(
         ("[THINK]", "</s>"),
     ],
 )
-def test_an_unknown_vocabulary_is_of_no_family(
+def test_unknown_vocabulary_belongs_to_no_family(
     tokenizer_of: Callable[..., Tokenizer], entries: tuple[str, ...]
 ) -> None:
     assert detect_preset(tokenizer_of(*entries)) is None
 
 
 @pytest.mark.parametrize("family", PRESETS)
-def test_every_preset_suits_its_own_vocabulary(tokenizer_of: Callable[..., Tokenizer], family: str) -> None:
+def test_every_preset_fits_its_own_vocabulary(tokenizer_of: Callable[..., Tokenizer], family: str) -> None:
     preset = PRESETS[family]
     tokenizer = tokenizer_of(*preset.markers, "<eos>")
     assert detect_preset(tokenizer) == family

@@ -1,4 +1,4 @@
-"""The cut, row by row of its table, and what holds of every cut."""
+"""Truncation: each row of its table, and properties of every truncation."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FORMAT = ReasoningFormat(
 
 ordinary_ids = st.lists(st.integers(10, 99), max_size=12)
 prompts = st.lists(st.sampled_from([THINK_START, EOS, SPACE, NEWLINE, 10, 11]), max_size=8)
-thinkings = st.builds(
+thinking_lists = st.builds(
     lambda ids, last: ids + last, ordinary_ids, st.sampled_from([[], [THINK_END], [EOS], [OTHER_EOS]])
 )
 forced_causes = st.sampled_from([cause for cause in Cause if cause is not Cause.NATURAL])
@@ -48,11 +48,11 @@ formats = st.builds(
         ([10, THINK_START], [10, THINK_START]),
         ([10, THINK_START, NEWLINE], [10, THINK_START, NEWLINE]),
         ([10, THINK_START, NEWLINE, SPACE], [10, THINK_START, NEWLINE, SPACE]),
-        # The template did not open it, though it ended in white space.
+        # A template that ends in white space and does not open the thinking.
         ([10, NEWLINE], [10, NEWLINE, THINK_START]),
-        # A think-start that the user wrote, before the template's own end.
+        # A think-start that the user wrote, before the template's closing tokens.
         ([THINK_START, 10, EOS], [THINK_START, 10, EOS, THINK_START]),
-        # A template that opened and closed it at once.
+        # A template that opens the thinking and closes it at once.
         ([THINK_START, NEWLINE, THINK_END, NEWLINE], [THINK_START, NEWLINE, THINK_END, NEWLINE, THINK_START]),
     ],
 )
@@ -68,7 +68,7 @@ def test_opening_adds_at_most_the_think_start(prompt: list[int]) -> None:
     assert open_thinking(opened, FORMAT, blank_ids=BLANKS) == opened
 
 
-def test_opening_leaves_the_prompt_as_it_was() -> None:
+def test_opening_does_not_change_the_prompt() -> None:
     prompt = [10, THINK_START]
     opened = open_thinking(prompt, FORMAT, blank_ids=BLANKS)
     opened.append(11)
@@ -76,7 +76,7 @@ def test_opening_leaves_the_prompt_as_it_was() -> None:
 
 
 @pytest.mark.parametrize(
-    ("thinking", "cut"),
+    ("thinking", "truncation"),
     [
         pytest.param(
             [10, 11, THINK_END],
@@ -106,7 +106,7 @@ def test_opening_leaves_the_prompt_as_it_was() -> None:
                 thinking_ids=(10, 11),
                 inserted_ids=(90, 91, THINK_END, 95, 96, 97),
             ),
-            id="was-cut-short",
+            id="truncated",
         ),
         pytest.param(
             [],
@@ -140,11 +140,11 @@ def test_opening_leaves_the_prompt_as_it_was() -> None:
         ),
     ],
 )
-def test_the_table(thinking: list[int], cut: Truncation) -> None:
-    assert truncate_thinking(thinking, FORMAT, cause=Cause.BUDGET) == cut
+def test_each_row_of_the_table(thinking: list[int], truncation: Truncation) -> None:
+    assert truncate_thinking(thinking, FORMAT, cause=Cause.BUDGET) == truncation
 
 
-@given(thinkings, formats, forced_causes)
+@given(thinking_lists, formats, forced_causes)
 def test_exactly_one_think_end_precedes_the_answer(
     thinking: list[int], reasoning: ReasoningFormat, cause: Cause
 ) -> None:
@@ -154,7 +154,7 @@ def test_exactly_one_think_end_precedes_the_answer(
     assert tuple(after) == reasoning.answer_lead_in_ids
 
 
-@given(thinkings, formats, forced_causes)
+@given(thinking_lists, formats, forced_causes)
 def test_no_end_of_turn_precedes_the_answer(
     thinking: list[int], reasoning: ReasoningFormat, cause: Cause
 ) -> None:
@@ -162,29 +162,29 @@ def test_no_end_of_turn_precedes_the_answer(
     assert reasoning.eos_ids.isdisjoint(prompt)
 
 
-@given(prompts, thinkings, formats, forced_causes)
-def test_the_answers_prompt_extends_what_was_computed(
+@given(prompts, thinking_lists, formats, forced_causes)
+def test_answer_prompt_extends_the_computed_tokens(
     prompt: list[int], thinking: list[int], reasoning: ReasoningFormat, cause: Cause
 ) -> None:
-    cut = truncate_thinking(thinking, reasoning, cause=cause)
+    truncation = truncate_thinking(thinking, reasoning, cause=cause)
     computed = prompt + [i for i in thinking if i not in reasoning.eos_ids]
-    extended = cut.answer_prompt(prompt)
+    extended = truncation.answer_prompt(prompt)
     assert extended[: len(computed)] == computed
-    assert tuple(extended[len(computed) :]) == cut.inserted_ids
-    assert cut.inserted_ids or cut.thinking_ids[-1] == THINK_END
+    assert tuple(extended[len(computed) :]) == truncation.inserted_ids
+    assert truncation.inserted_ids or truncation.thinking_ids[-1] == THINK_END
 
 
-@given(thinkings, formats, forced_causes)
+@given(thinking_lists, formats, forced_causes)
 def test_every_sampled_token_is_counted(
     thinking: list[int], reasoning: ReasoningFormat, cause: Cause
 ) -> None:
-    cut = truncate_thinking(thinking, reasoning, cause=cause)
-    assert cut.num_thinking_tokens == len(thinking)
-    assert len(cut.inserted_ids) <= reasoning.max_inserted_tokens
+    truncation = truncate_thinking(thinking, reasoning, cause=cause)
+    assert truncation.num_thinking_tokens == len(thinking)
+    assert len(truncation.inserted_ids) <= reasoning.max_inserted_tokens
 
 
-@given(thinkings, formats, forced_causes)
-def test_the_model_ending_it_overrules_the_cause(
+@given(thinking_lists, formats, forced_causes)
+def test_natural_end_overrules_the_cause(
     thinking: list[int], reasoning: ReasoningFormat, cause: Cause
 ) -> None:
     ended_by_model = thinking[-1:] != [] and thinking[-1] in (THINK_END, EOS, OTHER_EOS)
@@ -193,34 +193,34 @@ def test_the_model_ending_it_overrules_the_cause(
 
 
 @given(ordinary_ids, formats, st.data())
-def test_a_shorter_cut_is_a_prefix_of_the_same_thinking(
+def test_shorter_truncation_is_a_prefix_of_the_same_thinking(
     thinking: list[int], reasoning: ReasoningFormat, data: st.DataObject
 ) -> None:
-    """One run of thinking can be cut at every budget: what training's prefix reuse relies on."""
+    """One run of thinking can be truncated at every budget; the prefix reuse of training relies on it."""
     budget = data.draw(st.integers(0, len(thinking)))
-    cut = truncate_thinking(thinking[:budget], reasoning, cause=Cause.BUDGET)
-    assert list(cut.thinking_ids) == thinking[:budget]
-    truncation = reasoning.truncation_ids if budget else ()
-    assert cut.inserted_ids == (*truncation, THINK_END, *reasoning.answer_lead_in_ids)
+    truncation = truncate_thinking(thinking[:budget], reasoning, cause=Cause.BUDGET)
+    assert list(truncation.thinking_ids) == thinking[:budget]
+    truncation_ids = reasoning.truncation_ids if budget else ()
+    assert truncation.inserted_ids == (*truncation_ids, THINK_END, *reasoning.answer_lead_in_ids)
 
 
 @pytest.mark.parametrize("stop_id", [THINK_END, EOS, OTHER_EOS])
-def test_a_stop_token_inside_the_thinking_is_a_fault_of_ours(stop_id: int) -> None:
+def test_stop_token_inside_the_thinking_is_a_programming_error(stop_id: int) -> None:
     with pytest.raises(AssertionError, match="inside the thinking"):
         truncate_thinking([10, stop_id, 11], FORMAT, cause=Cause.BUDGET)
 
 
 @pytest.mark.parametrize("forcing", list(Forcing))
-def test_thinking_that_begins_a_tool_call_is_closed_before_it_and_nothing_is_forced(forcing: Forcing) -> None:
-    cut = truncate_thinking(
+def test_thinking_is_closed_before_a_tool_call_without_a_lead_in(forcing: Forcing) -> None:
+    truncation = truncate_thinking(
         [50, 51, 70], FORMAT, cause=Cause.BUDGET, forcing=forcing, tool_start_ids=frozenset({70})
     )
-    assert (cut.cause, cut.num_thinking_tokens) == (Cause.NATURAL, 3)
-    assert (cut.thinking_ids, cut.inserted_ids) == ((50, 51), (THINK_END,))
+    assert (truncation.cause, truncation.num_thinking_tokens) == (Cause.NATURAL, 3)
+    assert (truncation.thinking_ids, truncation.inserted_ids) == ((50, 51), (THINK_END,))
 
 
-def test_thinking_that_is_only_closed_has_no_lead_in() -> None:
-    cut = truncate_thinking([50, 51], FORMAT, cause=Cause.BUDGET, forcing=Forcing.CLOSE)
-    assert cut.inserted_ids == (90, 91, THINK_END)
+def test_closed_thinking_has_no_lead_in() -> None:
+    truncation = truncate_thinking([50, 51], FORMAT, cause=Cause.BUDGET, forcing=Forcing.CLOSE)
+    assert truncation.inserted_ids == (90, 91, THINK_END)
     ended = truncate_thinking([50, THINK_END], FORMAT, cause=Cause.BUDGET, forcing=Forcing.CLOSE)
     assert ended.inserted_ids == ()

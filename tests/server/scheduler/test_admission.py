@@ -1,4 +1,4 @@
-"""Who is let in: as many as may wait, and what an account may use."""
+"""Admission: the length of the queue, and the limits of an account."""
 
 from __future__ import annotations
 
@@ -13,17 +13,19 @@ from anytime_server.errors import Overloaded, RateLimited, UnknownSession
 from anytime_server.scheduler.scheduler import Scheduler
 from anytime_server.session import Session, events
 from anytime_server.text.model import Model
-from anytime_server.types import GenerateRequest, RequestContext
+from anytime_server.types import RequestContext
 
-from .test_scheduler import MESSAGES, listen
+from .conftest import read_all, request
 
 
-async def test_no_more_wait_than_may(scripted: Callable[..., ScriptedEngine], tiny_model: Model) -> None:
+async def test_requests_over_the_queue_limit_are_refused(
+    scripted: Callable[..., ScriptedEngine], tiny_model: Model
+) -> None:
     engine = scripted(never_end=True, seconds_per_token=0.01, max_num_seqs=2)
-    one = Scheduler(tiny_model, engine, measure_speed=False, max_waiting=3)
-    await one.start()
+    scheduler = Scheduler(tiny_model, engine, measure_speed=False, max_waiting=3)
+    await scheduler.start()
     opened = await asyncio.gather(
-        *(one.submit(GenerateRequest(messages=MESSAGES, budget_tokens=5)) for _ in range(9)),
+        *(scheduler.submit(request(budget_tokens=5)) for _ in range(9)),
         return_exceptions=True,
     )
     refused = [error for error in opened if isinstance(error, BaseException)]
@@ -33,13 +35,13 @@ async def test_no_more_wait_than_may(scripted: Callable[..., ScriptedEngine], ti
         assert (error.retry_after_s or 0) >= 1
     for session in opened:
         if isinstance(session, Session):
-            assert isinstance((await listen(session))[-1], events.Done)
-    assert isinstance((await listen(await one.submit(GenerateRequest(messages=MESSAGES))))[-1], events.Done)
-    await one.stop()
+            assert isinstance((await read_all(session))[-1], events.Done)
+    assert isinstance((await read_all(await scheduler.submit(request())))[-1], events.Done)
+    await scheduler.stop()
 
 
-class Counted(Account):
-    """Remembers how it is used."""
+class RecordingAccount(Account):
+    """An account that records its admissions."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
@@ -47,10 +49,10 @@ class Counted(Account):
 
     def admit(self, budget_tokens: int) -> Admission:
         self.log.append(("admit", budget_tokens))
-        return Noted(self, budget_tokens)
+        return RecordingAdmission(self, budget_tokens)
 
 
-class Noted(Admission):
+class RecordingAdmission(Admission):
     def extend(self, tokens: int) -> None:
         self._log.append(("extend", tokens))
 
@@ -59,41 +61,37 @@ class Noted(Admission):
 
     @property
     def _log(self) -> list[tuple[str, int]]:
-        assert isinstance(self.account, Counted)
+        assert isinstance(self.account, RecordingAccount)
         return self.account.log
 
 
-async def test_an_account_is_charged_for_what_is_thought_and_controls_only_its_own(
-    service: Callable[..., Any],
+async def test_account_is_charged_for_thinking_and_controls_only_its_own_sessions(
+    start_scheduler: Callable[..., Any],
 ) -> None:
-    one = await service(never_end=True, seconds_per_token=0.002)
-    mine, other = Counted("mine"), Counted("other")
-    session = await one.submit(
-        GenerateRequest(messages=MESSAGES, budget_tokens=6, context=RequestContext(account=mine))
-    )
+    scheduler = await start_scheduler(never_end=True, seconds_per_token=0.002)
+    mine, other = RecordingAccount("mine"), RecordingAccount("other")
+    session = await scheduler.submit(request(budget_tokens=6, context=RequestContext(account=mine)))
     for stranger in (other, None):
         with pytest.raises(UnknownSession):
-            one.find(session.request.id, account=stranger)
+            scheduler.find(session.request.id, account=stranger)
         with pytest.raises(UnknownSession):
-            one.extend(session.request.id, 3, account=stranger)
-    assert one.extend(session.request.id, 3, account=Account("mine")) == (9, session.thinking_tokens)
-    await listen(session)
+            scheduler.extend(session.request.id, 3, account=stranger)
+    assert scheduler.extend(session.request.id, 3, account=Account("mine")) == (9, session.thinking_tokens)
+    await read_all(session)
     assert mine.log == [("admit", 6), ("extend", 3), ("end", 9)]
     assert other.log == []
-    cancelled = await one.submit(
-        GenerateRequest(messages=MESSAGES, budget_tokens=60, context=RequestContext(account=mine))
-    )
+    cancelled = await scheduler.submit(request(budget_tokens=60, context=RequestContext(account=mine)))
     cancelled.cancel()
     await cancelled.ended()
     assert mine.log[3:] == [("admit", 60), ("end", cancelled.thinking_tokens)]
 
 
-async def test_who_is_refused_by_the_account_leaves_nothing(service: Callable[..., Any]) -> None:
-    class Spent(Account):
+async def test_request_refused_by_the_account_leaves_nothing(start_scheduler: Callable[..., Any]) -> None:
+    class ExhaustedAccount(Account):
         def admit(self, budget_tokens: int) -> Admission:
-            raise RateLimited("enough")
+            raise RateLimited("no tokens left")
 
-    one = await service()
+    scheduler = await start_scheduler()
     with pytest.raises(RateLimited):
-        await one.submit(GenerateRequest(messages=MESSAGES, context=RequestContext(account=Spent("poor"))))
-    assert (len(one.active), one.engine.load().num_requests) == (0, 0)
+        await scheduler.submit(request(context=RequestContext(account=ExhaustedAccount("poor"))))
+    assert (len(scheduler.active), scheduler.engine.load().num_requests) == (0, 0)

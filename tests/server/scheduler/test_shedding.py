@@ -1,4 +1,4 @@
-"""Budgets under load, by hand."""
+"""Thinking limits under load, against hand-computed values."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ def curve(*points: tuple[int, float]) -> list[AccuracyPoint]:
         ([(8, 0.3), (16, 0.35), (32, 0.6)], [(8, 0.3), (32, 0.6)]),
         ([(8, 0.3), (16, 0.4), (32, 0.6)], [(8, 0.3), (32, 0.6)]),
         ([(8, 0.3), (16, 0.41), (32, 0.6)], [(8, 0.3), (16, 0.41), (32, 0.6)]),
-        # Longer and no better.
+        # Budgets above 16 are no more accurate.
         ([(8, 0.3), (16, 0.6), (32, 0.6), (64, 0.5)], [(8, 0.3), (16, 0.6)]),
         ([(32, 0.9), (8, 0.3)], [(8, 0.3), (32, 0.9)]),
         ([], []),
     ],
 )
-def test_the_hull_has_what_no_mixture_beats(
+def test_hull_keeps_points_that_no_mixture_beats(
     points: list[tuple[int, float]], hull: list[tuple[int, float]]
 ) -> None:
     assert upper_hull(points) == hull
@@ -37,11 +37,11 @@ def shedder() -> LoadShedder:
     return LoadShedder(points, num_slots=10)
 
 
-def test_while_nobody_waits_all_think_as_they_like() -> None:
+def test_thinking_is_unlimited_while_no_session_waits() -> None:
     assert shedder().thinking_limit(0.0, num_wanted=0) is None
 
 
-def test_the_more_wait_the_shorter() -> None:
+def test_mean_limit_falls_with_the_number_of_waiters() -> None:
     means = []
     for num_wanted in (1, 2, 5, 10, 1000):
         draws = [number / 1000 for number in range(1000)]
@@ -53,9 +53,9 @@ def test_the_more_wait_the_shorter() -> None:
     assert means == sorted(means, reverse=True)
 
 
-def test_a_session_of_a_low_draw_thinks_at_least_as_long_as_the_others() -> None:
+def test_low_draw_gets_the_higher_of_two_budgets() -> None:
     found = [shedder().thinking_limit(draw / 10, num_wanted=1) or 0 for draw in range(10)]
-    # 90 / 1.8 = 50 on average: at that point everybody gets the same.
+    # 90 / 1.8 = 50 on average: every draw gets that point of the curve.
     assert found == [50] * 10
     found = [shedder().thinking_limit(draw / 10, num_wanted=2) or 0 for draw in range(10)]
     # 90 / 2.6 = 34.6 = 10 + 0.615 x 40.
@@ -63,6 +63,6 @@ def test_a_session_of_a_low_draw_thinks_at_least_as_long_as_the_others() -> None
 
 
 @pytest.mark.parametrize("points", [[], [(8, 0.5)], [(8, 0.5), (16, 0.4)]])
-def test_a_curve_that_tells_nothing_is_refused(points: list[tuple[int, float]]) -> None:
+def test_curve_with_fewer_than_two_useful_points_is_refused(points: list[tuple[int, float]]) -> None:
     with pytest.raises(UnusableOption, match="--shed"):
         LoadShedder(curve(*points), num_slots=1)

@@ -1,4 +1,4 @@
-"""SlotPool are given in order, whole, and never lost."""
+"""Slots are granted in order and all at once, and never lost."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from anytime_server.scheduler.slots import SlotPool
 from anytime_server.session import SlotKind
 
 
-async def holder(slots: SlotPool, count: int, name: str, log: list[str], leave: asyncio.Event) -> None:
+async def hold(slots: SlotPool, count: int, name: str, log: list[str], leave: asyncio.Event) -> None:
     async with slots.hold(count):
         log.append(name)
         await leave.wait()
@@ -21,15 +21,15 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-async def test_who_asks_first_is_first_also_for_more_places() -> None:
+async def test_queue_head_is_not_bypassed_by_a_smaller_request() -> None:
     slots, log = SlotPool(3, num_spare=0), list[str]()
     leave = {name: asyncio.Event() for name in "abc"}
     tasks = [
-        asyncio.create_task(holder(slots, count, name, log, leave[name]))
+        asyncio.create_task(hold(slots, count, name, log, leave[name]))
         for name, count in (("a", 2), ("b", 2), ("c", 1))
     ]
     await settle()
-    # There is a slot left, but "c" does not overtake "b".
+    # A slot is free, but "c" does not overtake "b".
     assert (log, slots.num_held, slots.num_wanted) == (["a"], 2, 3)
     leave["a"].set()
     await settle()
@@ -40,24 +40,24 @@ async def test_who_asks_first_is_first_also_for_more_places() -> None:
     assert slots.num_held == 0
 
 
-async def test_more_than_there_are_is_all_there_are() -> None:
+async def test_request_for_more_slots_than_exist_gets_all() -> None:
     slots = SlotPool(2, num_spare=0)
     async with slots.hold(5):
         assert slots.num_held == 2
     assert slots.num_held == 0
 
 
-@pytest.mark.parametrize("gives_up", ["before", "just before", "just after"])
-async def test_who_stops_waiting_leaves_the_place_to_the_next(gives_up: str) -> None:
+@pytest.mark.parametrize("cancelled", ["before", "just before", "just after"])
+async def test_cancelled_waiter_passes_its_slot_to_the_next(cancelled: str) -> None:
     slots, log = SlotPool(1, num_spare=0), list[str]()
     leave = asyncio.Event()
     async with slots.hold():
-        impatient = asyncio.create_task(holder(slots, 1, "impatient", log, leave))
-        patient = asyncio.create_task(holder(slots, 1, "patient", log, leave))
+        impatient = asyncio.create_task(hold(slots, 1, "impatient", log, leave))
+        patient = asyncio.create_task(hold(slots, 1, "patient", log, leave))
         await settle()
-        if gives_up != "just after":
+        if cancelled != "just after":
             impatient.cancel()
-        if gives_up == "before":
+        if cancelled == "before":
             await settle()
             assert slots.num_wanted == 1
     impatient.cancel()
@@ -68,12 +68,12 @@ async def test_who_stops_waiting_leaves_the_place_to_the_next(gives_up: str) -> 
     assert (slots.num_held, slots.num_wanted) == (0, 0)
 
 
-async def test_a_large_one_that_gives_up_lets_the_small_ones_in() -> None:
+async def test_cancelled_large_waiter_lets_smaller_waiters_in() -> None:
     slots, log = SlotPool(2, num_spare=0), list[str]()
     leave = asyncio.Event()
     async with slots.hold():
-        large = asyncio.create_task(holder(slots, 2, "large", log, leave))
-        small = asyncio.create_task(holder(slots, 1, "small", log, leave))
+        large = asyncio.create_task(hold(slots, 2, "large", log, leave))
+        small = asyncio.create_task(hold(slots, 1, "small", log, leave))
         await settle()
         assert log == []
         large.cancel()
@@ -83,7 +83,7 @@ async def test_a_large_one_that_gives_up_lets_the_small_ones_in() -> None:
     await small
 
 
-async def test_spare_places_are_for_answers_and_late_answers_get_any() -> None:
+async def test_spare_slots_are_for_answers_and_late_answers_use_any_slot() -> None:
     slots, log = SlotPool(2, num_spare=1), list[str]()
     leave = {name: asyncio.Event() for name in "abcdef"}
 
@@ -92,18 +92,18 @@ async def test_spare_places_are_for_answers_and_late_answers_get_any() -> None:
             log.append(name)
             await leave[name].wait()
 
-    wanted = [
+    waiters = [
         ("a", SlotKind.THINKING), ("b", SlotKind.THINKING), ("c", SlotKind.THINKING),
         ("d", SlotKind.ANSWER), ("e", SlotKind.ANSWER), ("f", SlotKind.LATE_ANSWER),
     ]  # fmt: skip
-    tasks = [asyncio.create_task(want(*one)) for one in wanted]
+    tasks = [asyncio.create_task(want(*waiter)) for waiter in waiters]
     await settle()
-    # Two think, one answers in the spare slot; "c" may not have that, and the others find it taken.
+    # Two think, one answers in the spare slot; "c" may not use that slot, and the others find it taken.
     assert log == ["a", "b", "d"]
     assert slots.num_wanted == 1
     leave["a"].set()
     await settle()
-    assert log[3:] == ["f"]  # before "c", which came first, and "e", whose kind has its one slot
+    assert log[3:] == ["f"]  # before "c", which came first, and "e": answers already use the spare slot
     leave["f"].set()
     await settle()
     assert log[4:] == ["c"]
@@ -116,7 +116,7 @@ async def test_spare_places_are_for_answers_and_late_answers_get_any() -> None:
     assert (slots.num_held, slots.num_wanted) == (0, 0)
 
 
-async def test_a_client_with_a_long_line_does_not_hold_up_another() -> None:
+async def test_client_with_many_waiters_does_not_delay_another() -> None:
     slots, log = SlotPool(2, num_spare=0), list[str]()
     leave = {name: asyncio.Event() for name in ("a1", "a2", "a3", "a4", "b1", "b2")}
 
@@ -130,10 +130,10 @@ async def test_a_client_with_a_long_line_does_not_hold_up_another() -> None:
     assert log == ["a1", "a2"]
     leave["a1"].set()
     await settle()
-    assert log[2:] == ["b1"]  # came after "a3" and "a4"; holds none
+    assert log[2:] == ["b1"]  # "b1" came after "a3" and "a4", but "b" holds no slot
     leave["a2"].set()
     await settle()
-    assert log[3:] == ["a3"]  # now "b" holds one, and "a" none
+    assert log[3:] == ["a3"]  # now "b" holds a slot, and "a" none
     leave["b1"].set()
     await settle()
     assert log[4:] == ["b2"]
@@ -143,7 +143,7 @@ async def test_a_client_with_a_long_line_does_not_hold_up_another() -> None:
     assert (log[5:], slots.num_held, slots.num_wanted) == (["a4"], 0, 0)
 
 
-async def test_places_of_every_kind_count_as_held() -> None:
+async def test_slots_of_every_kind_count_as_held() -> None:
     slots, log = SlotPool(2, num_spare=0), list[str]()
     leave, leave_first = asyncio.Event(), asyncio.Event()
 
@@ -166,7 +166,7 @@ async def test_places_of_every_kind_count_as_held() -> None:
     await asyncio.gather(*tasks)
 
 
-async def test_what_is_free_to_think_in() -> None:
+async def test_free_slots_exclude_those_used_for_thinking_or_answers() -> None:
     slots = SlotPool(3, num_spare=1)
     async with AsyncExitStack() as held:
         await held.enter_async_context(slots.hold(2))

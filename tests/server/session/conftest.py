@@ -1,4 +1,4 @@
-"""Sessions that have not started, and what to do with them."""
+"""Sessions on a scripted engine, a fake lease, and helpers that run sessions and read their events."""
 
 from __future__ import annotations
 
@@ -20,10 +20,8 @@ from anytime_server.types import RequestContext
 PROMPT_IDS = [257, 22, 12, 18, 259, 258, 260]
 
 
-class TestLease(Lease):
-    """A lease on an engine that is full, or under load."""
-
-    __test__ = False
+class FakeLease(Lease):
+    """A lease with full slot kinds, answers ahead and a thinking limit as given."""
 
     def __init__(
         self, *, full: Sequence[SlotKind] = (), ahead: float = 0.0, limit: int | None = None
@@ -48,19 +46,19 @@ class TestLease(Lease):
 
 @pytest.fixture
 def open_session(scripted: Callable[..., ScriptedEngine], tiny_model: Model) -> Any:
-    """Makes a session that has not started, on an engine that plays the given script."""
+    """Makes sessions on engines that play the given scripts; the test starts them."""
 
     async def make(
         *,
-        tokens: int = 50,
+        budget_tokens: int = 50,
         deadline_s: float | None = None,
         cause: Cause = Cause.BUDGET,
         seed: int | None = 1,
-        most_tokens: int = 400,
+        max_budget_tokens: int = 400,
         max_early_answers: int = 4,
-        asking: AnswerOptions | None = None,
+        answer_options: AnswerOptions | None = None,
         fields: dict[str, Any] | None = None,
-        speed: LatencyEstimator | None = None,
+        latency: LatencyEstimator | None = None,
         lease: Lease | None = None,
         **script: Any,
     ) -> Session:
@@ -70,15 +68,15 @@ def open_session(scripted: Callable[..., ScriptedEngine], tiny_model: Model) -> 
             id="any-1",
             prompt_ids=PROMPT_IDS,
             limits=TokenLimits(
-                budget_tokens=tokens,
+                budget_tokens=budget_tokens,
                 answer_tokens=8,
                 deadline_s=deadline_s,
                 cause=cause,
-                max_budget_tokens=most_tokens,
+                max_budget_tokens=max_budget_tokens,
             ),
             thinking_temperature=0.6,
             thinking_top_p=0.95,
-            answer=asking or AnswerOptions(),
+            answer=answer_options or AnswerOptions(),
             max_early_answers=max_early_answers,
             seed=seed,
             context=RequestContext(),
@@ -87,7 +85,7 @@ def open_session(scripted: Callable[..., ScriptedEngine], tiny_model: Model) -> 
         runtime = Runtime(
             engine=engine,
             model=tiny_model,
-            latency=speed or LatencyEstimator(),
+            latency=latency or LatencyEstimator(),
             signer=ContinuationSigner(b"0123456789abcdef", model="tiny", fingerprint="f"),
         )
         return Session(request, runtime, lease)
@@ -95,7 +93,7 @@ def open_session(scripted: Callable[..., ScriptedEngine], tiny_model: Model) -> 
     return make
 
 
-async def listen(session: Session) -> list[events.Event]:
+async def run_session(session: Session) -> list[events.Event]:
     session.start()
     return await collect(session)
 
@@ -104,8 +102,8 @@ async def collect(session: Session) -> list[events.Event]:
     return [event async for batch in session.read() for event in batch]
 
 
-async def begin(session: Session) -> asyncio.Task[list[events.Event]]:
-    """Start it, and return once the engine has its request; what it says is collected meanwhile."""
+async def start_reading(session: Session) -> asyncio.Task[list[events.Event]]:
+    """Start the session, collect its events in a task, and return once the engine has its first request."""
     session.start()
     reading = asyncio.create_task(collect(session))
     while num_engine_requests(session) == 0:
@@ -113,8 +111,14 @@ async def begin(session: Session) -> asyncio.Task[list[events.Event]]:
     return reading
 
 
-def thinking_text(said: list[events.Event]) -> str:
-    return "".join(event.text for event in said if isinstance(event, events.ThinkingDelta))
+def thinking_text(emitted: list[events.Event]) -> str:
+    return "".join(event.text for event in emitted if isinstance(event, events.ThinkingDelta))
+
+
+def set_first_token_s(session: Session, seconds: float) -> None:
+    """Change the engine's time before the first token of later requests."""
+    engine: Any = session.runtime.engine
+    engine._script = engine._script.model_copy(update={"first_token_s": seconds})
 
 
 def finished(session: Session) -> events.Done:
@@ -126,8 +130,12 @@ def num_engine_requests(session: Session) -> int:
     return session.runtime.engine.load().num_requests
 
 
-def closes_slowly(session: Session) -> tuple[asyncio.Event, asyncio.Event]:
-    """Let the engine take its time to be rid of a request; events of when it begins and has ended."""
+def close_slowly(session: Session) -> tuple[asyncio.Event, asyncio.Event]:
+    """Make the engine take 0.05 s to close a request.
+
+    Returns:
+        Events that are set when a close begins, and when it has ended.
+    """
     generate, closing, closed = session.runtime.engine.generate, asyncio.Event(), asyncio.Event()
 
     async def slow_to_close(request: EngineRequest) -> AsyncGenerator[Delta, None]:

@@ -1,4 +1,4 @@
-"""What is unread is merged, and nothing of it is lost or out of order."""
+"""Unread events are merged without loss and in order, and readers wait for batches."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ def started(index: int) -> events.AnswerStarted:
     return events.AnswerStarted(index=index, at_tokens=3, provisional=True, cause=None)
 
 
-def test_neighbours_of_one_kind_are_merged_and_others_keep_their_places() -> None:
-    said = [thinking(1, "a"), thinking(3, "b"), started(0), answer(0, "c"), answer(0, "d"), answer(1, "e")]
-    said += [thinking(4, "f"), END]
-    one, start, first, second, two, end = merged(said)
-    assert one == thinking(3, "ab")
-    assert (start, second, two, end) == (started(0), answer(1, "e"), thinking(4, "f"), END)
+def test_neighbouring_deltas_of_one_kind_are_merged_in_order() -> None:
+    emitted = [thinking(1, "a"), thinking(3, "b"), started(0), answer(0, "c"), answer(0, "d"), answer(1, "e")]
+    emitted += [thinking(4, "f"), END]
+    thought, start, first, second, next_thought, end = merged(emitted)
+    assert thought == thinking(3, "ab")
+    assert (start, second, next_thought, end) == (started(0), answer(1, "e"), thinking(4, "f"), END)
     assert isinstance(first, events.AnswerDelta)
     assert (first.text, first.provisional, [token.text for token in first.tokens]) == ("cd", True, ["c", "d"])
-    assert said[0] == thinking(1, "a")
+    assert emitted[0] == thinking(1, "a")
 
 
 async def read(queue: EventQueue, **options: Any) -> AsyncGenerator[list[events.Event], None]:
@@ -48,7 +48,7 @@ async def read_all(queue: EventQueue) -> list[Sequence[events.Event]]:
     return [batch async for batch in read(queue)]
 
 
-async def test_who_does_not_read_costs_as_much_as_the_text() -> None:
+async def test_unread_deltas_are_bounded_by_merging() -> None:
     queue = EventQueue()
     for total in range(1, 50 * MERGE_AT):
         queue.emit(thinking(total))
@@ -57,17 +57,17 @@ async def test_who_does_not_read_costs_as_much_as_the_text() -> None:
     assert await read_all(queue) == [[thinking(50 * MERGE_AT - 1, "x" * (50 * MERGE_AT - 1)), END]]
 
 
-async def test_what_cannot_be_merged_is_kept_and_merged_no_more_often_than_it_doubles(
+async def test_unmergeable_events_are_kept_and_merging_is_tried_only_at_each_doubling(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     calls = 0
 
-    def counted(said: Sequence[events.Event]) -> list[events.Event]:
+    def count_calls(emitted: Sequence[events.Event]) -> list[events.Event]:
         nonlocal calls
         calls += 1
-        return merged(said)
+        return merged(emitted)
 
-    monkeypatch.setattr(event_queue, "merged", counted)
+    monkeypatch.setattr(event_queue, "merged", count_calls)
     queue = EventQueue()
     for index in range(8 * MERGE_AT):
         queue.emit(answer(index, "x"))
@@ -77,7 +77,7 @@ async def test_what_cannot_be_merged_is_kept_and_merged_no_more_often_than_it_do
     assert len(batch) == 8 * MERGE_AT + 1
 
 
-async def test_deltas_are_gathered_while_the_reader_rests_and_other_news_wakes_it() -> None:
+async def test_resting_reader_gathers_deltas_and_is_woken_by_other_events() -> None:
     queue = EventQueue()
     batches = aiter(read(queue, rest_s=lambda: 60))
     queue.emit(thinking(1))
@@ -104,7 +104,7 @@ async def test_deltas_are_gathered_while_the_reader_rests_and_other_news_wakes_i
     assert await more == [answer(0, "2"), thinking(4), END]
 
 
-async def test_an_idle_reader_is_woken_with_nothing() -> None:
+async def test_idle_reader_gets_an_empty_batch() -> None:
     queue = EventQueue()
     batches = aiter(read(queue, idle_s=0.001))
     assert await anext(batches) == []

@@ -1,6 +1,6 @@
-"""Sessions of one service, whatever comes over them in whatever order, in virtual time.
+"""Random sequences of requests, controls and faults on one scheduler, in virtual time.
 
-Hypothesis makes up what happens; beside it a simple model says what may come of it.
+Hypothesis draws the sequence; a simple model of each session says which results are allowed.
 """
 
 from __future__ import annotations
@@ -33,133 +33,138 @@ from hypothesis.stateful import (
 from virtual_time import virtual_time
 
 TOKEN_S, SETTLED_S = 1.0, 0.01
-"""What a token takes, and a time in which all that follows at once has happened."""
-ALL_DONE_S = 100_000
+"""Seconds that a token takes, and seconds in which all immediate consequences have happened."""
+END_S = 100_000
 MAX_WAITING = 2
 DRAIN_S = 10
 
 
 @dataclass(slots=True, kw_only=True)
-class Run:
-    """A session, and what is known of it from outside."""
+class SessionRun:
+    """A session, its events, and the controls that were applied to it."""
 
     session: Session
-    budget: int
-    """In force: as it was resolved, and extended."""
+    budget_tokens: int
+    """The budget that applies: compiled, then extended."""
     has_deadline: bool
-    said: list[events.Event] = field(default_factory=list)
+    emitted: list[events.Event] = field(default_factory=list)
     reader: asyncio.Task[None] | None = None
-    answered_at: int | None = None
-    """What `answer_now()` said."""
+    answer_now_tokens: int | None = None
+    """Thinking tokens that `answer_now()` returned."""
     is_cancelled: bool = False
     is_abandoned: bool = False
 
     async def read(self) -> None:
         async for batch in self.session.read():
-            self.said += batch
+            self.emitted += batch
 
     @property
     def thinking(self) -> list[events.ThinkingDelta]:
-        return [event for event in self.said if isinstance(event, events.ThinkingDelta)]
+        return [event for event in self.emitted if isinstance(event, events.ThinkingDelta)]
 
     @property
     def has_ended(self) -> bool:
-        return bool(self.said) and isinstance(self.said[-1], events.Done | events.Failed)
+        return bool(self.emitted) and isinstance(self.emitted[-1], events.Done | events.Failed)
 
     @property
-    def answers(self) -> bool:
+    def is_answering(self) -> bool:
         return (
-            self.answered_at is not None
-            or self.budget == 0
-            or any(isinstance(event, events.AnswerStarted) and not event.provisional for event in self.said)
+            self.answer_now_tokens is not None
+            or self.budget_tokens == 0
+            or any(
+                isinstance(event, events.AnswerStarted) and not event.provisional for event in self.emitted
+            )
         )
 
 
 @st.composite
-def questions(draw: st.DrawFn) -> GenerateRequest:
-    budget = draw(st.none() | st.integers(0, 50))
-    budgets = draw(st.lists(st.integers(0, 50 if budget is None else budget), max_size=3, unique=True))
+def requests(draw: st.DrawFn) -> GenerateRequest:
+    budget_tokens = draw(st.none() | st.integers(0, 50))
+    budgets = draw(
+        st.lists(st.integers(0, 50 if budget_tokens is None else budget_tokens), max_size=3, unique=True)
+    )
     stable = draw(st.none() | st.integers(2, 3))
     return GenerateRequest(
         messages=[{"role": "user", "content": "7-3"}],
-        budget_tokens=budget,
+        budget_tokens=budget_tokens,
         budgets=tuple(sorted(budgets)),
         stop_when=None if stable is None else StopWhen(stable=stable, every_tokens=5),
         deadline_s=draw(st.none() | st.integers(0, 60)),
     )
 
 
-class Sessions(RuleBasedStateMachine):
-    """Two places for thinking, one more for answers, and a line of two."""
+class SchedulerMachine(RuleBasedStateMachine):
+    """Two slots for thinking, one more for answers, and a queue of two."""
 
     runs = Bundle("runs")
 
     def __init__(self, model: Model) -> None:
         super().__init__()
         self._model = model
-        self._all: list[Run] = []
+        self._runs: list[SessionRun] = []
         self._clock = ExitStack()
         self._runner = self._clock.enter_context(virtual_time())
         self._is_draining = self._is_dead = False
 
     def _now(self, work: Any = None) -> Any:
-        """Do it, and let all that follows from it happen."""
+        """Await `work`, let its immediate consequences happen, and return its result."""
 
-        async def all_of_it() -> Any:
+        async def work_and_settle() -> Any:
             try:
                 return None if work is None else await work
             finally:
                 await asyncio.sleep(SETTLED_S)
 
-        return self._runner.run(all_of_it())
+        return self._runner.run(work_and_settle())
 
     @initialize(
         target=runs,
         thinking_tokens=st.none() | st.integers(1, 60),
         settle_after=st.integers(0, 30),
         fault=st.sampled_from(["none", "none", "blank_answer", "eos_in_thinking", "reopened_thinking"]),
-        first=st.lists(questions(), min_size=1, max_size=4),
+        first=st.lists(requests(), min_size=1, max_size=4),
     )
     def start(self, first: list[GenerateRequest], **script: Any) -> Any:
-        playing = Script(seconds_per_token=TOKEN_S, never_end=script["thinking_tokens"] is None, **script)
+        played = Script(seconds_per_token=TOKEN_S, never_end=script["thinking_tokens"] is None, **script)
         engine = ScriptedEngine(
-            self._model.tokenizer, self._model.reasoning, script=playing, window_tokens=256, max_num_seqs=2
+            self._model.tokenizer, self._model.reasoning, script=played, window_tokens=256, max_num_seqs=2
         )
-        self._service = Scheduler(self._model, engine, measure_speed=False, max_waiting=MAX_WAITING)
-        self._now(self._service.start())
-        return multiple(*(run for question in first for run in self._open(question, reads=True)))
+        self._scheduler = Scheduler(self._model, engine, measure_speed=False, max_waiting=MAX_WAITING)
+        self._now(self._scheduler.start())
+        return multiple(*(run for request in first for run in self._submit(request, reads=True)))
 
-    @rule(target=runs, question=questions(), reads=st.booleans())
-    def open(self, question: GenerateRequest, reads: bool) -> Any:
-        return multiple(*self._open(question, reads=reads))
+    @rule(target=runs, request=requests(), reads=st.booleans())
+    def submit(self, request: GenerateRequest, reads: bool) -> Any:
+        return multiple(*self._submit(request, reads=reads))
 
-    def _open(self, question: GenerateRequest, *, reads: bool) -> list[Run]:
+    def _submit(self, request: GenerateRequest, *, reads: bool) -> list[SessionRun]:
         if self._is_draining or self._is_dead:
             with pytest.raises(Unavailable):
-                self._now(self._service.submit(question))
+                self._now(self._scheduler.submit(request))
             return []
-        num_waiting = sum(run.session.phase == "waiting" for run in self._all)
+        num_waiting = sum(run.session.phase == "waiting" for run in self._runs)
         try:
-            session = self._now(self._service.submit(question))
+            session = self._now(self._scheduler.submit(request))
         except Overloaded:
             assert num_waiting >= MAX_WAITING
             return []
-        resolved = session.request.limits
-        run = Run(
-            session=session, budget=resolved.budget_tokens, has_deadline=question.deadline_s is not None
+        run = SessionRun(
+            session=session,
+            budget_tokens=session.request.limits.budget_tokens,
+            has_deadline=request.deadline_s is not None,
         )
-        self._all.append(run)
+        self._runs.append(run)
         if reads:
             self._read(run)
         return [run]
 
-    def _read(self, run: Run) -> None:
+    def _read(self, run: SessionRun) -> None:
         if run.reader is None:
             run.reader = self._runner.get_loop().create_task(run.read())
             self._now()
 
     @rule(run=runs)
-    def read(self, run: Run) -> None:
+    def read(self, run: SessionRun) -> None:
         self._read(run)
 
     @rule(tokens=st.integers(1, 40))
@@ -167,123 +172,122 @@ class Sessions(RuleBasedStateMachine):
         self._now(asyncio.sleep(tokens * TOKEN_S))
 
     @rule(run=runs)
-    def answer_now(self, run: Run) -> None:
+    def answer_now(self, run: SessionRun) -> None:
         at_tokens = self._control(run, lambda session: session.answer_now())
         if at_tokens is not None:
-            run.answered_at = at_tokens
+            run.answer_now_tokens = at_tokens
             if run.thinking:
                 assert at_tokens == run.thinking[-1].total_tokens
 
     @rule(run=runs, tokens=st.sampled_from([1, 10, 500]))
-    def extend(self, run: Run, tokens: int) -> None:
-        most_tokens = run.session.request.limits.max_budget_tokens
-        told = self._control(
-            run, lambda session: self._service.extend(session.request.id, tokens, account=None)
+    def extend(self, run: SessionRun, tokens: int) -> None:
+        max_budget_tokens = run.session.request.limits.max_budget_tokens
+        result = self._control(
+            run, lambda session: self._scheduler.extend(session.request.id, tokens, account=None)
         )
-        if told is not None:
-            run.budget = max(run.budget, min(run.budget + tokens, most_tokens))
-            assert told[0] == run.budget
+        if result is not None:
+            run.budget_tokens = max(run.budget_tokens, min(run.budget_tokens + tokens, max_budget_tokens))
+            assert result[0] == run.budget_tokens
 
-    def _control(self, run: Run, use: Any) -> Any:
-        """What it gives, or None where it is refused; it must be if, and only if, that is no wonder."""
-
-        has_ended, answers = run.has_ended, run.answers
+    def _control(self, run: SessionRun, use: Any) -> Any:
+        """The control's result, or None if it is refused; a refusal must have a reason, a success none."""
+        has_ended, is_answering = run.has_ended, run.is_answering
 
         async def control() -> Any:
-            return use(self._service.find(run.session.request.id, account=None))
+            return use(self._scheduler.find(run.session.request.id, account=None))
 
         try:
-            told = self._now(control())
+            result = self._now(control())
         except UnknownSession:
             assert has_ended or run.reader is None
             return None
         except AlreadyAnswering:
-            assert answers or run.reader is None or run.has_deadline or self._is_draining
+            assert is_answering or run.reader is None or run.has_deadline or self._is_draining
             return None
         assert not has_ended
-        assert not answers
+        assert not is_answering
         assert not run.is_cancelled
-        return told
+        return result
 
     @rule(run=runs)
-    def cancel(self, run: Run) -> None:
+    def cancel(self, run: SessionRun) -> None:
         async def cancel() -> None:
-            self._service.find(run.session.request.id, account=None).cancel()
+            self._scheduler.find(run.session.request.id, account=None).cancel()
             run.is_cancelled = True
 
         with suppress(UnknownSession):
             self._now(cancel())
 
     @rule(run=consumes(runs))
-    def leave(self, run: Run) -> None:
+    def leave(self, run: SessionRun) -> None:
         if run.reader is None:
-            return  # who never came cannot leave
+            return  # only a reader can leave
         run.is_abandoned = not run.has_ended
         run.reader.cancel()
         self._now()
-        self._all.remove(run)
+        self._runs.remove(run)
         with pytest.raises(UnknownSession):
-            self._service.find(run.session.request.id, account=None)
+            self._scheduler.find(run.session.request.id, account=None)
 
     @precondition(lambda self: not self._is_draining)
     @rule()
     def drain(self) -> None:
         async def drain() -> None:
-            self._service.drain(grace_s=DRAIN_S)
+            self._scheduler.drain(grace_s=DRAIN_S)
 
         self._is_draining = True
         self._now(drain())
 
-    @precondition(lambda self: len(self._all) >= 3 and not self._is_dead)
+    @precondition(lambda self: len(self._runs) >= 3 and not self._is_dead)
     @rule()
     def die(self) -> None:
         self._is_dead = True
-        self._now(self._service.engine.stop())
+        self._now(self._scheduler.engine.stop())
 
     @invariant()
     def budgets_are_kept(self) -> None:
-        for run in self._all:
+        for run in self._runs:
             counts = [event.total_tokens for event in run.thinking]
             assert counts == sorted(counts)
-            assert all(count <= run.budget for count in counts)
-            assert not run.thinking or run.session.thinking_tokens <= run.budget
+            assert all(count <= run.budget_tokens for count in counts)
+            assert not run.thinking or run.session.thinking_tokens <= run.budget_tokens
 
     @invariant()
     def events_are_in_order(self) -> None:
-        for run in self._all:
-            _check_order(run.said)
+        for run in self._runs:
+            _check_order(run.emitted)
 
     def teardown(self) -> None:
         try:
-            if hasattr(self, "_service"):
+            if hasattr(self, "_scheduler"):
                 self._end()
         finally:
             self._clock.close()
         super().teardown()
 
     def _end(self) -> None:
-        """Whatever happened: all of them end, each as it should, and nothing is left of them."""
-        for run in self._all:
+        """Every session ends with an allowed result, and nothing of any session is left."""
+        for run in self._runs:
             self._read(run)
 
-        async def all_over() -> None:
-            async with asyncio.timeout(ALL_DONE_S):
-                await asyncio.gather(*(run.reader for run in self._all if run.reader is not None))
+        async def read_all() -> None:
+            async with asyncio.timeout(END_S):
+                await asyncio.gather(*(run.reader for run in self._runs if run.reader is not None))
 
-        self._now(all_over())
-        for run in self._all:
-            _check_order(run.said)
+        self._now(read_all())
+        for run in self._runs:
+            _check_order(run.emitted)
             self._check_end(run)
-        service = self._service
-        assert len(service.active) == 0
-        assert service.engine.load().num_requests == 0
-        assert service.active.slots.num_held == service.active.slots.num_wanted == 0
+        scheduler = self._scheduler
+        assert len(scheduler.active) == 0
+        assert scheduler.engine.load().num_requests == 0
+        assert scheduler.active.slots.num_held == scheduler.active.slots.num_wanted == 0
         if self._is_draining:
-            self._now(service.drained())
+            self._now(scheduler.drained())
         assert asyncio.all_tasks(self._runner.get_loop()) == set()
 
-    def _check_end(self, run: Run) -> None:
-        last = run.said[-1]
+    def _check_end(self, run: SessionRun) -> None:
+        last = run.emitted[-1]
         if isinstance(last, events.Failed):
             reasons = {
                 "cancelled": run.is_cancelled,
@@ -296,20 +300,20 @@ class Sessions(RuleBasedStateMachine):
         assert not run.is_cancelled
         stop = last.stop
         assert last.answer.strip()
-        assert stop.budget_tokens == run.budget
-        assert stop.thinking_tokens <= run.budget
+        assert stop.budget_tokens == run.budget_tokens
+        assert stop.thinking_tokens <= run.budget_tokens
         text = "".join(event.text for event in run.thinking)
         assert stop.thinking_tokens - len(text) == (stop.cause is Cause.NATURAL)
-        if run.answered_at is not None:
-            assert (stop.cause, stop.thinking_tokens) == (Cause.CLIENT, run.answered_at)
+        if run.answer_now_tokens is not None:
+            assert (stop.cause, stop.thinking_tokens) == (Cause.CLIENT, run.answer_now_tokens)
         elif not run.has_deadline and not self._is_draining:
             assert stop.cause in {Cause.NATURAL, Cause.BUDGET, Cause.STABLE, Cause.CONTEXT}
 
 
-def _check_order(said: list[events.Event]) -> None:
-    """`started`, thinking and provisional answers, the answer, one end; or as much of it as there is yet."""
+def _check_order(emitted: list[events.Event]) -> None:
+    """`Started`, thinking and early answers, the final answer, one end; or a beginning of that."""
     open_answers, is_last, has_ended = dict[int, str](), False, False
-    for number, event in enumerate(said):
+    for number, event in enumerate(emitted):
         assert not has_ended
         assert isinstance(event, events.Started) == (number == 0)
         match event:
@@ -328,5 +332,5 @@ def _check_order(said: list[events.Event]) -> None:
                 has_ended = True
 
 
-def test_whatever_comes_over_sessions(tiny_model: Model) -> None:
-    run_state_machine_as_test(lambda: Sessions(tiny_model))  # pyright: ignore[reportArgumentType] (any factory)
+def test_every_sequence_gives_allowed_results(tiny_model: Model) -> None:
+    run_state_machine_as_test(lambda: SchedulerMachine(tiny_model))  # pyright: ignore[reportArgumentType] (any factory)

@@ -18,11 +18,11 @@ MESSAGES = [{"role": "user", "content": "7-3"}]
 
 
 @pytest.fixture
-def watched(service: Callable[..., Any]) -> Callable[..., Any]:
+def watched(start_scheduler: Callable[..., Any]) -> Callable[..., Any]:
     """Starts a scheduler and its metrics."""
 
     async def start(**script: Any) -> tuple[Scheduler, Metrics]:
-        scheduler = await service(**script)
+        scheduler = await start_scheduler(**script)
         return scheduler, Metrics.of(scheduler)
 
     return start
@@ -104,8 +104,8 @@ async def test_tokens_by_kind(watched: Callable[..., Any]) -> None:
     assert found["anytime_tokens_total//cached"] == usage.prompt_cached_tokens
 
 
-async def test_build_info_and_engine_state(service: Callable[..., Any]) -> None:
-    scheduler = await service()
+async def test_build_info_and_engine_state(start_scheduler: Callable[..., Any]) -> None:
+    scheduler = await start_scheduler()
     metrics = observe(scheduler, engine="scripted")
     found = samples(metrics)
     assert found[f"anytime_build_info/scripted/tiny/{__version__}"] == 1

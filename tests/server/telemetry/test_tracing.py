@@ -95,11 +95,11 @@ def receiver() -> Generator[Receiver, None, None]:
 
 
 @pytest.fixture
-def traced(service: Callable[..., Any], receiver: Receiver) -> Callable[..., Any]:
+def traced(start_scheduler: Callable[..., Any], receiver: Receiver) -> Callable[..., Any]:
     """Sends requests to a scheduler one after another; returns when their spans have arrived."""
 
     async def send(*requests: dict[str, Any], **script: Any) -> list[Any]:
-        scheduler = await service(**script)
+        scheduler = await start_scheduler(**script)
         tracer = trace(scheduler, endpoint=receiver.url)
         assert tracer is not None
         sessions = []
@@ -212,11 +212,11 @@ def test_an_outage_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
 
 
 async def test_serving_continues_without_a_receiver(
-    service: Callable[..., Any], caplog: pytest.LogCaptureFixture
+    start_scheduler: Callable[..., Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]  # closed from here on
-    scheduler = await service()
+    scheduler = await start_scheduler()
     scheduler.active.observers.append(tracer := Tracer(f"http://127.0.0.1:{port}", model="tiny"))
     for _ in range(3):
         session = await scheduler.submit(GenerateRequest(messages=MESSAGES, budget_tokens=2))

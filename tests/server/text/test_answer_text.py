@@ -1,4 +1,4 @@
-"""What of an answer's tokens is shown, at every way of delivering them."""
+"""The text of an answer, for deltas of every size: thinking removed, stop strings, tokens reported."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from anytime_server.text.answer_text import AnswerText
 from anytime_server.text.model import Model
 
 
-def shown(model: Model, pieces: list[list[int]], **request: Any) -> tuple[AnswerText, list[str]]:
+def push_all(model: Model, pieces: list[list[int]], **request: Any) -> tuple[AnswerText, list[str]]:
     text = AnswerText(model, **request)
-    found: list[str] = []
+    deltas: list[str] = []
     for number, ids in enumerate(pieces):
         is_last = number == len(pieces) - 1
-        found.append(
+        deltas.append(
             text.push(
                 Delta(
                     token_ids=tuple(ids),
@@ -27,8 +27,8 @@ def shown(model: Model, pieces: list[list[int]], **request: Any) -> tuple[Answer
         )
         if text.stop_sequence is not None:
             break
-    assert "".join(found) == text.text
-    return text, found
+    assert "".join(deltas) == text.text
+    return text, deltas
 
 
 def pieces(ids: list[int], size: int) -> list[list[int]]:
@@ -55,11 +55,11 @@ def ids(tiny_model: Model) -> Any:
         ("  12 ", "  12 ", 0),
     ],
 )
-def test_thinking_is_left_out_and_counted(
+def test_thinking_in_an_answer_is_removed_and_counted(
     tiny_model: Model, ids: Any, size: int, sampled: str, text: str, leaked: int
 ) -> None:
-    found, _ = shown(tiny_model, pieces(ids(sampled), size))
-    assert (found.text, found.num_leaked_tokens) == (text, leaked)
+    answer, _ = push_all(tiny_model, pieces(ids(sampled), size))
+    assert (answer.text, answer.num_leaked_tokens) == (text, leaked)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 99])
@@ -68,14 +68,14 @@ def test_thinking_is_left_out_and_counted(
     [
         ("one two", ("tw",), "one ", "tw"),
         ("one two", ("three", "two"), "one ", "two"),
-        ("one two", ("wo", "two"), "one ", "two"),  # the one that begins first
+        ("one two", ("wo", "two"), "one ", "two"),  # the stop string that begins first
         ("one two", ("twofold",), "one two", None),
         ("aab", ("ab",), "a", "ab"),
-        ("\n\none\n", ("\n",), "\n\none", "\n"),  # white space at the beginning is no answer yet
+        ("\n\none\n", ("\n",), "\n\none", "\n"),  # a stop string before the answer has text is ignored
         ("one", ("one",), "", "one"),
     ],
 )
-def test_an_answer_ends_before_a_stop_string(
+def test_answer_ends_before_a_stop_string(
     tiny_model: Model,
     ids: Any,
     size: int,
@@ -84,17 +84,17 @@ def test_an_answer_ends_before_a_stop_string(
     text: str,
     sequence: str | None,
 ) -> None:
-    found, _ = shown(tiny_model, pieces(ids(sampled), size), stop=stop)
-    assert (found.text, found.stop_sequence) == (text, sequence)
-    assert found.finish_reason == ("length" if sequence is None else "stop")
+    answer, _ = push_all(tiny_model, pieces(ids(sampled), size), stop=stop)
+    assert (answer.text, answer.stop_sequence) == (text, sequence)
+    assert answer.finish_reason == ("length" if sequence is None else "stop")
 
 
-def test_only_what_may_be_a_stop_string_is_held_back(tiny_model: Model, ids: Any) -> None:
-    _, found = shown(tiny_model, pieces(ids("abcabx"), 1), stop=("abc!",))
-    assert found == ["", "", "", "abc", "", "abx"]
+def test_only_a_possible_stop_string_is_held_back(tiny_model: Model, ids: Any) -> None:
+    _, deltas = push_all(tiny_model, pieces(ids("abcabx"), 1), stop=("abc!",))
+    assert deltas == ["", "", "", "abc", "", "abx"]
 
 
 def test_tokens_are_reported_with_their_text(tiny_model: Model, ids: Any) -> None:
-    text, _ = shown(tiny_model, pieces(ids("<a>12|"), 2), reports_tokens=True)
+    text, _ = push_all(tiny_model, pieces(ids("<a>12|"), 2), reports_tokens=True)
     assert [(token.text, token.logprob) for token in text.take_tokens()] == [("1", -0.5), ("2", -0.5)]
     assert text.take_tokens() == ()

@@ -1,4 +1,4 @@
-"""The tokenizer as the server uses it, text streamed from ids, and checkpoints that cannot be served."""
+"""The tokenizer, streamed text, precedence of manifest and presets, and checkpoints that cannot be served."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ BYTES = 256
 
 
 def write_checkpoint(folder: Path, *, thinking: Sequence[str] = THINKING, template: str = TEMPLATE) -> Path:
-    """All of a Qwen3-like checkpoint but its weights. Every byte is a token; few pairs are merged."""
+    """Write a Qwen3-like checkpoint without weights. Every byte is a token; few pairs are merged."""
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     euro, emoji = (next(t for t, _ in _pre_tokens(text)) for text in ("€€", "😀"))
-    # Tokens of the kinds that real vocabularies have: the start of a character, the end of
-    # one, a whole one, and the end of one with the start of the next.
+    # Kinds of tokens in real vocabularies: the start of a character, the end of a character,
+    # whole characters, and the end of a character with the start of the next.
     merges = [(emoji[0], emoji[1]), (emoji[2], emoji[3]), (euro[2], euro[3]), ("a", "b")]
     vocabulary = letters + ["".join(pair) for pair in merges]
     backend = Tokenizer(models.BPE(vocab={entry: i for i, entry in enumerate(vocabulary)}, merges=merges))
@@ -77,12 +77,12 @@ def tokenizer(checkpoint: Path) -> ModelTokenizer:
 
 @pytest.fixture
 def copy(checkpoint: Path, tmp_path: Path) -> Path:
-    """A checkpoint to spoil."""
-    return Path(shutil.copytree(checkpoint, tmp_path / "spoilt"))
+    """A copy of the checkpoint that the test may change."""
+    return Path(shutil.copytree(checkpoint, tmp_path / "copy"))
 
 
 def chunked(ids: Sequence[int], sizes: Sequence[int]) -> list[Sequence[int]]:
-    """`ids` in pieces of the given sizes, over and over."""
+    """`ids` in pieces of the given sizes, which repeat."""
     pieces, start = [], 0
     while start < len(ids):
         size = sizes[len(pieces) % len(sizes)]
@@ -107,12 +107,14 @@ chunk_sizes = st.lists(st.integers(1, 7), min_size=1, max_size=4)
 @example(text="abcde€", sizes=[6, 1])
 @example(text="\ufffd€", sizes=[1])
 @example(text="\ufffd\ufffd\ufffd", sizes=[1])
-def test_text_streams_whole_in_any_pieces(tokenizer: ModelTokenizer, text: str, sizes: list[int]) -> None:
+def test_text_is_streamed_unchanged_in_any_pieces(
+    tokenizer: ModelTokenizer, text: str, sizes: list[int]
+) -> None:
     assert stream(tokenizer, tokenizer.encode(text), sizes) == text
 
 
 @given(text=dense_text)
-def test_a_character_is_shown_with_its_last_token(tokenizer: ModelTokenizer, text: str) -> None:
+def test_character_is_shown_with_its_last_token(tokenizer: ModelTokenizer, text: str) -> None:
     """Nothing complete is held back, and nothing incomplete is shown."""
     ids = tokenizer.encode(text.replace("\ufffd", ""))
     text_stream, shown = tokenizer.detokenizer(), ""
@@ -124,26 +126,26 @@ def test_a_character_is_shown_with_its_last_token(tokenizer: ModelTokenizer, tex
 
 
 @given(
-    # Bytes in any order, most of them no character; U+D7E7 and 😀 may come about.
+    # Bytes in any order, most of them not valid UTF-8; U+D7E7 and 😀 may occur.
     ids=st.lists(st.integers(0, BYTES + 3) | st.sampled_from([256, 257, 258, 64, 65]), max_size=12),
     sizes=chunk_sizes,
 )
-def test_bytes_that_are_no_character_cost_no_other(
+def test_invalid_bytes_do_not_affect_other_characters(
     tokenizer: ModelTokenizer, ids: list[int], sizes: list[int]
 ) -> None:
     assert stream(tokenizer, ids, sizes) == tokenizer.decode(ids)
 
 
 @given(ids=st.lists(st.integers(0, 2000), max_size=20), sizes=chunk_sizes)
-def test_no_ids_make_it_fail(tokenizer: ModelTokenizer, ids: list[int], sizes: list[int]) -> None:
-    """Special tokens and ids that the vocabulary does not have are part of what models sample."""
+def test_any_ids_can_be_streamed(tokenizer: ModelTokenizer, ids: list[int], sizes: list[int]) -> None:
+    """Models also sample special tokens, and ids that are not in the vocabulary."""
     valid = tokenizer.encode("ok€")
     assert stream(tokenizer, ids + valid, sizes).endswith("ok€")
 
 
 @pytest.fixture(scope="module")
 def byte_fallback() -> ModelTokenizer:
-    """As of SentencePiece: words, and bytes for all that is in no word."""
+    """A tokenizer like SentencePiece's: words, and bytes for all other text."""
     entries = ["<unk>", *(f"<0x{byte:02X}>" for byte in range(256)), "▁", "a", "▁a", "é"]
     backend = Tokenizer(
         models.BPE(
@@ -165,45 +167,45 @@ def byte_fallback() -> ModelTokenizer:
 @example(text="a😀😀", sizes=[1])
 @example(text="a한국어 a", sizes=[1])
 @example(text="é😀 a€", sizes=[2, 1])
-def test_text_streams_whole_where_bytes_are_a_fallback(
+def test_text_is_streamed_unchanged_with_byte_fallback(
     byte_fallback: ModelTokenizer, text: str, sizes: list[int]
 ) -> None:
     ids = byte_fallback.encode(text)
     assert stream(byte_fallback, ids, sizes) == byte_fallback.decode(ids)
 
 
-def test_a_space_written_as_a_byte_costs_no_character(byte_fallback: ModelTokenizer) -> None:
-    """Such a space at the start of the text reads as nothing, until bytes after it are incomplete."""
+def test_space_as_a_byte_does_not_affect_later_characters(byte_fallback: ModelTokenizer) -> None:
+    """Such a space at the start of the text is decoded to nothing, until incomplete bytes follow it."""
     ids = [byte_fallback.encode("€")[0] - 0xE2 + byte for byte in " 😀".encode()]
     assert byte_fallback.decode(ids).strip() == "😀"
     assert stream(byte_fallback, ids, [1]).strip() == "😀"
 
 
-def test_a_tail_that_is_held_back_is_released_at_the_end(tokenizer: ModelTokenizer) -> None:
+def test_held_back_tail_is_flushed_at_the_end(tokenizer: ModelTokenizer) -> None:
     text_stream = tokenizer.detokenizer()
     assert text_stream.push(tokenizer.encode("a€")[:-1]) in ("", "a")
     assert text_stream.flush().endswith("\ufffd")
     assert text_stream.flush() == ""
 
 
-def test_special_tokens_are_not_text_but_thinking_ones_are(tokenizer: ModelTokenizer) -> None:
+def test_decoding_drops_special_tokens_and_keeps_thinking_tokens(tokenizer: ModelTokenizer) -> None:
     ids = tokenizer.encode("a<|im_end|></think>b")
     assert len(ids) == 4
     assert tokenizer.decode(ids) == "a</think>b"
 
 
-def test_encoding_adds_nothing(tokenizer: ModelTokenizer) -> None:
+def test_encoding_adds_no_special_tokens(tokenizer: ModelTokenizer) -> None:
     assert tokenizer.encode("") == []
     assert tokenizer.token_id("<think>") == tokenizer.encode("<think>")[0]
     assert tokenizer.token_id("<thinking>") is None
 
 
-def test_no_prompt_is_cut_or_filled_up_as_the_checkpoint_says(copy: Path) -> None:
-    """`tokenizer.json` can carry over how a checkpoint was fine-tuned."""
+def test_truncation_and_padding_of_the_checkpoint_are_ignored(copy: Path) -> None:
+    """`tokenizer.json` can contain settings from fine-tuning."""
     path = copy / "tokenizer.json"
-    said = json.loads(path.read_text())
-    said["truncation"] = {"max_length": 3, "direction": "Right", "strategy": "LongestFirst", "stride": 0}
-    said["padding"] = {
+    content = json.loads(path.read_text())
+    content["truncation"] = {"max_length": 3, "direction": "Right", "strategy": "LongestFirst", "stride": 0}
+    content["padding"] = {
         "strategy": {"Fixed": 9},
         "direction": "Right",
         "pad_to_multiple_of": None,
@@ -211,18 +213,18 @@ def test_no_prompt_is_cut_or_filled_up_as_the_checkpoint_says(copy: Path) -> Non
         "pad_type_id": 0,
         "pad_token": "!",
     }
-    path.write_text(json.dumps(said))
+    path.write_text(json.dumps(content))
     assert len(ModelTokenizer.load(copy).encode("abcde")) == len("abcde") - 1  # `ab` is one token
 
 
-def test_blank_ids_are_white_space_alone(tokenizer: ModelTokenizer) -> None:
+def test_blank_ids_are_white_space_only(tokenizer: ModelTokenizer) -> None:
     blank = tokenizer.blank_ids
     assert {tokenizer.encode(text)[0] for text in (" ", "\n", "\t")} <= blank
     assert blank.isdisjoint(tokenizer.encode("a€</think><|im_end|>"))
 
 
 def test_every_declared_end_of_turn_is_known(copy: Path) -> None:
-    """One stands with the tokenizer, a further one in the generation settings."""
+    """The tokenizer declares one token, the generation settings another."""
     ids = {entry: ModelTokenizer.load(copy).token_id(entry) for entry in SPECIAL}
     assert ModelTokenizer.load(copy).eos_ids == {ids["<|im_end|>"], ids["<|endoftext|>"]}
     (copy / "generation_config.json").write_text(json.dumps({"eos_token_id": ids["<|endoftext|>"]}))
@@ -233,11 +235,11 @@ def test_every_declared_end_of_turn_is_known(copy: Path) -> None:
     assert ModelTokenizer.load(copy).eos_ids == {ids["<|im_end|>"]}
 
 
-def test_a_conversation_is_rendered_by_the_chat_template(tokenizer: ModelTokenizer) -> None:
+def test_conversation_is_rendered_by_the_chat_template(tokenizer: ModelTokenizer) -> None:
     assert tokenizer.render(USER) == tokenizer.encode(RENDERED)
 
 
-def test_messages_that_the_template_refuses_are_the_requests_fault(tokenizer: ModelTokenizer) -> None:
+def test_messages_that_the_template_refuses_are_an_invalid_request(tokenizer: ModelTokenizer) -> None:
     with pytest.raises(InvalidRequest, match="refuses these messages: no tools here") as refused:
         tokenizer.render([{"role": "tool", "content": "4"}])
     assert refused.value.field == "messages"
@@ -246,18 +248,18 @@ def test_messages_that_the_template_refuses_are_the_requests_fault(tokenizer: Mo
 def test_thinking_is_opened_once(checkpoint: Path, tmp_path: Path) -> None:
     opening = Model.load(checkpoint)
     assert opening.prompt_ids(USER) == opening.tokenizer.encode(RENDERED)
-    leaving_it = Model.load(write_checkpoint(tmp_path, template=TEMPLATE.replace("<think>\n", "")))
-    assert leaving_it.prompt_ids(USER) == leaving_it.tokenizer.encode(RENDERED.removesuffix("\n"))
+    not_opening = Model.load(write_checkpoint(tmp_path, template=TEMPLATE.replace("<think>\n", "")))
+    assert not_opening.prompt_ids(USER) == not_opening.tokenizer.encode(RENDERED.removesuffix("\n"))
 
 
-def test_a_known_family_needs_no_manifest(checkpoint: Path) -> None:
+def test_known_family_needs_no_manifest(checkpoint: Path) -> None:
     model = Model.load(checkpoint)
     assert model.manifest.texts == PRESETS["qwen3"].texts
     assert model.reasoning.think_end_id == model.tokenizer.token_id("</think>")
     assert model.name == "small"
 
 
-def test_the_manifest_outranks_the_family(copy: Path) -> None:
+def test_manifest_overrides_the_family(copy: Path) -> None:
     texts: dict[str, Any] = {"think_start": "<think>", "think_end": "</think>"}
     Manifest(**texts, truncation="…", answer_lead_in="", name="own", answer_tokens=7).save(copy)
     model = Model.load(copy)
@@ -267,7 +269,7 @@ def test_the_manifest_outranks_the_family(copy: Path) -> None:
     assert model.reasoning.answer_lead_in_ids == ()
 
 
-def test_a_preset_by_name_outranks_both_for_its_texts(copy: Path) -> None:
+def test_named_preset_overrides_the_texts_of_manifest_and_family(copy: Path) -> None:
     texts: dict[str, Any] = {"think_start": "<think>", "think_end": "</think>"}
     Manifest(**texts, truncation="…", answer_lead_in="", name="own", answer_tokens=7).save(copy)
     model = Model.load(copy, preset="deepseek-r1")
@@ -275,11 +277,13 @@ def test_a_preset_by_name_outranks_both_for_its_texts(copy: Path) -> None:
     assert (model.name, model.manifest.answer_tokens) == ("own", 7)
 
 
-def test_the_name_given_outranks_all(checkpoint: Path) -> None:
+def test_given_name_overrides_all_others(checkpoint: Path) -> None:
     assert Model.load(checkpoint, name="mine").name == "mine"
 
 
-def test_the_current_folder_has_a_name_too(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_checkpoint_in_the_current_folder_has_the_name_of_the_folder(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(checkpoint)
     assert Model.load(Path()).name == "small"
 
@@ -315,7 +319,7 @@ def with_broken_manifest(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "told"),
+    ("break_checkpoint", "error"),
     [
         (without_config, "no config.json"),
         # Without its files, transformers falls back on an empty tokenizer.
@@ -327,15 +331,15 @@ def with_broken_manifest(folder: Path) -> None:
         (with_broken_manifest, "anytime.json: think_start: Field required"),
     ],
 )
-def test_a_checkpoint_that_cannot_be_served_says_why(
-    copy: Path, spoil: Callable[[Path], None], told: str
+def test_unusable_checkpoint_is_refused_with_a_reason(
+    copy: Path, break_checkpoint: Callable[[Path], None], error: str
 ) -> None:
-    spoil(copy)
-    with pytest.raises(UnusableModel, match=told) as refused:
+    break_checkpoint(copy)
+    with pytest.raises(UnusableModel, match=error) as refused:
         Model.load(copy)
-    assert re.search(re.escape(str(copy)), str(refused.value)), "does not say which checkpoint"
+    assert re.search(re.escape(str(copy)), str(refused.value)), "the error does not name the checkpoint"
 
 
-def test_a_preset_that_does_not_suit_the_vocabulary_is_refused(checkpoint: Path) -> None:
+def test_preset_that_does_not_fit_the_vocabulary_is_refused(checkpoint: Path) -> None:
     with pytest.raises(UnusableModel, match=r"'\[THINK\]' is not one token"):
         Model.load(checkpoint, preset="magistral")

@@ -1,4 +1,4 @@
-"""Calls of tools in the text of answers, in the formats of several families."""
+"""Tool calls in the text of answers, in the formats of several model families."""
 
 from __future__ import annotations
 
@@ -55,19 +55,19 @@ MISTRAL_TOKENS = ("[TOOL_CALLS]", "[ARGS]")
 
 @pytest.fixture(scope="module", autouse=True)
 def environment() -> None:
-    """As the server has it before vLLM is imported."""
+    """Set the environment that the server sets before it imports vLLM."""
     prepare_environment()
 
 
-class Variant(Protocol):
+class ModelFactory(Protocol):
     def __call__(
         self, *, tokens: Sequence[str] = (), special: Sequence[str] = (), template: str = TEMPLATE
     ) -> Model: ...
 
 
 @pytest.fixture
-def variant(tiny_checkpoint: Path, tmp_path: Path) -> Variant:
-    """Makes a copy of the tiny checkpoint with more tokens and another chat template."""
+def make_model(tiny_checkpoint: Path, tmp_path: Path) -> ModelFactory:
+    """Makes models from copies of the tiny checkpoint with more tokens and another chat template."""
     from transformers import AutoTokenizer
 
     def make(*, tokens: Sequence[str] = (), special: Sequence[str] = (), template: str = TEMPLATE) -> Model:
@@ -82,19 +82,23 @@ def variant(tiny_checkpoint: Path, tmp_path: Path) -> Variant:
     return make
 
 
-def parsing_of(model: Model, parser: str | None = None) -> ModelTools:
-    parsing = ModelTools.of(model, parser=parser)
-    assert parsing is not None
-    return parsing
+def tools_of(model: Model, parser: str | None = None) -> ModelTools:
+    model_tools = ModelTools.of(model, parser=parser)
+    assert model_tools is not None
+    return model_tools
 
 
-def reader_of(parsing: ModelTools, tools: Sequence[dict[str, Any]]) -> ToolCallReader:
-    return ToolCallReader(ToolCallParser(parsing, tools))
+def reader_of(model_tools: ModelTools, tools: Sequence[dict[str, Any]]) -> ToolCallReader:
+    return ToolCallReader(ToolCallParser(model_tools, tools))
 
 
-def read(parsing: ModelTools, *pieces: str) -> tuple[str, str, list[ToolCall]]:
-    """What is shown while the pieces come, what at the end, and the calls."""
-    reader = reader_of(parsing, TOOLS)
+def read(model_tools: ModelTools, *pieces: str) -> tuple[str, str, list[ToolCall]]:
+    """Read an answer in pieces.
+
+    Returns:
+        The text shown while the pieces come, the text shown at the end, and the calls.
+    """
+    reader = reader_of(model_tools, TOOLS)
     shown = "".join([reader.push(piece) for piece in pieces])
     return (shown, *reader.finish())
 
@@ -111,47 +115,49 @@ FAMILIES = [
 
 
 @pytest.mark.parametrize(
-    ("parser", "written", "tokens", "special"), FAMILIES, ids=[f"{one[0]}-{len(one[1])}" for one in FAMILIES]
+    ("parser", "call_text", "tokens", "special"),
+    FAMILIES,
+    ids=[f"{parser}-{len(text)}" for parser, text, _, _ in FAMILIES],
 )
-def test_every_family_is_told_by_its_template_and_read_in_any_two_pieces(
-    variant: Variant, parser: str, written: str, tokens: Sequence[str], special: Sequence[str]
+def test_every_family_is_recognised_by_its_template_and_read_in_any_two_pieces(
+    make_model: ModelFactory, parser: str, call_text: str, tokens: Sequence[str], special: Sequence[str]
 ) -> None:
-    """The template of a family shows the model how it is to write."""
-    template = TEMPLATE + "{# " + written + " #}"
-    model = variant(tokens=tokens, special=special, template=template)
-    parsing = parsing_of(model)
-    assert parsing.parser == parser
-    assert parsing.start_ids == {model.tokenizer.token_id((*tokens, *special)[0])}
-    assert parsing.keeps_special_tokens == bool(special)
-    text = "I add [ these: " + written
-    for at in range(len(text) + 1):
-        shown, rest, calls = read(parsing, text[:at], text[at:])
+    """The template of a family contains an example of a call."""
+    template = TEMPLATE + "{# " + call_text + " #}"
+    model = make_model(tokens=tokens, special=special, template=template)
+    model_tools = tools_of(model)
+    assert model_tools.parser == parser
+    assert model_tools.start_ids == {model.tokenizer.token_id((*tokens, *special)[0])}
+    assert model_tools.keeps_special_tokens == bool(special)
+    text = "I add [ these: " + call_text
+    for split in range(len(text) + 1):
+        shown, rest, calls = read(model_tools, text[:split], text[split:])
         assert (shown, rest) == ("I add [ these: ", "")
-        assert [(one.name, json.loads(one.arguments)) for one in calls] == [("add", {"a": 1})]
+        assert [(call.name, json.loads(call.arguments)) for call in calls] == [("add", {"a": 1})]
 
 
 @pytest.fixture
-def hermes(variant: Variant) -> ModelTools:
-    return parsing_of(variant(tokens=QWEN_TOKENS))
+def hermes(make_model: ModelFactory) -> ModelTools:
+    return tools_of(make_model(tokens=QWEN_TOKENS))
 
 
 @pytest.fixture
-def deepseek(variant: Variant) -> ModelTools:
-    return parsing_of(variant(tokens=DEEPSEEK_TOKENS))
+def deepseek(make_model: ModelFactory) -> ModelTools:
+    return tools_of(make_model(tokens=DEEPSEEK_TOKENS))
 
 
 @pytest.fixture
-def mistral(variant: Variant) -> ModelTools:
-    return parsing_of(variant(special=MISTRAL_TOKENS))
+def mistral(make_model: ModelFactory) -> ModelTools:
+    return tools_of(make_model(special=MISTRAL_TOKENS))
 
 
-def test_a_template_without_markers_leaves_it_to_the_vocabulary(
+def test_family_is_recognised_by_its_vocabulary_if_the_template_has_no_markers(
     hermes: ModelTools, deepseek: ModelTools, mistral: ModelTools
 ) -> None:
     assert (hermes.parser, deepseek.parser, mistral.parser) == ("hermes", "deepseek_v3", "mistral")
 
 
-def test_text_without_a_call_is_shown_but_for_what_could_begin_one(hermes: ModelTools) -> None:
+def test_only_a_possible_start_of_a_call_is_held_back(hermes: ModelTools) -> None:
     reader = reader_of(hermes, TOOLS)
     assert reader.push("a < b <tool") == "a < b "
     assert reader.push("box> <") == "<toolbox> "
@@ -159,7 +165,7 @@ def test_text_without_a_call_is_shown_but_for_what_could_begin_one(hermes: Model
     assert reader.finish() == ("<tool_call", [])
 
 
-def test_nothing_is_shown_from_the_start_of_a_call_on(hermes: ModelTools) -> None:
+def test_nothing_is_shown_after_the_start_of_a_call(hermes: ModelTools) -> None:
     reader = reader_of(hermes, TOOLS)
     assert reader.push("See: <tool_call>") == "See: "
     assert reader.push(HERMES.removeprefix("<tool_call>")) == ""
@@ -169,9 +175,9 @@ def test_nothing_is_shown_from_the_start_of_a_call_on(hermes: ModelTools) -> Non
 
 def test_several_calls_keep_their_order_and_the_text_between_them(hermes: ModelTools) -> None:
     other = HERMES.replace("1", "2")
-    two = [CALL, ToolCall(name="add", arguments='{"a": 2}')]
-    assert read(hermes, f"{HERMES}\n{other}\n") == ("", "", two)
-    assert read(hermes, f"{HERMES} and {other}") == ("", " and ", two)
+    calls = [CALL, ToolCall(name="add", arguments='{"a": 2}')]
+    assert read(hermes, f"{HERMES}\n{other}\n") == ("", "", calls)
+    assert read(hermes, f"{HERMES} and {other}") == ("", " and ", calls)
 
 
 TRUNCATED = [HERMES[:-1], HERMES.split("</")[0], "<tool_call>", '<tool_call>{"name": "add"']
@@ -186,34 +192,34 @@ UNREADABLE = [
 ]
 
 
-@pytest.mark.parametrize("written", [*TRUNCATED, *UNREADABLE], ids=lambda written: written[:60])
-def test_what_is_no_whole_call_is_text(hermes: ModelTools, written: str) -> None:
-    assert read(hermes, written) == ("", written, [])
-    assert read(hermes, HERMES + written) == ("", written, [CALL])
+@pytest.mark.parametrize("call_text", [*TRUNCATED, *UNREADABLE], ids=lambda call_text: call_text[:60])
+def test_incomplete_or_unreadable_call_is_text(hermes: ModelTools, call_text: str) -> None:
+    assert read(hermes, call_text) == ("", call_text, [])
+    assert read(hermes, HERMES + call_text) == ("", call_text, [CALL])
 
 
 @pytest.mark.parametrize("end", range(1, len(MISTRAL)))
-def test_a_call_that_only_its_json_ends_is_text_until_then(mistral: ModelTools, end: int) -> None:
+def test_call_without_an_end_marker_is_text_until_its_json_ends(mistral: ModelTools, end: int) -> None:
     shown, rest, calls = read(mistral, MISTRAL[:end])
     assert (shown + rest, calls) == (MISTRAL[:end], [])
 
 
-def test_a_call_that_only_its_json_ends_takes_no_more_than_that(mistral: ModelTools) -> None:
+def test_call_without_an_end_marker_ends_with_its_json(mistral: ModelTools) -> None:
     assert read(mistral, f"{MISTRAL} done") == ("", " done", [CALL])
     assert read(mistral, f"[TOOL_CALLS]so{MISTRAL}{MISTRAL}") == ("", "[TOOL_CALLS]so", [CALL, CALL])
-    # Which vLLM's parser does not read.
+    # vLLM's parser does not read this call.
     in_a_string = '[TOOL_CALLS]add[ARGS]{"a": "[TOOL_CALLS]{"}'
     assert read(mistral, in_a_string + MISTRAL) == ("", in_a_string, [CALL])
 
 
-def test_a_block_of_several_calls_is_read_whole_or_not_at_all(deepseek: ModelTools) -> None:
-    two = f"{DS_BEGIN}{DEEPSEEK_CALL}\n{DEEPSEEK_CALL}{DS_END}"
-    assert read(deepseek, two) == ("", "", [CALL, CALL])
-    for spoilt in (two.replace(DS_SEP, "", 1), two.removesuffix(DS_END), two.replace("}", "", 1)):
-        assert read(deepseek, spoilt) == ("", spoilt, [])
+def test_block_of_several_calls_is_read_completely_or_not_at_all(deepseek: ModelTools) -> None:
+    block = f"{DS_BEGIN}{DEEPSEEK_CALL}\n{DEEPSEEK_CALL}{DS_END}"
+    assert read(deepseek, block) == ("", "", [CALL, CALL])
+    for broken in (block.replace(DS_SEP, "", 1), block.removesuffix(DS_END), block.replace("}", "", 1)):
+        assert read(deepseek, broken) == ("", broken, [])
 
 
-def test_a_failing_parser_costs_only_the_calls_and_is_logged_and_counted(
+def test_failing_parser_loses_only_the_calls_and_is_logged_and_counted(
     hermes: ModelTools, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     from vllm.tool_parsers import ToolParserManager
@@ -230,16 +236,16 @@ def test_a_failing_parser_costs_only_the_calls_and_is_logged_and_counted(
     assert "a tool parser failed" in caplog.text
 
 
-def test_a_parser_whose_markers_are_not_known_gets_the_whole_text(variant: Variant) -> None:
-    parsing = parsing_of(variant(special=["<|python_tag|>"]), "llama3_json")
-    assert (parsing.start_ids, parsing.keeps_special_tokens) == (frozenset(), True)
-    assert read(parsing, "no ", "call") == ("", "no call", [])
-    shown, rest, calls = read(parsing, '{"name": "add", ', '"parameters": {"a": 1}}')
+def test_parser_with_unknown_markers_gets_the_whole_text(make_model: ModelFactory) -> None:
+    model_tools = tools_of(make_model(special=["<|python_tag|>"]), "llama3_json")
+    assert (model_tools.start_ids, model_tools.keeps_special_tokens) == (frozenset(), True)
+    assert read(model_tools, "no ", "call") == ("", "no call", [])
+    shown, rest, calls = read(model_tools, '{"name": "add", ', '"parameters": {"a": 1}}')
     assert (shown, rest, calls) == ("", "", [CALL])
 
 
-def test_a_parser_that_cannot_be_had_is_refused_at_start(variant: Variant) -> None:
-    model = variant()
+def test_unusable_parser_is_refused_at_start(make_model: ModelFactory) -> None:
+    model = make_model()
     with pytest.raises(UnusableOption, match=r"^--tool-parser: vLLM has no parser 'nought'; .*hermes"):
         ModelTools.of(model, parser="nought")
     with pytest.raises(UnusableOption, match=f"^--tool-parser: deepseek_v3 needs {DS_BEGIN} in"):
@@ -255,67 +261,71 @@ def test_a_parser_that_cannot_be_had_is_refused_at_start(variant: Variant) -> No
         TEMPLATE.replace("tools", "messages[0].tool_calls"),
     ],
 )
-def test_a_model_that_is_not_told_of_tools_calls_none(variant: Variant, template: str) -> None:
-    model = variant(tokens=QWEN_TOKENS, template=template)
+def test_model_whose_template_takes_no_tools_calls_none(make_model: ModelFactory, template: str) -> None:
+    model = make_model(tokens=QWEN_TOKENS, template=template)
     assert not model.takes_tools
     assert ModelTools.of(model, parser=None) is None
 
 
-def test_a_model_of_no_known_family_needs_the_parser_named(variant: Variant) -> None:
-    model = variant()
+def test_model_of_an_unknown_family_needs_the_parser_option(make_model: ModelFactory) -> None:
+    model = make_model()
     assert model.takes_tools
     assert ModelTools.of(model, parser=None) is None
-    assert parsing_of(model, "hermes").start_ids == frozenset()
+    assert tools_of(model, "hermes").start_ids == frozenset()
 
 
-def test_a_family_whose_markers_the_vocabulary_lacks_is_not_taken_for_another(variant: Variant) -> None:
-    model = variant(tokens=QWEN_TOKENS, template=TEMPLATE + "{# " + DEEPSEEK + " #}")
+def test_family_without_its_markers_in_the_vocabulary_is_not_taken_for_another(
+    make_model: ModelFactory,
+) -> None:
+    model = make_model(tokens=QWEN_TOKENS, template=TEMPLATE + "{# " + DEEPSEEK + " #}")
     assert ModelTools.of(model, parser=None) is None
 
 
-def test_vllm_is_wanted_only_once_tools_are(variant: Variant, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = variant(tokens=QWEN_TOKENS)
+def test_vllm_is_imported_only_for_requests_with_tools(
+    make_model: ModelFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = make_model(tokens=QWEN_TOKENS)
     for name in ("vllm.tool_parsers", "vllm.entrypoints.openai.chat_completion.protocol"):
         monkeypatch.setitem(sys.modules, name, None)
-    parsing = parsing_of(model)
+    model_tools = tools_of(model)
     with pytest.raises(NotSupported, match="tools need vLLM") as refused:
-        reader_of(parsing, TOOLS)
+        reader_of(model_tools, TOOLS)
     assert refused.value.field == "tools"
     with pytest.raises(UnusableOption, match="--tool-parser: llama3_json needs vLLM"):
         ModelTools.of(model, parser="llama3_json")
 
 
-def test_tools_that_are_none_are_refused_by_field(hermes: ModelTools) -> None:
+def test_invalid_tool_is_refused_with_its_field(hermes: ModelTools) -> None:
     with pytest.raises(InvalidRequest, match=r"^tools\.1\.function\.name: ") as refused:
         reader_of(hermes, [*TOOLS, {"type": "function", "function": {}}])
     assert refused.value.field == "tools.1.function.name"
 
 
-def test_tools_are_rendered_by_the_chat_template(variant: Variant) -> None:
-    model = variant()
-    told, untold = (f"{start}<|user|>7-3<|end|><|assistant|><think>" for start in ("[add ]", ""))
-    assert model.prompt_ids(USER, TOOLS) == model.tokenizer.encode(told)
+def test_tools_are_rendered_by_the_chat_template(make_model: ModelFactory) -> None:
+    model = make_model()
+    with_tools, without_tools = (f"{start}<|user|>7-3<|end|><|assistant|><think>" for start in ("[add ]", ""))
+    assert model.prompt_ids(USER, TOOLS) == model.tokenizer.encode(with_tools)
     for no_tools in (None, []):
-        assert model.prompt_ids(USER, no_tools) == model.tokenizer.encode(untold)
+        assert model.prompt_ids(USER, no_tools) == model.tokenizer.encode(without_tools)
 
 
 @pytest.mark.parametrize(
-    ("template", "told"),
+    ("template", "error"),
     [
         ("{% if tools %}{{ raise_exception('too many') }}{% endif %}", "too many"),
         ("{% for t in tools %}{{ t.function.strict | tojson }}{% endfor %}", "not JSON serializable"),
     ],
 )
-def test_tools_that_the_template_refuses_are_the_requests_fault(
-    variant: Variant, template: str, told: str
+def test_tools_that_the_template_refuses_are_an_invalid_request(
+    make_model: ModelFactory, template: str, error: str
 ) -> None:
-    model = variant(template=template + TEMPLATE)
-    with pytest.raises(InvalidRequest, match=f"refuses these messages with these tools: .*{told}"):
+    model = make_model(template=template + TEMPLATE)
+    with pytest.raises(InvalidRequest, match=f"refuses these messages with these tools: .*{error}"):
         model.prompt_ids(USER, TOOLS)
 
 
-def test_special_tokens_stay_where_they_are_asked_for(variant: Variant) -> None:
-    tokenizer = variant(special=MISTRAL_TOKENS).tokenizer
+def test_special_tokens_are_kept_on_request(make_model: ModelFactory) -> None:
+    tokenizer = make_model(special=MISTRAL_TOKENS).tokenizer
     ids = tokenizer.encode(MISTRAL)
     for keeps_special, text in ((True, MISTRAL), (False, 'add{"a": 1}')):
         stream: Callable[[Sequence[int]], str] = tokenizer.detokenizer(keeps_special=keeps_special).push

@@ -1,4 +1,4 @@
-"""The official SDK, talking to a server in this process."""
+"""Anthropic's official SDK against servers in this process."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 @pytest.fixture
 async def sdk(served: Any) -> AsyncGenerator[Callable[..., Any], None]:
-    """Starts a server and gives the SDK's client for it."""
+    """Starts servers and returns SDK clients for them."""
     clients: list[anthropic.AsyncAnthropic] = []
 
     async def start(**script: Any) -> anthropic.AsyncAnthropic:

@@ -1,4 +1,4 @@
-"""The Messages API through the official SDK: what is thought, answered and streamed."""
+"""The Messages API through the official SDK: thinking, answers and streams."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pydantic import TypeAdapter
 MESSAGES: Any = [{"role": "user", "content": "7-3"}]
 ENABLED: Any = {"type": "enabled", "budget_tokens": 20}
 EXTRA = ("anytime", "output_format", "temperature", "top_p")
-"""What the SDK's `create` has no parameters for."""
+"""Fields for which the SDK's `create` has no parameters."""
 BODY: dict[str, Any] = {"model": "tiny", "max_tokens": 100, "messages": MESSAGES}
 
 
@@ -25,16 +25,16 @@ async def create(client: anthropic.AsyncAnthropic, **fields: Any) -> Any:
     return await client.messages.create(**(BODY | fields), extra_body=extra or None)
 
 
-async def sent(response: httpx2.Response) -> list[dict[str, Any]]:
+async def events_of(response: httpx2.Response) -> list[dict[str, Any]]:
     """Events of a stream as they were on the wire."""
     lines = response.text.split("\n")
-    found = [json.loads(line.removeprefix("data: ")) for line in lines if line.startswith("data: ")]
+    events = [json.loads(line.removeprefix("data: ")) for line in lines if line.startswith("data: ")]
     named = [line.removeprefix("event: ") for line in lines if line.startswith("event: ")]
-    assert named == [event["type"] for event in found]
-    return found
+    assert named == [event["type"] for event in events]
+    return events
 
 
-async def test_whole(sdk: Any) -> None:
+async def test_whole_message(sdk: Any) -> None:
     client = await sdk(never_end=True)
     message = await create(client, thinking=ENABLED)
     thinking, text = message.content
@@ -52,7 +52,7 @@ async def test_whole(sdk: Any) -> None:
     assert thinking.signature == message.anytime["continuation"]
 
 
-async def test_stream_says_the_same(sdk: Any) -> None:
+async def test_stream_equals_the_whole_message(sdk: Any) -> None:
     client = await sdk(never_end=True)
     whole = await create(client, thinking=ENABLED)
     async with client.messages.stream(**BODY, thinking=ENABLED) as stream:
@@ -65,14 +65,14 @@ async def test_stream_says_the_same(sdk: Any) -> None:
     assert streamed.id.startswith("msg_")
 
 
-async def test_order_of_events(served: Any) -> None:
+async def test_events_are_in_order(served: Any) -> None:
     server = await served(never_end=True)
     body = BODY | {"stream": True, "thinking": ENABLED}
-    events = await sent(await server.http.post("/v1/messages", json=body))
-    told = [event["type"] for event in events]
-    places = [e["index"] for e in events if e["type"].startswith("content_block")]
+    events = await events_of(await server.http.post("/v1/messages", json=body))
+    types = [event["type"] for event in events]
+    indices = [e["index"] for e in events if e["type"].startswith("content_block")]
     deltas = [e["delta"]["type"] for e in events if e["type"] == "content_block_delta"]
-    assert told == [
+    assert types == [
         "message_start",
         "ping",
         "content_block_start",
@@ -84,22 +84,22 @@ async def test_order_of_events(served: Any) -> None:
         "message_delta",
         "message_stop",
     ]
-    assert places == sorted(places)
+    assert indices == sorted(indices)
     assert deltas == [*["thinking_delta"] * 20, "signature_delta", *["text_delta"] * 2]
     assert events[0]["message"]["usage"]["input_tokens"] == 7
     assert events[-2]["anytime"]["stop"]["cause"] == "budget"
 
 
 def check_keys(value: Any, checked: Any) -> None:
-    """Nothing was sent that the SDK's type has no field for, but the `anytime` object."""
+    """Check that the SDK's type has a field for each key, except for the `anytime` object."""
     if isinstance(checked, pydantic.BaseModel):
         assert set(value) - {"anytime"} <= set(type(checked).model_fields)
         for name, part in value.items():
             if name != "anytime" and not (value.get("type") == "tool_use" and name == "input"):
                 check_keys(part, getattr(checked, name))
     elif isinstance(value, list):
-        for one, other in zip(value, checked, strict=True):
-            check_keys(one, other)
+        for item, checked_item in zip(value, checked, strict=True):
+            check_keys(item, checked_item)
 
 
 TOOL = {"name": "add", "input_schema": {"type": "object", "properties": {"a": {"type": "integer"}}}}
@@ -107,13 +107,15 @@ CALL = '<tool_call>\n{"name": "add", "arguments": {"a": 1}}\n</tool_call>'
 
 
 @pytest.mark.parametrize("with_tools", [False, True])
-async def test_all_that_is_sent_is_of_the_sdks_types(served: Any, tool_model: Any, with_tools: bool) -> None:
+async def test_bodies_and_events_conform_to_the_sdk_types(
+    served: Any, tool_model: Any, with_tools: bool
+) -> None:
     more = {"model": tool_model, "answer": f"So: {CALL}"} if with_tools else {}
     server = await served(never_end=True, **more)
     body = BODY | {"thinking": ENABLED} | ({"tools": [TOOL]} if with_tools else {})
     whole = (await server.http.post("/v1/messages", json=body)).json()
     check_keys(whole, Message.model_validate(whole, strict=True))
-    events = await sent(await server.http.post("/v1/messages", json=body | {"stream": True}))
+    events = await events_of(await server.http.post("/v1/messages", json=body | {"stream": True}))
     adapter: TypeAdapter[Any] = TypeAdapter(RawMessageStreamEvent)
     for event in events:
         if event["type"] != "ping":
@@ -138,7 +140,9 @@ async def test_all_that_is_sent_is_of_the_sdks_types(served: Any, tool_model: An
         (0, {"anytime": {"forcing": "close"}}),
     ],
 )
-async def test_how_long_it_thinks(sdk: Any, thinking_tokens: int, fields: dict[str, Any]) -> None:
+async def test_thinking_has_the_requested_length(
+    sdk: Any, thinking_tokens: int, fields: dict[str, Any]
+) -> None:
     client = await sdk(never_end=True)
     message = await create(client, **fields)
     assert message.usage.output_tokens_details.thinking_tokens == thinking_tokens
@@ -167,7 +171,7 @@ async def test_thinking_can_be_omitted(sdk: Any) -> None:
 
 @pytest.mark.parametrize("display", ["summarized", "omitted"])
 @pytest.mark.parametrize("stream", [False, True])
-async def test_a_thinking_block_at_the_end_is_thought_on_from(sdk: Any, display: str, stream: bool) -> None:
+async def test_thinking_block_at_the_end_is_resumed(sdk: Any, display: str, stream: bool) -> None:
     client = await sdk(never_end=True)
     at_once = await create(client, thinking=ENABLED)
     first = await create(client, thinking={"type": "enabled", "budget_tokens": 8, "display": display})
@@ -181,14 +185,14 @@ async def test_a_thinking_block_at_the_end_is_thought_on_from(sdk: Any, display:
     assert second.usage.input_tokens == 7 + 8
     assert second.usage.output_tokens_details.thinking_tokens == 12
     assert second.content[0].signature != first.content[0].signature
-    # What was thought in two parts goes on as what was thought in one does.
+    # Thinking in two parts is resumed like thinking in one part.
     rest: Any = fields | {"messages": [*MESSAGES, {"role": "assistant", "content": [second.content[0]]}]}
     whole: Any = fields | {"messages": [*MESSAGES, {"role": "assistant", "content": [at_once.content[0]]}]}
     in_parts, in_one = await client.messages.create(**rest), await client.messages.create(**whole)
     assert in_parts.usage.input_tokens == in_one.usage.input_tokens == 7 + 20
 
 
-async def test_thinking_that_is_not_what_was_signed_is_refused(sdk: Any) -> None:
+async def test_changed_thinking_is_refused(sdk: Any) -> None:
     client = await sdk(never_end=True)
     block = (await create(client, thinking=ENABLED)).content[0]
     changed: Any = {"role": "assistant", "content": [block.to_dict() | {"thinking": "I give up."}]}
@@ -196,7 +200,7 @@ async def test_thinking_that_is_not_what_was_signed_is_refused(sdk: Any) -> None
         await create(client, messages=[*MESSAGES, changed], thinking=ENABLED)
 
 
-async def test_without_a_budget_a_thinking_block_at_the_end_is_answered_from(sdk: Any) -> None:
+async def test_thinking_block_at_the_end_without_a_budget_is_answered(sdk: Any) -> None:
     client = await sdk(never_end=True)
     first = await create(client, thinking=ENABLED)
     turn = {"role": "assistant", "content": [first.content[0]]}
@@ -205,7 +209,7 @@ async def test_without_a_budget_a_thinking_block_at_the_end_is_answered_from(sdk
     assert second.usage.input_tokens == 27
 
 
-async def test_the_anytime_object_of_a_request(sdk: Any) -> None:
+async def test_anytime_object_of_a_request_is_applied(sdk: Any) -> None:
     client = await sdk(never_end=True, seconds_per_token=0.001)
     message = await create(client, anytime={"stop_when": {"stable": 2, "every_tokens": 4}})
     assert message.anytime["stop"]["cause"] == "stable"
@@ -220,10 +224,10 @@ async def test_the_anytime_object_of_a_request(sdk: Any) -> None:
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_why_it_stopped(sdk: Any, stream: bool) -> None:
+async def test_stop_reason_names_the_end_of_the_answer(sdk: Any, stream: bool) -> None:
     client = await sdk(never_end=True, answer="one two three")
 
-    async def stopped(**fields: Any) -> tuple[Any, ...]:
+    async def stop_of(**fields: Any) -> tuple[Any, ...]:
         if not stream:
             message = await create(client, **fields)
         else:
@@ -231,13 +235,13 @@ async def test_why_it_stopped(sdk: Any, stream: bool) -> None:
                 message = await streamed.get_final_message()
         return message.stop_reason, message.stop_sequence, *(block.text for block in message.content)
 
-    assert await stopped() == ("end_turn", None, "one two three")
-    assert await stopped(max_tokens=5) == ("max_tokens", None, "one t")
-    assert await stopped(stop_sequences=["three", "two"]) == ("stop_sequence", "two", "one ")
-    assert await stopped(stop_sequences=["one"]) == ("stop_sequence", "one")
+    assert await stop_of() == ("end_turn", None, "one two three")
+    assert await stop_of(max_tokens=5) == ("max_tokens", None, "one t")
+    assert await stop_of(stop_sequences=["three", "two"]) == ("stop_sequence", "two", "one ")
+    assert await stop_of(stop_sequences=["one"]) == ("stop_sequence", "one")
 
 
-async def test_an_answer_of_a_schema(sdk: Any) -> None:
+async def test_answer_matches_a_schema(sdk: Any) -> None:
     class Digit(pydantic.BaseModel):
         digit: int
 
@@ -254,7 +258,7 @@ async def test_an_answer_of_a_schema(sdk: Any) -> None:
         assert (await stream.get_final_message()).parsed_output == Digit(digit=4)
 
 
-async def test_raw_events_and_headers(sdk: Any) -> None:
+async def test_headers_and_raw_events_carry_the_id(sdk: Any) -> None:
     client = await sdk(never_end=True)
     raw = await client.messages.with_raw_response.create(**BODY, thinking=ENABLED)
     message = await raw.parse()
@@ -266,37 +270,37 @@ async def test_raw_events_and_headers(sdk: Any) -> None:
     assert (await client.beta.messages.create(**BODY, betas=["x-2025-01-01"])).content[0].text == "42"
 
 
-async def test_pings_while_nothing_comes(served: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also where there is much to think, and nothing of it is shown."""
+async def test_pings_are_sent_while_no_event_comes(served: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pings are also sent during long thinking that is omitted."""
     monkeypatch.setattr("anytime_server.api.sse.KEEP_ALIVE_S", 0.02)
     server = await served(never_end=True, first_token_s=0.1, seconds_per_token=0.005)
     body = BODY | {"stream": True, "thinking": ENABLED | {"display": "omitted"}}
     response = await server.http.post("/v1/messages", json=body)
-    told = [event["type"] for event in await sent(response)]
+    types = [event["type"] for event in await events_of(response)]
     assert ":" not in {line[:1] for line in response.text.split("\n")}
-    thinking_at = told.index("content_block_start")
-    assert "ping" in told[2:thinking_at]
-    assert "ping" in told[thinking_at : told.index("content_block_delta")]
+    thinking_start = types.index("content_block_start")
+    assert "ping" in types[2:thinking_start]
+    assert "ping" in types[thinking_start : types.index("content_block_delta")]
 
 
-async def test_answer_now_by_the_messages_id(served: Any) -> None:
+async def test_answer_now_takes_the_message_id(served: Any) -> None:
     server = await served(never_end=True, seconds_per_token=0.002)
     body = BODY | {"stream": True, "max_tokens": 500, "thinking": {"type": "adaptive"}}
     async with server.http.stream("POST", "/v1/messages", json=body) as response:
         now = await server.http.post(f"/v1/anytime/{response.headers['request-id']}/answer")
         assert now.status_code == 202
-        events = await sent(httpx2.Response(200, content=await response.aread()))
+        events = await events_of(httpx2.Response(200, content=await response.aread()))
     assert events[-2]["anytime"]["stop"]["cause"] == "client"
 
 
-async def test_who_goes_away_ends_it(served: Any) -> None:
+async def test_disconnected_client_ends_the_session(served: Any) -> None:
     server = await served(never_end=True, seconds_per_token=0.005)
     body = BODY | {"max_tokens": 500, "thinking": {"type": "adaptive"}}
     async with server.http.stream("POST", "/v1/messages", json=body | {"stream": True}):
-        assert server.service.engine.load().num_requests
+        assert server.scheduler.engine.load().num_requests
     await server.idle()
     whole = asyncio.create_task(server.http.post("/v1/messages", json=body))
-    while not server.service.engine.load().num_requests:
+    while not server.scheduler.engine.load().num_requests:
         await asyncio.sleep(0.001)
     whole.cancel()
     await server.idle()

@@ -1,4 +1,4 @@
-"""What is taken in, how it is rendered, and what is refused, in Anthropic's own error bodies."""
+"""Input of the Messages API: rendering, tools, and refusals in Anthropic's error bodies."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ JSON = {"content-type": "application/json"}
 IMAGE = {"type": "image", "source": {"type": "url", "url": "http://127.0.0.1/x.png"}}
 USE: dict[str, Any] = {"type": "tool_use", "id": "toolu_1", "name": "add", "input": {"a": 1}}
 RESULT: dict[str, Any] = {"type": "tool_result", "tool_use_id": "toolu_1", "content": "4"}
-THOUGHT = {"type": "thinking", "thinking": "x", "signature": "forged"}
+FORGED = {"type": "thinking", "thinking": "x", "signature": "forged"}
 SCHEMA = {"type": "json_schema", "schema": {"type": "object"}}
 
 
@@ -56,16 +56,16 @@ BAD_FIELDS: list[tuple[str, dict[str, Any]]] = [
     ("messages.1", assistant({"type": "redacted_thinking", "data": "x"})),
     (
         "messages.1.content.0.signature",
-        assistant(THOUGHT),
+        assistant(FORGED),
     ),
     ("messages.1.content.0.signature", assistant({"type": "thinking", "thinking": "x"})),
     (
         "messages.0",
-        {"messages": assistant(THOUGHT)["messages"][1:]},
+        {"messages": assistant(FORGED)["messages"][1:]},
     ),
     (
         "anytime.continuation",
-        assistant(THOUGHT) | {"anytime": {"continuation": "b"}},
+        assistant(FORGED) | {"anytime": {"continuation": "b"}},
     ),
     ("messages.1.content.0.input", assistant(USE | {"input": {"a": "\ud800"}})),
     ("anytime.continuation", {"anytime": {"continuation": "b"}}),
@@ -110,7 +110,7 @@ BAD_FIELDS: list[tuple[str, dict[str, Any]]] = [
     ("tools.0.strict", {"tools": [TOOL | {"strict": True}]}),
     ("tools.0.input_schema", {"tools": [TOOL | {"input_schema": {"a": "\ud800"}}]}),
     ("tools", {"tools": [TOOL] * 129}),
-    ("tools", {"tools": [TOOL]}),  # of this model's template
+    ("tools", {"tools": [TOOL]}),  # this model's template takes no tools
     ("tool_choice.type", {"tools": [TOOL], "tool_choice": {"type": "any"}}),
     ("tool_choice.type", {"tools": [TOOL], "tool_choice": {"type": "tool", "name": "add"}}),
     ("output_config.format", {"tools": [TOOL], "output_config": {"format": SCHEMA}}),
@@ -122,18 +122,18 @@ async def test_bad_requests_are_400_and_name_the_field(served: Any) -> None:
     server = await served()
     for field, fields in BAD_FIELDS:
         body = {name: value for name, value in (BODY | fields).items() if value is not None}
-        content = json.dumps(body)  # in ASCII, so that it can say what is no text
+        content = json.dumps(body)  # in ASCII, so that it can contain lone surrogates
         response = await server.http.post("/v1/messages", content=content, headers=JSON)
         assert response.status_code == 400, (fields, response.text)
-        told = response.json()
-        assert set(told) == {"type", "error", "request_id"}
-        assert (told["type"], told["error"]["type"]) == ("error", "invalid_request_error")
-        assert field in told["error"]["message"].replace(":", "").split(), (fields, told)
-        assert told["request_id"] == response.headers["request-id"]
+        error_body = response.json()
+        assert set(error_body) == {"type", "error", "request_id"}
+        assert (error_body["type"], error_body["error"]["type"]) == ("error", "invalid_request_error")
+        assert field in error_body["error"]["message"].replace(":", "").split(), (fields, error_body)
+        assert error_body["request_id"] == response.headers["request-id"]
     assert (await server.http.post("/v1/messages", json=BODY)).status_code == 200
 
 
-async def test_the_schemas_fault_is_told_of_its_field(served: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_schema_error_names_the_schema_field(served: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(engine: ScriptedEngine, json_schema: str) -> None:
         raise InvalidRequest("the JSON schema cannot be enforced", field="answer.response_format")
 
@@ -144,7 +144,7 @@ async def test_the_schemas_fault_is_told_of_its_field(served: Any, monkeypatch: 
     assert (response.status_code, response.json()["error"]["message"]) == (400, message)
 
 
-async def test_other_failures_are_of_the_sdks_classes(sdk: Any) -> None:
+async def test_errors_have_the_classes_of_the_sdk(sdk: Any) -> None:
     client = await sdk()
     with pytest.raises(anthropic.NotFoundError) as unknown:
         await create(client, model="gpt-0")
@@ -160,20 +160,18 @@ async def test_other_failures_are_of_the_sdks_classes(sdk: Any) -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null"])
-async def test_bodies_that_are_no_request(served: Any, body: bytes) -> None:
+async def test_bodies_that_are_not_json_objects_are_refused(served: Any, body: bytes) -> None:
     server = await served()
     response = await server.http.post("/v1/messages", content=body, headers=JSON)
     assert (response.status_code, response.json()["error"]["type"]) == (400, "invalid_request_error")
     assert "body" in response.json()["error"]["message"]
 
 
-async def test_a_request_while_loading_may_be_tried_again(
-    served: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def load_for_ever(engine: ScriptedEngine) -> None:
+async def test_request_during_loading_gets_503(served: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def load_forever(engine: ScriptedEngine) -> None:
         await asyncio.Event().wait()
 
-    monkeypatch.setattr(ScriptedEngine, "start", load_for_ever)
+    monkeypatch.setattr(ScriptedEngine, "start", load_forever)
     server = await served(ready=False)
     for path in ("/v1/messages", "/v1/messages/count_tokens"):
         body = {"model": "tiny", "messages": MESSAGES} | (
@@ -183,27 +181,27 @@ async def test_a_request_while_loading_may_be_tried_again(
         assert (response.status_code, response.json()["error"]["type"]) == (503, "overloaded_error")
 
 
-async def test_a_failure_within_a_stream_raises_in_the_client(sdk: Any) -> None:
+async def test_failure_within_a_stream_raises_in_the_client(sdk: Any) -> None:
     client = await sdk(never_end=True, die_after_tokens=5)
     with pytest.raises(anthropic.APIStatusError, match="overloaded_error"):
         async with client.messages.stream(**BODY, thinking=ENABLED) as stream:
             await stream.get_final_message()
 
 
-async def test_a_cancelled_message_is_not_tried_again(served: Any) -> None:
+async def test_cancelled_message_is_not_retried(served: Any) -> None:
     server = await served(never_end=True, seconds_per_token=0.005)
     body = BODY | {"max_tokens": 500, "thinking": {"type": "adaptive"}}
     whole = asyncio.create_task(server.http.post("/v1/messages", json=body))
-    while not server.service.engine.load().num_requests:
+    while not server.scheduler.engine.load().num_requests:
         await asyncio.sleep(0.001)
-    [session] = server.service.active
+    [session] = server.scheduler.active
     session_id = session.request.id
     await server.http.delete(f"/v1/anytime/{session_id}")
     response = await whole
     assert (response.status_code, response.headers["x-should-retry"]) == (409, "false")
 
 
-async def test_fields_without_effect_are_taken(sdk: Any) -> None:
+async def test_fields_without_effect_are_accepted(sdk: Any) -> None:
     client = await sdk()
     cached: Any = {"type": "ephemeral"}
     message = await create(
@@ -228,7 +226,7 @@ def turns(*messages: dict[str, Any], **fields: Any) -> list[dict[str, Any]]:
     return Prompt.model_validate({"model": "tiny", "messages": messages} | fields).turns()
 
 
-def test_what_templates_are_given() -> None:
+def test_messages_are_translated_for_chat_templates() -> None:
     thinking = {"type": "thinking", "thinking": "7-3=4", "signature": "of another server"}
     redacted = {"type": "redacted_thinking", "data": "x"}
     text = {"type": "text", "text": "Adding."}
@@ -262,7 +260,7 @@ def test_what_templates_are_given() -> None:
     ]
 
 
-async def test_a_message_can_be_sent_back_as_it_came(sdk: Any) -> None:
+async def test_message_can_be_sent_back_unchanged(sdk: Any) -> None:
     client = await sdk()
     first = await create(client, thinking=ENABLED)
     for content in (first.content, [block.to_dict() for block in first.content], first.to_param()["content"]):
@@ -270,7 +268,7 @@ async def test_a_message_can_be_sent_back_as_it_came(sdk: Any) -> None:
         assert (await create(client, messages=messages)).content[0].text == "42"
 
 
-async def test_count_tokens(sdk: Any) -> None:
+async def test_count_tokens_equals_the_usage(sdk: Any) -> None:
     client = await sdk()
     system = [{"type": "text", "text": "be brief"}]
     for fields in ({}, {"system": system}):
@@ -283,7 +281,7 @@ async def test_count_tokens(sdk: Any) -> None:
         await client.messages.count_tokens(model="tiny", messages=MESSAGES, tools=[TOOL])
 
 
-async def test_tools_are_called(sdk: Any, tool_model: Any) -> None:
+async def test_model_calls_tools(sdk: Any, tool_model: Any) -> None:
     client = await sdk(model=tool_model, answer=f"I add.{CALL}\n{CALL}")
     fields: Any = BODY | {"max_tokens": 300, "thinking": ENABLED, "tools": [TOOL]}
     whole = await client.messages.create(**fields)
@@ -298,33 +296,33 @@ async def test_tools_are_called(sdk: Any, tool_model: Any) -> None:
         assert calls[0].id.startswith("toolu_")
         assert message.stop_reason == "tool_use"
     choice: Any = {"type": "auto", "disable_parallel_tool_use": True}
-    one = await client.messages.create(**fields, tool_choice=choice)
-    assert [block.type for block in one.content] == ["thinking", "text", "tool_use"]
+    single = await client.messages.create(**fields, tool_choice=choice)
+    assert [block.type for block in single.content] == ["thinking", "text", "tool_use"]
     async with client.messages.stream(**fields, tool_choice=choice) as stream:
         assert len((await stream.get_final_message()).content) == 3
 
     turn = {"role": "assistant", "content": whole.content}
     ids = [block.id for block in whole.content if block.type == "tool_use"]
-    results = {"role": "user", "content": [RESULT | {"tool_use_id": one} for one in ids]}
+    results = {"role": "user", "content": [RESULT | {"tool_use_id": call_id} for call_id in ids]}
     again = await client.messages.create(**(fields | {"messages": [*MESSAGES, turn, results]}))
     assert again.usage.input_tokens > whole.usage.input_tokens + 20
 
 
-async def test_tools_that_are_not_to_be_called_are_not_told_of(sdk: Any, tool_model: Any) -> None:
+async def test_tool_choice_none_hides_the_tools_from_the_model(sdk: Any, tool_model: Any) -> None:
     client = await sdk(model=tool_model, answer=CALL)
     tools: Any = {"tools": [TOOL]}
-    told = await client.messages.create(**BODY, **tools)
-    assert [block.type for block in told.content] == ["tool_use"]
+    with_tools = await client.messages.create(**BODY, **tools)
+    assert [block.type for block in with_tools.content] == ["tool_use"]
     async with client.messages.stream(**BODY, **tools) as stream:
         assert [block.type for block in (await stream.get_final_message()).content] == ["tool_use"]
-    untold = await client.messages.create(**BODY, **tools, tool_choice={"type": "none"})
-    assert (untold.stop_reason, untold.content[0].text) == ("end_turn", CALL)
-    assert untold.usage.input_tokens == 7 < told.usage.input_tokens
+    without_tools = await client.messages.create(**BODY, **tools, tool_choice={"type": "none"})
+    assert (without_tools.stop_reason, without_tools.content[0].text) == ("end_turn", CALL)
+    assert without_tools.usage.input_tokens == 7 < with_tools.usage.input_tokens
     counted = await client.messages.count_tokens(model="tiny", messages=MESSAGES, **tools)
-    assert counted.input_tokens == told.usage.input_tokens
+    assert counted.input_tokens == with_tools.usage.input_tokens
 
 
-async def test_a_call_that_is_cut_off_is_text(sdk: Any, tool_model: Any) -> None:
+async def test_truncated_call_is_text(sdk: Any, tool_model: Any) -> None:
     client = await sdk(model=tool_model, answer=CALL)
     async with client.messages.stream(**(BODY | {"max_tokens": 20, "tools": [TOOL]})) as stream:
         message = await stream.get_final_message()

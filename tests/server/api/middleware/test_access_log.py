@@ -32,7 +32,7 @@ def lines() -> Generator[Lines, None, None]:
 
 async def test_a_request_and_its_session_carry_the_same_id(served: Any, lines: Lines) -> None:
     server = await served(never_end=True)
-    observe(server.service, engine="scripted")
+    observe(server.scheduler, engine="scripted")
     await server.think(budget=5)
     [request], [session] = lines("anytime.access"), lines("anytime.session")
     assert request["request_id"] == session["request_id"]
@@ -58,7 +58,7 @@ async def test_probes_are_logged_at_debug(served: Any, lines: Lines) -> None:
 @pytest.mark.parametrize("with_content", [False, True])
 async def test_content_is_logged_only_on_request(served: Any, lines: Lines, with_content: bool) -> None:
     server = await served(answer="forty-two")
-    observe(server.service, engine="scripted", log_content=with_content)
+    observe(server.scheduler, engine="scripted", log_content=with_content)
     await server.think(messages=[{"role": "user", "content": "a secret?"}], budget=3)
     logged = json.dumps(lines("anytime.session") + lines("anytime.access"))
     assert ("a secret?" in logged, "forty-two" in logged) == (with_content, with_content)
@@ -66,7 +66,7 @@ async def test_content_is_logged_only_on_request(served: Any, lines: Lines, with
 
 async def test_a_failed_session_is_logged_with_its_code(served: Any, lines: Lines) -> None:
     server = await served(never_end=True, die_after_tokens=3)
-    observe(server.service, engine="scripted")
+    observe(server.scheduler, engine="scripted")
     assert (await server.stream(budget=9))[-1]["type"] == "error"
     [session] = lines("anytime.session")
     assert (session["outcome"], session["error"]) == ("failed", "engine_dead")

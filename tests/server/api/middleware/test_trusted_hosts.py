@@ -73,7 +73,7 @@ async def test_each_dialect_refuses_and_opens_no_session(served: Any) -> None:
         )
         assert "'page.example'" in error["message"]
         assert "--allow-anonymous" in error["message"]
-    assert not len(server.service.active)
+    assert not len(server.scheduler.active)
 
 
 async def test_a_server_for_other_machines_accepts_any_host(served: Any) -> None:

@@ -1,4 +1,4 @@
-"""What the native dialect has beyond one cut: several answers, controls, thinking on."""
+"""Native requests with several answers, controls and continuation tokens."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..conftest import QUESTION, Served
 
 @asynccontextmanager
 async def under_way(server: Served, **fields: Any) -> AsyncGenerator[tuple[str, asyncio.Task[Any]], None]:
-    """A stream that has begun: its id, and all of its events to come."""
+    """Open a stream; yields the session's id and a task that collects the rest of its events."""
     async with server.http.stream("POST", "/v1/anytime", json=QUESTION | fields) as response:
         lines = response.aiter_lines()
         line = await anext(line async for line in lines if line.startswith("data: "))
@@ -26,24 +26,24 @@ async def under_way(server: Served, **fields: Any) -> AsyncGenerator[tuple[str, 
         yield json.loads(line[6:])["id"], asyncio.create_task(rest())
 
 
-async def test_provisional_answers_stream_as_they_come(served: Any) -> None:
+async def test_early_answers_are_streamed_during_the_thinking(served: Any) -> None:
     server = await served(never_end=True, seconds_per_token=0.002, settle_after=99)
-    said = await server.stream(budget=30, budgets=[20, 10])
-    places = {
-        event["at_tokens"]: number for number, event in enumerate(said) if event["type"] == "answer.done"
+    emitted = await server.stream(budget=30, budgets=[20, 10])
+    positions = {
+        event["at_tokens"]: number for number, event in enumerate(emitted) if event["type"] == "answer.done"
     }
-    assert list(places) == [10, 20, 30]
-    assert places[10] < max(n for n, event in enumerate(said) if event["type"] == "thinking")
-    started = [event for event in said if event["type"] == "answer.started"]
+    assert list(positions) == [10, 20, 30]
+    assert positions[10] < max(n for n, event in enumerate(emitted) if event["type"] == "thinking")
+    started = [event for event in emitted if event["type"] == "answer.started"]
     assert [(e["provisional"], e["cause"]) for e in started] == [
         (True, None),
         (True, None),
         (False, "budget"),
     ]
-    assert "tokens" not in next(event for event in said if event["type"] == "answer.delta")
+    assert "tokens" not in next(event for event in emitted if event["type"] == "answer.delta")
 
 
-async def test_provisional_answers_in_one_body(served: Any) -> None:
+async def test_early_answers_in_a_whole_body(served: Any) -> None:
     server = await served(never_end=True, settle_after=99, seconds_per_token=0.001)
     body = await server.think(budget=30, budgets=[0, 10, 20])
     found = [(a["at_tokens"], a["provisional"], a["text"]) for a in body["answers"]]
@@ -55,7 +55,7 @@ async def test_provisional_answers_in_one_body(served: Any) -> None:
     assert body["usage"]["provisional_tokens"] == sum(a["answer_tokens"] for a in body["answers"][:3])
 
 
-async def test_stops_when_stable(served: Any) -> None:
+async def test_thinking_stops_when_answers_are_stable(served: Any) -> None:
     server = await served(never_end=True, settle_after=10, seconds_per_token=0.001)
     body = await server.think(budget=400, stop_when={"stable": 3, "every_tokens": 4})
     assert body["stop"]["cause"] == "stable"
@@ -66,7 +66,7 @@ async def test_stops_when_stable(served: Any) -> None:
     assert 'anytime_answers_total{cause="stable"} 1.0' in metrics
 
 
-async def test_extend(served: Any) -> None:
+async def test_extend_raises_the_budget(served: Any) -> None:
     server = await served(never_end=True, seconds_per_token=0.005)
     async with under_way(server, budget=20) as (session_id, rest):
         response = await server.http.post(f"/v1/anytime/{session_id}/extend", json={"tokens": 10})
@@ -78,7 +78,7 @@ async def test_extend(served: Any) -> None:
     assert late.status_code == 404
 
 
-async def test_answer_now_twice_and_extend_after_it(served: Any) -> None:
+async def test_controls_after_answer_now_get_409(served: Any) -> None:
     server = await served(never_end=True, seconds_per_token=0.02, answer="x" * 11)
     async with under_way(server, budget=400) as (session_id, rest):
         paths = [f"/v1/anytime/{session_id}/{control}" for control in ("answer", "answer", "extend")]
@@ -92,7 +92,7 @@ async def test_answer_now_twice_and_extend_after_it(served: Any) -> None:
 @pytest.mark.parametrize(
     "body", [{}, {"tokens": 0}, {"tokens": -4}, {"tokens": "4"}, {"tokens": 4, "more": 1}]
 )
-async def test_extend_by_nonsense(served: Any, body: dict[str, Any]) -> None:
+async def test_invalid_extend_is_refused(served: Any, body: dict[str, Any]) -> None:
     server = await served(never_end=True, seconds_per_token=0.01)
     async with under_way(server, budget=20) as (session_id, rest):
         response = await server.http.post(f"/v1/anytime/{session_id}/extend", json=body)
@@ -100,12 +100,12 @@ async def test_extend_by_nonsense(served: Any, body: dict[str, Any]) -> None:
         await rest
 
 
-async def test_thinks_on(served: Any) -> None:
+async def test_continuation_token_resumes_the_thinking(served: Any) -> None:
     server = await served(never_end=True, settle_after=999)
     first = await server.think(budget=10)
     assert first["answer"] == "10"
     second = await server.think(budget=5, budgets=[2], continuation=first["continuation"])
-    # Counted on top: what was thought before is the prompt's.
+    # The budget counts new thinking; earlier thinking is part of the prompt.
     assert second["stop"] == {"cause": "budget", "budget_tokens": 5, "thinking_tokens": 5}
     assert [(a["at_tokens"], a["text"]) for a in second["answers"]] == [(2, "12"), (5, "15")]
     assert second["usage"]["prompt_tokens"] == first["usage"]["prompt_tokens"] + 10
@@ -113,11 +113,14 @@ async def test_thinks_on(served: Any) -> None:
     assert third["answer"] == "15"
 
 
-async def test_another_replica_thinks_on(served: Any) -> None:
+async def test_replica_with_the_same_key_resumes_the_thinking(served: Any) -> None:
     options = {"continuation_key": b"shared by the replicas"}
-    one, other = await served(never_end=True, options=options), await served(never_end=True, options=options)
+    first, other = (
+        await served(never_end=True, options=options),
+        await served(never_end=True, options=options),
+    )
     stranger = await served(never_end=True)
-    continuation = (await one.think(budget=10))["continuation"]
+    continuation = (await first.think(budget=10))["continuation"]
     assert (await other.think(budget=5, continuation=continuation))["stop"]["thinking_tokens"] == 5
     body = QUESTION | {"continuation": continuation}
     response = await stranger.http.post("/v1/anytime", json=body)
@@ -126,7 +129,7 @@ async def test_another_replica_thinks_on(served: Any) -> None:
     assert "another continuation key" in response.json()["error"]["message"]
 
 
-async def test_there_is_nothing_to_think_on_from_where_the_model_had_ended(served: Any) -> None:
+async def test_thinking_that_the_model_had_ended_cannot_be_resumed(served: Any) -> None:
     server = await served(thinking_tokens=5)
     continuation = (await server.think())["continuation"]
     response = await server.http.post("/v1/anytime", json=QUESTION | {"continuation": continuation})
@@ -134,7 +137,7 @@ async def test_there_is_nothing_to_think_on_from_where_the_model_had_ended(serve
     assert "had ended this thinking by itself" in response.json()["error"]["message"]
 
 
-async def test_a_continuation_belongs_to_its_messages(served: Any) -> None:
+async def test_continuation_token_is_refused_with_other_messages(served: Any) -> None:
     server = await served(never_end=True)
     continuation = (await server.think(budget=3))["continuation"]
     other = {"messages": [{"role": "user", "content": "7-4"}], "continuation": continuation}
@@ -144,16 +147,16 @@ async def test_a_continuation_belongs_to_its_messages(served: Any) -> None:
 
 
 @pytest.mark.parametrize(("forcing", "inserted"), [("close", 4), ("force", 12), (None, 12)])
-async def test_both_ways_to_an_answer(served: Any, forcing: str | None, inserted: int) -> None:
+async def test_forcing_decides_the_inserted_text(served: Any, forcing: str | None, inserted: int) -> None:
     server = await served(never_end=True)
     body = await server.think(budget=5, answer={"forcing": forcing})
-    # "...", the think-end, and "Answer: " where it is forced.
+    # "...", the think-end, and with `force` "Answer: ".
     assert body["usage"]["inserted_tokens"] == inserted
     assert body["answer"] == "42"
 
 
 @pytest.mark.parametrize("forcing", ["close", "force"])
-async def test_thinking_in_an_answer_is_stripped_and_counted(served: Any, forcing: str) -> None:
+async def test_thinking_in_an_answer_is_removed_and_counted(served: Any, forcing: str) -> None:
     server = await served(never_end=True, fault="think_end_twice")
     body = await server.think(budget=5, answer={"forcing": forcing})
     assert body["answer"] == "42"
@@ -162,28 +165,30 @@ async def test_thinking_in_an_answer_is_stripped_and_counted(served: Any, forcin
     assert "anytime_leaked_tokens_total 1.0" in metrics
 
 
-async def test_forks_are_counted_when_sessions_are_let_in(served: Any) -> None:
+async def test_early_answers_take_slots_at_admission(served: Any) -> None:
     server = await served(never_end=True, seconds_per_token=0.002, max_num_seqs=4, answer="x" * 11)
-    most = 0
+    max_requests = 0
 
     async def watch() -> None:
-        nonlocal most
+        nonlocal max_requests
         while True:
-            most = max(most, server.service.engine.load().num_requests)
+            max_requests = max(max_requests, server.scheduler.engine.load().num_requests)
             await asyncio.sleep(0)
 
     watching = asyncio.create_task(watch())
     bodies = await asyncio.gather(*(server.think(budget=20, budgets=[4, 5, 6]) for _ in range(4)))
     watching.cancel()
     assert all(len(body["answers"]) == 4 for body in bodies)
-    assert most <= 4
+    assert max_requests <= 4
 
 
-async def test_a_schema_leaves_the_thinking_that_was_asked_for(served: Any) -> None:
+async def test_schema_keeps_the_requested_thinking(served: Any) -> None:
     server = await served(never_end=True)
     form = {"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": "object"}}}
     body = {"model": "tiny", "max_tokens": 60, "response_format": form, **QUESTION}
-    asked = (await server.http.post("/v1/chat/completions", json=body | {"thinking_token_budget": 32})).json()
-    assert asked["anytime"]["stop"]["thinking_tokens"] == 32
+    requested = (
+        await server.http.post("/v1/chat/completions", json=body | {"thinking_token_budget": 32})
+    ).json()
+    assert requested["anytime"]["stop"]["thinking_tokens"] == 32
     half = (await server.http.post("/v1/chat/completions", json=body)).json()
     assert half["anytime"]["stop"]["thinking_tokens"] == 30

@@ -1,4 +1,4 @@
-"""Log-probabilities cost the engine time at each token: they are asked for where somebody is told of them."""
+"""Log-probabilities are computed only for responses that report them: they cost time at each token."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ RESPONSES: dict[str, Any] = {"model": "tiny", "input": "7-3"}
 
 
 @pytest.mark.parametrize(
-    ("path", "body", "wanted"),
+    ("path", "body", "expected"),
     [
         ("/v1/anytime", QUESTION, True),
         ("/v1/chat/completions", CHAT, False),
@@ -28,19 +28,19 @@ RESPONSES: dict[str, Any] = {"model": "tiny", "input": "7-3"}
         ("/v1/responses", RESPONSES | {"include": ["message.output_text.logprobs"]}, True),
     ],
 )
-async def test_only_who_is_told_of_them_has_them_computed(
-    served: Any, monkeypatch: pytest.MonkeyPatch, path: str, body: dict[str, Any], wanted: bool
+async def test_logprobs_are_computed_only_if_reported_or_compared(
+    served: Any, monkeypatch: pytest.MonkeyPatch, path: str, body: dict[str, Any], expected: bool
 ) -> None:
     server = await served()
-    engine, asked = server.service.engine, {"thinking": set[bool](), "answer": set[bool]()}
+    engine, requested = server.scheduler.engine, {"thinking": set[bool](), "answer": set[bool]()}
     generate = engine.generate
 
-    def noting(request: EngineRequest) -> AsyncGenerator[Delta, None]:
-        asked["answer" if "-answer-" in request.id else "thinking"].add(request.sampling.logprobs)
+    def record(request: EngineRequest) -> AsyncGenerator[Delta, None]:
+        requested["answer" if "-answer-" in request.id else "thinking"].add(request.sampling.logprobs)
         return generate(request)
 
-    monkeypatch.setattr(engine, "generate", noting)
+    monkeypatch.setattr(engine, "generate", record)
     response = await server.http.post(path, json=body | {"stream": False})
     assert response.status_code == 200, response.text
-    assert asked["thinking"] <= {False}
-    assert asked["answer"] == {wanted}
+    assert requested["thinking"] <= {False}
+    assert requested["answer"] == {expected}

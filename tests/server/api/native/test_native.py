@@ -12,15 +12,15 @@ import pytest
 from ..conftest import QUESTION
 
 
-async def test_stream_has_the_promised_events(served: Any) -> None:
+async def test_stream_has_all_documented_events(served: Any) -> None:
     server = await served(never_end=True)
-    said = await server.stream(budget=5, thinking={"seed": 3})
-    started, *_, answer_done, done = said
+    emitted = await server.stream(budget=5, thinking={"seed": 3})
+    started, *_, answer_done, done = emitted
     assert started["budget"] == {"tokens": 5, "deadline_ms": None}
     assert started["model"] == "tiny"
     assert started["prompt_tokens"] == 7
-    assert [event["total_tokens"] for event in said if event["type"] == "thinking"] == [1, 2, 3, 4, 5]
-    [answer_started] = [event for event in said if event["type"] == "answer.started"]
+    assert [event["total_tokens"] for event in emitted if event["type"] == "thinking"] == [1, 2, 3, 4, 5]
+    [answer_started] = [event for event in emitted if event["type"] == "answer.started"]
     assert answer_started == {
         "type": "answer.started",
         "index": 0,
@@ -48,16 +48,16 @@ async def test_stream_has_the_promised_events(served: Any) -> None:
     assert done["continuation"].startswith("a1.")
 
 
-async def test_whole_body_says_the_same(served: Any) -> None:
+async def test_whole_body_equals_the_stream(served: Any) -> None:
     server = await served(never_end=True)
-    said = await server.stream(budget=5, thinking={"seed": 3})
+    emitted = await server.stream(budget=5, thinking={"seed": 3})
     body = await server.think(budget=5, thinking={"seed": 3})
-    assert body["thinking"] == "".join(event["text"] for event in said if event["type"] == "thinking")
-    assert body["stop"] == said[-1]["stop"]
-    assert body["usage"] == said[-1]["usage"]
+    assert body["thinking"] == "".join(event["text"] for event in emitted if event["type"] == "thinking")
+    assert body["stop"] == emitted[-1]["stop"]
+    assert body["usage"] == emitted[-1]["usage"]
     assert body["model"] == "tiny"
     [answer] = body["answers"]
-    assert answer == {name: value for name, value in said[-2].items() if name != "type"} | {
+    assert answer == {name: value for name, value in emitted[-2].items() if name != "type"} | {
         "confidence": answer["confidence"]
     }
 
@@ -73,7 +73,7 @@ async def test_every_budget_is_kept(served: Any) -> None:
 
 
 @pytest.mark.parametrize("stream", [True, False])
-async def test_id_is_in_a_header(served: Any, stream: bool) -> None:
+async def test_session_id_is_in_a_header(served: Any, stream: bool) -> None:
     server = await served()
     response = await server.http.post("/v1/anytime", json=QUESTION | {"budget": 3, "stream": stream})
     done = json.loads(response.text.strip().split("\n")[-1].removeprefix("data: "))
@@ -81,13 +81,13 @@ async def test_id_is_in_a_header(served: Any, stream: bool) -> None:
 
 
 @pytest.mark.parametrize("budget", [40, {"tokens": 40}, {"tokens": 40, "deadline_ms": 60_000}])
-async def test_forms_of_a_budget(served: Any, budget: Any) -> None:
+async def test_every_form_of_a_budget_is_accepted(served: Any, budget: Any) -> None:
     server = await served(never_end=True)
     assert (await server.think(budget=budget))["stop"]["thinking_tokens"] == 40
 
 
 @pytest.mark.parametrize("fields", [{}, {"budget": None}, {"budget": {}}, {"budget": 510}])
-async def test_without_a_budget_the_window_is_used_but_for_the_answer(served: Any, fields: Any) -> None:
+async def test_thinking_without_a_budget_uses_the_window_less_the_answer(served: Any, fields: Any) -> None:
     server = await served(never_end=True)
     body = await server.think(**fields)
     room = 512 - 7 - 12 - 12  # window, prompt, inserted, answer
@@ -95,48 +95,49 @@ async def test_without_a_budget_the_window_is_used_but_for_the_answer(served: An
     assert body["answer"] == "42"
 
 
-async def test_no_budgets(served: Any) -> None:
+async def test_budgets_of_null_give_no_early_answer(served: Any) -> None:
     server = await served(never_end=True)
-    assert [one["provisional"] for one in (await server.think(budgets=None, budget=9))["answers"]] == [False]
+    answers = (await server.think(budgets=None, budget=9))["answers"]
+    assert [answer["provisional"] for answer in answers] == [False]
 
 
-async def test_answer_now(served: Any) -> None:
+async def test_answer_now_truncates_once(served: Any) -> None:
     server = await served(never_end=True, seconds_per_token=0.005)
     control: list[Any] = []
     path = ""
-    said: list[dict[str, Any]] = []
+    emitted: list[dict[str, Any]] = []
     async with server.http.stream("POST", "/v1/anytime", json=QUESTION) as response:
         async for line in response.aiter_lines():
             if not line.startswith("data: "):
                 continue
-            said.append(json.loads(line[6:]))
-            if len(said) == 6:
-                path = f"/v1/anytime/{said[0]['id']}/answer"
+            emitted.append(json.loads(line[6:]))
+            if len(emitted) == 6:
+                path = f"/v1/anytime/{emitted[0]['id']}/answer"
                 control = [await server.http.post(path), await server.http.post(path)]
     accepted, refused = control
     assert accepted.status_code == 202
     assert refused.status_code == 409
     assert refused.json()["error"]["code"] == "already_answering"
-    assert said[-1]["stop"]["cause"] == "client"
-    assert said[-1]["stop"]["thinking_tokens"] == accepted.json()["at_tokens"]
-    assert said[-1]["answer"] == "42"
-    gone = await server.http.post(path)
-    assert gone.status_code == 404
-    assert gone.json()["error"]["code"] == "unknown_session"
+    assert emitted[-1]["stop"]["cause"] == "client"
+    assert emitted[-1]["stop"]["thinking_tokens"] == accepted.json()["at_tokens"]
+    assert emitted[-1]["answer"] == "42"
+    unknown = await server.http.post(path)
+    assert unknown.status_code == 404
+    assert unknown.json()["error"]["code"] == "unknown_session"
 
 
-async def test_cancel(served: Any) -> None:
+async def test_cancel_ends_the_stream_with_an_error(served: Any) -> None:
     server = await served(never_end=True, seconds_per_token=0.005)
     path = ""
-    said: list[dict[str, Any]] = []
+    emitted: list[dict[str, Any]] = []
     async with server.http.stream("POST", "/v1/anytime", json=QUESTION) as response:
         async for line in response.aiter_lines():
             if line.startswith("data: "):
-                said.append(json.loads(line[6:]))
-                if len(said) == 3:
-                    path = f"/v1/anytime/{said[0]['id']}"
+                emitted.append(json.loads(line[6:]))
+                if len(emitted) == 3:
+                    path = f"/v1/anytime/{emitted[0]['id']}"
                     assert (await server.http.delete(path)).status_code == 204
-    assert said[-1] == {
+    assert emitted[-1] == {
         "type": "error",
         "error": {"code": "cancelled", "message": "the session was cancelled", "field": None},
     }
@@ -145,8 +146,8 @@ async def test_cancel(served: Any) -> None:
 
 
 @pytest.mark.parametrize("num_events", [1, 4, 12])
-async def test_stream_left_early_leaves_nothing_running(served: Any, num_events: int) -> None:
-    """Before the first token, in the thinking, in the answer."""
+async def test_disconnected_stream_leaves_nothing_running(served: Any, num_events: int) -> None:
+    """The client disconnects before the first token, in the thinking, or in the answer."""
     server = await served(
         never_end=True,
         seconds_per_token=0.03,
@@ -165,18 +166,20 @@ async def test_stream_left_early_leaves_nothing_running(served: Any, num_events:
             await asyncio.sleep(0.02)
 
 
-async def test_whole_body_given_up_leaves_nothing_running(served: Any) -> None:
+async def test_disconnected_whole_request_leaves_nothing_running(served: Any) -> None:
     server = await served(never_end=True, seconds_per_token=0.05)
-    asking = asyncio.create_task(server.think())
-    while server.service.engine.load().num_requests == 0:
+    pending = asyncio.create_task(server.think())
+    while server.scheduler.engine.load().num_requests == 0:
         await asyncio.sleep(0.01)
-    asking.cancel()
+    pending.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await asking
+        await pending
     await server.idle()
 
 
-async def test_keep_alive_comments_flow_from_the_start(served: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_keep_alive_comments_come_before_the_first_token(
+    served: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("anytime_server.api.sse.KEEP_ALIVE_S", 0.02)
     server = await served(first_token_s=0.1)
     async with server.http.stream("POST", "/v1/anytime", json=QUESTION) as response:
@@ -188,9 +191,9 @@ async def test_keep_alive_comments_flow_from_the_start(served: Any, monkeypatch:
 async def test_engine_death_ends_every_stream_with_one_error(served: Any) -> None:
     server = await served(never_end=True, seconds_per_token=0.001, die_after_tokens=60)
     results = await asyncio.gather(*(server.stream() for _ in range(5)))
-    for said in results:
-        assert [event["type"] for event in said].count("error") == 1
-        assert said[-1]["error"]["code"] == "engine_dead"
+    for emitted in results:
+        assert [event["type"] for event in emitted].count("error") == 1
+        assert emitted[-1]["error"]["code"] == "engine_dead"
     ready = await server.http.get("/ready")
     assert (ready.status_code, ready.json()["reason"]) == (503, "the engine is being restarted")
     refused = await server.http.post("/v1/anytime", json=QUESTION)
@@ -198,7 +201,7 @@ async def test_engine_death_ends_every_stream_with_one_error(served: Any) -> Non
     assert (await server.http.get("/health")).status_code == 200
 
 
-async def test_engine_death_without_a_stream(served: Any) -> None:
+async def test_engine_death_without_a_stream_gets_503(served: Any) -> None:
     server = await served(never_end=True, die_after_tokens=5)
     response = await server.http.post("/v1/anytime", json=QUESTION | {"stream": False})
     assert (response.status_code, response.json()["error"]["code"]) == (503, "engine_dead")
@@ -206,8 +209,8 @@ async def test_engine_death_without_a_stream(served: Any) -> None:
 
 async def test_text_with_line_separators_stays_in_one_event(served: Any) -> None:
     server = await served(thinking_tokens=3, answer="a\u2028\u0085b")
-    said = await server.stream()
-    assert said[-1]["answer"] == "a\u2028\u0085b"
+    emitted = await server.stream()
+    assert emitted[-1]["answer"] == "a\u2028\u0085b"
 
 
 async def test_many_streams_with_random_budgets_each_end_in_one_done(served: Any) -> None:
@@ -217,33 +220,33 @@ async def test_many_streams_with_random_budgets_each_end_in_one_done(served: Any
     results = await asyncio.gather(
         *(server.stream(budget=budget, thinking={"seed": budget}) for budget in budgets)
     )
-    for budget, said in zip(budgets, results, strict=True):
-        assert [event["type"] for event in said if event["type"] in ("done", "error")] == ["done"]
-        assert said[-1]["stop"]["thinking_tokens"] <= budget
-        assert said[-1]["answer"] == "42"
+    for budget, emitted in zip(budgets, results, strict=True):
+        assert [event["type"] for event in emitted if event["type"] in ("done", "error")] == ["done"]
+        assert emitted[-1]["stop"]["thinking_tokens"] <= budget
+        assert emitted[-1]["answer"] == "42"
     await server.idle()
 
 
-async def test_deadline_cuts_and_is_counted_if_missed(served: Any) -> None:
+async def test_deadline_truncates_and_is_counted_if_missed(served: Any) -> None:
     server = await served(never_end=True, seconds_per_token=0.002, measure_speed=True)
-    said = await server.stream(budget={"deadline_ms": 300})
-    assert said[0]["budget"]["deadline_ms"] == 300
-    assert said[-1]["stop"]["cause"] == "deadline"
-    assert said[-1]["stop"]["thinking_tokens"] > 0
-    late = said[-1]["timing"]["total_s"] > 0.3
+    emitted = await server.stream(budget={"deadline_ms": 300})
+    assert emitted[0]["budget"]["deadline_ms"] == 300
+    assert emitted[-1]["stop"]["cause"] == "deadline"
+    assert emitted[-1]["stop"]["thinking_tokens"] > 0
+    late = emitted[-1]["timing"]["total_s"] > 0.3
     metrics = (await server.http.get("/metrics")).text
     assert f"anytime_deadlines_missed_total {float(late)}" in metrics
 
 
-async def test_a_missed_deadline_is_counted(served: Any) -> None:
+async def test_missed_deadline_is_counted(served: Any) -> None:
     server = await served(never_end=True, first_token_s=0.05)
-    said = await server.stream(budget={"deadline_ms": 1})
-    assert (said[-1]["stop"]["cause"], said[-1]["answer"]) == ("deadline", "42")
-    assert said[-1]["timing"]["total_s"] > 0.001
+    emitted = await server.stream(budget={"deadline_ms": 1})
+    assert (emitted[-1]["stop"]["cause"], emitted[-1]["answer"]) == ("deadline", "42")
+    assert emitted[-1]["timing"]["total_s"] > 0.001
     assert "anytime_deadlines_missed_total 1.0" in (await server.http.get("/metrics")).text
 
 
-async def test_controls_of_unknown_sessions(served: Any) -> None:
+async def test_controls_of_unknown_sessions_get_404(served: Any) -> None:
     server = await served()
     for method, path in [("POST", "/answer"), ("DELETE", "")]:
         response = await server.http.request(method, f"/v1/anytime/any-nobody{path}")

@@ -1,4 +1,4 @@
-"""The many names of the budget: each is understood, and any two that differ are refused."""
+"""The aliases of the budget: each is understood, and any two that differ are refused."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 AVAILABLE = 1000
-MORE = "anytime.budget"
-"""A budget by a name that is no alias."""
+OTHER_NAME = "anytime.budget"
+"""A name of the budget that is no alias."""
 
-# Each way to ask for a number of tokens, by the field that an error names.
+# Aliases that give a number of tokens, by the field that errors name.
 COUNTS: dict[str, Any] = {
     "thinking_token_budget": lambda tokens: {"thinking_token_budget": tokens},
     "thinking_budget": lambda tokens: {"thinking_budget": tokens},
@@ -28,12 +28,12 @@ COUNTS: dict[str, Any] = {
     "reasoning.max_tokens": lambda tokens: {"reasoning": {"max_tokens": tokens}},
     "thinking.budget_tokens": lambda tokens: {"thinking": {"type": "enabled", "budget_tokens": tokens}},
 }
-# And each to ask for a share of 1000.
+# Aliases that give a share of 1000.
 EFFORTS: dict[str, Any] = {
     "reasoning_effort": lambda effort: {"reasoning_effort": effort},
     "reasoning.effort": lambda effort: {"reasoning": {"effort": effort}},
 }
-# And each to turn it off, or on without a number.
+# Aliases that turn thinking off, or on without a number.
 SWITCHES: dict[str, Any] = {
     "reasoning.enabled": lambda is_on: {"reasoning": {"enabled": is_on}},
     "thinking.type": lambda is_on: {"thinking": {"type": "adaptive" if is_on else "disabled"}},
@@ -46,7 +46,7 @@ SWITCHES: dict[str, Any] = {
 OFF = {field: switch(False) for field, switch in SWITCHES.items()}
 ON = {field: switch(True) for field, switch in SWITCHES.items()}
 PAIRS = list(combinations([*COUNTS, *EFFORTS], 2))
-# OpenRouter's shares, OpenAI's `minimal`, and `max` for all there is.
+# OpenRouter's shares, OpenAI's `minimal`, and `max` for all available tokens.
 TOKENS_OF_1000: dict[Effort, int] = {
     "none": 0,
     "minimal": 100,
@@ -59,7 +59,7 @@ TOKENS_OF_1000: dict[Effort, int] = {
 
 
 def budget(*parts: dict[str, Any], more: dict[str, int | None] | None = None) -> int | None:
-    """The budget of a request that is made of `parts`."""
+    """The budget of a request that is merged from `parts`."""
     fields: dict[str, Any] = {}
     for part in parts:
         for name, value in part.items():
@@ -68,15 +68,15 @@ def budget(*parts: dict[str, Any], more: dict[str, int | None] | None = None) ->
     return tokens
 
 
-def asking(field: str, tokens: int) -> dict[str, Any]:
-    """The part of a request that asks for `tokens`, which some efforts amount to, by `field`."""
+def fields_of(field: str, tokens: int) -> dict[str, Any]:
+    """The part of a request that sets the budget to `tokens` by `field`; for efforts, a share of 1000."""
     if field in COUNTS:
         return COUNTS[field](tokens)
     effort = next(effort for effort, share in TOKENS_OF_1000.items() if share == tokens)
     return EFFORTS[field](effort)
 
 
-def test_no_budget_is_no_budget() -> None:
+def test_request_without_a_budget_has_none() -> None:
     assert budget() is None
     assert budget({"reasoning": {}, "nvext": {}, "custom_params": {}}) is None
     assert budget(dict.fromkeys(BudgetAliases.model_fields)) is None
@@ -84,21 +84,21 @@ def test_no_budget_is_no_budget() -> None:
 
 @pytest.mark.parametrize("field", COUNTS)
 @pytest.mark.parametrize("tokens", [0, 1, 777, 100_000])
-def test_every_name_is_understood(field: str, tokens: int) -> None:
+def test_every_alias_is_understood(field: str, tokens: int) -> None:
     assert budget(COUNTS[field](tokens)) == tokens
 
 
 @pytest.mark.parametrize("field", EFFORTS)
 @pytest.mark.parametrize("effort", TOKENS_OF_1000)
-def test_an_effort_is_a_share_of_what_is_available(field: str, effort: Effort) -> None:
+def test_effort_is_a_share_of_the_available_tokens(field: str, effort: Effort) -> None:
     assert budget(EFFORTS[field](effort)) == TOKENS_OF_1000[effort]
 
 
 @given(st.sampled_from(sorted(SHARES)), st.integers(0, 1 << 20))
 def test_shares_are_rounded_down(effort: Effort, available_tokens: int) -> None:
-    asked, _ = BudgetAliases(reasoning_effort=effort).budget(available_tokens=available_tokens, more={})
+    tokens, _ = BudgetAliases(reasoning_effort=effort).budget(available_tokens=available_tokens, more={})
     share = Fraction(TOKENS_OF_1000[effort], 1000)
-    assert asked == share * available_tokens // 1
+    assert tokens == share * available_tokens // 1
 
 
 @pytest.mark.parametrize("field", OFF)
@@ -107,15 +107,17 @@ def test_thinking_can_be_turned_off(field: str) -> None:
 
 
 @pytest.mark.parametrize(("first", "second"), PAIRS)
-def test_two_names_for_the_same_budget_agree(first: str, second: str) -> None:
-    assert budget(asking(first, 500), asking(second, 500)) == 500
+def test_two_aliases_with_the_same_budget_agree(first: str, second: str) -> None:
+    assert budget(fields_of(first, 500), fields_of(second, 500)) == 500
 
 
 @pytest.mark.parametrize(("first", "second"), PAIRS)
 @pytest.mark.parametrize("tokens", [(200, 500), (500, 200)])
-def test_two_that_differ_are_refused(first: str, second: str, tokens: tuple[int, int]) -> None:
+def test_two_aliases_with_different_budgets_are_refused(
+    first: str, second: str, tokens: tuple[int, int]
+) -> None:
     with pytest.raises(InvalidRequest, match="conflicting budgets") as refused:
-        budget(asking(first, tokens[0]), asking(second, tokens[1]))
+        budget(fields_of(first, tokens[0]), fields_of(second, tokens[1]))
     assert refused.value.field in (first, second)
     assert f"{first} ({tokens[0]})" in str(refused.value)
     assert f"{second} ({tokens[1]})" in str(refused.value)
@@ -123,20 +125,20 @@ def test_two_that_differ_are_refused(first: str, second: str, tokens: tuple[int,
 
 @pytest.mark.parametrize("off", OFF)
 @pytest.mark.parametrize("field", [*COUNTS, *EFFORTS])
-def test_turned_off_agrees_with_none_alone(off: str, field: str) -> None:
-    # `thinking.type` and `thinking.budget_tokens` are one object: the type given last stands.
-    assert budget(asking(field, 0), OFF[off]) == 0
+def test_thinking_turned_off_agrees_with_a_budget_of_zero_only(off: str, field: str) -> None:
+    # `thinking.type` and `thinking.budget_tokens` are one object: the last type applies.
+    assert budget(fields_of(field, 0), OFF[off]) == 0
     with pytest.raises(InvalidRequest, match="conflicting budgets") as refused:
-        budget(asking(field, 500), OFF[off])
+        budget(fields_of(field, 500), OFF[off])
     assert refused.value.field in (field, off)
 
 
-def test_turned_off_twice_is_turned_off() -> None:
+def test_thinking_can_be_turned_off_by_several_aliases() -> None:
     assert budget(*OFF.values()) == 0
 
 
 @pytest.mark.parametrize(("off", "on"), [(off, on) for off in [*OFF, *EFFORTS] for on in ON if off != on])
-def test_turned_off_and_on_is_refused(off: str, on: str) -> None:
+def test_thinking_turned_off_and_on_is_refused(off: str, on: str) -> None:
     turned_off = OFF[off] if off in OFF else EFFORTS[off]("none")
     with pytest.raises(InvalidRequest, match=f"{off} turns thinking off and {on} on") as refused:
         budget(turned_off, ON[on])
@@ -144,27 +146,27 @@ def test_turned_off_and_on_is_refused(off: str, on: str) -> None:
 
 
 @pytest.mark.parametrize("on", ON)
-def test_turned_on_agrees_with_every_number(on: str) -> None:
+def test_thinking_turned_on_agrees_with_every_number(on: str) -> None:
     assert budget(COUNTS["thinking_budget"](0), ON[on]) == 0
     assert budget(COUNTS["thinking_budget"](9), ON[on]) == 9
 
 
-def test_all_names_at_once_agree_or_name_the_one_that_does_not() -> None:
-    assert budget(*(asking(field, 200) for field in [*COUNTS, *EFFORTS]), more={MORE: 200}) == 200
+def test_all_aliases_agree_or_the_error_names_the_different_alias() -> None:
+    assert budget(*(fields_of(field, 200) for field in [*COUNTS, *EFFORTS]), more={OTHER_NAME: 200}) == 200
     with pytest.raises(InvalidRequest, match=r"thinking_budget \(201\)"):
-        budget(*(asking(field, 200) for field in [*COUNTS, *EFFORTS]), COUNTS["thinking_budget"](201))
+        budget(*(fields_of(field, 200) for field in [*COUNTS, *EFFORTS]), COUNTS["thinking_budget"](201))
 
 
 @pytest.mark.parametrize("field", [*COUNTS, *EFFORTS])
-def test_a_budget_by_a_name_that_is_no_alias_counts_too(field: str) -> None:
-    assert budget(asking(field, 500), more={MORE: 500}) == 500
-    assert budget(more={MORE: 7}) == 7
+def test_budget_by_another_name_is_compared_too(field: str) -> None:
+    assert budget(fields_of(field, 500), more={OTHER_NAME: 500}) == 500
+    assert budget(more={OTHER_NAME: 7}) == 7
     with pytest.raises(InvalidRequest, match="conflicting budgets") as refused:
-        budget(asking(field, 500), more={MORE: 7})
-    assert refused.value.field in (field, MORE)
+        budget(fields_of(field, 500), more={OTHER_NAME: 7})
+    assert refused.value.field in (field, OTHER_NAME)
 
 
-def test_sglangs_processor_comes_with_its_budget() -> None:
+def test_sglang_processor_requires_its_budget() -> None:
     processor = {"custom_logit_processor": '{"callable": "8004"}'}
     assert budget(processor, COUNTS["custom_params.thinking_budget"](9)) == 9
     with pytest.raises(InvalidRequest) as refused:
@@ -176,7 +178,7 @@ UNLIMITED = ("thinking_token_budget", "thinking_budget_tokens", "reasoning_budge
 
 
 @pytest.mark.parametrize("field", UNLIMITED)
-def test_minus_one_is_no_limit_where_vllm_and_llama_cpp_say_so(field: str) -> None:
+def test_minus_one_is_no_limit_for_aliases_of_vllm_and_llama_cpp(field: str) -> None:
     assert budget({field: -1}) is None
     assert budget({field: -1, "thinking_token_budget": -1}) is None
 
@@ -188,26 +190,26 @@ def test_no_limit_and_a_limit_conflict(field: str) -> None:
 
 
 @pytest.mark.parametrize("field", COUNTS)
-def test_no_other_number_is_below_zero(field: str) -> None:
+def test_other_negative_numbers_are_refused(field: str) -> None:
     with pytest.raises(ValidationError):
         budget(COUNTS[field](-2 if field in UNLIMITED else -1))
 
 
 @pytest.mark.parametrize("field", COUNTS)
 @pytest.mark.parametrize("tokens", [1.0, "1", True, [1]])
-def test_a_budget_is_a_whole_number(field: str, tokens: Any) -> None:
+def test_budget_must_be_an_integer(field: str, tokens: Any) -> None:
     with pytest.raises(ValidationError):
         budget(COUNTS[field](tokens))
 
 
 @pytest.mark.parametrize("field", EFFORTS)
 @pytest.mark.parametrize("effort", ["", "High", "extreme", 1, True])
-def test_an_effort_is_one_of_those_known(field: str, effort: Any) -> None:
+def test_unknown_effort_is_refused(field: str, effort: Any) -> None:
     with pytest.raises(ValidationError):
         budget(EFFORTS[field](effort))
 
 
-def test_enabled_thinking_needs_its_budget_adaptive_does_not() -> None:
+def test_enabled_thinking_requires_a_budget_and_adaptive_does_not() -> None:
     with pytest.raises(InvalidRequest, match="required where") as refused:
         budget({"thinking": {"type": "enabled"}})
     assert refused.value.field == "thinking.budget_tokens"
@@ -215,7 +217,7 @@ def test_enabled_thinking_needs_its_budget_adaptive_does_not() -> None:
     assert budget({"thinking": {"type": "adaptive"}}, COUNTS["thinking_budget"](9)) == 9
 
 
-def test_saying_that_thinking_is_on_is_no_budget() -> None:
+def test_enabled_reasoning_without_a_number_is_no_budget() -> None:
     assert budget({"reasoning": {"enabled": True}}) is None
     assert budget({"reasoning": {"enabled": True, "exclude": True, "max_tokens": 9}}) == 9
 
@@ -232,6 +234,6 @@ def test_saying_that_thinking_is_on_is_no_budget() -> None:
         {"reasoning": {"enabled": "no"}},
     ],
 )
-def test_a_name_that_nobody_uses_is_refused(fields: dict[str, Any]) -> None:
+def test_unknown_fields_are_refused(fields: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         budget(fields)

@@ -1,4 +1,4 @@
-"""What a chat completion can ask of its answer, and in what shape it is told."""
+"""Options of a chat completion's answer, and the shape of bodies and chunks."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from pydantic import BaseModel
 
 from .test_chat import MESSAGES, create
 
-OURS = {"anytime", "reasoning", "reasoning_content"}
-"""Fields beyond the SDK's."""
+ADDED = {"anytime", "reasoning", "reasoning_content"}
+"""Fields that the server adds to those of the SDK."""
 
 
 def check_shape(model: type[BaseModel], value: dict[str, Any]) -> None:
-    """It is what the SDK's model says, no type converted, and has no other fields but ours."""
+    """Check that a body is valid for the SDK's model without conversion, and has no unknown fields."""
     model.model_validate(value, strict=True)
-    for name, found in value.items():
-        if name in OURS:
+    for name, field_value in value.items():
+        if name in ADDED:
             continue
         assert name in model.model_fields, f"{model.__name__} has no {name}"
         [inner, *_] = [*_models_in(model.model_fields[name].annotation), None]
-        for one in found if isinstance(found, list) else [found]:
-            if inner is not None and isinstance(one, dict):
-                check_shape(inner, one)
+        for part in field_value if isinstance(field_value, list) else [field_value]:
+            if inner is not None and isinstance(part, dict):
+                check_shape(inner, part)
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:
@@ -37,7 +37,7 @@ def _models_in(annotation: Any) -> list[type[BaseModel]]:
     return [model for part in getattr(annotation, "__args__", ()) for model in _models_in(part)]
 
 
-ASKED: list[dict[str, Any]] = [
+REQUESTS: list[dict[str, Any]] = [
     {},
     {"n": 2},
     {"logprobs": True, "top_logprobs": 2, "thinking_budget": 5},
@@ -45,9 +45,9 @@ ASKED: list[dict[str, Any]] = [
 ]
 
 
-async def test_bodies_and_chunks_are_what_the_sdk_takes_them_for(served: Any) -> None:
+async def test_bodies_and_chunks_conform_to_the_sdk_models(served: Any) -> None:
     server = await served()
-    for fields in ASKED:
+    for fields in REQUESTS:
         body = {"model": "tiny", "messages": MESSAGES} | fields
         whole = (await server.http.post("/v1/chat/completions", json=body)).json()
         check_shape(ChatCompletion, whole)
@@ -55,12 +55,12 @@ async def test_bodies_and_chunks_are_what_the_sdk_takes_them_for(served: Any) ->
         body |= {"stream": True, "stream_options": {"include_usage": True}}
         lines = (await server.http.post("/v1/chat/completions", json=body)).text.split("\n\n")
         *data, done = [line.removeprefix("data: ") for line in lines if line.startswith("data: ")]
-        for one in data:
-            check_shape(ChatCompletionChunk, json.loads(one))
+        for chunk in data:
+            check_shape(ChatCompletionChunk, json.loads(chunk))
         assert done == "[DONE]"
 
 
-def test_other_shapes_would_be_found() -> None:
+def test_shape_check_finds_other_fields_and_types() -> None:
     token = {"token": "4", "logprob": -1.0, "bytes": [52], "top_logprobs": []}
     check_shape(ChoiceLogprobs, {"content": [token | {"anytime": {}}]})
     with pytest.raises(AssertionError, match="has no other"):
@@ -72,7 +72,7 @@ def test_other_shapes_would_be_found() -> None:
 @pytest.mark.parametrize(
     ("stop", "content"), [("and", "this "), (["x", " that"], "this and"), ("absent", "this and that")]
 )
-async def test_stop(sdk: Any, stop: Any, content: str) -> None:
+async def test_answer_ends_before_a_stop_string(sdk: Any, stop: Any, content: str) -> None:
     client = await sdk(answer="this and that")
     fields = {"stop": stop, "max_tokens": 100, "thinking_budget": 5}
     whole = await create(client, **fields)
@@ -85,25 +85,25 @@ async def test_stop(sdk: Any, stop: Any, content: str) -> None:
     assert chunks[-1].choices[0].finish_reason == "stop"
 
 
-async def test_logprobs(sdk: Any) -> None:
+async def test_logprobs_are_reported_whole_and_streamed(sdk: Any) -> None:
     client = await sdk(answer="4é")
     whole = await create(client, logprobs=True, top_logprobs=3, seed=1)
     tokens = whole.choices[0].logprobs.content
     assert (tokens[0].token, tokens[0].bytes) == ("4", [52])
-    assert [token.bytes for token in tokens[1:]] == [None, None], "halves of a character"
+    assert [token.bytes for token in tokens[1:]] == [None, None], "bytes of half a character"
     assert all(len(token.top_logprobs) == 3 for token in tokens)
     assert all(token.top_logprobs[0].logprob >= token.top_logprobs[1].logprob for token in tokens)
     assert all(token.logprob <= 0 for token in tokens)
     chunks = [
         chunk async for chunk in await create(client, logprobs=True, top_logprobs=3, seed=1, stream=True)
     ]
-    told = [chunk.choices[0].logprobs.content for chunk in chunks if chunk.choices[0].logprobs]
-    assert [token for part in told for token in part] == tokens
+    logprobs = [chunk.choices[0].logprobs.content for chunk in chunks if chunk.choices[0].logprobs]
+    assert [token for part in logprobs for token in part] == tokens
     alone = (await create(client, logprobs=True)).choices[0].logprobs.content
     assert [token.top_logprobs for token in alone] == [[], [], []]
 
 
-async def test_response_format(sdk: Any) -> None:
+async def test_answer_has_the_response_format(sdk: Any) -> None:
     client = await sdk(answer='{"a":4}')
 
     class Answer(BaseModel):
@@ -121,7 +121,7 @@ async def test_response_format(sdk: Any) -> None:
         assert completion.choices[0].message.content == '{"a":4}'
 
 
-async def test_schemas_that_cannot_be_kept_to_are_refused(sdk: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_schema_that_cannot_be_enforced_is_refused(sdk: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     client = await sdk(answer='{"a":4}')
     schema = {"type": "json_schema", "json_schema": {"name": "a", "schema": {}}}
     assert await create(client, response_format=schema)
@@ -135,7 +135,7 @@ async def test_schemas_that_cannot_be_kept_to_are_refused(sdk: Any, monkeypatch:
     assert refused.value.param == "response_format"
 
 
-async def test_stop_when_shows_no_provisional_answer_and_counts_them(sdk: Any) -> None:
+async def test_early_answers_of_stop_when_are_counted_and_not_shown(sdk: Any) -> None:
     client = await sdk(never_end=True, seconds_per_token=0.001)
     fields = {"anytime": {"stop_when": {"stable": 3, "every_tokens": 4}}}
     whole = await create(client, **fields)
@@ -148,12 +148,12 @@ async def test_stop_when_shows_no_provisional_answer_and_counts_them(sdk: Any) -
     )
     chunks = [chunk async for chunk in await create(client, **fields, logprobs=True, stream=True)]
     assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == "42"
-    told = [chunk.choices[0].logprobs.content for chunk in chunks if chunk.choices[0].logprobs]
-    assert "".join(token.token for part in told for token in part) == "42"
+    logprobs = [chunk.choices[0].logprobs.content for chunk in chunks if chunk.choices[0].logprobs]
+    assert "".join(token.token for part in logprobs for token in part) == "42"
     assert chunks[-1].anytime["stop"]["cause"] == "stable"
 
 
-async def test_thinks_on(sdk: Any) -> None:
+async def test_continuation_token_resumes_the_thinking(sdk: Any) -> None:
     client = await sdk(never_end=True)
     first = await create(client, thinking_budget=10, seed=1)
     fields: Any = {"thinking_budget": 5, "anytime": {"continuation": first.anytime["continuation"]}}

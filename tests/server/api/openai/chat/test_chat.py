@@ -15,7 +15,7 @@ CALL = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{
 
 
 async def create(client: openai.AsyncOpenAI, **fields: Any) -> Any:
-    """What the SDK does not know as an argument goes into the body as it is."""
+    """Create a completion; fields that are no arguments of the SDK go into the body."""
     known = inspect.signature(client.chat.completions.create).parameters
     extra = {name: fields.pop(name) for name in list(fields) if name not in known}
     return await client.chat.completions.create(
@@ -23,7 +23,7 @@ async def create(client: openai.AsyncOpenAI, **fields: Any) -> Any:
     )
 
 
-async def test_whole(sdk: Any) -> None:
+async def test_whole_completion(sdk: Any) -> None:
     client = await sdk(never_end=True)
     completion = await create(client, thinking_token_budget=20, seed=4)
     [choice] = completion.choices
@@ -43,7 +43,7 @@ async def test_whole(sdk: Any) -> None:
     assert completion.object == "chat.completion"
 
 
-async def test_stream_says_the_same(sdk: Any) -> None:
+async def test_stream_equals_the_whole_completion(sdk: Any) -> None:
     client = await sdk(never_end=True)
     whole = await create(client, thinking_token_budget=20, seed=4)
     chunks = [
@@ -52,14 +52,14 @@ async def test_stream_says_the_same(sdk: Any) -> None:
             client, thinking_token_budget=20, seed=4, stream=True, stream_options={"include_usage": True}
         )
     ]
-    *spoken, last, usage = chunks
-    assert spoken[0].choices[0].delta.role == "assistant"
-    deltas = [chunk.choices[0].delta for chunk in spoken]
+    *content, last, usage = chunks
+    assert content[0].choices[0].delta.role == "assistant"
+    deltas = [chunk.choices[0].delta for chunk in content]
     thinking = "".join(getattr(delta, "reasoning_content", None) or "" for delta in deltas)
     assert thinking == whole.choices[0].message.reasoning_content
     assert thinking == "".join(getattr(delta, "reasoning", None) or "" for delta in deltas)
     assert "".join(delta.content or "" for delta in deltas) == "42"
-    assert [chunk.choices[0].finish_reason for chunk in spoken] == [None] * len(spoken)
+    assert [chunk.choices[0].finish_reason for chunk in content] == [None] * len(content)
     assert last.choices[0].finish_reason == "stop"
     assert last.anytime["stop"] == whole.anytime["stop"]
     assert usage.choices == []
@@ -75,7 +75,7 @@ async def test_stream_ends_with_done(served: Any) -> None:
     assert "event:" not in response.text
 
 
-OF_40: list[dict[str, Any]] = [
+BUDGETS_OF_40: list[dict[str, Any]] = [
     {"thinking_token_budget": 40},
     {"thinking_budget": 40},
     {"thinking_budget_tokens": 40},
@@ -93,14 +93,14 @@ OF_40: list[dict[str, Any]] = [
 ]
 
 
-async def test_every_alias_of_the_budget(sdk: Any) -> None:
+async def test_every_alias_of_the_budget_is_accepted(sdk: Any) -> None:
     client = await sdk(never_end=True)
-    for fields in OF_40:
+    for fields in BUDGETS_OF_40:
         completion = await create(client, **fields)
         assert completion.usage.completion_tokens_details.reasoning_tokens == 40, fields
 
 
-OF_0: list[dict[str, Any]] = [
+BUDGETS_OF_0: list[dict[str, Any]] = [
     {"reasoning_effort": "none"},
     {"reasoning": {"enabled": False}},
     {"thinking": {"type": "disabled"}},
@@ -111,15 +111,15 @@ OF_0: list[dict[str, Any]] = [
 ]
 
 
-async def test_not_thinking_at_all(sdk: Any) -> None:
+async def test_thinking_can_be_turned_off(sdk: Any) -> None:
     client = await sdk(never_end=True)
-    for fields in OF_0:
+    for fields in BUDGETS_OF_0:
         completion = await create(client, **fields)
         assert completion.usage.completion_tokens_details.reasoning_tokens == 0, fields
         assert completion.choices[0].message.content == "42"
 
 
-async def test_max_tokens_bounds_all_and_leaves_an_answer(sdk: Any) -> None:
+async def test_max_tokens_limits_thinking_and_answer_together(sdk: Any) -> None:
     client = await sdk(never_end=True, answer="a rather long answer, longer than its room")
     for max_tokens in (1, 2, 11, 12, 13, 14, 100):
         completion = await create(client, max_tokens=max_tokens)
@@ -129,14 +129,14 @@ async def test_max_tokens_bounds_all_and_leaves_an_answer(sdk: Any) -> None:
 
 
 async def test_max_tokens_never_lowers_a_budget_that_leaves_room(sdk: Any) -> None:
-    """As many as the window has, of which the prompt needs some: a limit, not a reservation."""
+    """A `max_tokens` of the whole window is a limit, not a reservation."""
     client = await sdk(never_end=True, answer="word " * 30)
     completion = await create(client, max_tokens=512, thinking_budget=16)
     assert completion.anytime["stop"] == {"cause": "budget", "budget_tokens": 16, "thinking_tokens": 16}
     assert completion.choices[0].message.content == "word " * 30
 
 
-async def test_what_the_thinking_leaves_of_max_tokens_is_the_answers(sdk: Any) -> None:
+async def test_answer_gets_the_max_tokens_that_thinking_leaves(sdk: Any) -> None:
     client = await sdk(thinking_tokens=4, answer="word " * 10)
     completion = await create(client, max_tokens=60)
     assert completion.anytime["stop"]["cause"] == "natural"
@@ -146,14 +146,14 @@ async def test_what_the_thinking_leaves_of_max_tokens_is_the_answers(sdk: Any) -
 
 @pytest.mark.parametrize("fields", [{"reasoning": {"exclude": True}}, {"include_reasoning": False}])
 @pytest.mark.parametrize("stream", [False, True])
-async def test_thinking_can_be_left_out(sdk: Any, fields: dict[str, Any], stream: bool) -> None:
+async def test_thinking_can_be_excluded(sdk: Any, fields: dict[str, Any], stream: bool) -> None:
     client = await sdk(never_end=True)
     response = await create(client, thinking_budget=10, stream=stream, **fields)
     text = str([chunk async for chunk in response]) if stream else str(response)
     assert "reasoning_content" not in text
 
 
-async def test_deadline(sdk: Any) -> None:
+async def test_deadline_truncates(sdk: Any) -> None:
     client = await sdk(never_end=True, seconds_per_token=0.002, measure_speed=True)
     completion = await create(client, anytime={"budget": {"deadline_ms": 300}})
     assert completion.anytime["stop"]["cause"] == "deadline"
@@ -205,7 +205,7 @@ BAD: list[tuple[str, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_bad_requests_are_400_in_its_own_shape(sdk: Any, stream: bool) -> None:
+async def test_bad_requests_get_400_with_their_parameter(sdk: Any, stream: bool) -> None:
     client = await sdk()
     found = []
     for param, fields in BAD:
@@ -217,14 +217,14 @@ async def test_bad_requests_are_400_in_its_own_shape(sdk: Any, stream: bool) -> 
     assert found == BAD
 
 
-async def test_unknown_model(sdk: Any) -> None:
+async def test_unknown_model_gets_404(sdk: Any) -> None:
     client = await sdk()
     with pytest.raises(openai.NotFoundError) as refused:
         await create(client, model="gpt-0")
     assert (refused.value.code, refused.value.param) == ("model_not_found", "model")
 
 
-async def test_fields_that_ask_for_nothing_are_taken(sdk: Any) -> None:
+async def test_fields_without_effect_are_accepted(sdk: Any) -> None:
     client = await sdk()
     completion = await create(
         client,
@@ -252,7 +252,7 @@ async def test_fields_that_ask_for_nothing_are_taken(sdk: Any) -> None:
     assert completion.choices[0].message.content == "42"
 
 
-async def test_an_answer_can_be_sent_back_as_it_came(sdk: Any) -> None:
+async def test_answer_can_be_sent_back_unchanged(sdk: Any) -> None:
     client = await sdk()
     first = (await create(client)).choices[0].message
     messages = [*MESSAGES, first, {"role": "user", "content": "and 8-3?"}]
@@ -273,22 +273,22 @@ async def test_an_answer_can_be_sent_back_as_it_came(sdk: Any) -> None:
         ("messages.1.content", {"role": "user", "content": None}),
     ],
 )
-async def test_turns_that_cannot_be_served(sdk: Any, param: str, turn: dict[str, Any]) -> None:
+async def test_invalid_turns_are_refused_with_their_parameter(
+    sdk: Any, param: str, turn: dict[str, Any]
+) -> None:
     client = await sdk()
     with pytest.raises(openai.BadRequestError) as refused:
         await create(client, messages=[*MESSAGES, turn, *MESSAGES])
     assert refused.value.param == param
 
 
-async def test_a_request_while_loading_may_be_tried_again(
-    served: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """503, whatever it asks for: the window is not known yet."""
+async def test_request_during_loading_gets_503(served: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fields that are checked against the window get the same 503: the window is not known yet."""
 
-    async def load_for_ever(engine: ScriptedEngine) -> None:
+    async def load_forever(engine: ScriptedEngine) -> None:
         await asyncio.Event().wait()
 
-    monkeypatch.setattr(ScriptedEngine, "start", load_for_ever)
+    monkeypatch.setattr(ScriptedEngine, "start", load_forever)
     server = await served(ready=False)
     for fields in ({}, {"max_tokens": 100}, {"thinking_budget": 40}, {"reasoning_effort": "low"}):
         body = {"model": "tiny", "messages": MESSAGES} | fields
@@ -296,7 +296,7 @@ async def test_a_request_while_loading_may_be_tried_again(
         assert (response.status_code, response.json()["error"]["code"]) == (503, "unavailable")
 
 
-async def test_history_with_thinking_and_parts(sdk: Any) -> None:
+async def test_history_may_have_thinking_and_text_parts(sdk: Any) -> None:
     client = await sdk()
     completion = await create(
         client,
@@ -318,14 +318,14 @@ async def test_engine_death_within_a_stream_raises_in_the_client(sdk: Any) -> No
             pass
 
 
-async def test_engine_death_without_a_stream(sdk: Any) -> None:
+async def test_engine_death_without_a_stream_gets_503(sdk: Any) -> None:
     client = await sdk(never_end=True, die_after_tokens=5)
     with pytest.raises(openai.InternalServerError) as failed:
         await create(client)
     assert failed.value.status_code == 503
 
 
-async def test_models(sdk: Any) -> None:
+async def test_models_are_listed_and_retrieved(sdk: Any) -> None:
     client = await sdk()
     [model] = (await client.models.list()).data
     assert model.id == "tiny"

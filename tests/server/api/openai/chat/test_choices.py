@@ -1,4 +1,4 @@
-"""Several choices of one chat completion, and llama.cpp's way to end their thinking."""
+"""Several choices of one chat completion, and llama.cpp's control that ends their thinking."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BODY: dict[str, Any] = {"model": "tiny", "messages": MESSAGES}
 CONTROL = "/v1/chat/completions/control"
 
 
-async def test_choices_are_requests_of_consecutive_seeds(sdk: Any) -> None:
+async def test_choices_are_requests_with_consecutive_seeds(sdk: Any) -> None:
     client = await sdk(never_end=True)
     alone = [await create(client, seed=seed, thinking_budget=9) for seed in (4, 5, 6)]
     whole = await create(client, seed=4, thinking_budget=9, n=3)
@@ -26,52 +26,54 @@ async def test_choices_are_requests_of_consecutive_seeds(sdk: Any) -> None:
     assert [c.message.reasoning for c in whole.choices] == [c.choices[0].message.reasoning for c in alone]
     assert len({choice.message.reasoning for choice in whole.choices}) == 3
     assert whole.usage.prompt_tokens == alone[0].usage.prompt_tokens
-    assert whole.usage.completion_tokens == sum(one.usage.completion_tokens for one in alone)
+    assert whole.usage.completion_tokens == sum(completion.usage.completion_tokens for completion in alone)
     assert whole.usage.completion_tokens_details.reasoning_tokens == 27
     assert whole.anytime == whole.choices[0].anytime
     assert all(choice.anytime["stop"] == alone[0].anytime["stop"] for choice in whole.choices)
 
 
-async def test_the_largest_seed_has_a_next_one(sdk: Any) -> None:
+async def test_seed_after_the_largest_wraps_around(sdk: Any) -> None:
     client = await sdk()
     assert len((await create(client, seed=2**63 - 1, n=2)).choices) == 2
 
 
-async def test_a_stream_says_the_same(sdk: Any) -> None:
+async def test_stream_equals_the_whole_completion(sdk: Any) -> None:
     client = await sdk(never_end=True, seconds_per_token=0.002)
     fields = {"seed": 4, "thinking_budget": 9, "n": 3}
     whole = await create(client, **fields)
     options = {"include_usage": True}
     chunks = [chunk async for chunk in await create(client, **fields, stream=True, stream_options=options)]
-    *spoken, usage = chunks
+    *content, usage = chunks
     for index, choice in enumerate(whole.choices):
-        mine = [c.choices[0] for c in spoken if c.choices[0].index == index]
-        assert "".join(getattr(c.delta, "reasoning", None) or "" for c in mine) == choice.message.reasoning
-        assert "".join(c.delta.content or "" for c in mine) == choice.message.content
-        assert [c.finish_reason for c in mine] == [None] * (len(mine) - 1) + ["stop"]
-        assert mine[-1].anytime["stop"] == choice.anytime["stop"]
-    order = [chunk.choices[0].index for chunk in spoken]
-    assert len(list(itertools.groupby(order))) > 3, "they come one after the other"
+        own = [c.choices[0] for c in content if c.choices[0].index == index]
+        assert "".join(getattr(c.delta, "reasoning", None) or "" for c in own) == choice.message.reasoning
+        assert "".join(c.delta.content or "" for c in own) == choice.message.content
+        assert [c.finish_reason for c in own] == [None] * (len(own) - 1) + ["stop"]
+        assert own[-1].anytime["stop"] == choice.anytime["stop"]
+    order = [chunk.choices[0].index for chunk in content]
+    assert len(list(itertools.groupby(order))) > 3, "the choices are not interleaved"
     assert usage.usage == whole.usage
-    [told] = [chunk for chunk in spoken if hasattr(chunk, "anytime")]
-    assert told.choices[0].index == 0
+    [final] = [chunk for chunk in content if hasattr(chunk, "anytime")]
+    assert final.choices[0].index == 0
     assert len({chunk.id for chunk in chunks}) == 1
     assert len({chunk.created for chunk in chunks}) == 1
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_one_that_fails_ends_all(served: Any, monkeypatch: pytest.MonkeyPatch, stream: bool) -> None:
+async def test_failing_choice_ends_the_request(
+    served: Any, monkeypatch: pytest.MonkeyPatch, stream: bool
+) -> None:
     generate, numbers = ScriptedEngine.generate, itertools.count()
 
-    async def second_fails(engine: ScriptedEngine, request: Any) -> Any:
+    async def fail_second(engine: ScriptedEngine, request: Any) -> Any:
         fails = next(numbers) == 1
         async for delta in generate(engine, request):
             yield delta
             if fails:
-                raise EngineFailed("not this one")
+                raise EngineFailed("this request fails")
 
     server = await served(never_end=True, seconds_per_token=0.05)
-    monkeypatch.setattr(ScriptedEngine, "generate", second_fails)
+    monkeypatch.setattr(ScriptedEngine, "generate", fail_second)
     response = await server.http.post("/v1/chat/completions", json=BODY | {"n": 3, "stream": stream})
     if stream:
         assert response.status_code == 200
@@ -82,41 +84,41 @@ async def test_one_that_fails_ends_all(served: Any, monkeypatch: pytest.MonkeyPa
     await server.idle()
 
 
-async def test_one_that_is_refused_leaves_none_running(served: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_refused_choice_leaves_no_other_running(served: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     server = await served(never_end=True, seconds_per_token=0.05)
     open_lease, numbers = Leases.open, itertools.count()
 
-    def third_is_refused(leases: Leases, *arguments: Any, **options: Any) -> Any:
+    def refuse_third(leases: Leases, *arguments: Any, **options: Any) -> Any:
         if next(numbers) == 2:
             raise Unavailable("the server is draining")
         return open_lease(leases, *arguments, **options)
 
-    monkeypatch.setattr(Leases, "open", third_is_refused)
+    monkeypatch.setattr(Leases, "open", refuse_third)
     response = await server.http.post("/v1/chat/completions", json=BODY | {"n": 3})
     assert (response.status_code, response.json()["error"]["code"]) == (503, "unavailable")
     await server.idle()
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_who_goes_away_ends_all(served: Any, stream: bool) -> None:
+async def test_disconnected_client_ends_all_choices(served: Any, stream: bool) -> None:
     server = await served(never_end=True, seconds_per_token=0.05)
 
-    async def ask() -> None:
+    async def request() -> None:
         body = BODY | {"n": 3, "stream": stream}
         async with server.http.stream("POST", "/v1/chat/completions", json=body) as response:
             await response.aread()
 
-    asking = asyncio.create_task(ask())
-    while server.service.engine.load().num_requests < 3:
+    pending = asyncio.create_task(request())
+    while server.scheduler.engine.load().num_requests < 3:
         await asyncio.sleep(0.01)
-    asking.cancel()
+    pending.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await asking
+        await pending
     await server.idle()
-    assert len(server.service.active) == 0
+    assert len(server.scheduler.active) == 0
 
 
-async def test_keep_alive_comments_flow(served: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_keep_alive_comments_are_sent(served: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("anytime_server.api.sse.KEEP_ALIVE_S", 0.02)
     server = await served(first_token_s=0.1)
     for n in (1, 2):
@@ -124,7 +126,7 @@ async def test_keep_alive_comments_flow(served: Any, monkeypatch: pytest.MonkeyP
         assert response.text.index(": ping") < response.text.index("reasoning_content")
 
 
-async def test_keep_alive_comments_flow_where_thinking_is_not_shown(
+async def test_keep_alive_comments_are_sent_while_thinking_is_excluded(
     served: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("anytime_server.api.sse.KEEP_ALIVE_S", 0.02)
@@ -138,39 +140,39 @@ async def test_keep_alive_comments_flow_where_thinking_is_not_shown(
 async def test_control_ends_the_thinking(served: Any, n: int) -> None:
     server = await served(never_end=True, seconds_per_token=0.02, answer="x" * 11)
     client = openai.AsyncOpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0)
-    told: list[Any] = []
-    last: list[Any] = []
+    responses: list[Any] = []
+    finished: list[Any] = []
     async for chunk in await create(client, n=n, stream=True, reasoning_control=True):
-        if not told and getattr(chunk.choices[0].delta, "reasoning", None):
+        if not responses and getattr(chunk.choices[0].delta, "reasoning", None):
             body = {"id": chunk.id, "action": "reasoning_end"}
-            told = await asyncio.gather(*(server.http.post(CONTROL, json=body) for _ in range(2)))
+            responses = await asyncio.gather(*(server.http.post(CONTROL, json=body) for _ in range(2)))
         if chunk.choices[0].finish_reason:
-            last.append(chunk)
+            finished.append(chunk)
     await client.close()
-    assert [one.status_code for one in told] == [200, 200]
-    assert sorted((one.json() for one in told), key=len) == [
+    assert [response.status_code for response in responses] == [200, 200]
+    assert sorted((response.json() for response in responses), key=len) == [
         {"success": True},
         {"success": False, "message": "the completion is answering already"},
     ]
     if n == 1:
-        assert last[0].anytime["stop"]["cause"] == "client"
+        assert finished[0].anytime["stop"]["cause"] == "client"
     else:
-        assert [one.choices[0].anytime["stop"]["cause"] for one in last] == ["client"] * n
-    late = await server.http.post(CONTROL, json={"id": last[0].id, "action": "reasoning_end"})
+        assert [chunk.choices[0].anytime["stop"]["cause"] for chunk in finished] == ["client"] * n
+    late = await server.http.post(CONTROL, json={"id": finished[0].id, "action": "reasoning_end"})
     assert late.json() == {"success": False, "message": "no active completion for this id"}
 
 
-async def test_control_can_be_declined(sdk: Any) -> None:
+async def test_control_can_be_disabled(sdk: Any) -> None:
     client = await sdk(never_end=True, seconds_per_token=0.01)
-    told: Any = None
+    response: Any = None
     async for chunk in await create(client, stream=True, thinking_budget=5, reasoning_control=False):
-        if told is None:
+        if response is None:
             body = {"id": chunk.id, "action": "reasoning_end"}
-            told = await client.post("/chat/completions/control", body=body, cast_to=object)
-    assert told == {"success": False, "message": "reasoning control not enabled for this completion"}
+            response = await client.post("/chat/completions/control", body=body, cast_to=object)
+    assert response == {"success": False, "message": "reasoning control not enabled for this completion"}
 
 
-async def test_controls_that_are_refused(served: Any) -> None:
+async def test_invalid_controls_are_refused(served: Any) -> None:
     server = await served()
     unknown = await server.http.post(CONTROL, json={"id": "chatcmpl-nobody", "action": "reasoning_end"})
     assert unknown.status_code == 200

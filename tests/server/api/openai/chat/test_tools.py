@@ -1,4 +1,4 @@
-"""Tools in chat completions: rendered for the model, and called in its answer."""
+"""Tools in chat completions: rendered for the model, called in its answer, refused if invalid."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ BODY: dict[str, Any] = {
 
 
 async def ask(server: Any, **fields: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The only choice of a whole response, and what the chunks of a stream come to."""
+    """The only choice of a whole response, and the sum of the chunks of a stream."""
     body = BODY | fields
     whole = (await server.http.post("/v1/chat/completions", json=body)).json()
     check_shape(ChatCompletion, whole)
@@ -53,7 +53,7 @@ async def ask(server: Any, **fields: Any) -> tuple[dict[str, Any], dict[str, Any
     return whole["choices"][0], streamed
 
 
-def told(calls: list[dict[str, Any]]) -> list[tuple[str, Any]]:
+def calls_of(calls: list[dict[str, Any]]) -> list[tuple[str, Any]]:
     return [(call["function"]["name"], json.loads(call["function"]["arguments"])) for call in calls]
 
 
@@ -68,7 +68,7 @@ def told(calls: list[dict[str, Any]]) -> list[tuple[str, Any]]:
         (CALL, {"tool_choice": "none"}, CALL, []),
     ],
 )
-async def test_calls(
+async def test_calls_in_an_answer_are_reported(
     served: Any, tool_model: Model, answer: str, fields: Any, content: str | None, calls: Any
 ) -> None:
     server = await served(model=tool_model, answer=answer)
@@ -76,16 +76,16 @@ async def test_calls(
     reason = "tool_calls" if calls else "stop"
     assert (choice["message"]["content"], choice["finish_reason"]) == (content, reason)
     assert (streamed["content"], streamed["finish_reason"]) == (content or "", reason)
-    assert told(choice["message"].get("tool_calls", [])) == told(streamed["tool_calls"]) == calls
+    assert calls_of(choice["message"].get("tool_calls", [])) == calls_of(streamed["tool_calls"]) == calls
     assert ("tool_calls" in choice["message"]) == bool(calls)
     assert [call["index"] for call in streamed["tool_calls"]] == list(range(len(calls)))
     ids = [call["id"] for call in choice["message"].get("tool_calls", []) + streamed["tool_calls"]]
     assert len(set(ids)) == len(ids)
-    assert all(len(call_id) == 9 and call_id.isalnum() for call_id in ids), "Mistral takes no other"
+    assert all(len(call_id) == 9 and call_id.isalnum() for call_id in ids), "not ids that Mistral accepts"
 
 
-async def test_logprobs_of_calls(served: Any, tool_model: Model) -> None:
-    """Tokens of text that is held back come with what it turned out to be."""
+async def test_logprobs_include_the_tokens_of_calls(served: Any, tool_model: Model) -> None:
+    """Tokens of held back text are reported with the call or the text that it becomes."""
     server = await served(model=tool_model, answer=f"So: {CALL}")
     choice, streamed = await ask(server, logprobs=True)
     assert "".join(token["token"] for token in choice["logprobs"]["content"]) == f"So: {CALL}"
@@ -99,7 +99,7 @@ async def test_each_choice_has_its_own_calls(served: Any, tool_model: Model) -> 
     assert len(ids) == 2
 
 
-async def test_the_sdk_parses_calls_and_sends_them_back(sdk: Any, tool_model: Model) -> None:
+async def test_sdk_parses_calls_and_sends_them_back(sdk: Any, tool_model: Model) -> None:
     client = await sdk(model=tool_model, answer=f"So: {CALL}")
 
     class add(BaseModel):
@@ -127,18 +127,18 @@ async def test_the_sdk_parses_calls_and_sends_them_back(sdk: Any, tool_model: Mo
         assert completion.choices[0].finish_reason == "tool_calls"
 
 
-async def test_the_model_sees_tools_calls_and_results(
+async def test_tools_calls_and_results_are_in_the_prompt(
     served: Any, tool_model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = await served(model=tool_model)
     rendered: list[str] = []
     render = tool_model.tokenizer.encode
 
-    def note(text: str) -> list[int]:
+    def record(text: str) -> list[int]:
         rendered.append(text)
         return render(text)
 
-    monkeypatch.setattr(tool_model.tokenizer, "encode", note)
+    monkeypatch.setattr(tool_model.tokenizer, "encode", record)
     call = {"id": "c1", "type": "function", "function": {"name": "add", "arguments": '{"a": 1}'}}
     history = [
         {"role": "assistant", "tool_calls": [call]},
@@ -156,8 +156,8 @@ async def test_the_model_sees_tools_calls_and_results(
     assert rendered == [json.dumps(TOOLS[0]) + "<tool_call>" + turns, turns]
 
 
-def test_arguments_are_for_every_kind_of_template() -> None:
-    """DeepSeek's add them to text, others write the object, or take what is no object as it is."""
+def test_arguments_suit_every_kind_of_template() -> None:
+    """DeepSeek's templates append arguments to text; others write the object, or a text unchanged."""
     call = {"id": "c", "function": {"name": "f", "arguments": '{"a":1}'}}
     turn: Any = {"role": "assistant", "tool_calls": [call]}
     messages = [turn, {"role": "user", "content": "x"}]
@@ -189,7 +189,9 @@ BAD: list[tuple[str, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_tools_that_cannot_be_served(sdk: Any, tool_model: Model, stream: bool) -> None:
+async def test_invalid_tools_are_refused_with_their_parameter(
+    sdk: Any, tool_model: Model, stream: bool
+) -> None:
     client = await sdk(model=tool_model)
     for param, fields in BAD:
         with pytest.raises(openai.BadRequestError) as refused:
@@ -197,7 +199,7 @@ async def test_tools_that_cannot_be_served(sdk: Any, tool_model: Model, stream: 
         assert refused.value.param == param
 
 
-async def test_half_a_character_in_a_schema_is_refused(served: Any, tool_model: Model) -> None:
+async def test_lone_surrogate_in_a_tool_is_refused(served: Any, tool_model: Model) -> None:
     server = await served(model=tool_model)
     body = json.dumps(BODY).replace("Adds.", "\\ud800").replace('"integer"', '"\\ud800"')
     for field, text in [("description", body), ("parameters", body.replace("\\ud800", "Adds.", 1))]:
@@ -208,7 +210,7 @@ async def test_half_a_character_in_a_schema_is_refused(served: Any, tool_model: 
         assert response.json()["error"]["param"] == f"tools.0.function.{field}"
 
 
-async def test_a_model_that_takes_no_tools(sdk: Any) -> None:
+async def test_tools_are_refused_for_a_model_that_takes_none(sdk: Any) -> None:
     client = await sdk()
     with pytest.raises(openai.BadRequestError, match="takes no tools") as refused:
         await create(client, tools=TOOLS)

@@ -1,4 +1,4 @@
-"""What a Responses request may say: history, thinking on, tools, and what is refused."""
+"""Input of the Responses API: history, resumed thinking, tools, and refusals."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from anytime_server.text.model import Model
 from anytime_server.types import RequestContext
 from pydantic import BaseModel
 
-from .test_responses import BODY, create, lasting, names, streamed, whole
+from .test_responses import BODY, create, event_types, streamed, whole, without_ids
 
 USER: dict[str, Any] = {"role": "user", "content": "7-3"}
 THINKING = {
@@ -42,7 +42,7 @@ def turns(items: Any, **fields: Any) -> list[dict[str, Any]]:
     return dialogue_of(request.input, request.instructions).turns
 
 
-def test_a_string_is_a_message_after_the_instructions() -> None:
+def test_string_input_is_a_user_message_after_the_instructions() -> None:
     assert turns("7-3", instructions="Be brief.") == [{"role": "system", "content": "Be brief."}, USER]
 
 
@@ -84,7 +84,7 @@ def test_items_become_turns() -> None:
     assert isinstance(found[4]["tool_calls"][0]["function"]["arguments"], Arguments)
 
 
-def test_arguments_that_cannot_be_written_again_stay_text() -> None:
+def test_arguments_that_cannot_be_serialised_stay_text() -> None:
     for text in ('{"a": "\\ud800"}', '{"a":' * 960 + "1" + "}" * 960):
         assert turns([USER, CALL | {"arguments": text}, OUTPUT])[1]["tool_calls"][0]["function"] == {
             "name": "add",
@@ -92,7 +92,7 @@ def test_arguments_that_cannot_be_written_again_stay_text() -> None:
         }
 
 
-async def test_a_response_can_be_sent_back(sdk: Any) -> None:
+async def test_response_can_be_sent_back(sdk: Any) -> None:
     client = await sdk(thinking_tokens=9)
     first = await create(client)
     second = await create(client, input=[USER, *first.output, {"role": "user", "content": "2+2"}])
@@ -101,7 +101,7 @@ async def test_a_response_can_be_sent_back(sdk: Any) -> None:
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_thinking_on(served: Any, stream: bool) -> None:
+async def test_encrypted_thinking_is_resumed(served: Any, stream: bool) -> None:
     server = await served(never_end=True)
     fields = ENCRYPTED | {"thinking_token_budget": 20, "instructions": "Be brief."}
     if stream:
@@ -117,7 +117,7 @@ async def test_thinking_on(served: Any, stream: bool) -> None:
     assert third["usage"]["input_tokens"] == first["usage"]["input_tokens"] + 25
     assert [item["type"] for item in third["output"]] == ["message"]
     anytime = {"anytime": {"continuation": first["anytime"]["continuation"]}}
-    assert lasting(await whole(server, **fields | anytime)) == lasting(
+    assert without_ids(await whole(server, **fields | anytime)) == without_ids(
         await whole(server, **fields | {"input": [USER, thinking]})
     )
     refused = await server.http.post(
@@ -126,10 +126,10 @@ async def test_thinking_on(served: Any, stream: bool) -> None:
     assert refused.json()["error"]["param"] == "anytime.continuation"
 
 
-async def test_thinking_that_cannot_be_continued(served: Any) -> None:
+async def test_thinking_that_cannot_be_resumed_is_refused(served: Any) -> None:
     server = await served(thinking_tokens=9)
     ended = (await whole(server, **ENCRYPTED))["output"][0]
-    for items, field, told in [
+    for items, field, message in [
         ([USER, ended], "input.1.encrypted_content", "had ended this thinking by itself"),
         ([{"role": "user", "content": "2+2"}, ended], "input.1.encrypted_content", "another conversation"),
         ([USER, ended | {"encrypted_content": "gAAAA"}], "input.1.encrypted_content", "no continuation"),
@@ -139,7 +139,7 @@ async def test_thinking_that_cannot_be_continued(served: Any) -> None:
     ]:
         error = (await server.http.post("/v1/responses", json=BODY | {"input": items})).json()["error"]
         assert (error["param"], error["type"]) == (field, "invalid_request_error")
-        assert told in error["message"]
+        assert message in error["message"]
 
 
 TOOL: dict[str, Any] = {
@@ -149,42 +149,44 @@ TOOL: dict[str, Any] = {
     "parameters": {"type": "object", "properties": {"a": {"type": "integer"}}},
     "strict": True,
 }
-WRITTEN = '<tool_call>\n{"name": "add", "arguments": {"a": 1}}\n</tool_call>'
+CALL_TEXT = '<tool_call>\n{"name": "add", "arguments": {"a": 1}}\n</tool_call>'
 WITH_TOOL = {"tools": [TOOL], "max_output_tokens": 240, "thinking_token_budget": 3}
 
 
 @pytest.mark.parametrize(
     ("answer", "fields", "text", "num_calls"),
     [
-        (WRITTEN, {}, None, 1),
-        (f"So: {WRITTEN}\n{WRITTEN}", {}, "So: ", 2),
-        (WRITTEN * 2, {"parallel_tool_calls": False}, None, 1),
+        (CALL_TEXT, {}, None, 1),
+        (f"So: {CALL_TEXT}\n{CALL_TEXT}", {}, "So: ", 2),
+        (CALL_TEXT * 2, {"parallel_tool_calls": False}, None, 1),
         ("Broken <tool_call> x", {}, "Broken <tool_call> x", 0),
-        (WRITTEN, {"tool_choice": "none"}, WRITTEN, 0),
+        (CALL_TEXT, {"tool_choice": "none"}, CALL_TEXT, 0),
     ],
 )
-async def test_calls(
+async def test_calls_in_an_answer_are_reported(
     served: Any, tool_model: Model, answer: str, fields: Any, text: str | None, num_calls: int
 ) -> None:
     server = await served(model=tool_model, answer=answer, never_end=True)
     response = await whole(server, **WITH_TOOL | fields)
-    _, *said = response["output"]
-    messages = [item["content"][0]["text"] for item in said if item["type"] == "message"]
-    calls = [item for item in said if item["type"] == "function_call"]
+    _, *items = response["output"]
+    messages = [item["content"][0]["text"] for item in items if item["type"] == "message"]
+    calls = [item for item in items if item["type"] == "function_call"]
     assert messages == ([] if text is None else [text])
-    assert [(one["name"], json.loads(one["arguments"])) for one in calls] == [("add", {"a": 1})] * num_calls
-    ids = [one["call_id"] for one in calls]
-    assert len(set(ids)) == len({one["id"] for one in calls}) == num_calls
-    assert all(len(one) == 9 and one.isalnum() for one in ids), "Mistral takes no other"
+    assert [(call["name"], json.loads(call["arguments"])) for call in calls] == [
+        ("add", {"a": 1})
+    ] * num_calls
+    ids = [call["call_id"] for call in calls]
+    assert len(set(ids)) == len({call["id"] for call in calls}) == num_calls
+    assert all(len(call_id) == 9 and call_id.isalnum() for call_id in ids), "not ids that Mistral accepts"
     events = await streamed(server, **WITH_TOOL | fields)
-    assert lasting(events[-1]["response"]) == lasting(response)
+    assert without_ids(events[-1]["response"]) == without_ids(response)
     if num_calls:
         arguments = ["function_call_arguments.delta", "function_call_arguments.done"]
-        assert names(events)[-5:] == ["output_item.added", *arguments, "output_item.done", "completed"]
+        assert event_types(events)[-5:] == ["output_item.added", *arguments, "output_item.done", "completed"]
 
 
-async def test_the_sdk_parses_calls_and_sends_them_back(sdk: Any, tool_model: Model) -> None:
-    client = await sdk(model=tool_model, answer=f"So: {WRITTEN}", never_end=True)
+async def test_sdk_parses_calls_and_sends_them_back(sdk: Any, tool_model: Model) -> None:
+    client = await sdk(model=tool_model, answer=f"So: {CALL_TEXT}", never_end=True)
 
     class add(BaseModel):
         a: int
@@ -259,21 +261,21 @@ BAD: list[tuple[str, dict[str, Any]]] = [
 ]  # fmt: skip
 
 
-async def test_what_cannot_be_served_is_refused(served: Any) -> None:
+async def test_invalid_requests_are_refused_with_their_parameter(served: Any) -> None:
     server = await served()
     for param, fields in BAD:
         for stream in (False, True):
-            answer = await server.http.post("/v1/responses", json=BODY | {"stream": stream} | fields)
-            assert answer.status_code == (404 if param == "model" else 400), (fields, answer.text)
-            error = answer.json()["error"]
+            reply = await server.http.post("/v1/responses", json=BODY | {"stream": stream} | fields)
+            assert reply.status_code == (404 if param == "model" else 400), (fields, reply.text)
+            error = reply.json()["error"]
             assert (error["param"], error["type"]) == (param, "invalid_request_error"), (fields, error)
             assert error["message"]
-    assert server.service.engine.load().num_requests == 0
+    assert server.scheduler.engine.load().num_requests == 0
 
 
-async def test_what_is_too_deep_or_no_text_is_refused(served: Any, tool_model: Model) -> None:
+async def test_deep_json_and_lone_surrogates_are_refused(served: Any, tool_model: Model) -> None:
     server = await served(model=tool_model)
-    deep = '{"a":' * 920 + "1" + "}" * 920  # that can still be read
+    deep = '{"a":' * 920 + "1" + "}" * 920  # the parser still reads it
     for text in (
         json.dumps(BODY | {"input": "\ud800"}),
         json.dumps(BODY | {"input": [USER | {"content": "\ud800"}]}),
@@ -286,15 +288,15 @@ async def test_what_is_too_deep_or_no_text_is_refused(served: Any, tool_model: M
         "[]",
         "{",
     ):
-        answer = await server.http.post(
+        reply = await server.http.post(
             "/v1/responses", content=text, headers={"Content-Type": "application/json"}
         )
-        assert answer.status_code == 400, (text[:80], answer.text)
-        assert answer.json()["error"]["type"] == "invalid_request_error"
+        assert reply.status_code == 400, (text[:80], reply.text)
+        assert reply.json()["error"]["type"] == "invalid_request_error"
 
 
 @pytest.mark.parametrize(
-    ("of_the_core", "own"),
+    ("core_field", "own_field"),
     [
         ("messages", "input"),
         ("answer.max_tokens", "max_output_tokens"),
@@ -305,31 +307,31 @@ async def test_what_is_too_deep_or_no_text_is_refused(served: Any, tool_model: M
         (None, None),
     ],
 )
-def test_errors_of_the_core_name_own_fields(of_the_core: str | None, own: str | None) -> None:
+def test_core_field_names_are_mapped_to_own_fields(core_field: str | None, own_field: str | None) -> None:
     request = ResponsesRequest.model_validate(BODY | {"text": {"format": SCHEMA}})
     generate = request.to_generate_request(RequestContext(), window_tokens=512)
-    assert generate.name_of(of_the_core) == own
+    assert generate.name_of(core_field) == own_field
 
 
-async def test_the_schemas_fault_is_told_of_its_field(served: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_schema_error_names_the_schema_field(served: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(engine: ScriptedEngine, json_schema: str) -> None:
         raise InvalidRequest("the JSON schema cannot be enforced")
 
     monkeypatch.setattr(ScriptedEngine, "check_json_schema", refuse)
     server = await served()
-    answer = await server.http.post("/v1/responses", json=BODY | {"text": {"format": SCHEMA}})
-    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "text.format.schema")
+    reply = await server.http.post("/v1/responses", json=BODY | {"text": {"format": SCHEMA}})
+    assert (reply.status_code, reply.json()["error"]["param"]) == (400, "text.format.schema")
 
 
-async def test_the_schema_of_the_endpoints_can_be_told(served: Any) -> None:
+async def test_endpoints_are_in_the_openapi_document(served: Any) -> None:
     server = await served()
     paths = (await server.http.get("/openapi.json")).json()["paths"]
     assert set(paths["/v1/responses"]) == {"post"}
     assert set(paths["/v1/responses/{response_id}"]) == {"get", "delete"}
 
 
-async def test_before_the_model_is_loaded(served: Any) -> None:
+async def test_requests_before_the_model_is_loaded_get_503(served: Any) -> None:
     server = await served()
-    server.service.state = "loading"
-    answer = await server.http.post("/v1/responses", json=BODY)
-    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "unavailable")
+    server.scheduler.state = "loading"
+    reply = await server.http.post("/v1/responses", json=BODY)
+    assert (reply.status_code, reply.json()["error"]["code"]) == (503, "unavailable")

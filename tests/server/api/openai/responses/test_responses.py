@@ -1,9 +1,10 @@
-"""The Responses API, through the official SDK and as it is on the wire."""
+"""The Responses API, through the official SDK and on the wire."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+from itertools import groupby
 from typing import Any
 
 import httpx2
@@ -14,8 +15,8 @@ from openai.types.responses import Response, ResponseStreamEvent
 from pydantic import BaseModel, TypeAdapter
 
 EVENT: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
-OURS = {"anytime", "store"}
-"""What a response has beyond the SDK's model."""
+ADDED = {"anytime", "store"}
+"""Fields that the server adds to the SDK's model of a response."""
 BODY: dict[str, Any] = {"model": "tiny", "input": "7-3"}
 QUESTION: list[Any] = [{"role": "user", "content": "2+2"}]
 IDS = ("id", "call_id", "created_at", "completed_at", "encrypted_content", "continuation")
@@ -28,33 +29,33 @@ async def create(client: openai.AsyncOpenAI, **fields: Any) -> Any:
 
 
 def check_shape(parsed: Any) -> None:
-    """It has no field that the SDK's model does not know, but for ours."""
+    """Check that a parsed value has no fields that are unknown to the SDK's model."""
     if isinstance(parsed, BaseModel):
         extra = set(parsed.model_extra or ())
-        assert extra <= (OURS if isinstance(parsed, Response) else set()), (type(parsed), extra)
+        assert extra <= (ADDED if isinstance(parsed, Response) else set()), (type(parsed), extra)
         parsed = [value for _, value in parsed]
     if isinstance(parsed, dict):
         parsed = list(parsed.values())
     if isinstance(parsed, list):
-        for one in parsed:
-            check_shape(one)
+        for part in parsed:
+            check_shape(part)
 
 
 async def whole(server: Any, **fields: Any) -> dict[str, Any]:
-    """A response that is not streamed, which is what the SDK takes it for."""
-    answer = await server.http.post("/v1/responses", json=BODY | fields)
-    assert answer.status_code == 200, answer.text
-    check_shape(Response.model_validate(answer.json(), strict=True))
-    assert answer.headers["x-request-id"] == answer.json()["id"]
-    return answer.json()
+    """A response that is not streamed, checked against the SDK's model."""
+    reply = await server.http.post("/v1/responses", json=BODY | fields)
+    assert reply.status_code == 200, reply.text
+    check_shape(Response.model_validate(reply.json(), strict=True))
+    assert reply.headers["x-request-id"] == reply.json()["id"]
+    return reply.json()
 
 
 async def streamed(server: Any, **fields: Any) -> list[dict[str, Any]]:
-    """The events of a stream, which are what the SDK takes them for, named and numbered."""
-    answer = await server.http.post("/v1/responses", json=BODY | fields | {"stream": True})
-    assert answer.status_code == 200, answer.text
+    """The events of a stream, checked against the SDK's model, their names and numbers."""
+    reply = await server.http.post("/v1/responses", json=BODY | fields | {"stream": True})
+    assert reply.status_code == 200, reply.text
     found = []
-    for block in answer.text.removesuffix("\n\n").split("\n\n"):
+    for block in reply.text.removesuffix("\n\n").split("\n\n"):
         name, data = block.split("\n")
         found.append(json.loads(data.removeprefix("data: ")))
         assert name == f"event: {found[-1]['type']}"
@@ -65,22 +66,22 @@ async def streamed(server: Any, **fields: Any) -> list[dict[str, Any]]:
     return found
 
 
-def lasting(value: Any) -> Any:
-    """The same without what differs from one session to the next."""
+def without_ids(value: Any) -> Any:
+    """The same without the fields that differ from session to session."""
     if isinstance(value, list):
-        return [lasting(one) for one in value]
+        return [without_ids(part) for part in value]
     if isinstance(value, dict):
-        return {key: lasting(one) for key, one in value.items() if key not in ("timing", *IDS)}
+        return {key: without_ids(part) for key, part in value.items() if key not in ("timing", *IDS)}
     return value
 
 
-def names(events: list[dict[str, Any]]) -> list[str]:
-    """Types of events, with repeated deltas told once."""
+def event_types(events: list[dict[str, Any]]) -> list[str]:
+    """Types of events, with repeated deltas as one."""
     found = [event["type"].removeprefix("response.") for event in events]
-    return [one for place, one in enumerate(found) if place == 0 or one != found[place - 1]]
+    return [kind for kind, _ in groupby(found)]
 
 
-async def test_whole(sdk: Any) -> None:
+async def test_whole_response(sdk: Any) -> None:
     client = await sdk(never_end=True)
     response = await create(client, thinking_token_budget=20, metadata={"a": "b"}, instructions="Be brief.")
     assert response.id.startswith("resp")
@@ -111,13 +112,13 @@ async def test_whole(sdk: Any) -> None:
         {"text": {"format": {"type": "json_schema", "name": "n", "schema": {"type": "object"}}}},
     ],
 )
-async def test_a_stream_ends_in_the_same_response(served: Any, fields: dict[str, Any]) -> None:
+async def test_stream_ends_in_the_whole_response(served: Any, fields: dict[str, Any]) -> None:
     server = await served(never_end=True)
     expected = await whole(server, **fields)
     events = await streamed(server, **fields)
     last = events[-1]["response"]
     assert events[-1]["type"] == f"response.{expected['status']}"
-    assert lasting(last) == lasting(expected)
+    assert without_ids(last) == without_ids(expected)
     done = [event["item"] for event in events if event["type"] == "response.output_item.done"]
     assert done == last["output"]
     assert {event["response"]["id"] for event in events if "response" in event} == {last["id"]}
@@ -137,11 +138,11 @@ ITEM = [
 
 
 @pytest.mark.parametrize(("budget", "kinds"), [(20, ["reasoning_text", "output_text"]), (0, ["output_text"])])
-async def test_order_of_events(served: Any, budget: int, kinds: list[str]) -> None:
+async def test_events_of_an_item_are_in_order(served: Any, budget: int, kinds: list[str]) -> None:
     server = await served(never_end=True)
     events = await streamed(server, thinking_token_budget=budget)
-    items = [one.format(kind) for kind in kinds for one in ITEM]
-    assert names(events) == ["created", "in_progress", *items, "completed"]
+    items = [name.format(kind) for kind in kinds for name in ITEM]
+    assert event_types(events) == ["created", "in_progress", *items, "completed"]
     for index, kind in enumerate(kinds):
         own = [event for event in events if event.get("output_index") == index]
         text = "".join(event["delta"] for event in own if event["type"].endswith("delta"))
@@ -154,7 +155,7 @@ async def test_order_of_events(served: Any, budget: int, kinds: list[str]) -> No
         )
 
 
-async def test_the_sdk_accumulates_a_stream(sdk: Any) -> None:
+async def test_sdk_accumulates_a_stream(sdk: Any) -> None:
     client = await sdk(never_end=True)
     async with client.responses.stream(**BODY, extra_body={"thinking_token_budget": 12}) as stream:
         snapshots = [event.snapshot async for event in stream if event.type == "response.output_text.delta"]
@@ -163,7 +164,7 @@ async def test_the_sdk_accumulates_a_stream(sdk: Any) -> None:
     assert len(final.output[0].content[0].text) == 12
 
 
-async def test_the_sdk_parses_an_answer(sdk: Any) -> None:
+async def test_sdk_parses_an_answer(sdk: Any) -> None:
     class Sum(BaseModel):
         total: int
 
@@ -187,14 +188,14 @@ async def test_the_sdk_parses_an_answer(sdk: Any) -> None:
         ({"reasoning": {"max_tokens": 8}, "anytime": {"budget": 8}}, 8),
     ],
 )
-async def test_budgets(served: Any, fields: dict[str, Any], tokens: int) -> None:
+async def test_budget_has_the_requested_tokens(served: Any, fields: dict[str, Any], tokens: int) -> None:
     server = await served(never_end=True)
     response = await whole(server, **fields)
     assert response["anytime"]["stop"]["thinking_tokens"] == tokens
     assert response["usage"]["output_tokens_details"] == {"reasoning_tokens": tokens}
 
 
-async def test_provisional_answers_are_counted_and_not_shown(served: Any) -> None:
+async def test_early_answers_are_counted_and_not_shown(served: Any) -> None:
     server = await served(never_end=True)
     fields = {"anytime": {"stop_when": {"stable": 2, "every_tokens": 8}}}
     response = await whole(server, **fields)
@@ -204,12 +205,12 @@ async def test_provisional_answers_are_counted_and_not_shown(served: Any) -> Non
     sampled = usage["thinking_tokens"] + usage["answer_tokens"] + usage["provisional_tokens"]
     assert response["usage"]["output_tokens"] == sampled
     events = await streamed(server, **fields)
-    told = [event["delta"] for event in events if event["type"] == "response.output_text.delta"]
-    assert "".join(told) == "42"
+    deltas = [event["delta"] for event in events if event["type"] == "response.output_text.delta"]
+    assert "".join(deltas) == "42"
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_an_answer_that_is_cut_is_incomplete(sdk: Any, stream: bool) -> None:
+async def test_truncated_answer_is_incomplete(sdk: Any, stream: bool) -> None:
     client = await sdk(never_end=True, answer="a rather long answer, longer than its room")
     response = await create(client, max_output_tokens=30, stream=stream)
     if stream:
@@ -222,25 +223,25 @@ async def test_an_answer_that_is_cut_is_incomplete(sdk: Any, stream: bool) -> No
     assert response.output_text == "a rather lon"
 
 
-async def test_logprobs(sdk: Any) -> None:
+async def test_logprobs_are_reported_whole_and_streamed(sdk: Any) -> None:
     client = await sdk(never_end=True)
     fields: Any = {"include": ["message.output_text.logprobs"], "top_logprobs": 3, "thinking_token_budget": 4}
     response = await create(client, **fields)
-    told = response.output[-1].content[0].logprobs
-    assert "".join(one.token for one in told) == "42"
-    assert [one.bytes for one in told] == [[52], [50]]
-    assert all(len(one.top_logprobs) == 3 and one.top_logprobs[0].token == one.token for one in told)
+    logprobs = response.output[-1].content[0].logprobs
+    assert "".join(token.token for token in logprobs) == "42"
+    assert [token.bytes for token in logprobs] == [[52], [50]]
+    assert all(len(t.top_logprobs) == 3 and t.top_logprobs[0].token == t.token for t in logprobs)
     events = [event async for event in await create(client, **fields, stream=True)]
     deltas = [event for event in events if event.type == "response.output_text.delta"]
-    assert [(one.token, one.logprob) for event in deltas for one in event.logprobs] == [
-        (one.token, one.logprob) for one in told
+    assert [(token.token, token.logprob) for event in deltas for token in event.logprobs] == [
+        (token.token, token.logprob) for token in logprobs
     ]
 
 
-async def test_answer_now(served: Any) -> None:
+async def test_answer_now_takes_the_response_id(served: Any) -> None:
     server = await served(never_end=True, seconds_per_token=0.002)
-    async with server.http.stream("POST", "/v1/responses", json=BODY | {"stream": True}) as answer:
-        lines = answer.aiter_lines()
+    async with server.http.stream("POST", "/v1/responses", json=BODY | {"stream": True}) as reply:
+        lines = reply.aiter_lines()
         while not (line := await anext(lines)).startswith("data: "):
             pass
         response_id = json.loads(line[6:])["response"]["id"]
@@ -250,7 +251,7 @@ async def test_answer_now(served: Any) -> None:
     assert last["response"]["anytime"]["stop"]["cause"] == "client"
 
 
-async def test_a_cancelled_stream_fails(sdk: Any) -> None:
+async def test_cancelled_stream_ends_in_failed(sdk: Any) -> None:
     client = await sdk(never_end=True, seconds_per_token=0.002)
     events = await create(client, stream=True)
     opened = (await anext(events)).response.id
@@ -268,45 +269,45 @@ async def test_a_cancelled_stream_fails(sdk: Any) -> None:
     assert (thinking.type, thinking.status) == ("reasoning", "incomplete")
 
 
-async def test_a_dead_engine(served: Any) -> None:
+async def test_dead_engine_ends_the_stream_in_failed(served: Any) -> None:
     server = await served(never_end=True, die_after_tokens=10)
     events = await streamed(server)
     assert [event["type"] for event in events].count("response.failed") == 1
     assert events[-1]["type"] == "response.failed"
     assert events[-1]["response"]["error"]["type"] == "engine_dead"
-    answer = await server.http.post("/v1/responses", json=BODY)
-    assert (answer.status_code, answer.json()["error"]["type"]) == (503, "server_error")
+    reply = await server.http.post("/v1/responses", json=BODY)
+    assert (reply.status_code, reply.json()["error"]["type"]) == (503, "server_error")
 
 
-async def test_who_goes_away_ends_the_session(served: Any) -> None:
+async def test_disconnected_client_ends_the_session(served: Any) -> None:
     server = await served(never_end=True, seconds_per_token=0.01)
-    async with server.http.stream("POST", "/v1/responses", json=BODY | {"stream": True}) as answer:
-        async for _ in answer.aiter_lines():
+    async with server.http.stream("POST", "/v1/responses", json=BODY | {"stream": True}) as reply:
+        async for _ in reply.aiter_lines():
             break
     await server.idle()
 
 
-async def test_keep_alives(served: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_keep_alive_comments_are_sent(served: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("anytime_server.api.sse.KEEP_ALIVE_S", 0.01)
     server = await served(first_token_s=0.1)
-    answer = await server.http.post("/v1/responses", json=BODY | {"stream": True})
-    assert KEEPALIVE_COMMENT.decode() in answer.text
-    assert "[DONE]" not in answer.text
+    reply = await server.http.post("/v1/responses", json=BODY | {"stream": True})
+    assert KEEPALIVE_COMMENT.decode() in reply.text
+    assert "[DONE]" not in reply.text
 
 
-async def test_nothing_is_stored(sdk: Any) -> None:
+async def test_responses_are_not_stored(sdk: Any) -> None:
     client = await sdk()
     response = await create(client, store=True)
-    for asked in (client.responses.retrieve, client.responses.delete):
+    for call in (client.responses.retrieve, client.responses.delete):
         with pytest.raises(openai.NotFoundError, match="not stored") as refused:
-            await asked(response.id)
+            await call(response.id)
         assert refused.value.code == "response_not_found"
     with pytest.raises(openai.NotFoundError):
         await client.responses.cancel(response.id)
 
 
-async def test_several_at_a_time_have_ids_of_their_own(served: Any) -> None:
+async def test_concurrent_responses_have_their_own_ids(served: Any) -> None:
     server = await served()
     several = await asyncio.gather(*(whole(server) for _ in range(3)))
-    ids = [one for response in several for one in (response["id"], *(i["id"] for i in response["output"]))]
+    ids = [id_ for response in several for id_ in (response["id"], *(i["id"] for i in response["output"]))]
     assert len(set(ids)) == 9
