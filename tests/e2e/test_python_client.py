@@ -13,7 +13,7 @@ from types import ModuleType
 import anytime_client
 import httpx2
 import pytest
-from anytime_client import AnswerDone, Client, RequestRefused, SessionFailed, Thinking, aio, client, sse
+from anytime_client import AnswerDone, Client, RequestRefused, SessionFailed, Thinking, async_client, client, sse
 
 from ..clients.python.blocking import Connect, connecting
 from ..servers import RealServer, start
@@ -47,7 +47,7 @@ def engine_becomes_idle(server: RealServer) -> None:
     asyncio.run(wait())
 
 
-@pytest.mark.parametrize("module", [client, aio, sse], ids=lambda module: module.__name__)
+@pytest.mark.parametrize("module", [client, async_client, sse], ids=lambda module: module.__name__)
 def test_the_examples_are_true(real_server: RealServer, module: ModuleType) -> None:
     class Parser(doctest.DocTestParser):
         def parse(self, string: str, name: str = "<string>") -> list[str | doctest.Example]:
