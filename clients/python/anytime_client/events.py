@@ -23,7 +23,7 @@ class ResolvedBudget(_Record):
     """The budget in effect."""
 
     tokens: int
-    """The most thinking tokens that may be sampled."""
+    """Maximum number of thinking tokens."""
     deadline_ms: int | None
     """Milliseconds from the request's arrival until the last token of the answer is due."""
 

@@ -8,7 +8,7 @@ export type Cause = "natural" | "budget" | "deadline" | "client" | "stable" | "l
 
 /** The budget in effect. */
 export interface ResolvedBudget {
-  /** The most thinking tokens that may be sampled. */
+  /** Maximum number of thinking tokens. */
   tokens: number;
   /** Milliseconds from the request's arrival until the last token of the answer is due. */
   deadline_ms: number | null;

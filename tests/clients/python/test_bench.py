@@ -211,7 +211,7 @@ def test_signal_ends_the_run_with_a_report(
     assert (report["ok"], report["given_up"]) == (1, 1)
 
 
-def test_arrivals_are_reproducible_for_a_seed() -> None:
+def test_arrival_times_are_reproducible_for_a_seed() -> None:
     times, again, other = (list(arrivals(50, count=2000, duration_s=None, seed=seed)) for seed in (3, 3, 4))
     assert times == again != other
     assert times[-1] == pytest.approx(40, rel=0.1)

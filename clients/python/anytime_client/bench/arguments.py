@@ -97,7 +97,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help=f"closed loop: N users, each with one request at a time (default: {DEFAULT_USERS})",
     )
-    add("--rate", type=_above_0, metavar="R", help="open loop: R requests per second, Poisson arrivals")
+    add("--rate", type=_above_0, metavar="R", help="open loop: R requests per second, Poisson arrival times")
     add("--requests", type=_positive, metavar="N", help=f"number of requests (default: {DEFAULT_REQUESTS})")
     add("--duration", dest="duration_s", type=_above_0, metavar="S", help="send no request after S seconds")
     add("--warmup", type=_whole, default=0, metavar="N", help="requests sent first and not counted")
@@ -133,7 +133,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="JSON",
         help="object with further fields of every request",
     )
-    add("--seed", type=_whole, default=0, metavar="N", help="seed of arrivals and sampling (default: 0)")
+    add("--seed", type=_whole, default=0, metavar="N", help="seed of arrival times and sampling (default: 0)")
 
     add = parser.add_argument_group("server").add_argument
     add(
