@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from anytime_client.bench.dialects import DIALECTS, Ask
+from anytime_client.bench.dialects import DIALECTS, RequestTemplate
 from anytime_client.bench.exchange import Exchange, Target
 from anytime_client.bench.load import Run, closed_loop
 from anytime_client.bench.outcomes import outcome_of
@@ -58,7 +58,7 @@ class Arm:
     """One way of asking."""
 
     server: Server
-    ask: Ask
+    template: RequestTemplate
 
 
 async def load(arm: Arm, *, users: int, count: int, first: int) -> tuple[Report, float]:
@@ -71,14 +71,16 @@ async def load(arm: Arm, *, users: int, count: int, first: int) -> tuple[Report,
     target = Target(arm.server.url, timeout_s=CLIENT_TIMEOUT_S)
 
     async def send(number: int) -> Exchange:
-        body = dialect.body(arm.ask, f"Problem {first + number}: 7 - 3 + 5 x 4 =", first + number)
+        body = dialect.body(arm.template, f"Problem {first + number}: 7 - 3 + 5 x 4 =", first + number)
         return await target.send(target.request(dialect.path, json.dumps(body).encode()))
 
     run, cpu_s = Run(), arm.server.cpu_s()
     await closed_loop(send, run, users=users, count=count, duration_s=None)
     cpu_s = arm.server.cpu_s() - cpu_s
     outcomes = [
-        outcome_of(sent, began_s=run.began_s, dialect=dialect, ask=arm.ask, problem=Problem(prompt=""))
+        outcome_of(
+            sent, began_s=run.began_s, dialect=dialect, template=arm.template, problem=Problem(prompt="")
+        )
         for sent in run.sent
     ]
     return report_of(outcomes, run), cpu_s
@@ -178,9 +180,9 @@ def main() -> None:
             vllm_serving(folder, max_num_seqs=places + spare, kv_cache_mib=KV_CACHE_MIB) as theirs,
         ):
             arms = {
-                VLLM: Arm(server=theirs, ask=_ask(tokens, None, common | {"ignore_eos": True})),
-                "thinking": Arm(server=ours, ask=_ask(tokens, tokens - num_answer_tokens, common)),
-                "answer": Arm(server=ours, ask=_ask(tokens, 0, common)),
+                VLLM: Arm(server=theirs, template=_template(tokens, None, common | {"ignore_eos": True})),
+                "thinking": Arm(server=ours, template=_template(tokens, tokens - num_answer_tokens, common)),
+                "answer": Arm(server=ours, template=_template(tokens, 0, common)),
             }
             rows = asyncio.run(
                 measure(arms, user_counts=arguments.users, tokens=tokens, num_rounds=arguments.rounds)
@@ -189,8 +191,8 @@ def main() -> None:
     write_record("against_vllm", record, out=arguments.out, parser=parser)
 
 
-def _ask(tokens: int, budget: int | None, more: dict[str, Any]) -> Ask:
-    return Ask(model=SERVED_NAME, budget=budget, max_tokens=tokens, more=more)
+def _template(tokens: int, budget: int | None, extra_fields: dict[str, Any]) -> RequestTemplate:
+    return RequestTemplate(model=SERVED_NAME, budget=budget, max_tokens=tokens, extra_fields=extra_fields)
 
 
 if __name__ == "__main__":

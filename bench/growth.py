@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from against_vllm import Arm, load
-from anytime_client.bench.dialects import Ask
+from anytime_client.bench.dialects import RequestTemplate
 from anytime_training.config.warmstart import ModelConfig
 from random_model import write_random_model
 from servers import SERVED_NAME, Server, anytime_serving
@@ -58,10 +58,13 @@ async def measure(
 
 
 async def _run(server: Server, sessions: int, length: int, *, first: int) -> dict[str, float]:
-    ask = Ask(model=SERVED_NAME, budget=length, max_tokens=length + ANSWER_TOKENS)
+    template = RequestTemplate(model=SERVED_NAME, budget=length, max_tokens=length + ANSWER_TOKENS)
     count = max(sessions, -(-LEAST_TOKENS // length))
     report, cpu_s = await load(
-        Arm(server=server, ask=ask), users=sessions, count=count, first=first + length * 1000 + sessions
+        Arm(server=server, template=template),
+        users=sessions,
+        count=count,
+        first=first + length * 1000 + sessions,
     )
     if report.ok != count or report.thinking_tokens != count * length:
         raise RuntimeError(f"{count} sessions were to think for {length} tokens each: {report}")

@@ -1,8 +1,8 @@
 """Accuracy at several budgets, from one run of each problem.
 
-Every problem is asked once, with the largest budget; the answers at the smaller ones come from the same
-thinking (`budgets`). Each result is a line of JSON as soon as it is there. The same command again, after
-Ctrl-C or a failure, asks only what is not there yet; other budgets are asked anew.
+Every problem is sent once, with the largest budget; the smaller ones are early answers from the same thinking
+(`budgets`). Each result is appended to a file as a JSON line. If the command is repeated after Ctrl-C or a
+failure, it sends only the problems that have no result at these budgets yet.
 
     python examples/batch_evaluation.py [--problems FILE] [--results FILE] [--budgets 8,16,32,96]
 """
@@ -22,21 +22,21 @@ from anytime_client import AsyncClient, ClientError, Result
 URL = os.environ.get("ANYTIME_URL", "http://127.0.0.1:8000")
 
 
-def right_at(result: Result, budgets: list[int], answer: str) -> dict[str, bool]:
-    """Whether the answer at each budget is right. Beyond the end of the thinking it is the last answer."""
-    answers = {given.at_tokens: given.text for given in result.answers}
-    return {str(budget): answers.get(budget, result.answer).strip() == answer for budget in budgets}
+def correct_at(result: Result, budgets: list[int], correct_answer: str) -> dict[str, bool]:
+    """Whether the answer at each budget is correct. Past the end of the thinking, the final answer counts."""
+    answers = {answer.at_tokens: answer.text for answer in result.answers}
+    return {str(budget): answers.get(budget, result.answer).strip() == correct_answer for budget in budgets}
 
 
 async def evaluate(
-    client: AsyncClient, problems: list[Any], budgets: list[int], results: Path, at_once: int
+    client: AsyncClient, problems: list[Any], budgets: list[int], results: Path, concurrency: int
 ) -> None:
-    """Ask the problems, `at_once` at a time, and append each result."""
-    places = asyncio.Semaphore(at_once)
+    """Send the problems, at most `concurrency` at a time, and append the result of each."""
+    slots = asyncio.Semaphore(concurrency)
     with results.open("a", encoding="utf-8") as file:
 
-        async def ask(problem: dict[str, Any]) -> None:
-            async with places:
+        async def solve(problem: dict[str, Any]) -> None:
+            async with slots:
                 stream = client.think(
                     problem["question"], budget=budgets[-1], budgets=budgets[:-1], thinking={"seed": 0}
                 )
@@ -48,7 +48,7 @@ async def evaluate(
             line = {
                 "id": problem["id"],
                 "budgets": budgets,
-                "right": right_at(result, budgets, problem["answer"]),
+                "right": correct_at(result, budgets, problem["answer"]),
                 "thinking_tokens": result.stop.thinking_tokens,
                 "cause": result.stop.cause,
             }
@@ -57,33 +57,33 @@ async def evaluate(
 
         async with asyncio.TaskGroup() as tasks:
             for problem in problems:
-                tasks.create_task(ask(problem))
+                tasks.create_task(solve(problem))
 
 
-def lines(path: Path) -> list[Any]:
-    """The objects in a file of JSON lines."""
+def read_lines(path: Path) -> list[Any]:
+    """Parse a file of JSON lines."""
     with path.open(encoding="utf-8") as file:
         return [json.loads(line) for line in file]
 
 
-def earlier_results(path: Path, problems: list[Any], budgets: list[int]) -> list[Any]:
-    """Earlier results of these problems at these budgets. An incomplete last line is removed."""
+def existing_results(path: Path, problems: list[Any], budgets: list[int]) -> list[Any]:
+    """The existing results of these problems at these budgets. An incomplete last line is removed."""
     if not path.exists():
         return []
-    whole, end, _ = path.read_text(encoding="utf-8").rpartition("\n")
-    path.write_text(whole + end, encoding="utf-8")
-    asked = {problem["id"] for problem in problems}
-    return [line for line in lines(path) if line["id"] in asked and line["budgets"] == budgets]
+    complete, end, _ = path.read_text(encoding="utf-8").rpartition("\n")
+    path.write_text(complete + end, encoding="utf-8")
+    ids = {problem["id"] for problem in problems}
+    return [line for line in read_lines(path) if line["id"] in ids and line["budgets"] == budgets]
 
 
 def report(results: list[Any], budgets: list[int]) -> None:
-    """The table: accuracy at each budget."""
+    """Print the accuracy at each budget."""
     print("budget  accuracy")
     for budget in budgets:
-        right = [line["right"][str(budget)] for line in results]
-        print(f"{budget:6}  {sum(right) / len(right):.3f}")
+        correct = [line["right"][str(budget)] for line in results]
+        print(f"{budget:6}  {sum(correct) / len(correct):.3f}")
     mean = sum(line["thinking_tokens"] for line in results) / len(results)
-    print(f"{len(results)} problems, {mean:.1f} tokens of thinking each")
+    print(f"{len(results)} problems, {mean:.1f} thinking tokens on average")
 
 
 def main() -> int:
@@ -98,21 +98,21 @@ def main() -> int:
     arguments = parser.parse_args()
     budgets = sorted(int(budget) for budget in arguments.budgets.split(","))
 
-    problems = lines(arguments.problems)
+    problems = read_lines(arguments.problems)
 
     async def run() -> None:
-        done = {line["id"] for line in earlier_results(arguments.results, problems, budgets)}
-        left = [problem for problem in problems if problem["id"] not in done]
+        done = {line["id"] for line in existing_results(arguments.results, problems, budgets)}
+        remaining = [problem for problem in problems if problem["id"] not in done]
         arguments.results.parent.mkdir(parents=True, exist_ok=True)
         async with AsyncClient(URL) as client:
-            await evaluate(client, left, budgets, arguments.results, arguments.at_once)
+            await evaluate(client, remaining, budgets, arguments.results, arguments.at_once)
 
     try:
         asyncio.run(run())
     except KeyboardInterrupt:
-        print("stopped; the same command goes on", file=sys.stderr)
+        print("interrupted; repeat the command to resume", file=sys.stderr)
         return 130
-    results = earlier_results(arguments.results, problems, budgets)
+    results = existing_results(arguments.results, problems, budgets)
     if results:
         report(results, budgets)
     return 0 if len(results) == len(problems) else 1

@@ -1,8 +1,8 @@
-"""LangChain on an Anytime server: a thinking budget, the thinking as it streams, answers of a schema.
+"""LangChain with an Anytime server: a thinking budget, streamed thinking, answers that match a schema.
 
-`ChatOpenAI` keeps what OpenAI has fields for and drops the rest, so the thinking and the `anytime` object,
-which says why it stopped, need a few lines of a subclass. The bundled model knows no tools; one that does
-takes them by `bind_tools` as usual.
+`ChatOpenAI` keeps only the fields of OpenAI's API. The subclass below also keeps the thinking and the
+`anytime` object, which has the reason why the thinking stopped. The bundled model cannot call tools; a model
+that can receives them through `bind_tools` as usual.
 
     pip install langchain-openai
     python examples/langchain_agent.py
@@ -22,7 +22,7 @@ QUESTION = "What is the last digit of 3 minus 3 plus 1 plus 4 times 7, left to r
 
 
 class ChatAnytime(ChatOpenAI):
-    """`ChatOpenAI` that keeps the thinking and the `anytime` object."""
+    """A `ChatOpenAI` that also keeps the thinking and the `anytime` object."""
 
     def _create_chat_result(self, response: Any, generation_info: dict[str, Any] | None = None) -> ChatResult:
         result = super()._create_chat_result(response, generation_info)

@@ -1,7 +1,7 @@
-"""A voice agent: the caller hears something in time, whatever the model still has to think about.
+"""A voice agent: the caller gets a reply in time, however long the model would like to think.
 
-Every question has a deadline, for which the server cuts the thinking short. A filler is spoken if the answer
-has not begun after a while, and when the caller interrupts, the agent answers with what it knows by then.
+Every question has a deadline, for which the server truncates the thinking. The agent speaks a filler if the
+answer has not started after a while. When the caller interrupts, it answers from the thinking so far.
 
     python examples/voice_agent.py [--deadline-ms 400] [--filler-ms 60] [--interrupt-ms 60]
 """
@@ -31,49 +31,49 @@ QUESTION = "What is the last digit of 3 minus 3 plus 1 plus 4 times 7, left to r
 
 @dataclass(slots=True)
 class Timeline:
-    """Says what happens, with the milliseconds since the caller stopped speaking."""
+    """Prints what happens, with the milliseconds since the caller stopped speaking."""
 
     began: float = field(default_factory=time.perf_counter)
 
-    def log(self, what: str) -> None:
-        print(f"{(time.perf_counter() - self.began) * 1000:6.0f} ms  {what}")
+    def log(self, event: str) -> None:
+        print(f"{(time.perf_counter() - self.began) * 1000:6.0f} ms  {event}")
 
 
 async def reply(client: AsyncClient, *, deadline_ms: int, filler_ms: int, interrupt_ms: int | None) -> None:
-    """Answer the question by the deadline, and log every step."""
+    """Answer the question by the deadline, and print what happens."""
     timeline = Timeline()
     timeline.log(f"caller: {QUESTION}")
-    meanwhile = [asyncio.create_task(speak_filler(timeline, filler_ms))]
+    background = [asyncio.create_task(speak_filler(timeline, filler_ms))]
     try:
-        await converse(client, timeline, meanwhile, deadline_ms=deadline_ms, interrupt_ms=interrupt_ms)
+        await converse(client, timeline, background, deadline_ms=deadline_ms, interrupt_ms=interrupt_ms)
     except ClientError as error:
         timeline.log(f"agent: I am sorry, I cannot answer that now. ({error})")
     finally:
-        for task in meanwhile:
+        for task in background:
             task.cancel()
 
 
 async def converse(
     client: AsyncClient,
     timeline: Timeline,
-    meanwhile: list[asyncio.Task[None]],
+    background: list[asyncio.Task[None]],
     *,
     deadline_ms: int,
     interrupt_ms: int | None,
 ) -> None:
-    """The session, event by event; the tasks in `meanwhile` end when the answer begins."""
-    thought = spoken = ""
+    """Handle the events of the session; the `background` tasks are cancelled when the answer starts."""
+    thinking = spoken = ""
     async with client.think(QUESTION, budget={"deadline_ms": deadline_ms}) as stream:
         async for event in stream:
             match event:
                 case Started() if interrupt_ms is not None:
-                    meanwhile.append(asyncio.create_task(interrupt(stream, timeline, interrupt_ms)))
+                    background.append(asyncio.create_task(interrupt(stream, timeline, interrupt_ms)))
                 case Thinking(text=text):
-                    thought += text
+                    thinking += text
                 case AnswerStarted(cause=cause, at_tokens=at_tokens):
-                    for task in meanwhile:
+                    for task in background:
                         task.cancel()
-                    timeline.log(f"(thought {at_tokens} tokens: {thought!r}; stopped by: {cause})")
+                    timeline.log(f"(thinking, {at_tokens} tokens: {thinking!r}; stopped by: {cause})")
                 case AnswerDelta(text=text):
                     spoken += text
                     timeline.log(f"agent: {spoken}")
@@ -85,23 +85,23 @@ async def converse(
 
 
 async def speak_filler(timeline: Timeline, after_ms: int) -> None:
-    """A remark that fills the silence; cancelled when the answer begins."""
+    """Bridge the silence; cancelled when the answer starts."""
     await asyncio.sleep(after_ms / 1000)
     timeline.log("agent: One moment, let me see.")
 
 
 async def interrupt(stream: AsyncStream, timeline: Timeline, after_ms: int) -> None:
-    """The caller grows impatient. In a real agent the voice detection calls `answer_now`."""
+    """An impatient caller. In a real agent the voice activity detection calls `answer_now`."""
     await asyncio.sleep(after_ms / 1000)
     timeline.log("caller: Well?")
     await stream.answer_now()
 
 
 async def main() -> None:
-    parser = argparse.ArgumentParser(description="Play a call: patient first, then impatient.")
-    parser.add_argument("--deadline-ms", type=int, default=400, help="for the whole answer")
-    parser.add_argument("--filler-ms", type=int, default=60, help="after which a filler is spoken")
-    parser.add_argument("--interrupt-ms", type=int, default=60, help="after which the caller interrupts")
+    parser = argparse.ArgumentParser(description="Simulate two calls: a patient and an impatient caller.")
+    parser.add_argument("--deadline-ms", type=int, default=400, help="until the complete answer is due")
+    parser.add_argument("--filler-ms", type=int, default=60, help="until the filler is spoken")
+    parser.add_argument("--interrupt-ms", type=int, default=60, help="until the caller interrupts")
     arguments = parser.parse_args()
     async with AsyncClient(URL) as client:
         for interrupt_ms in (None, arguments.interrupt_ms):

@@ -1,7 +1,7 @@
-"""A task of one's own: continue a sequence of digits.
+"""A custom task: continue a sequence of digits.
 
-Owns the problems, the two ways of thinking them through that the warm start teaches, and the grader.
-Knows no model. `anytime train` and `anytime evaluate` find it by `entry` in the recipe.
+Owns the problems, the two ways of thinking that the warm start teaches, and the grader. Knows nothing about
+models. `anytime train` and `anytime evaluate` import the task by `entry` in the recipe.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ NUM_GIVEN = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SequenceProblem(Problem):
-    """A problem with the sequence up to its answer."""
+    """A problem, with the sequence up to its answer."""
 
     digits: tuple[int, ...]
-    """Those given first, the answer last."""
+    """The given digits come first, the answer last."""
 
 
 class SequenceTask:
-    """Three digits are given; each further one is the sum of the last and the third last, modulo 10."""
+    """Given three digits, each further digit is the sum of the last and the third last, modulo 10."""
 
     def sample(self, rng: random.Random, split: Split = "train") -> SequenceProblem:
-        """Draw problems until one is of that split."""
+        """Draw problems until one belongs to the split."""
         while True:
             digits = [rng.randrange(10) for _ in range(NUM_GIVEN)]
             asked = rng.choice(NAMES[NUM_GIVEN:])
@@ -45,18 +45,18 @@ class SequenceTask:
         )
 
     def grade(self, problem: Problem, answer_text: str) -> bool:
-        """Whether the text is the digit."""
+        """Whether the text is the correct digit."""
         return answer_text.strip() == problem.answer
 
 
 def quick(problem: SequenceProblem) -> str:
-    """Two tokens for a digit: `d5e2f4`."""
-    further = zip(NAMES, problem.digits, strict=False)
-    return "".join(f"{name}{digit}" for name, digit in list(further)[NUM_GIVEN:])
+    """Thinking with two tokens per digit: `d5e2f4`."""
+    named = zip(NAMES, problem.digits, strict=False)
+    return "".join(f"{name}{digit}" for name, digit in list(named)[NUM_GIVEN:])
 
 
 def slow(problem: SequenceProblem) -> str:
-    """Eight tokens for a digit: `d=2+3=5; e=5+7=2; f=2+2=4`."""
+    """Thinking with eight tokens per digit: `d=2+3=5; e=5+7=2; f=2+2=4`."""
     digits = problem.digits
     return "; ".join(
         f"{NAMES[n]}={digits[n - 1]}+{digits[n - 3]}={digits[n]}" for n in range(NUM_GIVEN, len(digits))

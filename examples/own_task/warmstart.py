@@ -1,7 +1,7 @@
-"""A warm start for the task: a small model from random weights that thinks, quickly or slowly, as it likes.
+"""A warm start for the task: trains a small model from random weights to think, quickly or slowly.
 
-Writes a checkpoint that can be served and that `brpo.toml` goes on from. A language model that thinks
-already needs no such thing. Each example is cut by the function that cuts when serving, on token ids.
+Writes a checkpoint that can be served, and that `brpo.toml` starts from. A reasoning model needs no warm
+start. Examples are truncated on token ids, by the same function that truncates the thinking when serving.
 
     python -m examples.own_task.warmstart [--steps N] [--out FOLDER]
 """
@@ -28,8 +28,8 @@ from examples.own_task.task import SequenceProblem, SequenceTask, quick, slow
 
 SEED = 1
 BATCH_EXAMPLES = 32
-CUT_SHARE = 0.3
-"""Share of the examples whose thinking is cut at a random place."""
+TRUNCATED_SHARE = 0.3
+"""Share of the examples whose thinking is truncated at a random token."""
 MODEL = ModelConfig(hidden_size=128, num_layers=2, window_tokens=256)
 OPTIMISER = OptimiserConfig(learning_rate=2e-3)
 MANIFEST = Manifest(
@@ -45,7 +45,7 @@ MANIFEST = Manifest(
 
 
 def corpus(task: SequenceTask, rng: random.Random) -> Iterator[str]:
-    """Texts that the tokenizer learns its words from."""
+    """Texts that the tokenizer is trained on."""
     for _ in range(2_000):
         problem = task.sample(rng)
         yield from (problem.prompt, slow(problem), MANIFEST.truncation, MANIFEST.answer_lead_in)
@@ -57,7 +57,7 @@ def example(
     tokenizer: PreTrainedTokenizerBase,
     reasoning: ReasoningFormat,
 ) -> Example:
-    """One conversation to learn from: the problem, thinking that may be cut, and the right answer."""
+    """A training example: the problem, thinking that may be truncated, and the correct answer."""
     message = {"role": "user", "content": problem.prompt}
     prompt = tokenizer.apply_chat_template([message], tokenize=False, add_generation_prompt=True)
     assert isinstance(prompt, str)
@@ -72,7 +72,7 @@ def example(
         learned=[True] * len(thinking_ids),
         answer_ids=answer_ids,
         reasoning=reasoning,
-        cut_at=rng.randrange(len(thinking_ids)) if rng.random() < CUT_SHARE else None,
+        cut_at=rng.randrange(len(thinking_ids)) if rng.random() < TRUNCATED_SHARE else None,
     )
 
 

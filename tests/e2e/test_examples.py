@@ -98,7 +98,7 @@ def test_batch_evaluation_can_be_interrupted(slow: RealServer, tmp_path: Path) -
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=LIMIT_S)
     assert process.returncode == 130
-    assert errors == "stopped; the same command goes on\n"
+    assert errors == "interrupted; repeat the command to resume\n"
     assert 1 <= len(lines(results)) < 60
 
 

@@ -1,4 +1,4 @@
-"""The playground of a server that asks for API keys."""
+"""The playground of a server that requires API keys."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import pytest
 from playwright.async_api import Page, expect
 
 from ..servers import RealServer, start
-from .playground import SLOW, Visit, ask, ended
+from .playground import SLOW, Visit, ask, wait_for_end
 from .test_playground_layout import AXE
 
-GOOD, OFF = "a-good-key", "a-key-that-is-off"
+VALID_KEY, DISABLED_KEY = "a-valid-key", "a-disabled-key"
 
 
 @pytest.fixture(scope="module")
 def keyed_server(tmp_path_factory: pytest.TempPathFactory) -> Generator[RealServer, None, None]:
-    """Takes one key, whose holder may ask two requests a minute, and knows one that is disabled."""
+    """Has a valid key, with a limit of two requests per minute, and a disabled key."""
 
     def sha256(key: str) -> str:
         return hashlib.sha256(key.encode()).hexdigest()
@@ -25,45 +25,45 @@ def keyed_server(tmp_path_factory: pytest.TempPathFactory) -> Generator[RealServ
     keys = tmp_path_factory.mktemp("keys") / "keys.toml"
     keys.touch(mode=0o600)
     keys.write_text(
-        f'[[keys]]\nname = "good"\nsha256 = "{sha256(GOOD)}"\nrequests_per_minute = 2\n'
-        f'[[keys]]\nname = "off"\nsha256 = "{sha256(OFF)}"\ndisabled = true\n'
+        f'[[keys]]\nname = "valid"\nsha256 = "{sha256(VALID_KEY)}"\nrequests_per_minute = 2\n'
+        f'[[keys]]\nname = "disabled"\nsha256 = "{sha256(DISABLED_KEY)}"\ndisabled = true\n'
     )
     server = start([*SLOW, "--keys", str(keys)])
     yield server
     server.stop()
 
 
-async def give(page: Page, key: str) -> None:
+async def enter_key(page: Page, key: str) -> None:
     await page.fill("#key", key)
     await page.keyboard.press("Enter")
 
 
-async def test_a_key_is_asked_for_and_kept_in_the_tab(keyed_server: RealServer, visit: Visit) -> None:
+async def test_key_is_requested_and_kept_in_the_tab(keyed_server: RealServer, visit: Visit) -> None:
     page = await visit(keyed_server.url, ready=False, refused=True)
     field, readiness = page.locator("#key"), page.locator("#readiness")
-    await expect(readiness).to_have_text("API key needed")
+    await expect(readiness).to_have_text("API key required")
     await expect(field).to_be_focused()
     await expect(field).to_have_attribute("type", "password")
     await expect(page.locator("#ask")).to_be_disabled()
-    for wrong in ("schlüssel", "a-wrong-key", OFF):
-        await give(page, wrong)
+    for wrong in ("schlüssel", "a-wrong-key", DISABLED_KEY):
+        await enter_key(page, wrong)
         await expect(page.locator("#key-error")).not_to_be_empty()
         await expect(field).to_have_attribute("aria-invalid", "true")
         await field.fill("")
         await expect(page.locator("#key-error")).to_be_empty()
-    await give(page, GOOD)
+    await enter_key(page, VALID_KEY)
     await expect(readiness).to_have_text("ready")
     await expect(field).to_be_hidden()
     await page.reload()
     await expect(readiness).to_have_text("ready")
 
     await ask(page, budget="2")
-    await ended(page, "Done")
+    await wait_for_end(page, "Done")
     for language in ("curl", "python", "typescript"):
         await page.click(f"#tab-{language}")
         await expect(page.locator("#snippet")).to_contain_text("ANYTIME_API_KEY")
-    assert GOOD not in page.url
-    assert GOOD not in await page.content()
+    assert VALID_KEY not in page.url
+    assert VALID_KEY not in await page.content()
     assert await page.evaluate("JSON.stringify(localStorage)") == "{}"
 
     for _ in range(2):
@@ -73,7 +73,7 @@ async def test_a_key_is_asked_for_and_kept_in_the_tab(keyed_server: RealServer, 
 
 
 @pytest.mark.parametrize("color_scheme", ["light", "dark"])
-async def test_axe_finds_no_barrier_where_a_key_is_asked_for(
+async def test_key_form_has_no_accessibility_violations(
     keyed_server: RealServer, visit: Visit, color_scheme: str
 ) -> None:
     page = await visit(
@@ -83,10 +83,12 @@ async def test_axe_finds_no_barrier_where_a_key_is_asked_for(
         color_scheme=color_scheme,
         viewport={"width": 360, "height": 780},
     )
-    await give(page, "a-wrong-key")
+    await enter_key(page, "a-wrong-key")
     await expect(page.locator("#key-error")).not_to_be_empty()
     assert await page.evaluate("document.documentElement.scrollWidth") == 360
     await page.evaluate(AXE.read_text())
     found = await page.evaluate("axe.run()")
     assert found["passes"]
-    assert [(fault["id"], [node["html"] for node in fault["nodes"]]) for fault in found["violations"]] == []
+    assert [
+        (violation["id"], [node["html"] for node in violation["nodes"]]) for violation in found["violations"]
+    ] == []

@@ -1,4 +1,4 @@
-"""The playground for everybody: by keyboard, on every screen, in every theme, without barriers."""
+"""The playground by keyboard, on small screens, in both themes, and checked for accessibility."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import pytest
 from playwright.async_api import expect
 
 from ..servers import RealServer
-from .playground import Visit, ask, ended
+from .playground import Visit, ask, wait_for_end
 
 AXE = Path(__file__).parents[2] / "clients" / "typescript" / "node_modules" / "axe-core" / "axe.min.js"
 
 
-async def test_everything_by_keyboard(slow_server: RealServer, visit: Visit) -> None:
+async def test_every_control_works_by_keyboard(slow_server: RealServer, visit: Visit) -> None:
     page = await visit(slow_server.url)
 
     async def tab_to(name: str) -> None:
@@ -23,7 +23,7 @@ async def test_everything_by_keyboard(slow_server: RealServer, visit: Visit) -> 
                 outline = "getComputedStyle(document.activeElement).outlineStyle"
                 assert await page.evaluate(outline) == "solid"
                 return
-        raise AssertionError(f"#{name} is not reached")
+        raise AssertionError(f"#{name} cannot be reached")
 
     await tab_to("question")
     await page.keyboard.type("7-3")
@@ -32,7 +32,7 @@ async def test_everything_by_keyboard(slow_server: RealServer, visit: Visit) -> 
     await expect(page.locator("#budget")).to_have_value("95")
     for name in ("budget", "unlimited"):
         await tab_to(name)
-    await page.keyboard.press("Space")  # it thinks until it is told to answer
+    await page.keyboard.press("Space")  # no limit: it thinks until "answer now"
     for name in ("deadline", "budgets", "stable-on"):
         await tab_to(name)
     await page.keyboard.press("Space")
@@ -43,11 +43,11 @@ async def test_everything_by_keyboard(slow_server: RealServer, visit: Visit) -> 
     await tab_to("ask")
     await page.keyboard.press("Enter")
     await expect(page.locator("#status")).to_be_focused()
-    await page.keyboard.press("Enter")  # once more by mistake: it must go on thinking
+    await page.keyboard.press("Enter")  # a repeated key press must not stop the thinking
     await tab_to("answer-now")
     await expect(page.locator("#run")).to_have_attribute("data-phase", "thinking")
     await page.keyboard.press("Enter")
-    await ended(page, "Done: you asked")
+    await wait_for_end(page, "Done: answer requested")
     await expect(page.locator("#status")).to_be_focused()
     for name in ("step", "continue"):
         await tab_to(name)
@@ -64,13 +64,13 @@ async def test_everything_by_keyboard(slow_server: RealServer, visit: Visit) -> 
 
 
 @pytest.mark.parametrize("width", [360, 768])
-async def test_nothing_is_wider_than_the_screen(slow_server: RealServer, visit: Visit, width: int) -> None:
+async def test_page_fits_the_screen_width(slow_server: RealServer, visit: Visit, width: int) -> None:
     page = await visit(slow_server.url, viewport={"width": width, "height": 780}, has_touch=True)
     await page.check("#stable-on")
     await page.click(".more-examples")
     await ask(page, "unbroken" * 60, budget="40", budgets=", ".join(str(tokens) for tokens in range(1, 40)))
     await expect(page.locator("#ruler")).to_be_in_viewport()
-    await ended(page, "Done")
+    await wait_for_end(page, "Done")
     assert await page.evaluate("document.documentElement.scrollWidth") == width
     boxes = await page.locator(".flag:not(.crowded) .label").evaluate_all(
         "els => els.map(e => e.getBoundingClientRect()).map(r => [r.left, r.right, r.top, r.bottom])"
@@ -82,7 +82,7 @@ async def test_nothing_is_wider_than_the_screen(slow_server: RealServer, visit: 
             assert right <= left2 or right2 <= left or bottom <= top2 or bottom2 <= top
 
 
-async def test_the_theme_is_the_system_s_until_chosen(slow_server: RealServer, visit: Visit) -> None:
+async def test_theme_follows_the_system_until_switched(slow_server: RealServer, visit: Visit) -> None:
     page = await visit(slow_server.url, color_scheme="dark")
     paper = "getComputedStyle(document.body).backgroundColor"
     dark = await page.evaluate(paper)
@@ -96,13 +96,15 @@ async def test_the_theme_is_the_system_s_until_chosen(slow_server: RealServer, v
 
 @pytest.mark.parametrize("color_scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 1280])
-async def test_axe_finds_no_barrier(
+async def test_page_has_no_accessibility_violations(
     slow_server: RealServer, visit: Visit, width: int, color_scheme: str
 ) -> None:
     page = await visit(slow_server.url, color_scheme=color_scheme, viewport={"width": width, "height": 800})
     await ask(page, budget="12", budgets="4, 8")
-    await ended(page, "Done")
+    await wait_for_end(page, "Done")
     await page.evaluate(AXE.read_text())
     found = await page.evaluate("axe.run()")
     assert found["passes"]
-    assert [(fault["id"], [node["html"] for node in fault["nodes"]]) for fault in found["violations"]] == []
+    assert [
+        (violation["id"], [node["html"] for node in violation["nodes"]]) for violation in found["violations"]
+    ] == []

@@ -1,4 +1,4 @@
-"""The playground's request as code, and as a link: whatever is in it, they ask the same."""
+"""The request as code and as a link: both send the same request, whatever characters it has."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from anytime_server.api.playground import FOLDER
 from playwright.async_api import expect
 
 from ..servers import RealServer
-from .playground import Visit, ask, ended, text
+from .playground import Visit, ask, text, wait_for_end
 from .reverse_proxy import behind_a_prefix
 
 HOSTILE = (
@@ -22,17 +22,17 @@ HOSTILE = (
 )
 
 
-async def test_a_link_brings_question_and_budget(slow_server: RealServer, visit: Visit) -> None:
+async def test_link_restores_question_and_budget(slow_server: RealServer, visit: Visit) -> None:
     page = await visit(slow_server.url)
     await ask(page, HOSTILE, budget="3")
-    await ended(page, "Done: budget used up")
+    await wait_for_end(page, "Done: budget used up")
     other = await visit(page.url)
     await expect(other.locator("#question")).to_have_value(await page.input_value("#question"))
     await expect(other.locator("#budget")).to_have_value("3")
 
 
 def program(language: str, code: str, folder: Path) -> list[str]:
-    """How to run copied code."""
+    """The command that runs the copied code."""
     if language == "curl":
         return ["bash", "-c", code]
     if language == "python":
@@ -48,7 +48,7 @@ def program(language: str, code: str, folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("language", ["curl", "python", "typescript"])
-async def test_the_code_asks_what_the_form_asks(
+async def test_copied_code_sends_the_same_request(
     demo_server: RealServer, visit: Visit, language: str, tmp_path: Path
 ) -> None:
     bodies: list[Any] = []
@@ -57,7 +57,7 @@ async def test_the_code_asks_what_the_form_asks(
         await page.check("#stable-on")
         await page.fill("#confidence", "90")
         await ask(page, HOSTILE, seed="4", budget="12", deadline="60000", budgets="4, 8")
-        await ended(page, "Done")
+        await wait_for_end(page, "Done")
         await page.click(f"#tab-{language}")
         await page.click("#copy")
         await expect(page.locator("#copied")).to_have_text("Copied")
@@ -68,11 +68,11 @@ async def test_the_code_asks_what_the_form_asks(
         )
         out, err = await process.communicate()
     assert process.returncode == 0, err.decode()
-    asked, copied = bodies
-    assert asked["messages"] == [{"role": "user", "content": HOSTILE.replace("\r\n", "\n")}]
-    assert asked["budget"] == {"tokens": 12, "deadline_ms": 60000}
-    assert asked["budgets"] == [4, 8]
-    assert asked["stop_when"] == {"stable": 2, "every_tokens": 8, "min_confidence": 0.9}
-    assert asked["thinking"] == {"seed": 4}
-    assert copied | {"stream": True} == asked
+    form_body, code_body = bodies
+    assert form_body["messages"] == [{"role": "user", "content": HOSTILE.replace("\r\n", "\n")}]
+    assert form_body["budget"] == {"tokens": 12, "deadline_ms": 60000}
+    assert form_body["budgets"] == [4, 8]
+    assert form_body["stop_when"] == {"stable": 2, "every_tokens": 8, "min_confidence": 0.9}
+    assert form_body["thinking"] == {"seed": 4}
+    assert code_body | {"stream": True} == form_body
     assert await text(page, "#answer") in out.decode()

@@ -1,4 +1,4 @@
-"""The TypeScript client: its own tests against a real server, the package as it ships, its README."""
+"""The TypeScript client: its own tests against a real server, the published package, and the README."""
 
 from __future__ import annotations
 
@@ -22,12 +22,15 @@ BUNDLE = ROOT / "server/anytime_server/playground/anytime-client.js"
 DOCUMENTED_URL = "http://127.0.0.1:8000"
 EXAMPLE = re.compile(r"```ts\n(.*?)```", re.DOTALL)
 TSC = PACKAGE / "node_modules/typescript/bin/tsc"
-PASSING = "says in a stream|several budgets|thinks on|names the field|tells what it serves|left by a signal"
+WITH_REAL_ENGINE = (
+    "unstreamed response|several budgets|continuation token|invalid field|lists the models|abort signal"
+)
+"""Names of the tests that work with a model that may end its thinking itself."""
 NODENEXT = ("--module", "nodenext")
 
 
 def run(*command: str | Path, cwd: Path = PACKAGE, **environment: str) -> str:
-    """Run a command to its end; what it said is shown where it fails."""
+    """Run a command and return its output, which a failure shows."""
     done = subprocess.run(
         command,
         check=False,
@@ -49,7 +52,7 @@ def tools() -> None:
 
 @pytest.fixture(scope="module")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What is published, freshly built."""
+    """The published files, freshly built."""
     folder = tmp_path_factory.mktemp("package")
     for name in ("package.json", "README.md", "LICENSE"):
         shutil.copy(PACKAGE / name, folder)
@@ -59,7 +62,7 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def consumer(tmp_path_factory: pytest.TempPathFactory, package: Path) -> Path:
-    """An empty project, the package installed from its tarball."""
+    """A project with the package installed from its tarball."""
     folder = tmp_path_factory.mktemp("consumer")
     run("npm", "pack", "--ignore-scripts", "--pack-destination", folder, cwd=package)
     folder.joinpath("package.json").write_text('{"private": true, "type": "module"}')
@@ -69,14 +72,14 @@ def consumer(tmp_path_factory: pytest.TempPathFactory, package: Path) -> Path:
 
 
 def compile_examples(consumer: Path, url: str, *options: str) -> list[Path]:
-    """The documentation's examples, checked strictly and compiled."""
+    """Type-check and compile the examples of the documentation."""
     comment = re.sub(
         r"^ \* ?", "", (PACKAGE / "src/client.ts").read_text(encoding="utf-8"), flags=re.MULTILINE
     )
-    [of_the_class] = EXAMPLE.findall(comment)
+    [class_example] = EXAMPLE.findall(comment)
     examples = [
         *EXAMPLE.findall((PACKAGE / "README.md").read_text(encoding="utf-8")),
-        'import { Client } from "anytime-client";\n' + of_the_class,
+        'import { Client } from "anytime-client";\n' + class_example,
     ]
     sources = [consumer / f"example-{i}.ts" for i in range(len(examples))]
     for source, example in zip(sources, examples, strict=True):
@@ -88,38 +91,45 @@ def compile_examples(consumer: Path, url: str, *options: str) -> list[Path]:
     return [source.with_suffix(".js") for source in sources]
 
 
-def test_its_own_tests_pass_against_a_slow_server(start_server: Callable[..., RealServer]) -> None:
+def test_live_server_tests_pass_with_a_slow_engine(start_server: Callable[..., RealServer]) -> None:
     slow = start_server("--engine=scripted", "--scripted.seconds-per-token=0.05", "--scripted.never-end=true")
-    said = run("npm", "test", ANYTIME_URL=slow.url)
-    assert "skipped" not in said
+    output = run("npm", "test", ANYTIME_URL=slow.url)
+    assert "skipped" not in output
 
 
-def test_it_talks_to_the_real_engine(real_server: RealServer) -> None:
-    """All but what needs thinking that does not end by itself."""
-    said = run("npx", "vitest", "run", "tests/real.test.ts", "-t", PASSING, ANYTIME_URL=real_server.url)
-    assert re.search(r"Tests +6 passed", said)
+def test_live_server_tests_pass_with_the_real_engine(real_server: RealServer) -> None:
+    output = run(
+        "npx",
+        "vitest",
+        "run",
+        "tests/live-server.test.ts",
+        "-t",
+        WITH_REAL_ENGINE,
+        ANYTIME_URL=real_server.url,
+    )
+    assert re.search(r"Tests +6 passed", output)
 
 
-def test_a_checkout_is_installed_as_the_readme_says(package: Path, tmp_path: Path) -> None:
+def test_package_installs_as_the_readme_describes(package: Path, tmp_path: Path) -> None:
     [block] = re.findall(r"```sh\n(.*?)```", (PACKAGE / "README.md").read_text(encoding="utf-8"), re.DOTALL)
     tools, build, install = block.splitlines()
-    # The first fetches packages, and the second writes to the checkout: they are not run here.
+    # Not run here: the first command fetches packages, the second writes to the checkout.
     assert tools == "npm --prefix anytime/clients/typescript ci"
     assert build == "npm --prefix anytime/clients/typescript run build"
     assert "build" in json.loads((PACKAGE / "package.json").read_text())["scripts"]
     checkout = shutil.copytree(package, tmp_path / "anytime/clients/typescript")
     described = json.loads((checkout / "package.json").read_text())
-    del described["devDependencies"]  # are there by now; npm would ask the registry for them
+    del described["devDependencies"]  # npm would request them from the registry
     (checkout / "package.json").write_text(json.dumps(described))
     run(*install.split(), "--offline", "--no-audit", "--no-fund", cwd=tmp_path)
-    said = run(
+    output = run(
         "node", "-e", "import('anytime-client').then(({ Client }) => console.log(Client.name))", cwd=tmp_path
     )
-    assert said == "Client\n"
+    assert output == "Client\n"
 
 
 class Refusing(BaseHTTPRequestHandler):
-    """Starts a session, refuses to let it answer, and ends it then."""
+    """Starts a session, refuses `answer_now`, and then ends the session with an error."""
 
     refused = threading.Event()
 
@@ -143,7 +153,7 @@ class Refusing(BaseHTTPRequestHandler):
         self.wfile.write(f"data: {json.dumps(error)}\n\n".encode())
 
     def log_message(self, format: str, *args: object) -> None:
-        """Nothing."""
+        """Log nothing."""
 
 
 @pytest.fixture
@@ -156,7 +166,7 @@ def refusing() -> Iterator[str]:
         thread.join()
 
 
-def test_the_example_says_that_it_may_not_answer_now(consumer: Path, refusing: str) -> None:
+def test_example_reports_a_refused_answer_now(consumer: Path, refusing: str) -> None:
     script = shutil.copy(ROOT / "examples/typescript/answer_now.mjs", consumer)
     with subprocess.Popen(
         ["node", script],
@@ -170,13 +180,13 @@ def test_the_example_says_that_it_may_not_answer_now(consumer: Path, refusing: s
         assert process.stdout is not None
         for _ in range(2):
             process.stdout.readline()
-        process.stdout.read(1)  # of the thinking: it has started
-        _, complaint = process.communicate("\n", timeout=60)
+        process.stdout.read(1)  # of the thinking: the session has started
+        _, errors = process.communicate("\n", timeout=60)
     assert process.returncode == 1
-    assert [line for line in complaint.splitlines() if line] == ["HTTP 500", "the server stops"]
+    assert [line for line in errors.splitlines() if line] == ["HTTP 500", "the server stops"]
 
 
-def test_it_has_what_it_needs_and_nothing_else(package: Path) -> None:
+def test_package_has_exactly_the_built_files(package: Path) -> None:
     [packed] = json.loads(run("npm", "pack", "--dry-run", "--json", "--ignore-scripts", cwd=package))
     modules = [path.stem for path in PACKAGE.glob("src/*.ts")]
     assert {file["path"] for file in packed["files"]} == {
@@ -187,7 +197,7 @@ def test_it_has_what_it_needs_and_nothing_else(package: Path) -> None:
     assert "dependencies" not in manifest
 
 
-def test_it_imports_nothing_but_itself(package: Path) -> None:
+def test_package_has_no_external_imports(package: Path) -> None:
     imported = {
         name
         for module in package.glob("dist/*.js")
@@ -205,14 +215,12 @@ def test_it_imports_nothing_but_itself(package: Path) -> None:
     [NODENEXT, ("--module", "esnext", "--moduleResolution", "bundler")],
     ids=["nodenext", "bundler"],
 )
-def test_the_documented_examples_run(
-    consumer: Path, demo_server: RealServer, options: tuple[str, ...]
-) -> None:
+def test_documented_examples_run(consumer: Path, demo_server: RealServer, options: tuple[str, ...]) -> None:
     for example in compile_examples(consumer, demo_server.url, *options):
-        assert run("node", example, cwd=consumer).strip(), f"{example.name} says nothing"
+        assert run("node", example, cwd=consumer).strip(), f"{example.name} printed nothing"
 
 
-def test_the_types_tell_what_is_wrong(consumer: Path) -> None:
+def test_types_reject_invalid_requests(consumer: Path) -> None:
     consumer.joinpath("wrong.ts").write_text(
         """
         import { type Cause, Client, type Event } from "anytime-client";
@@ -254,6 +262,6 @@ def test_the_types_tell_what_is_wrong(consumer: Path) -> None:
     )
 
 
-def test_the_playground_has_this_client(package: Path) -> None:
+def test_playground_bundle_is_up_to_date(package: Path) -> None:
     fresh = (package / "dist/anytime.js").read_bytes()
     assert fresh == BUNDLE.read_bytes(), "the bundle is stale: npm --prefix clients/typescript run build"

@@ -1,10 +1,9 @@
-"""Ask an Anytime server from Python: `Client`, or `AsyncClient` for asyncio.
+"""Client library of an Anytime server: `Client`, and `AsyncClient` for asyncio.
 
-Talks HTTP and imports nothing of the server.
+Speaks HTTP; imports nothing from the server.
 """
 
-from anytime_client.aio import AsyncClient, AsyncStream
-from anytime_client.calls import Model
+from anytime_client.async_client import AsyncClient, AsyncStream
 from anytime_client.client import Client, Stream
 from anytime_client.errors import (
     ClientError,
@@ -31,6 +30,7 @@ from anytime_client.events import (
     UnknownEvent,
     Usage,
 )
+from anytime_client.operations import Model
 from anytime_client.options import (
     AnswerOptions,
     Budget,

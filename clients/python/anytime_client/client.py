@@ -1,4 +1,4 @@
-"""The client for programs that wait: sessions as iterators. Its twin in `aio.py` awaits instead."""
+"""The synchronous client: sessions as iterators. `async_client.py` is its asyncio counterpart."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from typing import Any, Self, TypeVar, Unpack
 
 import httpx2
 
-from anytime_client import calls
-from anytime_client.calls import Call, Model
+from anytime_client import operations
+from anytime_client.base_client import BaseClient
+from anytime_client.base_stream import BaseStream
 from anytime_client.connection import Connection
-from anytime_client.endpoint import Endpoint
 from anytime_client.errors import ClientError, StreamInterrupted
 from anytime_client.events import Event, Result
+from anytime_client.operations import Model, Operation
 from anytime_client.options import Messages, Options
-from anytime_client.reception import Reception
-from anytime_client.retrying import Deadline, Retries
-from anytime_client.session import Session
+from anytime_client.retry import Deadline, Retries
+from anytime_client.stream_state import StreamState
 
-Outcome = TypeVar("Outcome")
+Parsed = TypeVar("Parsed")
 
 
-class Client(Endpoint):
-    """Talks to one server. Threads may share it.
+class Client(BaseClient):
+    """A client of one server. Threads may share it.
 
     >>> client = Client("http://127.0.0.1:8000")
     >>> result = client.think("What is 7 - 3 x 2 + 5 modulo 10?", budget=16).result()
@@ -34,9 +34,9 @@ class Client(Endpoint):
     True
     """
 
-    def _prepare(self) -> None:
+    def _create_http_client(self) -> None:
         self._http = httpx2.Client(**self._http_options())
-        self._closing = weakref.finalize(self, self._http.close)
+        self._finalizer = weakref.finalize(self, self._http.close)
         self._connections = weakref.WeakSet[Connection]()
 
     def __enter__(self) -> Self:
@@ -46,19 +46,19 @@ class Client(Endpoint):
         self.close()
 
     def close(self) -> None:
-        """Close the connections; a session that is still streaming is cancelled by that."""
+        """Close all connections; the server cancels the sessions that are still streaming."""
         for connection in list(self._connections):
-            connection.leave()
-        self._closing()
+            connection.abort()
+        self._finalizer()
 
     def think(
         self, messages: Messages, *, timeout_s: float | None = None, **options: Unpack[Options]
     ) -> Stream:
-        """Ask. Nothing is sent before the stream is used: entered, iterated, or asked for its result.
+        """Start a session. The request is sent when the stream is first used.
 
         Args:
-            messages: the user's message, or a conversation.
-            timeout_s: how long the session may take, instead of the client's `timeout_s`.
+            messages: the text of a user message, or a conversation.
+            timeout_s: maximum seconds of the session; overrides the client's `timeout_s`.
             options: see `Options`.
 
         >>> with Client("http://127.0.0.1:8000") as client:
@@ -71,95 +71,95 @@ class Client(Endpoint):
         ...                     pass
         an answer after 4
         """
-        reception, connection = Reception(), Connection()
+        state, connection = StreamState(), Connection()
         self._connections.add(connection)
-        events = self._events(calls.think(messages, options), timeout_s, reception, connection)
-        return Stream(self, events, reception, connection)
+        events = self._events(operations.think(messages, options), timeout_s, state, connection)
+        return Stream(self, events, state, connection)
 
     def answer_now(self, session_id: str) -> bool:
-        """Stop the thinking of a session; False if it was answering already or had ended."""
-        return self._run(calls.answer_now(session_id))
+        """Stop the thinking of a session; False if the session is answering already or has ended."""
+        return self._run(operations.answer_now(session_id))
 
     def extend(self, session_id: str, tokens: int) -> int:
-        """Let a session think for so many tokens more than it was to; the new budget in tokens.
+        """Raise the budget of a session by `tokens`; returns the new budget.
 
         Raises:
-            RequestRefused: the thinking is over.
+            RequestRefused: the thinking has ended.
         """
-        return self._run(calls.extend(session_id, tokens))
+        return self._run(operations.extend(session_id, tokens))
 
     def cancel(self, session_id: str) -> None:
-        """End a session; nothing happens if it had ended."""
-        self._run(calls.cancel(session_id))
+        """Cancel a session; no error if it has ended already."""
+        self._run(operations.cancel(session_id))
 
     def models(self) -> Sequence[Model]:
-        """What the server serves.
+        """The models that the server serves.
 
         >>> with Client("http://127.0.0.1:8000") as client:
         ...     [model] = client.models()
         >>> "think_end" in model.anytime
         True
         """
-        return self._run(calls.models())
+        return self._run(operations.models())
 
     def _run(
         self,
-        call: Call[Outcome],
+        operation: Operation[Parsed],
         deadline: Deadline | None = None,
         connection: Connection | None = None,
-    ) -> Outcome:
+    ) -> Parsed:
         deadline, connection = deadline or Deadline(None), connection or Connection()
         retries = Retries(self.max_retries, deadline)
         while True:
-            if connection.left.is_set():
-                raise StreamInterrupted("the stream was left before it was open")
+            if connection.aborted.is_set():
+                raise StreamInterrupted("the stream was closed before it was open")
             try:
-                with self._translating(deadline):
-                    request = self._http.build_request(**self._request_options(call, deadline))
+                with self._translating_errors(deadline):
+                    request = self._http.build_request(**self._request_options(operation, deadline))
                     response = self._http.send(request, stream=True)
-                    if not (call.streams and response.is_success):
+                    if not (operation.streams and response.is_success):
                         response.read()
-                    return call.outcome(response)
+                    return operation.parse(response)
             except ClientError as error:
-                pause_s = retries.pause_s(error)
-            connection.left.wait(pause_s)
+                delay_s = retries.delay_s(error)
+            connection.aborted.wait(delay_s)
 
     def _events(
         self,
-        call: Call[httpx2.Response],
+        operation: Operation[httpx2.Response],
         timeout_s: float | None,
-        reception: Reception,
+        state: StreamState,
         connection: Connection,
     ) -> Generator[Any]:
-        """None as soon as the stream is open, then its events."""
+        """Yields None as soon as the stream is open, then its events."""
         deadline = self._deadline(timeout_s)
-        with self._noting_failure(reception, connection):
-            response = self._run(call, deadline, connection)
-            with connection.carrying(response, deadline) as pieces:
+        with self._recording_failure(state, connection):
+            response = self._run(operation, deadline, connection)
+            with connection.reading(response, deadline) as chunks:
                 yield None
-                with self._translating(deadline, reception.interrupted):
-                    for piece in pieces:
-                        yield from reception.read(piece)
-                        if reception.done is not None:
+                with self._translating_errors(deadline, state.interrupted):
+                    for chunk in chunks:
+                        yield from state.feed(chunk)
+                        if state.done is not None:
                             return
-                    raise reception.interrupted("the stream ended before the answer was done")
+                    raise state.interrupted("the stream ended before the answer was done")
 
 
-class Stream(Session, Iterator[Event]):
-    """A session: an iterator of its events.
+class Stream(BaseStream, Iterator[Event]):
+    """A session, as an iterator of its events.
 
-    In a `with` it is cancelled on leaving early. Without one the connection is closed once nothing refers to
-    the stream any more, which is soon in CPython, but the `with` is the sure way. The controls may be used
-    from other threads than the one that iterates.
+    Leaving a `with` block early cancels the session. Without a `with` block the connection is closed when
+    the stream is garbage-collected: at once in CPython, but the `with` block is the reliable way. Other
+    threads than the one that iterates may call the methods.
     """
 
     def __init__(
-        self, client: Client, events: Generator[Any], reception: Reception, connection: Connection
+        self, client: Client, events: Generator[Any], state: StreamState, connection: Connection
     ) -> None:
-        super().__init__(reception)
+        super().__init__(state)
         self._client = client
         self._connection = connection
-        # It must not refer to the stream: then it would not be closed as soon as the stream is dropped.
+        # The generator must not refer to the stream: the cycle would delay closing a stream that is dropped.
         self._events = events
         self._is_open = False
 
@@ -179,49 +179,49 @@ class Stream(Session, Iterator[Event]):
         return next(self._events)
 
     def result(self) -> Result:
-        """Read to the end; the whole session.
+        """Read the stream to its end and return the whole session.
 
         Raises:
-            ClientError: any of the tree.
+            ClientError: any of its subclasses.
         """
         for _ in self:
             pass
-        return self._reception.result()
+        return self._state.result()
 
     def answer_now(self) -> bool:
-        """Stop the thinking; False if it was answering already or had ended.
+        """Stop the thinking; False if the session is answering already or has ended.
 
         Raises:
-            RuntimeError: `started` has not come.
+            RuntimeError: `started` has not been received.
         """
         return self._client.answer_now(self._started_id())
 
     def extend(self, tokens: int) -> int:
-        """Let it think for so many tokens more than it was to; the new budget in tokens.
+        """Raise the budget by `tokens`; returns the new budget.
 
         Raises:
-            RuntimeError: `started` has not come.
-            RequestRefused: the thinking is over.
+            RuntimeError: `started` has not been received.
+            RequestRefused: the thinking has ended.
         """
         return self._client.extend(self._started_id(), tokens)
 
     def cancel(self) -> None:
-        """End the session. Who iterates comes to the end without an error.
+        """Cancel the session. The iteration ends without an error.
 
         Raises:
-            RuntimeError: `started` has not come.
+            RuntimeError: `started` has not been received.
         """
         session_id = self._started_id()
-        self._connection.left.set()
+        self._connection.aborted.set()
         try:
             self._client.cancel(session_id)
         finally:
             self.close()
 
     def close(self) -> None:
-        """Drop the connection; a server cancels a session that nobody reads."""
-        self._connection.leave()
-        with contextlib.suppress(ValueError):  # another thread is just reading, and closes it on waking up
+        """Close the connection; the server cancels the session. The iteration ends without an error."""
+        self._connection.abort()
+        with contextlib.suppress(ValueError):  # the thread that reads will close it
             self._events.close()
 
     def _open(self) -> None:

@@ -1,6 +1,6 @@
-"""The connection under a stream, sync and async: read by one thread or task, left by any.
+"""The connection of a stream, sync and async: one thread or task reads it, any may abort it.
 
-Knows nothing of what comes over it.
+Knows nothing about the content of the stream.
 """
 
 from __future__ import annotations
@@ -14,49 +14,50 @@ from typing import Any
 
 import httpx2
 
-from anytime_client.retrying import Deadline
+from anytime_client.retry import Deadline
 
 
 class Connection:
-    """One that a thread waits on."""
+    """A connection that a thread reads."""
 
     def __init__(self) -> None:
-        self.left = threading.Event()
-        """By its own user: that it breaks off then is no error."""
+        self.aborted = threading.Event()
+        """Set when the caller closes the stream: the broken read that follows is not an error."""
         self._socket: socket.socket | None = None
-        self._changes = threading.Lock()
+        self._socket_lock = threading.Lock()
 
     @contextlib.contextmanager
-    def carrying(self, response: httpx2.Response, deadline: Deadline) -> Generator[Iterator[bytes]]:
-        """The pieces of the response that comes over it, until it is left or the deadline has passed."""
+    def reading(self, response: httpx2.Response, deadline: Deadline) -> Generator[Iterator[bytes]]:
+        """The chunks of the body; they end when the connection is aborted or the deadline passes."""
         assert isinstance(response.stream, httpx2.SyncByteStream)
-        with contextlib.closing(response), self._holding(response), self._dropped_at(deadline):
-            # Not `response.iter_bytes()`, which hands the connection to others as it ends: it is still held.
+        with contextlib.closing(response), self._attached(response), self._shut_down_at(deadline):
+            # Not `response.iter_bytes()`: at its end it returns the connection to the pool while
+            # `self._socket` still refers to it.
             yield iter(response.stream)
 
-    def leave(self) -> None:
-        """Drop it because nobody wants to hear the rest; who waits on it wakes up."""
-        self.left.set()
-        self._drop()
+    def abort(self) -> None:
+        """Close the connection on the caller's request, and wake the thread that reads it."""
+        self.aborted.set()
+        self._shut_down()
 
     @contextlib.contextmanager
-    def _holding(self, response: httpx2.Response) -> Generator[None]:
-        with self._changes:
+    def _attached(self, response: httpx2.Response) -> Generator[None]:
+        with self._socket_lock:
             self._socket = response.extensions["network_stream"].get_extra_info("socket")
         try:
-            if self.left.is_set():
-                self._drop()
+            if self.aborted.is_set():
+                self._shut_down()
             yield
         finally:
-            with self._changes:
+            with self._socket_lock:
                 self._socket = None
 
     @contextlib.contextmanager
-    def _dropped_at(self, deadline: Deadline) -> Generator[None]:
+    def _shut_down_at(self, deadline: Deadline) -> Generator[None]:
         if not deadline.is_set:
             yield
             return
-        timer = threading.Timer(deadline.left_s, self._drop)
+        timer = threading.Timer(deadline.remaining_s, self._shut_down)
         timer.daemon = True
         timer.start()
         try:
@@ -64,50 +65,51 @@ class Connection:
         finally:
             timer.cancel()
 
-    def _drop(self) -> None:
-        with self._changes:
+    def _shut_down(self) -> None:
+        with self._socket_lock:
             if self._socket is not None:
-                # Closing it would not wake a thread that reads from it.
+                # Closing the socket would not wake a thread that reads from it.
                 with contextlib.suppress(OSError):
                     self._socket.shutdown(socket.SHUT_RDWR)
 
 
 class AsyncConnection:
-    """One that a task waits on."""
+    """A connection that a task reads."""
 
     def __init__(self) -> None:
-        self.left = asyncio.Event()
-        """By its own user: that it breaks off then is no error."""
+        self.aborted = asyncio.Event()
+        """Set when the caller closes the stream: the broken read that follows is not an error."""
         self._network_stream: Any = None
 
     @contextlib.asynccontextmanager
-    async def carrying(
+    async def reading(
         self, response: httpx2.Response, deadline: Deadline
     ) -> AsyncGenerator[AsyncIterator[bytes]]:
-        """The pieces of the response that comes over it, until it is left or the deadline has passed."""
+        """The chunks of the body; they end when the connection is aborted or the deadline passes."""
         async with contextlib.aclosing(response):
             self._network_stream = response.extensions["network_stream"]
             try:
-                if self.left.is_set():
-                    await self.leave()
-                yield _within(deadline, response)
+                if self.aborted.is_set():
+                    await self.abort()
+                yield _chunks_until(deadline, response)
             finally:
                 self._network_stream = None
 
-    async def leave(self) -> None:
-        """Drop it because nobody wants to hear the rest; who waits on it wakes up."""
-        self.left.set()
+    async def abort(self) -> None:
+        """Close the connection on the caller's request, and wake the task that reads it."""
+        self.aborted.set()
         if self._network_stream is not None:
             await self._network_stream.aclose()
 
 
-async def _within(deadline: Deadline, response: httpx2.Response) -> AsyncGenerator[bytes]:
+async def _chunks_until(deadline: Deadline, response: httpx2.Response) -> AsyncGenerator[bytes]:
     assert isinstance(response.stream, httpx2.AsyncByteStream)
-    # Not `response.aiter_bytes()`, which hands the connection to others as it ends: it is still held.
-    pieces = aiter(response.stream)
+    # Not `response.aiter_bytes()`: at its end it returns the connection to the pool while
+    # `AsyncConnection` still refers to it.
+    chunks = aiter(response.stream)
     while True:
-        async with asyncio.timeout(deadline.left_s if deadline.is_set else None):
-            piece = await anext(pieces, None)
-        if piece is None:
+        async with asyncio.timeout(deadline.remaining_s if deadline.is_set else None):
+            chunk = await anext(chunks, None)
+        if chunk is None:
             return
-        yield piece
+        yield chunk

@@ -1,11 +1,11 @@
-"""What can go wrong when talking to a server.
+"""The errors of the client.
 
 ClientError
-├── ServerUnreachable   nobody answers there
-├── RequestRefused      the server said no, and why
-├── SessionFailed       the stream ended with an error event
+├── ServerUnreachable   no connection to the server could be made
+├── RequestRefused      the server answered with an HTTP error
+├── SessionFailed       the stream ended with an `error` event
 ├── StreamInterrupted   the connection broke, or the stream ended with neither `done` nor `error`
-└── TimedOut            it took longer than the caller would wait
+└── TimedOut            the session took longer than `timeout_s`
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 
 
 class ClientError(Exception):
-    """Root of the tree."""
+    """Base class of the client's errors."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # As it is pickled by default, it would be made anew by a call without its keywords.
+        # Exceptions are unpickled by calling the class with `args` alone, which lacks the keyword arguments.
         return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
 
 
 class ServerUnreachable(ClientError):
-    """No connection could be made. Nothing was sampled."""
+    """No connection to the server could be made. Nothing was sampled."""
 
 
 class RequestRefused(ClientError):
@@ -46,10 +46,10 @@ class RequestRefused(ClientError):
         """
         Args:
             status: HTTP status.
-            code: stable, for programs; None where the answer was not in the server's form.
-            field: dotted path of the request field at fault.
-            request_id: what the server's logs know the request by.
-            retry_after_s: how long the server asks to be left alone.
+            code: stable error code; None if the body is not an error of an Anytime server.
+            field: dotted path of the invalid request field.
+            request_id: id of the request in the server's logs.
+            retry_after_s: seconds to wait before the next attempt, from `Retry-After`.
         """
         super().__init__(message)
         self.status = status
@@ -60,13 +60,13 @@ class RequestRefused(ClientError):
 
 
 class SessionFailed(ClientError):
-    """The session ended with an error event: `cancelled`, `unavailable`, `engine_dead`, ..."""
+    """The session ended with an `error` event: `cancelled`, `unavailable`, `engine_dead`, ..."""
 
     def __init__(self, message: str, *, code: str | None, field: str | None = None) -> None:
         """
         Args:
-            code: stable, for programs; None where the server gave none.
-            field: dotted path of the request field at fault.
+            code: stable error code; None if the event has none.
+            field: dotted path of the invalid request field.
         """
         super().__init__(message)
         self.code = code
@@ -74,7 +74,7 @@ class SessionFailed(ClientError):
 
 
 class StreamInterrupted(ClientError):
-    """The stream broke off. What had come by then was not wrong, but it is not whole."""
+    """The stream broke off. The part received until then is valid but incomplete."""
 
     def __init__(
         self,
@@ -86,9 +86,9 @@ class StreamInterrupted(ClientError):
     ) -> None:
         """
         Args:
-            id: of the session; None if not even `started` had come.
-            thinking: the text of it that had come.
-            answers: those that had come whole.
+            id: of the session; None if `started` was not received.
+            thinking: the thinking received so far.
+            answers: the complete answers received so far.
         """
         super().__init__(message)
         self.id = id
@@ -97,4 +97,4 @@ class StreamInterrupted(ClientError):
 
 
 class TimedOut(ClientError):
-    """The time that the caller gave was over. The session is cancelled."""
+    """The session took longer than the caller's `timeout_s`. It is cancelled."""

@@ -1,7 +1,7 @@
-"""What a session says, as the client hands it on: the wire's events with types, and the whole, a `Result`.
+"""The events of a session, typed as on the wire, and `Result`, the whole session.
 
-Knows nothing of how they come. Fields that a later version of the server adds are kept in `model_extra`, and
-events that it adds are `UnknownEvent`.
+Knows nothing about the transport. Fields added by a later version of the server are kept in `model_extra`;
+event types added by it become `UnknownEvent`.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import Any, Literal, TypeAlias
 from pydantic import BaseModel, ConfigDict
 
 Cause: TypeAlias = Literal["natural", "budget", "deadline", "client", "stable", "load", "context"]
-"""Why the thinking stopped: the model ended it, its budget was used up, the deadline came near, somebody
-asked for the answer, the answers agreed, the server was under load, or the window was full."""
+"""The reason the thinking stopped: the model ended it, the budget was used up, the deadline was near, a
+client requested the answer, the answers agreed, the server was under load, or the context window was full."""
 
 
 class _Record(BaseModel):
@@ -20,91 +20,91 @@ class _Record(BaseModel):
 
 
 class ResolvedBudget(_Record):
-    """The budget that applies."""
+    """The budget in effect."""
 
     tokens: int
-    """The most thinking tokens that may be sampled."""
+    """Maximum number of thinking tokens."""
     deadline_ms: int | None
-    """Milliseconds from arrival by which the last token of the answer is due."""
+    """Milliseconds from the request's arrival until the last token of the answer is due."""
 
 
 class Stop(_Record):
-    """Why the thinking stopped."""
+    """The end of the thinking."""
 
     cause: Cause | str
-    """Another string where a later version of the server has another cause."""
+    """A cause added by a later version of the server is a string outside `Cause`."""
     budget_tokens: int
-    """Budget that applied, in tokens."""
+    """The budget in effect when the thinking stopped."""
     thinking_tokens: int
-    """Tokens sampled as thinking."""
+    """Thinking tokens sampled."""
 
 
 class Usage(_Record):
-    """Tokens, counted exactly."""
+    """Token counts."""
 
     prompt_tokens: int
     thinking_tokens: int
-    """Sampled as thinking."""
+    """Thinking tokens sampled."""
     inserted_tokens: int
-    """Put in at the cut."""
+    """Tokens inserted at the truncation."""
     answer_tokens: int
-    """Sampled for the answer."""
+    """Tokens of the final answer."""
     provisional_tokens: int
-    """Sampled as provisional answers."""
+    """Tokens of all early answers."""
     cached_tokens: int
-    """Of the answer's prompt, found in the prefix cache."""
+    """Tokens of the final answer's prompt that the prefix cache had."""
 
 
 class Timing(_Record):
-    """Seconds; all but `cut_to_answer_s` from the request's arrival at the server."""
+    """Seconds; all but `cut_to_answer_s` count from the request's arrival at the server."""
 
     time_to_first_token_s: float
-    """To the first token sampled, of thinking or answer."""
+    """Until the first token of thinking or answer."""
     cut_to_answer_s: float
     """From the end of the thinking to the first token of the answer."""
     time_to_answer_s: float
-    """To the first token of the answer."""
+    """Until the first token of the answer."""
     total_s: float
-    """To the last token of the answer."""
+    """Until the last token of the answer."""
 
 
 class Answer(_Record):
-    """A whole answer."""
+    """A complete answer."""
 
     index: int
-    """Of the answer within its session."""
+    """Number of the answer within its session."""
     at_tokens: int
     """Thinking tokens that the answer is based on."""
     provisional: bool
-    """Given while the thinking went on."""
+    """Whether this is an early answer, sampled while the thinking goes on."""
     text: str
     answer_tokens: int
     confidence: float
-    """Mean probability of its tokens, 0 to 1."""
+    """Mean probability of the answer's tokens, 0 to 1."""
     finish_reason: Literal["stop", "length"] | str
-    """`length`: cut at the most tokens that an answer may have."""
+    """`length`: the answer reached its `max_tokens`."""
 
 
 class Outcome(_Record):
-    """How a session ended."""
+    """The fields that `Done` and `Result` share."""
 
     id: str
     stop: Stop
     answer: str
-    """The final one."""
+    """Text of the final answer."""
     usage: Usage
     timing: Timing
     continuation: str | None = None
-    """To be given to `think` for thinking on from there."""
+    """Token to pass to `think` to resume the thinking."""
 
 
 class Result(Outcome):
-    """The whole of a session."""
+    """A whole session."""
 
     model: str
     thinking: str
     answers: tuple[Answer, ...]
-    """By the thinking that they are based on; the final one is the last."""
+    """Ordered by `at_tokens`; the final answer is the last."""
 
 
 class Started(_Record):
@@ -112,7 +112,7 @@ class Started(_Record):
 
     type: Literal["started"] = "started"
     id: str
-    """Names the session for `answer_now`, `extend` and `cancel`."""
+    """Id of the session, for `answer_now`, `extend` and `cancel`."""
     model: str
     budget: ResolvedBudget
     prompt_tokens: int
@@ -128,16 +128,16 @@ class Thinking(_Record):
 
 
 class AnswerStarted(_Record):
-    """The first of an answer; the `index` tells answers apart."""
+    """The start of an answer; `index` identifies it within the session."""
 
     type: Literal["answer.started"] = "answer.started"
     index: int
     at_tokens: int
     """Thinking tokens that the answer is based on."""
     provisional: bool
-    """The thinking goes on."""
+    """Whether this is an early answer, sampled while the thinking goes on."""
     cause: Cause | str | None
-    """Why the thinking stopped; None for a provisional answer."""
+    """The reason the thinking stopped; None for an early answer."""
 
 
 class AnswerDelta(_Record):
@@ -149,30 +149,30 @@ class AnswerDelta(_Record):
 
 
 class AnswerDone(Answer):
-    """The last of an answer: the whole of it."""
+    """The end of an answer, with the complete text."""
 
     type: Literal["answer.done"] = "answer.done"
 
 
 class Done(Outcome):
-    """The last event."""
+    """The last event of a successful session."""
 
     type: Literal["done"] = "done"
 
 
 class UnknownEvent(BaseModel):
-    """An event of a later version of the server."""
+    """An event type added by a later version of the server."""
 
     model_config = ConfigDict(frozen=True)
 
     type: Literal["unknown"] = "unknown"
     raw: dict[str, Any]
-    """The event as it came, its own type in `type`."""
+    """The event as received; its own type is in `raw["type"]`."""
 
 
 Event: TypeAlias = Started | Thinking | AnswerStarted | AnswerDelta | AnswerDone | Done | UnknownEvent
 
-KNOWN: dict[str, type[Started | Thinking | AnswerStarted | AnswerDelta | AnswerDone | Done]] = {
+EVENT_TYPES: dict[str, type[Started | Thinking | AnswerStarted | AnswerDelta | AnswerDone | Done]] = {
     "started": Started,
     "thinking": Thinking,
     "answer.started": AnswerStarted,

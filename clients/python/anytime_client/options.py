@@ -1,4 +1,4 @@
-"""What can be asked for, under the wire's names, and the request's body made of it."""
+"""The options of `think`, named as on the wire, and the request body built from them."""
 
 from __future__ import annotations
 
@@ -11,81 +11,81 @@ class Message(TypedDict):
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: NotRequired[str | Sequence[Mapping[str, str]] | None]
-    """Text, or parts `{"type": "text", "text": ...}`; only a turn of `tool_calls` may do without."""
+    """Text, or parts `{"type": "text", "text": ...}`; optional only beside `tool_calls`."""
     name: NotRequired[str]
-    """Of a tool."""
+    """Name of the tool."""
     reasoning_content: NotRequired[str]
-    """Earlier thinking of an assistant turn."""
+    """The thinking of an earlier assistant turn."""
     tool_calls: NotRequired[Sequence[Mapping[str, Any]]]
-    """Calls that the assistant made in this turn."""
+    """Tool calls of an assistant turn."""
     tool_call_id: NotRequired[str]
-    """The call that a tool's turn is the result of."""
+    """Id of the tool call that this turn is the result of."""
 
 
 Messages: TypeAlias = str | Sequence[Message] | Sequence[Mapping[str, Any]]
-"""A conversation; a string is one message of the user's. Other mappings are sent as they are."""
+"""A conversation; a string is a single user message. Other mappings are sent unchanged."""
 
 
 class Budget(TypedDict, total=False):
-    """How long to think; whichever is reached first."""
+    """Limits of the thinking, which stops at the first one reached."""
 
     tokens: int
-    """The most thinking tokens; 0 answers at once. Exact."""
+    """Maximum number of thinking tokens, exact; 0 answers immediately."""
     deadline_ms: int
-    """Milliseconds from the request's arrival by which the last token of the answer is due."""
+    """Milliseconds from the request's arrival until the last token of the answer is due."""
 
 
 class StopWhen(TypedDict):
-    """Stop thinking once provisional answers agree."""
+    """Stop the thinking once early answers agree."""
 
     stable: int
-    """How many in a row must."""
+    """Number of consecutive answers that must agree."""
     every_tokens: int
-    """Thinking tokens from one to the next."""
+    """Thinking tokens between two answers."""
     min_confidence: NotRequired[float]
-    """Mean probability of its tokens below which an answer agrees with none."""
+    """An answer whose confidence is lower agrees with no other."""
 
 
 class AnswerOptions(TypedDict, total=False):
-    """How the answer is sampled."""
+    """Sampling of the answer."""
 
     max_tokens: int
-    """The most tokens of the answer; room for them is kept in the window."""
+    """Maximum number of answer tokens; room for them is reserved in the context window."""
     temperature: float
     response_format: Mapping[str, Any]
     """`{"type": "json_object"}`, or `{"type": "json_schema", "json_schema": {"schema": {...}}}`."""
     forcing: Literal["close", "force"]
-    """At a cut, only `close` the thinking, or `force` the lead-in that the model was trained with."""
+    """At a truncation, `close` only ends the thinking; `force` also inserts the lead-in of the answer."""
 
 
 class ThinkingOptions(TypedDict, total=False):
-    """How the thinking is sampled."""
+    """Sampling of the thinking."""
 
     temperature: float
     top_p: float
     seed: int
-    """Makes the whole request repeatable."""
+    """Makes the whole session reproducible."""
 
 
 class Options(TypedDict, total=False):
-    """What `think` takes beside the messages. None is the same as not given."""
+    """The options of `think`. None is the same as leaving the option out."""
 
     model: str | None
-    """Name of the model; may be left out."""
+    """Name of the model; optional if the server has only one."""
     budget: int | Budget | None
-    """Thinking tokens, or an object with `tokens` and `deadline_ms`. Absent: all that fits."""
+    """Thinking tokens, or an object with `tokens` and `deadline_ms`. Default: as many as fit the window."""
     budgets: Sequence[int] | None
-    """Provisional answers at these numbers of thinking tokens, while the thinking goes on."""
+    """Give early answers at these numbers of thinking tokens, while the thinking goes on."""
     stop_when: StopWhen | None
-    """Stop once provisional answers, given for this, agree."""
+    """Stop the thinking once early answers, sampled for this purpose, agree."""
     answer: AnswerOptions | None
     thinking: ThinkingOptions | None
     continuation: str | None
-    """From an earlier `Result` or `Done`: think on from there, the budget counted on top."""
+    """Token of an earlier `Result` or `Done`: resume its thinking, with `budget` tokens more."""
 
 
-def body(messages: Messages, options: Options) -> dict[str, Any]:
-    """The request's body: fields that were not given are not sent."""
+def request_body(messages: Messages, options: Options) -> dict[str, Any]:
+    """The body of a request; options that are None or left out are not sent."""
     turns = [{"role": "user", "content": messages}] if isinstance(messages, str) else list(messages)
-    given = {name: value for name, value in options.items() if value is not None}
-    return {"messages": turns, **given, "stream": True}
+    fields = {name: value for name, value in options.items() if value is not None}
+    return {"messages": turns, **fields, "stream": True}

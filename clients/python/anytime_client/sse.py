@@ -1,6 +1,6 @@
-"""Server-sent events from bytes that come in pieces (WHATWG HTML, section 9.2.6).
+"""An incremental decoder of server-sent events (WHATWG HTML, section 9.2.6).
 
-Knows nothing of what the events say. `id` and `retry` are for clients that reconnect, which these never do.
+Knows nothing about the content of events. Ignores `id` and `retry`: this client does not reconnect.
 """
 
 from __future__ import annotations
@@ -10,19 +10,19 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-_LINE_END = re.compile(r"\r\n|\n|\r")  # nothing else ends a line, whatever str.splitlines says
+_LINE_END = re.compile(r"\r\n|\n|\r")  # str.splitlines would split at other characters, too
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerSentEvent:
-    """One event."""
+    """One event of the stream."""
 
     event: str
     data: str
 
 
 class Decoder:
-    """Bytes in, events out, as soon as they are whole. What is not whole at the end is dropped.
+    """Turns chunks of bytes into events, each as soon as it is complete. An incomplete last event is dropped.
 
     >>> decoder = Decoder()
     >>> list(decoder.feed(b"event: done\\ndata: {}"))
@@ -35,13 +35,13 @@ class Decoder:
         self._utf8 = codecs.getincrementaldecoder("utf-8-sig")(errors="replace")
         self._ended_in_cr = False
         self._line: list[str] = []
-        """The beginning of a line whose end has not come, in pieces."""
+        """Parts of a line whose end has not been received."""
         self._event = ""
         self._data: list[str] = []
 
-    def feed(self, piece: bytes) -> Iterator[ServerSentEvent]:
-        """The events that this piece makes whole; it is taken in as they are read."""
-        for line in self._lines(self._utf8.decode(piece)):
+    def feed(self, chunk: bytes) -> Iterator[ServerSentEvent]:
+        """The events that the chunk completes; the chunk is decoded as they are iterated."""
+        for line in self._lines(self._utf8.decode(chunk)):
             if not line:
                 if self._data:
                     yield ServerSentEvent(event=self._event or "message", data="\n".join(self._data))
@@ -57,7 +57,7 @@ class Decoder:
     def _lines(self, text: str) -> list[str]:
         if not text:
             return []
-        if self._ended_in_cr:  # that line has been told; this may be the second half of its CR LF
+        if self._ended_in_cr:  # the line was returned at its CR; this may be the LF of a CR LF
             text = text.removeprefix("\n")
         self._ended_in_cr = text.endswith("\r")
         first, *others = _LINE_END.split(text)

@@ -1,8 +1,8 @@
 /**
- * src/ to dist/ (modules with their types) and to one readable file for pages without a build step, which is
- * copied to the playground. The same input gives the same bytes.
+ * Compiles src/ to dist/: modules with their types, and one readable bundle for pages without a build step,
+ * which is copied to the playground. The same input gives the same bytes.
  *
- * node scripts/build.js [FOLDER]    to another folder, and nothing to the playground
+ * node scripts/build.js [FOLDER]    writes to FOLDER instead of dist/, and not to the playground
  */
 
 import { execFileSync } from "node:child_process";
@@ -30,6 +30,6 @@ await build({
   target: "es2022",
   charset: "utf8",
   legalComments: "none",
-  banner: { js: "// Generated from clients/typescript by `npm run build`; change that instead. Apache-2.0." },
+  banner: { js: "// Generated from clients/typescript by `npm run build`; do not edit. Apache-2.0." },
 });
 if (!folder) copyFileSync(join(dist, "anytime.js"), join(playground, "anytime-client.js"));

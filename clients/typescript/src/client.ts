@@ -1,4 +1,4 @@
-/** The entrance: a server, what it serves, and what can be asked of it. */
+/** The client: starts sessions, controls them by id, and lists the models. */
 
 import { ClientError, RequestRefused } from "./errors.ts";
 import { Http } from "./http.ts";
@@ -6,24 +6,24 @@ import type { ModelCard } from "./models.ts";
 import { type Message, requestBody, type ThinkOptions } from "./options.ts";
 import { type Controls, Stream } from "./stream.ts";
 
-/** How a client talks to its server. */
+/** Settings of a client. */
 export interface ClientOptions {
   /** Sent as `Authorization: Bearer ...`. */
   apiKey?: string | undefined;
-  /** Sent with every request; an `Authorization` among them is sent rather than `apiKey`. */
+  /** Sent with every request; an `Authorization` header overrides `apiKey`. */
   headers?: Readonly<Record<string, string>> | undefined;
-  /** Without a byte for so long, the server is gone: it sends a comment every few seconds. Default: 60. */
+  /** Maximum seconds without receiving a byte; the server sends a comment every few seconds. Default: 60. */
   silenceTimeoutS?: number | undefined;
-  /** From the sending of a request to `done`, its retries included. Default: none. */
+  /** Maximum seconds of a whole session, retries included. Default: none. */
   timeoutS?: number | undefined;
-  /** Tries again where nothing can have been sampled: no connection, or 429 or 503. Default: 2. */
+  /** Maximum number of retries, made only if nothing can have been sampled: no connection, 429 or 503. Default: 2. */
   maxRetries?: number | undefined;
-  /** Instead of the global `fetch`. */
+  /** Replaces the global `fetch`. */
   fetch?: typeof globalThis.fetch | undefined;
 }
 
 /**
- * Talks to one server.
+ * A client of one server.
  *
  * @example
  * ```ts
@@ -39,15 +39,15 @@ export class Client implements Controls {
   readonly #timeoutS: number;
 
   /**
-   * @param url of the server; a `/` or `/v1` at its end may be there.
-   * @throws ServerUnreachable if `url` is none.
+   * @param url address of the server; may end in `/v1`, as for OpenAI's SDKs.
+   * @throws ServerUnreachable if `url` is not a valid address.
    */
   constructor(url: string | URL = "http://127.0.0.1:8000", options: ClientOptions = {}) {
     const { apiKey, headers, silenceTimeoutS = 60, timeoutS = Infinity, maxRetries = 2, fetch } = options;
     this.#timeoutS = timeoutS;
     this.#http = new Http({
       url,
-      headers: allHeaders(apiKey, headers),
+      headers: buildHeaders(apiKey, headers),
       fetch: fetch ?? ((input, init) => globalThis.fetch(input, init)),
       silenceTimeoutS,
       maxRetries,
@@ -55,9 +55,9 @@ export class Client implements Controls {
   }
 
   /**
-   * Ask. Nothing is sent before the stream is read.
+   * Start a session. The request is sent when the stream is first read.
    *
-   * @param messages the conversation, or the text of one user's message.
+   * @param messages the text of a user message, or a conversation.
    */
   think(messages: string | readonly Message[], options: ThinkOptions = {}): Stream {
     const { signal, timeoutS = this.#timeoutS, ...fields } = options;
@@ -70,34 +70,33 @@ export class Client implements Controls {
     });
   }
 
-  /** Let a session answer now; false if it was answering already, or is not under way. */
+  /** Stop the thinking of a session; false if the session is answering already or has ended. */
   async answerNow(id: string): Promise<boolean> {
-    return unless([404, 409], this.#http.json("POST", `${sessionPath(id)}/answer`));
+    return succeedsUnless([404, 409], this.#http.json("POST", `${sessionPath(id)}/answer`));
   }
 
-  /** Let a session think for so many tokens more; gives its new budget in tokens. */
+  /** Raise the budget of a session by `tokens`; returns the new budget. */
   async extend(id: string, tokens: number): Promise<number> {
     const { budget_tokens } = Object(await this.#http.json("POST", `${sessionPath(id)}/extend`, { tokens }));
-    if (typeof budget_tokens !== "number") throw new ClientError("the server did not tell the new budget");
+    if (typeof budget_tokens !== "number") throw new ClientError("the server did not return the new budget");
     return budget_tokens;
   }
 
-  /** Cancel a session, if it is under way. */
+  /** Cancel a session; no error if it has ended already. */
   async cancel(id: string): Promise<void> {
-    await unless([404], this.#http.json("DELETE", sessionPath(id)));
+    await succeedsUnless([404], this.#http.json("DELETE", sessionPath(id)));
   }
 
-  /** The models that are served. */
+  /** The models that the server serves. */
   async models(): Promise<ModelCard[]> {
     const { data } = Object(await this.#http.json("GET", "/v1/models"));
-    if (!Array.isArray(data)) throw new ClientError("the server did not tell its models");
+    if (!Array.isArray(data)) throw new ClientError("the server did not return its models");
     return data;
   }
 }
 
-/** Names of headers are the same in any case. */
-function allHeaders(apiKey: string | undefined, given: Readonly<Record<string, string>> = {}): Headers {
-  const headers = new Headers(given);
+function buildHeaders(apiKey: string | undefined, extra: Readonly<Record<string, string>> = {}): Headers {
+  const headers = new Headers(extra);
   if (apiKey !== undefined && !headers.has("Authorization")) headers.set("Authorization", `Bearer ${apiKey}`);
   return headers;
 }
@@ -106,8 +105,8 @@ function sessionPath(id: string): string {
   return `/v1/anytime/${encodeURIComponent(id)}`;
 }
 
-/** Whether a request was taken; false if it was refused with one of these. */
-async function unless(statuses: readonly number[], request: Promise<unknown>): Promise<boolean> {
+/** True if the request succeeds, false if it is refused with one of the statuses. */
+async function succeedsUnless(statuses: readonly number[], request: Promise<unknown>): Promise<boolean> {
   try {
     await request;
     return true;

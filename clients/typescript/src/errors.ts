@@ -1,25 +1,28 @@
 /**
- * What can go wrong when talking to a server.
+ * The errors of the client.
  *
  *     ClientError
- *     ├── ServerUnreachable   nobody answers there
- *     ├── RequestRefused      the server said no, and why
- *     ├── SessionFailed       the stream ended with an error event
+ *     ├── ServerUnreachable   no connection to the server could be made
+ *     ├── RequestRefused      the server answered with an HTTP error
+ *     ├── SessionFailed       the stream ended with an `error` event
  *     ├── StreamInterrupted   the connection broke, or the stream ended with neither `done` nor `error`
- *     └── TimedOut            the caller's own total time-out
+ *     └── TimedOut            the session took longer than `timeoutS`
  */
 
 import type { AnswerDone } from "./events.ts";
 
-/** Root of the tree. */
+/** Base class of the client's errors. */
 export class ClientError extends Error {
   override name = "ClientError";
 }
 
-/** Nobody answers there; in a browser, which does not tell, also a connection that broke before an answer. */
+/**
+ * No connection to the server could be made. Browsers do not report why a request failed: there, this is also
+ * a connection that broke before the response.
+ */
 export class ServerUnreachable extends ClientError {
   override name = "ServerUnreachable";
-  /** The request cannot have been sent: no connection was made. */
+  /** No connection was made, so the request cannot have been sent. */
   readonly neverConnected: boolean;
 
   constructor(message: string, options: ErrorOptions & { neverConnected?: boolean } = {}) {
@@ -28,29 +31,28 @@ export class ServerUnreachable extends ClientError {
   }
 }
 
-/** What a server tells of an error. */
+/** The `error` object of a response or an event. */
 export interface ErrorDetail {
-  /** Stable, for programs; null where the answer was not the server's own. */
+  /** Stable error code; null if the body is not an error of an Anytime server. */
   code: string | null;
-  /** For people. */
   message: string;
-  /** The request field at fault. */
+  /** Dotted path of the invalid request field. */
   field: string | null;
 }
 
-/** What the response of a refusal tells beside its body. */
-export interface Refusal extends ErrorDetail {
-  /** Of the HTTP response. */
+/** The error of a refused request, and details of its HTTP response. */
+export interface RefusalDetail extends ErrorDetail {
+  /** HTTP status. */
   status: number;
-  /** `X-Request-Id` of the response, where it has one. */
+  /** `X-Request-Id` header of the response. */
   requestId: string | null;
-  /** Seconds until it is worth to try again, where the server says. */
+  /** Seconds to wait before the next attempt, from `Retry-After`. */
   retryAfterS: number | null;
 }
 
 /**
- * An HTTP error: the server said no, and why. With a status of 4XX or 503 nothing was sampled; a 500, or a
- * proxy's 502 or 504, does not tell.
+ * The server answered with an HTTP error. With a status of 4XX or 503 nothing was sampled; with a 500, or a
+ * proxy's 502 or 504, that is unknown.
  */
 export class RequestRefused extends ClientError {
   override name = "RequestRefused";
@@ -60,7 +62,7 @@ export class RequestRefused extends ClientError {
   readonly requestId: string | null;
   readonly retryAfterS: number | null;
 
-  constructor({ status, code, message, field, requestId, retryAfterS }: Refusal) {
+  constructor({ status, code, message, field, requestId, retryAfterS }: RefusalDetail) {
     super(message);
     this.status = status;
     this.code = code;
@@ -70,7 +72,7 @@ export class RequestRefused extends ClientError {
   }
 }
 
-/** The stream ended with an `error` event. */
+/** The session ended with an `error` event. */
 export class SessionFailed extends ClientError {
   override name = "SessionFailed";
   readonly code: string | null;
@@ -83,36 +85,36 @@ export class SessionFailed extends ClientError {
   }
 }
 
-/** What had come of a stream. */
-export interface SoFar {
+/** The part of an interrupted session that was received. */
+export interface PartialSession {
   id: string | null;
   thinking: string;
   answers: readonly AnswerDone[];
 }
 
-const NOTHING: SoFar = { id: null, thinking: "", answers: [] };
+const NOTHING: PartialSession = { id: null, thinking: "", answers: [] };
 
-/** The connection broke, or the stream ended with neither `done` nor `error`. What had come is here. */
+/** The connection broke, or the stream ended with neither `done` nor `error`. Carries what was received. */
 export class StreamInterrupted extends ClientError {
   override name = "StreamInterrupted";
   readonly id: string | null;
   readonly thinking: string;
   readonly answers: readonly AnswerDone[];
 
-  constructor(message: string, soFar: SoFar = NOTHING, options?: ErrorOptions) {
+  constructor(message: string, received: PartialSession = NOTHING, options?: ErrorOptions) {
     super(message, options);
-    this.id = soFar.id;
-    this.thinking = soFar.thinking;
-    this.answers = [...soFar.answers];
+    this.id = received.id;
+    this.thinking = received.thinking;
+    this.answers = [...received.answers];
   }
 }
 
-/** The caller's own total time-out. */
+/** The session took longer than the caller's `timeoutS`. */
 export class TimedOut extends ClientError {
   override name = "TimedOut";
 }
 
-/** The `error` object of a body or an event, as any dialect of the server writes it; null if it has none. */
+/** The `error` object of a response body or an event; null if there is none. */
 export function errorDetail(body: unknown): ErrorDetail | null {
   const { error } = Object(body) as { error?: unknown };
   const { code, message, field } = Object(error) as { code?: unknown; message?: unknown; field?: unknown };

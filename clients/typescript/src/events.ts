@@ -1,57 +1,57 @@
-/** What a session says, in order: the native wire format, typed. Knows nothing of how it is carried. */
+/** The events of a session, typed as on the wire, and `Result`. Knows nothing about the transport. */
 
 /**
- * Why the thinking stopped; any other string is a later server's. It is not `string` alone, by which an
- * editor would no longer propose these.
+ * The reason the thinking stopped. A later version of the server may send another string; `string & {}` instead of
+ * `string` keeps the known causes in an editor's completions.
  */
 export type Cause = "natural" | "budget" | "deadline" | "client" | "stable" | "load" | "context" | (string & {});
 
-/** The budget that applies. */
+/** The budget in effect. */
 export interface ResolvedBudget {
-  /** The most thinking tokens that may be sampled. */
+  /** Maximum number of thinking tokens. */
   tokens: number;
-  /** Milliseconds from arrival by which the last answer token is due. */
+  /** Milliseconds from the request's arrival until the last token of the answer is due. */
   deadline_ms: number | null;
 }
 
-/** Why the thinking stopped, and when. */
+/** The end of the thinking. */
 export interface Stop {
   cause: Cause;
-  /** Budget that applied, in tokens. */
+  /** The budget in effect when the thinking stopped. */
   budget_tokens: number;
-  /** Tokens sampled as thinking, a sampled think-end included. */
+  /** Thinking tokens sampled, including a sampled end-of-thinking token. */
   thinking_tokens: number;
 }
 
-/** Tokens, counted exactly. */
+/** Token counts. */
 export interface Usage {
-  /** Prompt, with thinking opened. */
+  /** Tokens of the prompt, up to the start of the thinking. */
   prompt_tokens: number;
-  /** Sampled as thinking. */
+  /** Thinking tokens sampled. */
   thinking_tokens: number;
-  /** Put in at the cut. */
+  /** Tokens inserted at the truncation. */
   inserted_tokens: number;
-  /** Sampled for the answer. */
+  /** Tokens of the final answer. */
   answer_tokens: number;
-  /** Sampled as provisional answers. */
+  /** Tokens of all early answers. */
   provisional_tokens: number;
-  /** Of the answer's prompt (prompt, thinking, inserted), found in the prefix cache. */
+  /** Tokens of the final answer's prompt that the prefix cache had. */
   cached_tokens: number;
 }
 
-/** Seconds; all but `cut_to_answer_s` from the request's arrival. */
+/** Seconds; all but `cut_to_answer_s` count from the request's arrival at the server. */
 export interface Timing {
-  /** To the first token sampled, of thinking or answer. */
+  /** Until the first token of thinking or answer. */
   time_to_first_token_s: number;
   /** From the end of the thinking to the first token of the answer. */
   cut_to_answer_s: number;
-  /** To the first token of the answer. */
+  /** Until the first token of the answer. */
   time_to_answer_s: number;
-  /** To the last token of the answer. */
+  /** Until the last token of the answer. */
   total_s: number;
 }
 
-/** The session is under way. */
+/** The first event. */
 export interface Started {
   type: "started";
   id: string;
@@ -68,16 +68,16 @@ export interface Thinking {
   total_tokens: number;
 }
 
-/** An answer begins. */
+/** The start of an answer. */
 export interface AnswerStarted {
   type: "answer.started";
-  /** Tells the answers of a session apart. */
+  /** Number of the answer within its session. */
   index: number;
   /** Thinking tokens that the answer is based on. */
   at_tokens: number;
-  /** The thinking goes on beside it. */
+  /** Whether this is an early answer, sampled while the thinking goes on. */
   provisional: boolean;
-  /** Why the thinking stopped; null for a provisional answer. */
+  /** The reason the thinking stopped; null for an early answer. */
   cause: Cause | null;
 }
 
@@ -88,61 +88,63 @@ export interface AnswerDelta {
   text: string;
 }
 
-/** A whole answer. */
+/** A complete answer. */
 export interface Answer {
   index: number;
-  /** Thinking tokens that it is based on. */
+  /** Thinking tokens that the answer is based on. */
   at_tokens: number;
+  /** Whether this is an early answer, sampled while the thinking goes on. */
   provisional: boolean;
   text: string;
   answer_tokens: number;
-  /** Mean probability of its tokens, 0 to 1. */
+  /** Mean probability of the answer's tokens, 0 to 1. */
   confidence: number;
-  /** `length`: cut at the most tokens that an answer may have. */
+  /** `length`: the answer reached its `max_tokens`. */
   finish_reason: "stop" | "length";
 }
 
-/** An answer is whole. */
+/** The end of an answer, with the complete text. */
 export interface AnswerDone extends Answer {
   type: "answer.done";
 }
 
-/** How a session ended. */
+/** The fields that `Done` and `Result` share. */
 export interface Outcome {
   id: string;
   stop: Stop;
+  /** Text of the final answer. */
   answer: string;
   usage: Usage;
   timing: Timing;
-  /** To be sent back for thinking on from there. */
+  /** Token to pass to `think` to resume the thinking. */
   continuation: string | null;
 }
 
-/** The end of a session that went well. */
+/** The last event of a successful session. */
 export interface Done extends Outcome {
   type: "done";
 }
 
-/** An event that a later server sends and this version does not know. */
+/** An event type added by a later version of the server. */
 export interface UnknownEvent {
   type: "unknown";
-  /** The event as it came; its own type is in `raw.type`. */
+  /** The event as received; its own type is in `raw.type`. */
   raw: { readonly type: string; readonly [field: string]: unknown };
 }
 
-/** The events of this version. */
+/** The event types of this version. */
 export type KnownEvent = Started | Thinking | AnswerStarted | AnswerDelta | AnswerDone | Done;
 
 /**
- * What a stream yields. `switch (event.type)` narrows it; events of later versions come as
+ * An event of a stream. `switch (event.type)` narrows the type; event types of later versions have the type
  * `"unknown"`, so that a switch over this version's types stays exhaustive.
  */
 export type Event = KnownEvent | UnknownEvent;
 
-/** The whole of a session, once it has ended well: the body that `"stream": false` gives. */
+/** A whole session: the body of a response with `"stream": false`. */
 export interface Result extends Outcome {
   model: string;
   thinking: string;
-  /** By the thinking that they are based on; the final one is the last. */
+  /** Ordered by `at_tokens`; the final answer is the last. */
   answers: Answer[];
 }

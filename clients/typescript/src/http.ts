@@ -1,10 +1,10 @@
-/** Requests to one server: address, headers, silence, retries. The one place where fetch's failures become errors of ours. */
+/** HTTP requests to one server: headers, time-outs, retries, and the translation of errors of `fetch` into ours. */
 
-import { sleep, within } from "./clock.ts";
 import { ClientError, errorDetail, RequestRefused, ServerUnreachable, StreamInterrupted } from "./errors.ts";
-import { parseRetryAfter, retryWaitS } from "./retrying.ts";
+import { parseRetryAfter, retryDelayS } from "./retry.ts";
+import { sleep, withTimeout } from "./timers.ts";
 
-/** Failures of Node's fetch before there was a connection. A browser does not tell. */
+/** Error codes of `fetch` in Node if no connection was made. Browsers report no code. */
 const NEVER_CONNECTED: readonly unknown[] = [
   "ECONNREFUSED",
   "ENOTFOUND",
@@ -14,7 +14,7 @@ const NEVER_CONNECTED: readonly unknown[] = [
   "UND_ERR_CONNECT_TIMEOUT",
 ];
 
-/** How requests are made. */
+/** Settings of the requests. */
 export interface HttpSettings {
   url: string | URL;
   headers: Headers;
@@ -23,9 +23,9 @@ export interface HttpSettings {
   maxRetries: number;
 }
 
-/** Requests to one server. */
+/** Sends requests to one server. */
 export class Http {
-  /** Of the server, without a slash at its end. */
+  /** Address of the server, without a slash at the end. */
   readonly url: string;
   readonly silenceTimeoutS: number;
   readonly #headers: Headers;
@@ -41,10 +41,10 @@ export class Http {
   }
 
   /**
-   * A successful response, whose body is still to be read.
+   * Send a request, with retries. Returns the successful response, its body unread.
    *
-   * @param aborter aborts the request and the reading of its body; its reason is what is thrown then.
-   * @param timeoutS after which the caller aborts; a try that would come later is not waited for.
+   * @param aborter aborts the request and the reading of its body, which then throw its reason.
+   * @param timeoutS after which the caller aborts; a retry that would start later is not made.
    */
   async send(
     method: string,
@@ -56,39 +56,39 @@ export class Http {
     const endMs = performance.now() + timeoutS * 1000;
     for (let attempt = 0; ; attempt++) {
       try {
-        return await within(this.silenceTimeoutS, this.#attempt(method, path, body, aborter.signal), () =>
-          aborter.abort(new StreamInterrupted(`no answer from ${this.url} within ${this.silenceTimeoutS} s`)),
+        return await withTimeout(this.#attempt(method, path, body, aborter.signal), this.silenceTimeoutS, () =>
+          aborter.abort(new StreamInterrupted(`no response from ${this.url} within ${this.silenceTimeoutS} s`)),
         );
       } catch (error) {
-        const waitS = attempt < this.#maxRetries ? retryWaitS(error, attempt) : null;
-        if (waitS === null || performance.now() + waitS * 1000 >= endMs) throw error;
-        await sleep(waitS, aborter.signal);
+        const delayS = attempt < this.#maxRetries ? retryDelayS(error, attempt) : null;
+        if (delayS === null || performance.now() + delayS * 1000 >= endMs) throw error;
+        await sleep(delayS, aborter.signal);
       }
     }
   }
 
-  /** The JSON of a response, undefined if it has no body. */
+  /** Send a request and parse its JSON response; undefined if the body is empty. */
   async json(method: string, path: string, body: object | null = null): Promise<unknown> {
     const aborter = new AbortController();
     const response = await this.send(method, path, body, aborter);
-    const broke = (error: unknown) => {
+    const onError = (error: unknown) => {
       aborter.signal.throwIfAborted();
-      throw broken(this.url, error);
+      throw brokenConnection(this.url, error);
     };
-    const text = await within(this.silenceTimeoutS, response.text().catch(broke), () =>
-      aborter.abort(new StreamInterrupted(`${this.url} stopped in the middle of its answer`)),
+    const text = await withTimeout(response.text().catch(onError), this.silenceTimeoutS, () =>
+      aborter.abort(new StreamInterrupted(`${this.url} stopped in the middle of its response`)),
     );
     if (text === "") return undefined;
     try {
       return JSON.parse(text);
     } catch (error) {
-      throw new ClientError(`${this.url} answered ${method} ${path} with what is not JSON`, { cause: error });
+      throw new ClientError(`${this.url} answered ${method} ${path} with invalid JSON`, { cause: error });
     }
   }
 
   async #attempt(method: string, path: string, body: object | null, signal: AbortSignal): Promise<Response> {
     signal.throwIfAborted();
-    const fetch = this.#fetch; // called as a function: browsers refuse it as a method of anything
+    const fetch = this.#fetch; // called as a function: browsers throw if it is called as a method
     const headers = new Headers(this.#headers);
     if (body !== null) headers.set("Content-Type", "application/json");
     let response: Response;
@@ -101,9 +101,9 @@ export class Http {
       });
     } catch (error) {
       signal.throwIfAborted();
-      throw failure(this.url, error);
+      throw fetchError(this.url, error);
     }
-    if (!response.ok) throw await refusal(response);
+    if (!response.ok) throw await requestRefused(response);
     return response;
   }
 }
@@ -113,40 +113,39 @@ function baseUrl(url: string | URL): string {
   try {
     parsed = new URL(url);
   } catch (error) {
-    throw new ServerUnreachable(`"${url}" is no address`, { cause: error, neverConnected: true });
+    throw new ServerUnreachable(`"${url}" is not a valid address`, { cause: error, neverConnected: true });
   }
   if (parsed.protocol !== "http:" && parsed.protocol !== "https:") {
-    const message = `"${url}" is no address: it must begin with http:// or https://`;
+    const message = `"${url}" is not a valid address: it must begin with http:// or https://`;
     throw new ServerUnreachable(message, { neverConnected: true });
   }
   return parsed.origin + parsed.pathname.replace(/\/+$/, "").replace(/\/v1$/, "");
 }
 
-/** A body that did not come to its end. */
-function broken(url: string, error: unknown): StreamInterrupted {
+function brokenConnection(url: string, error: unknown): StreamInterrupted {
   return new StreamInterrupted(`the connection to ${url} broke`, undefined, { cause: error });
 }
 
-/** Of fetch, which had no response to give. */
-function failure(url: string, error: unknown): ServerUnreachable | StreamInterrupted {
+/** The error for a request for which `fetch` threw. */
+function fetchError(url: string, error: unknown): ServerUnreachable | StreamInterrupted {
   const { cause } = Object(error) as { cause?: unknown };
   const { code } = Object(cause) as { code?: unknown };
   const neverConnected = NEVER_CONNECTED.includes(code);
-  if (code !== undefined && !neverConnected) return broken(url, error);
+  if (code !== undefined && !neverConnected) return brokenConnection(url, error);
   return new ServerUnreachable(`no server answers at ${url}`, { cause: error, neverConnected });
 }
 
-async function refusal(response: Response): Promise<RequestRefused> {
+async function requestRefused(response: Response): Promise<RequestRefused> {
   const text = await response.text().catch(() => "");
   return new RequestRefused({
-    ...(errorDetail(parsed(text)) ?? { code: null, message: `HTTP ${response.status}`, field: null }),
+    ...(errorDetail(parseJson(text)) ?? { code: null, message: `HTTP ${response.status}`, field: null }),
     status: response.status,
     requestId: response.headers.get("X-Request-Id"),
     retryAfterS: parseRetryAfter(response.headers.get("Retry-After")),
   });
 }
 
-function parsed(text: string): unknown {
+function parseJson(text: string): unknown {
   try {
     return JSON.parse(text);
   } catch {

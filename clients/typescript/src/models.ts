@@ -1,40 +1,40 @@
-/** What a server tells of the models that it serves. */
+/** The models that a server lists. */
 
 /** Accuracy measured at one budget. */
 export interface AccuracyPoint {
-  /** Thinking tokens allowed. */
+  /** Thinking tokens. */
   budget: number;
-  /** Share of problems answered rightly, and its 95% interval. */
+  /** Share of problems answered correctly, with its 95% interval `low` to `high`. */
   accuracy: number;
   low: number;
   high: number;
-  /** Problems tried. */
+  /** Number of problems. */
   n: number;
 }
 
-/** How a model thinks, and how well it does at each budget: its `anytime.json`. */
+/** The content of a model's `anytime.json`: its format of thinking, and its accuracy at each budget. */
 export interface Manifest {
   name: string | null;
-  /** How an answer is got at a cut, unless the request says otherwise. */
+  /** Default of `answer.forcing` in requests. */
   forcing: "close" | "force";
-  /** Room for an answer, unless the request says otherwise. */
+  /** Default of `answer.max_tokens` in requests. */
   answer_tokens: number;
-  /** Budgets that it was trained or measured at, ascending. */
+  /** Budgets that the model was trained or measured at, ascending. */
   budgets: number[];
-  /** As measured on held-out problems, budgets ascending. */
+  /** Accuracy on held-out problems, budgets ascending. */
   accuracy_curve: AccuracyPoint[];
-  /** A handful of prompts that it is good at. */
+  /** Example prompts. */
   examples: string[];
-  /** The last stage of its training. */
+  /** Last stage of the training. */
   trained: "warmstart" | "grpo" | "brpo" | null;
-  /** The rest of the file. */
+  /** The other fields of the file. */
   [field: string]: unknown;
 }
 
-/** A model that is served. */
+/** A model that the server serves. */
 export interface ModelCard {
   id: string;
-  /** Tokens of its window; null until it has loaded. */
+  /** Tokens of the context window; null while the model is loading. */
   max_model_len: number | null;
   anytime: Manifest;
   [field: string]: unknown;

@@ -1,16 +1,16 @@
-/** What can be asked of a server: names and shapes are the wire's. */
+/** The options of `think`, named as on the wire, and the request body built from them. */
 
-/** A piece of text within a message. */
+/** A text part of a message. */
 export interface TextPart {
   type: "text";
   text: string;
 }
 
-/** A call that the assistant made. */
+/** A tool call of the assistant. */
 export interface ToolCall {
   id: string;
   type?: "function";
-  /** `arguments` is the text of a JSON object. */
+  /** `arguments` is a JSON object as text. */
   function: { name: string; arguments: string };
 }
 
@@ -18,35 +18,35 @@ export interface ToolCall {
 export interface Message {
   role: "system" | "developer" | "user" | "assistant" | "tool";
   content?: string | TextPart[] | null | undefined;
-  /** Of a tool, where the chat template shows it. */
+  /** Name of the tool; the chat template may show it. */
   name?: string | undefined;
-  /** Earlier thinking of an assistant turn; the chat template decides what of it the model sees. */
+  /** The thinking of an earlier assistant turn; the chat template decides how much of it the model sees. */
   reasoning_content?: string | undefined;
-  /** Calls that the assistant made in this turn. */
+  /** Tool calls of an assistant turn. */
   tool_calls?: ToolCall[] | undefined;
-  /** The call that a tool's turn is the result of. */
+  /** Id of the tool call that this turn is the result of. */
   tool_call_id?: string | undefined;
 }
 
-/** How long to think; whichever is reached first. */
+/** Limits of the thinking, which stops at the first one reached. */
 export interface Budget {
-  /** The most thinking tokens; 0 answers at once. */
+  /** Maximum number of thinking tokens, exact; 0 answers immediately. */
   tokens?: number | undefined;
-  /** Milliseconds from the request's arrival by which the last token of the answer is due. */
+  /** Milliseconds from the request's arrival until the last token of the answer is due. */
   deadline_ms?: number | undefined;
 }
 
-/** Stop thinking once provisional answers agree. */
+/** Stop the thinking once early answers agree. */
 export interface StopWhen {
-  /** How many in a row must. */
+  /** Number of consecutive answers that must agree. */
   stable: number;
-  /** Thinking tokens from one to the next. */
+  /** Thinking tokens between two answers. */
   every_tokens: number;
-  /** Mean probability of its tokens below which an answer agrees with none. */
+  /** An answer whose confidence is lower agrees with no other. */
   min_confidence?: number | undefined;
 }
 
-/** What form the answer must have; the thinking is free. */
+/** The format of the answer; the thinking is not constrained. */
 export type ResponseFormat =
   | { type: "text" }
   | { type: "json_object" }
@@ -55,44 +55,45 @@ export type ResponseFormat =
       json_schema: { schema: Record<string, unknown>; name?: string; description?: string; strict?: boolean };
     };
 
-/** How the answer is sampled. */
+/** Sampling of the answer. */
 export interface AnswerOptions {
-  /** The most tokens of the answer; room for them is kept in the window. */
+  /** Maximum number of answer tokens; room for them is reserved in the context window. */
   max_tokens?: number | undefined;
   temperature?: number | undefined;
   response_format?: ResponseFormat | undefined;
-  /** How the model is brought to answer at a cut: `close` the thinking, or `force` its trained lead-in. */
+  /** At a truncation, `close` only ends the thinking; `force` also inserts the lead-in of the answer. */
   forcing?: "close" | "force" | undefined;
 }
 
-/** How the thinking is sampled. */
+/** Sampling of the thinking. */
 export interface ThinkingOptions {
   temperature?: number | undefined;
   top_p?: number | undefined;
-  /** Makes the whole request repeatable. */
+  /** Makes the whole session reproducible. */
   seed?: number | undefined;
 }
 
-/** Fields of the request; what is not given is not sent, and the server's default holds. */
+/** Fields of the request. Fields left out are not sent, and the server's defaults apply. */
 export interface RequestFields {
-  /** Name of the model. */
+  /** Name of the model; optional if the server has only one. */
   model?: string | undefined;
-  /** Thinking tokens, or an object with `tokens` and `deadline_ms`. Absent: all that fits. */
+  /** Thinking tokens, or an object with `tokens` and `deadline_ms`. Default: as many as fit the window. */
   budget?: number | Budget | undefined;
-  /** Provisional answers at these numbers of thinking tokens, while the thinking goes on. */
+  /** Give early answers at these numbers of thinking tokens, while the thinking goes on. */
   budgets?: readonly number[] | undefined;
+  /** Stop the thinking once early answers, sampled for this purpose, agree. */
   stop_when?: StopWhen | undefined;
   answer?: AnswerOptions | undefined;
   thinking?: ThinkingOptions | undefined;
-  /** From an earlier `done`: think on from there, the budget counted on top. */
+  /** Token of an earlier `done`: resume its thinking, with `budget` tokens more. */
   continuation?: string | null | undefined;
 }
 
 /** Options of `think`. */
 export interface ThinkOptions extends RequestFields {
-  /** Aborts the request; the stream then throws the signal's reason. */
+  /** Aborts the session; the stream then throws the signal's reason. */
   signal?: AbortSignal | undefined;
-  /** From the sending of the request to `done`, instead of the client's `timeoutS`. */
+  /** Maximum seconds of the session; overrides the client's `timeoutS`. */
   timeoutS?: number | undefined;
 }
 

@@ -1,35 +1,35 @@
 /// <reference lib="esnext.disposable" preserve="true" />
-/** One session: its events as they come, and the buttons to press. */
+/** One session: its events as an async iterable, its result, and its controls. */
 
-import { after, within } from "./clock.ts";
 import { TimedOut } from "./errors.ts";
 import type { AnswerDone, Event, Result } from "./events.ts";
 import type { Http } from "./http.ts";
-import { Reception } from "./reception.ts";
+import { StreamState } from "./stream-state.ts";
+import { startTimer, withTimeout } from "./timers.ts";
 
-/** Not everything that runs this has the symbol; where it is missing, compiled `await using` looks for the other. */
+/** Older runtimes lack `Symbol.asyncDispose`; there, compiled `await using` looks for the registered symbol. */
 const asyncDispose: typeof Symbol.asyncDispose = Symbol.asyncDispose ?? Symbol.for("Symbol.asyncDispose");
 
-/** What a stream can ask of its session, by id. */
+/** Controls of a session, by its id. */
 export interface Controls {
   answerNow(id: string): Promise<boolean>;
   extend(id: string, tokens: number): Promise<number>;
   cancel(id: string): Promise<void>;
 }
 
-/** What a stream is made of. */
-export interface StreamParts {
+/** Constructor arguments of a stream. */
+export interface StreamInit {
   http: Http;
   controls: Controls;
-  /** Of the request. */
+  /** Body of the request. */
   body: object;
   signal: AbortSignal | undefined;
   timeoutS: number;
 }
 
 /**
- * A session, read once: by `for await`, which yields its events, or by `result()`. The request is sent
- * when the reading begins. Leaving the loop before its end, or the scope of `await using`, cancels.
+ * A session: `for await` yields its events, `result()` reads it to its end. It can be read once, and the request
+ * is sent when reading begins. Leaving the loop early, or the scope of `await using`, cancels the session.
  */
 export class Stream implements AsyncIterable<Event>, AsyncDisposable {
   static {
@@ -39,71 +39,71 @@ export class Stream implements AsyncIterable<Event>, AsyncDisposable {
   }
 
   declare [Symbol.asyncDispose]: () => Promise<void>;
-  readonly #parts: StreamParts;
-  readonly #reception = new Reception();
+  readonly #init: StreamInit;
+  readonly #state = new StreamState();
   readonly #aborter = new AbortController();
   readonly #events: AsyncGenerator<Event, void, undefined>;
-  #disarm: () => void = () => {};
-  /** By one's own wish: that the stream ends is then no error. */
-  #left = false;
+  #stopTimers: () => void = () => {};
+  /** Closed or cancelled by the caller: the broken read that follows is not an error. */
+  #closed = false;
   #failure: { reason: unknown } | null = null;
 
-  constructor(parts: StreamParts) {
-    this.#parts = parts;
+  constructor(init: StreamInit) {
+    this.#init = init;
     this.#events = this.#read();
   }
 
-  /** Names the session; null until `started` has come. */
+  /** Id of the session; null until `started` has been received. */
   get id(): string | null {
-    return this.#reception.started?.id ?? null;
+    return this.#state.started?.id ?? null;
   }
 
-  /** The thinking that has come so far. */
+  /** The thinking received so far. */
   get thinking(): string {
-    return this.#reception.thinking;
+    return this.#state.thinking;
   }
 
-  /** The whole answers that have come so far, in this order. */
+  /** The complete answers received so far, in the order received. */
   get answers(): readonly AnswerDone[] {
-    return this.#reception.answers;
+    return this.#state.answers;
   }
 
   [Symbol.asyncIterator](): AsyncGenerator<Event, void, undefined> {
     return this.#events;
   }
 
-  /** Read to the end. Throws what the iteration would; also when it was left before the end. */
+  /** Read the stream to its end and return the whole session. Throws as the iteration does, and if it was closed. */
   async result(): Promise<Result> {
     for await (const _ of this.#events);
     if (this.#failure) throw this.#failure.reason;
-    if (!this.#reception.result) throw this.#reception.interrupted("the stream was left before the answer was done");
-    return this.#reception.result;
+    if (!this.#state.result) throw this.#state.interrupted("the stream was closed before the answer was done");
+    return this.#state.result;
   }
 
-  /** Stop thinking and answer from what there is; false if it was answering already or had ended. */
+  /** Stop the thinking; false if the session is answering already or has ended. */
   async answerNow(): Promise<boolean> {
-    return this.#parts.controls.answerNow(this.#startedId());
+    return this.#init.controls.answerNow(this.#startedId());
   }
 
-  /** Let it think for so many tokens more; gives the new budget, no more than the window has room for. */
+  /** Raise the budget by `tokens`, at most to what fits the context window; returns the new budget. */
   async extend(tokens: number): Promise<number> {
-    return this.#parts.controls.extend(this.#startedId(), tokens);
+    return this.#init.controls.extend(this.#startedId(), tokens);
   }
 
-  /** Cancel the session. The iteration just ends. */
+  /** Cancel the session. The iteration ends without an error. */
   async cancel(): Promise<void> {
     const id = this.#startedId();
-    this.#left = true;
+    this.#closed = true;
     try {
-      await this.#parts.controls.cancel(id);
+      await this.#init.controls.cancel(id);
     } finally {
       this.#disconnect();
     }
   }
 
-  /** Drop the connection, by which the server cancels. The iteration just ends. */
+  /** Close the connection; the server cancels the session. The iteration ends without an error. */
   close(): void {
-    this.#left = true;
+    this.#closed = true;
     this.#disconnect();
   }
 
@@ -115,18 +115,18 @@ export class Stream implements AsyncIterable<Event>, AsyncDisposable {
   async *#read(): AsyncGenerator<Event, void, undefined> {
     const { signal } = this.#aborter;
     try {
-      this.#arm();
-      for await (const bytes of this.#bytes()) {
-        for (const event of this.#reception.receive(bytes)) {
+      this.#startTimers();
+      for await (const chunk of this.#chunks()) {
+        for (const event of this.#state.feed(chunk)) {
           if (event.type === "done") this.#disconnect();
           yield event;
           if (event.type === "done") return;
           signal.throwIfAborted();
         }
       }
-      throw this.#reception.interrupted("the stream ended before the answer was done");
+      throw this.#state.interrupted("the stream ended before the answer was done");
     } catch (error) {
-      if (this.#left) return;
+      if (this.#closed) return;
       this.#failure = { reason: signal.aborted ? signal.reason : error };
       throw this.#failure.reason;
     } finally {
@@ -134,41 +134,41 @@ export class Stream implements AsyncIterable<Event>, AsyncDisposable {
     }
   }
 
-  async *#bytes(): AsyncGenerator<Uint8Array, void, undefined> {
-    const { http, body, timeoutS } = this.#parts;
+  async *#chunks(): AsyncGenerator<Uint8Array, void, undefined> {
+    const { http, body, timeoutS } = this.#init;
     const response = await http.send("POST", "/v1/anytime", body, this.#aborter, timeoutS);
-    const kind = response.headers.get("Content-Type") ?? "";
-    if (!response.body || !kind.startsWith("text/event-stream")) {
-      throw this.#reception.interrupted(`${http.url} answered with "${kind}", which is no stream of events`);
+    const contentType = response.headers.get("Content-Type") ?? "";
+    if (!response.body || !contentType.startsWith("text/event-stream")) {
+      throw this.#state.interrupted(`${http.url} answered with "${contentType}", not with an event stream`);
     }
     const reader = response.body.getReader();
-    const silent = () =>
-      this.#aborter.abort(this.#reception.interrupted(`nothing came from ${http.url} for ${http.silenceTimeoutS} s`));
+    const onSilence = () =>
+      this.#aborter.abort(this.#state.interrupted(`${http.url} has been silent for ${http.silenceTimeoutS} s`));
     for (;;) {
       const read = reader.read().catch((error: unknown) => {
-        throw this.#reception.interrupted(`the connection to ${http.url} broke`, { cause: error });
+        throw this.#state.interrupted(`the connection to ${http.url} broke`, { cause: error });
       });
-      const { done, value } = await within(http.silenceTimeoutS, read, silent);
+      const { done, value } = await withTimeout(read, http.silenceTimeoutS, onSilence);
       if (done) return;
       yield value;
     }
   }
 
-  /** Let the caller's signal and the total time-out abort; until `#disarm`. */
-  #arm(): void {
-    const { signal, timeoutS } = this.#parts;
+  /** Abort at the caller's signal or time-out, until `#stopTimers`. */
+  #startTimers(): void {
+    const { signal, timeoutS } = this.#init;
     const abort = () => this.#aborter.abort(signal?.reason);
     if (signal?.aborted) abort();
     signal?.addEventListener("abort", abort);
-    const stop = after(timeoutS, () => this.#aborter.abort(new TimedOut(`not done within ${timeoutS} s`)));
-    this.#disarm = () => {
+    const stop = startTimer(timeoutS, () => this.#aborter.abort(new TimedOut(`not done within ${timeoutS} s`)));
+    this.#stopTimers = () => {
       stop();
       signal?.removeEventListener("abort", abort);
     };
   }
 
   #disconnect(): void {
-    this.#disarm();
+    this.#stopTimers();
     this.#aborter.abort();
   }
 }

@@ -1,4 +1,4 @@
-/** Requests: what is sent, what a refusal tells, what is tried again. */
+/** Requests: what is sent, errors of refusals, retries. */
 
 import { once } from "node:events";
 import type { AddressInfo } from "node:net";
@@ -6,11 +6,11 @@ import { createServer } from "node:net";
 import { describe, expect, onTestFinished } from "vitest";
 import { Client, ClientError, type ClientOptions, RequestRefused, ServerUnreachable } from "../src/index.ts";
 import { DONE } from "./recordings.ts";
-import { json, ReplayServer, refuse, stream, THINK, test } from "./replay.ts";
+import { json, ReplayServer, refuse, stream, THINK, test } from "./replay-server.ts";
 
-const AGAIN = { "Retry-After": "0" };
+const RETRY_AT_ONCE = { "Retry-After": "0" };
 
-/** A port that nobody listens on. */
+/** A port that no server listens on. */
 async function freePort(): Promise<number> {
   const probe = createServer().listen(0, "127.0.0.1");
   await once(probe, "listening");
@@ -20,21 +20,21 @@ async function freePort(): Promise<number> {
   return port;
 }
 
-describe("what is sent", () => {
-  test("only what is given", async ({ server }) => {
+describe("a request", () => {
+  test("has only the given options", async ({ server }) => {
     server.on(THINK, stream(DONE.bytes));
     await new Client(server.url).think("7-3 €", { budget: 6, model: undefined }).result();
-    const [seen] = server.requests;
-    expect(JSON.parse(seen?.body ?? "")).toEqual({
+    const [request] = server.requests;
+    expect(JSON.parse(request?.body ?? "")).toEqual({
       messages: [{ role: "user", content: "7-3 €" }],
       budget: 6,
       stream: true,
     });
-    expect(seen?.headers["content-type"]).toBe("application/json");
-    expect(seen?.headers).not.toHaveProperty("authorization");
+    expect(request?.headers["content-type"]).toBe("application/json");
+    expect(request?.headers).not.toHaveProperty("authorization");
   });
 
-  test("all of it under its own name", async ({ server }) => {
+  test("has every option under its name", async ({ server }) => {
     server.on(THINK, stream(DONE.bytes));
     const messages = [{ role: "system", content: "Be brief." } as const, { role: "user", content: "7-3" } as const];
     const { signal } = new AbortController();
@@ -51,7 +51,7 @@ describe("what is sent", () => {
     expect(JSON.parse(server.requests[0]?.body ?? "")).toEqual({ messages, ...fields, stream: true });
   });
 
-  test("key and headers, with every request", async ({ server }) => {
+  test("has the API key and the headers", async ({ server }) => {
     const client = new Client(server.url, { apiKey: "k", headers: { "X-Team": "t" }, maxRetries: 0 });
     server.on(THINK, stream(DONE.bytes));
     server.on("GET /v1/models", json({ data: [] }));
@@ -65,35 +65,35 @@ describe("what is sent", () => {
     }
   });
 
-  test("a header that is given rather than the key, each once", async ({ server }) => {
+  test("has a given Authorization header instead of the API key", async ({ server }) => {
     const headers = { authorization: "Basic x", "content-type": "text/plain" };
     server.on(THINK, stream(DONE.bytes));
     await new Client(server.url, { apiKey: "k", headers }).think("7-3").result();
     expect(server.requests[0]?.headers).toMatchObject({ authorization: "Basic x", "content-type": "application/json" });
   });
 
-  test.for(["", "/", "/v1", "/v1/"])("to an address that ends in %j", async (end, { server }) => {
+  test.for(["", "/", "/v1", "/v1/"])("goes to a URL that ends in %j", async (end, { server }) => {
     server.on("GET /v1/models", json({ data: [{ id: "m" }] }));
     expect(await new Client(server.url + end).models()).toEqual([{ id: "m" }]);
   });
 
-  test("below a path, whatever a page's address has behind it", async ({ server }) => {
+  test("goes below the path of the URL, without its query and fragment", async ({ server }) => {
     server.on("GET /behind/a/proxy/v1/models", json({ data: [] }));
     expect(await new Client(new URL("/behind/a/proxy/?q#top", server.url)).models()).toEqual([]);
   });
 
-  test("no path of a session's name", async ({ server }) => {
+  test("has the session id escaped in its path", async ({ server }) => {
     expect(await new Client(server.url).answerNow("../../x?")).toBe(false);
     expect(server.requests[0]?.path).toBe("/v1/anytime/..%2F..%2Fx%3F/answer");
   });
 });
 
-test.for(["localhost:8000", "ftp://localhost", "", "http://[bad"])("%j is no address", (url) => {
+test.for(["localhost:8000", "ftp://localhost", "", "http://[bad"])("%j is not a valid URL", (url) => {
   expect(() => new Client(url)).toThrow(ServerUnreachable);
 });
 
-describe("a refusal", () => {
-  test("tells what the server said", async ({ server }) => {
+describe("an error response", () => {
+  test("carries the server's error", async ({ server }) => {
     const error = { code: "invalid_request", message: "budget: must not be negative", field: "budget" };
     server.on(THINK, refuse(422, JSON.stringify({ error }), { "X-Request-Id": "any-7", "Retry-After": "3" }));
     await expect(new Client(server.url).think("7-3").result()).rejects.toMatchObject({
@@ -107,7 +107,7 @@ describe("a refusal", () => {
   });
 
   test.for(["", "Bad Gateway", "[]", "{}", '{"error": "x"}', '{"error": null}', "null"])(
-    "in other words tells its status: %j",
+    "with an unknown body carries the status: %j",
     async (body, { server }) => {
       server.on(THINK, refuse(502, body));
       const refused = { message: "HTTP 502", status: 502, code: null, field: null, requestId: null, retryAfterS: null };
@@ -115,7 +115,7 @@ describe("a refusal", () => {
     },
   );
 
-  test("is not what breaks off", async ({ server }) => {
+  test("is not reported for a body that breaks off", async ({ server }) => {
     server.on("GET /v1/models", (response) => {
       response.writeHead(200).write('{"data": [', () => response.destroy());
     });
@@ -123,8 +123,8 @@ describe("a refusal", () => {
     await expect(new Client(server.url).models()).rejects.toMatchObject(broken);
   });
 
-  test("is not what breaks off in a browser, which does not tell why", async () => {
-    const broken = () =>
+  test("is not reported for a body that breaks off in a browser", async () => {
+    const brokenBody = () =>
       new ReadableStream({
         start(body) {
           body.enqueue(new TextEncoder().encode('{"data": ['));
@@ -133,22 +133,22 @@ describe("a refusal", () => {
           body.error(new TypeError("network error"));
         },
       });
-    const client = new Client("http://127.0.0.1:8000", { fetch: async () => new Response(broken()) });
+    const client = new Client("http://127.0.0.1:8000", { fetch: async () => new Response(brokenBody()) });
     await expect(client.models()).rejects.toMatchObject({
       name: "StreamInterrupted",
       message: "the connection to http://127.0.0.1:8000 broke",
     });
   });
 
-  test.for(["{}", "[]", '"x"', "<html>", ""])("of models that are none: %j", async (body, { server }) => {
+  test.for(["{}", "[]", '"x"', "<html>", ""])("is reported for invalid models: %j", async (body, { server }) => {
     server.on("GET /v1/models", refuse(200, body));
     await expect(new Client(server.url).models()).rejects.toMatchObject({ name: "ClientError" });
   });
 });
 
-describe("another try", () => {
-  test.for([429, 503])("after %i", async (status, { server }) => {
-    server.on(THINK, refuse(status, "", AGAIN), refuse(status, "", AGAIN), stream(DONE.bytes));
+describe("a retry", () => {
+  test.for([429, 503])("follows a %i", async (status, { server }) => {
+    server.on(THINK, refuse(status, "", RETRY_AT_ONCE), refuse(status, "", RETRY_AT_ONCE), stream(DONE.bytes));
     expect(await new Client(server.url).think("7-3").result()).toEqual(DONE.result);
     expect(server.requests).toHaveLength(3);
     expect(server.requests[2]).toEqual(server.requests[0]);
@@ -158,52 +158,52 @@ describe("another try", () => {
     [0, 1],
     [1, 2],
     [2, 3],
-  ] as const)("%i times at most: %i requests", async ([maxRetries, requests], { server }) => {
-    server.on(THINK, refuse(503, "", AGAIN));
-    const asking = new Client(server.url, { maxRetries }).think("7-3").result();
-    await expect(asking).rejects.toMatchObject({ status: 503 });
+  ] as const)("is made at most %i times: %i requests", async ([maxRetries, requests], { server }) => {
+    server.on(THINK, refuse(503, "", RETRY_AT_ONCE));
+    const result = new Client(server.url, { maxRetries }).think("7-3").result();
+    await expect(result).rejects.toMatchObject({ status: 503 });
     expect(server.requests).toHaveLength(requests);
   });
 
-  test.for([400, 404, 422, 500, 502, 504])("not after %i", async (status, { server }) => {
-    server.on(THINK, refuse(status, "", AGAIN), stream(DONE.bytes));
+  test.for([400, 404, 422, 500, 502, 504])("does not follow a %i", async (status, { server }) => {
+    server.on(THINK, refuse(status, "", RETRY_AT_ONCE), stream(DONE.bytes));
     await expect(new Client(server.url).think("7-3").result()).rejects.toMatchObject({ status });
     expect(server.requests).toHaveLength(1);
   });
 
-  test("not where the server asks for a long wait", async ({ server }) => {
+  test("is not made if the server asks for a long delay", async ({ server }) => {
     server.on(THINK, refuse(503, "", { "Retry-After": "3600" }), stream(DONE.bytes));
     await expect(new Client(server.url).think("7-3").result()).rejects.toMatchObject({ retryAfterS: 3600 });
     expect(server.requests).toHaveLength(1);
   });
 
-  test("not where the wait is longer than all may take", async ({ server }) => {
+  test("is not made if its delay passes the time-out", async ({ server }) => {
     server.on(THINK, refuse(503, "", { "Retry-After": "25" }), stream(DONE.bytes));
-    const asking = new Client(server.url, { timeoutS: 20 }).think("7-3").result();
-    await expect(asking).rejects.toMatchObject({ name: "RequestRefused", status: 503 });
+    const result = new Client(server.url, { timeoutS: 20 }).think("7-3").result();
+    await expect(result).rejects.toMatchObject({ name: "RequestRefused", status: 503 });
     expect(server.requests).toHaveLength(1);
   });
 
-  test("not after a connection that broke with the request sent", async ({ server }) => {
+  test("does not follow a connection that broke after the request was sent", async ({ server }) => {
     server.on(THINK, (response) => void response.destroy(), stream(DONE.bytes));
-    const asking = new Client(server.url).think("7-3").result();
+    const result = new Client(server.url).think("7-3").result();
     const broken = { name: "StreamInterrupted", message: `the connection to ${server.url} broke`, thinking: "" };
-    await expect(asking).rejects.toMatchObject(broken);
+    await expect(result).rejects.toMatchObject(broken);
     expect(server.requests).toHaveLength(1);
   });
 
-  test("not where it is not told why there is no answer, as in browsers", async ({ server }) => {
-    let tries = 0;
+  test("does not follow a failure of unknown cause, as in browsers", async ({ server }) => {
+    let attempts = 0;
     const fetch = async () => {
-      tries++;
+      attempts++;
       throw new TypeError("Failed to fetch");
     };
-    const asking = new Client(server.url, { fetch }).think("7-3").result();
-    await expect(asking).rejects.toMatchObject({ name: "ServerUnreachable", neverConnected: false });
-    expect(tries).toBe(1);
+    const result = new Client(server.url, { fetch }).think("7-3").result();
+    await expect(result).rejects.toMatchObject({ name: "ServerUnreachable", neverConnected: false });
+    expect(attempts).toBe(1);
   });
 
-  test("after nobody was there", async () => {
+  test("follows a refused connection", async () => {
     const [server, port] = [new ReplayServer(), await freePort()];
     onTestFinished(() => server.stop());
     server.on(THINK, stream(DONE.bytes));
@@ -216,7 +216,7 @@ describe("another try", () => {
     expect(await client.think("7-3").result()).toEqual(DONE.result);
   });
 
-  test("none where nobody is wanted to be", async () => {
+  test("is not made with maxRetries 0", async () => {
     const url = `http://127.0.0.1:${await freePort()}`;
     const refused = { name: "ServerUnreachable", message: `no server answers at ${url}`, neverConnected: true };
     await expect(new Client(url, { maxRetries: 0 }).think("7-3").result()).rejects.toMatchObject(refused);
@@ -224,7 +224,7 @@ describe("another try", () => {
   });
 });
 
-test("an error can be told by its class and its name", async ({ server }) => {
+test("errors have their class and name", async ({ server }) => {
   const error: unknown = await new Client(server.url).extend("any-1", 1).catch((reason: unknown) => reason);
   expect(error).toBeInstanceOf(RequestRefused);
   expect(error).toBeInstanceOf(ClientError);

@@ -1,16 +1,16 @@
-/** What can be asked of a session under way: to answer now, to think longer, to be cancelled. */
+/** Controls of a session: answer now, extend, cancel. */
 
 import { expect, onTestFinished } from "vitest";
 import { Client, ClientError } from "../src/index.ts";
 import type { Stream } from "../src/stream.ts";
-import { ask } from "./asking.ts";
 import { ID, STARTED } from "./recordings.ts";
-import { hold, json, type ReplayServer, refuse, test } from "./replay.ts";
+import { hold, json, type ReplayServer, refuse, test } from "./replay-server.ts";
+import { think } from "./sessions.ts";
 
-/** A session that has started and goes on. */
+/** A session that has started and does not end. */
 async function started(server: ReplayServer): Promise<Stream> {
   hold(server, STARTED);
-  const session = ask(server);
+  const session = think(server);
   onTestFinished(() => session.close());
   await session[Symbol.asyncIterator]().next();
   return session;
@@ -20,48 +20,48 @@ test.for([
   [202, true],
   [404, false],
   [409, false],
-] as const)("answer now: %i is %o", async ([status, taken], { server }) => {
+] as const)("answerNow with status %i returns %o", async ([status, stopped], { server }) => {
   const session = await started(server);
   server.on(`POST /v1/anytime/${ID}/answer`, json({ id: ID, at_tokens: 3 }, status));
-  expect(await session.answerNow()).toBe(taken);
+  expect(await session.answerNow()).toBe(stopped);
   expect(server.requests.at(-1)).toMatchObject({ method: "POST", body: "" });
 });
 
-test("answer now can be refused", async ({ server }) => {
+test("refused answerNow throws", async ({ server }) => {
   const session = await started(server);
   server.on(`POST /v1/anytime/${ID}/answer`, json({ error: { code: "engine_dead", message: "it is dead" } }, 500));
   await expect(session.answerNow()).rejects.toMatchObject({ message: "it is dead", code: "engine_dead" });
 });
 
-test("extend gives the new budget", async ({ server }) => {
+test("extend returns the new budget", async ({ server }) => {
   const session = await started(server);
   server.on(`POST /v1/anytime/${ID}/extend`, json({ id: ID, budget_tokens: 14, at_tokens: 3 }, 202));
   expect(await session.extend(6)).toBe(14);
   expect(server.requests.at(-1)?.body).toBe('{"tokens":6}');
 });
 
-test("extend tells what is no budget", async ({ server }) => {
+test("extend throws at an invalid response", async ({ server }) => {
   const session = await started(server);
   server.on(`POST /v1/anytime/${ID}/extend`, json({}, 202), json("x"), refuse(200, "<html>"));
   for (let i = 0; i < 3; i++) await expect(session.extend(6)).rejects.toBeInstanceOf(ClientError);
 });
 
-test("a server that is silent", async ({ server }) => {
+test("a silent server interrupts a control", async ({ server }) => {
   const client = new Client(server.url, { silenceTimeoutS: 0.2 });
-  server.on("POST /v1/anytime/any-1/answer", (_, gone) => gone);
+  server.on("POST /v1/anytime/any-1/answer", (_, disconnected) => disconnected);
   await expect(client.answerNow("any-1")).rejects.toMatchObject({
     name: "StreamInterrupted",
-    message: `no answer from ${server.url} within 0.2 s`,
+    message: `no response from ${server.url} within 0.2 s`,
   });
   server.on("GET /v1/models", (response) => void response.writeHead(200).write("{"));
-  await expect(client.models()).rejects.toThrow(`${server.url} stopped in the middle of its answer`);
+  await expect(client.models()).rejects.toThrow(`${server.url} stopped in the middle of its response`);
 });
 
-test("there are none before it has started", async ({ server }) => {
-  const session = ask(server);
-  for (const press of [session.answerNow(), session.extend(1), session.cancel()]) {
-    await expect(press).rejects.toThrow("the session has not started");
-    await expect(press).rejects.not.toBeInstanceOf(ClientError);
+test("controls throw before the session has started", async ({ server }) => {
+  const session = think(server);
+  for (const control of [session.answerNow(), session.extend(1), session.cancel()]) {
+    await expect(control).rejects.toThrow("the session has not started");
+    await expect(control).rejects.not.toBeInstanceOf(ClientError);
   }
   expect(server.requests).toEqual([]);
 });

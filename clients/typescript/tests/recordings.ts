@@ -1,4 +1,4 @@
-/** What servers sent, and what a client is to make of it. Shared with the Python client. */
+/** Recorded streams and what a client should parse from them. Shared with the Python client. */
 
 import { readdirSync, readFileSync } from "node:fs";
 
@@ -21,17 +21,17 @@ export const RECORDINGS: Recording[] = readdirSync(FOLDER)
   .filter((file) => file.endsWith(".sse"))
   .map((file) => read(file.slice(0, -".sse".length)));
 
-/** One that ended well, keep-alive comments included. */
+/** A successful session, with keep-alive comments. */
 export const DONE: Recording = read("done");
-/** One that somebody cancelled. */
+/** A session cancelled by another client. */
 export const CANCELLED: Recording = read("cancelled");
 
-/** The events of a recording as they were sent, each with its blank line. */
+/** The bytes of each event of a recording, as text. */
 export function wireEvents({ bytes }: Recording): string[] {
   const blocks = new TextDecoder().decode(bytes).split("\n\n");
   return blocks.filter((block) => block.startsWith("event:")).map((block) => `${block}\n\n`);
 }
 
-/** The first event of a session, and its name. */
+/** The first event of a session, and the id in it. */
 export const STARTED: string = wireEvents(DONE)[0] ?? "";
 export const ID: string = JSON.parse(STARTED.split("data: ")[1] ?? "").id;

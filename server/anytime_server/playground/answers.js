@@ -1,4 +1,4 @@
-/** Telling answers apart at a glance: the same answer has the same shape and colour, each run anew. */
+/** Symbols of answers: equal answers share a shape and a colour, assigned anew in each run. */
 
 const SHAPES = {
   circle: "M8 2a6 6 0 1 1 0 12a6 6 0 1 1 0-12z",
@@ -11,37 +11,37 @@ const SHAPES = {
 const NAMES = Object.keys(SHAPES);
 const SVG = "http://www.w3.org/2000/svg";
 
-/** Gives each answer its look, in the order of coming. */
-export class Looks {
-  #known = new Map();
+/** Assigns a style to each distinct answer, in the order received. */
+export class AnswerStyles {
+  #indices = new Map();
 
-  /** `{shape, tone, hollow}` of an answer: hollow once the shapes begin again. */
+  /** The style `{shape, tone, hollow}` of an answer; hollow when the shapes repeat. */
   of(text) {
     const key = text.trim().toLowerCase();
-    if (!this.#known.has(key)) this.#known.set(key, this.#known.size);
-    const index = this.#known.get(key);
+    if (!this.#indices.has(key)) this.#indices.set(key, this.#indices.size);
+    const index = this.#indices.get(key);
     return { shape: NAMES[index % NAMES.length], tone: index % NAMES.length, hollow: index % 12 >= NAMES.length };
   }
 }
 
-/** A small drawing of a look. */
-export function glyph(look) {
+/** The symbol of a style, as an SVG element. */
+export function glyph(style) {
   const svg = document.createElementNS(SVG, "svg");
   svg.setAttribute("viewBox", "0 0 16 16");
-  svg.setAttribute("class", `glyph tone-${look.tone}${look.hollow ? " hollow" : ""}`);
+  svg.setAttribute("class", `glyph tone-${style.tone}${style.hollow ? " hollow" : ""}`);
   svg.setAttribute("aria-hidden", "true");
   const path = document.createElementNS(SVG, "path");
-  path.setAttribute("d", SHAPES[look.shape]);
+  path.setAttribute("d", SHAPES[style.shape]);
   svg.append(path);
   return svg;
 }
 
-/** A share as whole percent; never 100% for less. */
+/** A share in whole percent; 100% only for exactly 1. */
 export function percent(share) {
   return `${share === 1 ? 100 : Math.min(99, Math.round(share * 100))}%`;
 }
 
-/** A number of things in words: `1 token`, `2,000 tokens`. */
+/** A number with its noun: `1 token`, `2,000 tokens`. */
 export function count(number, noun) {
   return `${number.toLocaleString("en")} ${noun}${number === 1 ? "" : "s"}`;
 }

@@ -1,4 +1,4 @@
-// Generated from clients/typescript by `npm run build`; change that instead. Apache-2.0.
+// Generated from clients/typescript by `npm run build`; do not edit. Apache-2.0.
 
 // errors.js
 var ClientError = class extends Error {
@@ -6,7 +6,7 @@ var ClientError = class extends Error {
 };
 var ServerUnreachable = class extends ClientError {
   name = "ServerUnreachable";
-  /** The request cannot have been sent: no connection was made. */
+  /** No connection was made, so the request cannot have been sent. */
   neverConnected;
   constructor(message, options = {}) {
     super(message, options);
@@ -45,11 +45,11 @@ var StreamInterrupted = class extends ClientError {
   id;
   thinking;
   answers;
-  constructor(message, soFar = NOTHING, options) {
+  constructor(message, received = NOTHING, options) {
     super(message, options);
-    this.id = soFar.id;
-    this.thinking = soFar.thinking;
-    this.answers = [...soFar.answers];
+    this.id = received.id;
+    this.thinking = received.thinking;
+    this.answers = [...received.answers];
   }
 };
 var TimedOut = class extends ClientError {
@@ -67,17 +67,43 @@ function errorDetail(body) {
   };
 }
 
-// clock.js
-var LONGEST_MS = 2 ** 31 - 1;
-function after(seconds, action) {
+// retry.js
+var RETRIED_STATUSES = [429, 503];
+var INITIAL_BACKOFF_S = 0.25;
+var MAX_BACKOFF_S = 8;
+var MAX_RETRY_AFTER_S = 60;
+function retryDelayS(error, attempt) {
+  if (error instanceof ServerUnreachable && error.neverConnected)
+    return backoffS(attempt);
+  if (!(error instanceof RequestRefused && RETRIED_STATUSES.includes(error.status)))
+    return null;
+  if (error.retryAfterS === null)
+    return backoffS(attempt);
+  return error.retryAfterS <= MAX_RETRY_AFTER_S ? error.retryAfterS : null;
+}
+function backoffS(attempt) {
+  return Math.min(INITIAL_BACKOFF_S * 2 ** attempt, MAX_BACKOFF_S) * (0.5 + Math.random() / 2);
+}
+function parseRetryAfter(header) {
+  if (header === null)
+    return null;
+  if (/^\d+$/.test(header))
+    return Number(header);
+  const date = Date.parse(header);
+  return Number.isNaN(date) ? null : Math.max(0, (date - Date.now()) / 1e3);
+}
+
+// timers.js
+var MAX_TIMER_MS = 2 ** 31 - 1;
+function startTimer(seconds, action) {
   if (seconds === Infinity)
     return () => {
     };
-  const timer = setTimeout(action, Math.min(seconds * 1e3, LONGEST_MS));
+  const timer = setTimeout(action, Math.min(seconds * 1e3, MAX_TIMER_MS));
   return () => clearTimeout(timer);
 }
-async function within(seconds, promise, late) {
-  const stop = after(seconds, late);
+async function withTimeout(promise, seconds, onTimeout) {
+  const stop = startTimer(seconds, onTimeout);
   try {
     return await promise;
   } finally {
@@ -87,7 +113,7 @@ async function within(seconds, promise, late) {
 async function sleep(seconds, signal) {
   signal.throwIfAborted();
   await new Promise((resolve, reject) => {
-    const stop = after(seconds, () => {
+    const stop = startTimer(seconds, () => {
       signal.removeEventListener("abort", abort);
       resolve();
     });
@@ -97,32 +123,6 @@ async function sleep(seconds, signal) {
     };
     signal.addEventListener("abort", abort, { once: true });
   });
-}
-
-// retrying.js
-var RETRIED_STATUSES = [429, 503];
-var FIRST_WAIT_S = 0.25;
-var LONGEST_BACK_OFF_S = 8;
-var LONGEST_RETRY_AFTER_S = 60;
-function retryWaitS(error, attempt) {
-  if (error instanceof ServerUnreachable && error.neverConnected)
-    return backOffS(attempt);
-  if (!(error instanceof RequestRefused && RETRIED_STATUSES.includes(error.status)))
-    return null;
-  if (error.retryAfterS === null)
-    return backOffS(attempt);
-  return error.retryAfterS <= LONGEST_RETRY_AFTER_S ? error.retryAfterS : null;
-}
-function backOffS(attempt) {
-  return Math.min(FIRST_WAIT_S * 2 ** attempt, LONGEST_BACK_OFF_S) * (0.5 + Math.random() / 2);
-}
-function parseRetryAfter(header) {
-  if (header === null)
-    return null;
-  if (/^\d+$/.test(header))
-    return Number(header);
-  const date = Date.parse(header);
-  return Number.isNaN(date) ? null : Math.max(0, (date - Date.now()) / 1e3);
 }
 
 // http.js
@@ -135,7 +135,7 @@ var NEVER_CONNECTED = [
   "UND_ERR_CONNECT_TIMEOUT"
 ];
 var Http = class {
-  /** Of the server, without a slash at its end. */
+  /** Address of the server, without a slash at the end. */
   url;
   silenceTimeoutS;
   #headers;
@@ -149,39 +149,39 @@ var Http = class {
     this.#maxRetries = maxRetries;
   }
   /**
-   * A successful response, whose body is still to be read.
+   * Send a request, with retries. Returns the successful response, its body unread.
    *
-   * @param aborter aborts the request and the reading of its body; its reason is what is thrown then.
-   * @param timeoutS after which the caller aborts; a try that would come later is not waited for.
+   * @param aborter aborts the request and the reading of its body, which then throw its reason.
+   * @param timeoutS after which the caller aborts; a retry that would start later is not made.
    */
   async send(method, path, body, aborter, timeoutS = Infinity) {
     const endMs = performance.now() + timeoutS * 1e3;
     for (let attempt = 0; ; attempt++) {
       try {
-        return await within(this.silenceTimeoutS, this.#attempt(method, path, body, aborter.signal), () => aborter.abort(new StreamInterrupted(`no answer from ${this.url} within ${this.silenceTimeoutS} s`)));
+        return await withTimeout(this.#attempt(method, path, body, aborter.signal), this.silenceTimeoutS, () => aborter.abort(new StreamInterrupted(`no response from ${this.url} within ${this.silenceTimeoutS} s`)));
       } catch (error) {
-        const waitS = attempt < this.#maxRetries ? retryWaitS(error, attempt) : null;
-        if (waitS === null || performance.now() + waitS * 1e3 >= endMs)
+        const delayS = attempt < this.#maxRetries ? retryDelayS(error, attempt) : null;
+        if (delayS === null || performance.now() + delayS * 1e3 >= endMs)
           throw error;
-        await sleep(waitS, aborter.signal);
+        await sleep(delayS, aborter.signal);
       }
     }
   }
-  /** The JSON of a response, undefined if it has no body. */
+  /** Send a request and parse its JSON response; undefined if the body is empty. */
   async json(method, path, body = null) {
     const aborter = new AbortController();
     const response = await this.send(method, path, body, aborter);
-    const broke = (error) => {
+    const onError = (error) => {
       aborter.signal.throwIfAborted();
-      throw broken(this.url, error);
+      throw brokenConnection(this.url, error);
     };
-    const text = await within(this.silenceTimeoutS, response.text().catch(broke), () => aborter.abort(new StreamInterrupted(`${this.url} stopped in the middle of its answer`)));
+    const text = await withTimeout(response.text().catch(onError), this.silenceTimeoutS, () => aborter.abort(new StreamInterrupted(`${this.url} stopped in the middle of its response`)));
     if (text === "")
       return void 0;
     try {
       return JSON.parse(text);
     } catch (error) {
-      throw new ClientError(`${this.url} answered ${method} ${path} with what is not JSON`, { cause: error });
+      throw new ClientError(`${this.url} answered ${method} ${path} with invalid JSON`, { cause: error });
     }
   }
   async #attempt(method, path, body, signal) {
@@ -200,47 +200,47 @@ var Http = class {
       });
     } catch (error) {
       signal.throwIfAborted();
-      throw failure(this.url, error);
+      throw fetchError(this.url, error);
     }
     if (!response.ok)
-      throw await refusal(response);
+      throw await requestRefused(response);
     return response;
   }
 };
 function baseUrl(url) {
-  let parsed2;
+  let parsed;
   try {
-    parsed2 = new URL(url);
+    parsed = new URL(url);
   } catch (error) {
-    throw new ServerUnreachable(`"${url}" is no address`, { cause: error, neverConnected: true });
+    throw new ServerUnreachable(`"${url}" is not a valid address`, { cause: error, neverConnected: true });
   }
-  if (parsed2.protocol !== "http:" && parsed2.protocol !== "https:") {
-    const message = `"${url}" is no address: it must begin with http:// or https://`;
+  if (parsed.protocol !== "http:" && parsed.protocol !== "https:") {
+    const message = `"${url}" is not a valid address: it must begin with http:// or https://`;
     throw new ServerUnreachable(message, { neverConnected: true });
   }
-  return parsed2.origin + parsed2.pathname.replace(/\/+$/, "").replace(/\/v1$/, "");
+  return parsed.origin + parsed.pathname.replace(/\/+$/, "").replace(/\/v1$/, "");
 }
-function broken(url, error) {
+function brokenConnection(url, error) {
   return new StreamInterrupted(`the connection to ${url} broke`, void 0, { cause: error });
 }
-function failure(url, error) {
+function fetchError(url, error) {
   const { cause } = Object(error);
   const { code } = Object(cause);
   const neverConnected = NEVER_CONNECTED.includes(code);
   if (code !== void 0 && !neverConnected)
-    return broken(url, error);
+    return brokenConnection(url, error);
   return new ServerUnreachable(`no server answers at ${url}`, { cause: error, neverConnected });
 }
-async function refusal(response) {
+async function requestRefused(response) {
   const text = await response.text().catch(() => "");
   return new RequestRefused({
-    ...errorDetail(parsed(text)) ?? { code: null, message: `HTTP ${response.status}`, field: null },
+    ...errorDetail(parseJson(text)) ?? { code: null, message: `HTTP ${response.status}`, field: null },
     status: response.status,
     requestId: response.headers.get("X-Request-Id"),
     retryAfterS: parseRetryAfter(response.headers.get("Retry-After"))
   });
 }
-function parsed(text) {
+function parseJson(text) {
   try {
     return JSON.parse(text);
   } catch {
@@ -257,34 +257,34 @@ function requestBody(messages, fields) {
   };
 }
 
-// decoder.js
+// sse.js
 var Decoder = class {
   #utf8 = new TextDecoder();
   #endedInCR = false;
   #line = "";
   #event = "";
   #data = [];
-  /** The events that these bytes complete. An event without the blank line at its end never comes out. */
-  decode(bytes) {
-    let text = this.#utf8.decode(bytes, { stream: true });
+  /** The events that the chunk completes. */
+  decode(chunk) {
+    let text = this.#utf8.decode(chunk, { stream: true });
     if (text === "")
       return [];
     if (this.#endedInCR && text.startsWith("\n"))
       text = text.slice(1);
     this.#endedInCR = text.endsWith("\r");
-    const pieces = text.split(/\r\n|\n|\r/);
-    const rest = pieces.pop() ?? "";
-    const messages = [];
-    for (const piece of pieces) {
-      const message = this.#take(this.#line + piece);
+    const parts = text.split(/\r\n|\n|\r/);
+    const rest = parts.pop() ?? "";
+    const events = [];
+    for (const part of parts) {
+      const event = this.#processLine(this.#line + part);
       this.#line = "";
-      if (message)
-        messages.push(message);
+      if (event)
+        events.push(event);
     }
     this.#line += rest;
-    return messages;
+    return events;
   }
-  #take(line) {
+  #processLine(line) {
     if (line === "")
       return this.#dispatch();
     const colon = line.indexOf(":");
@@ -297,15 +297,15 @@ var Decoder = class {
     return null;
   }
   #dispatch() {
-    const message = this.#data.length > 0 && { event: this.#event || "message", data: this.#data.join("\n") };
+    const event = this.#data.length > 0 && { event: this.#event || "message", data: this.#data.join("\n") };
     this.#event = "";
     this.#data = [];
-    return message || null;
+    return event || null;
   }
 };
 
-// reception.js
-var FIELDS = {
+// stream-state.js
+var REQUIRED_FIELDS = {
   started: { id: "string", model: "string", budget: "object", prompt_tokens: "number" },
   thinking: { text: "string", total_tokens: "number" },
   "answer.started": { index: "number", at_tokens: "number", provisional: "boolean" },
@@ -321,62 +321,62 @@ var FIELDS = {
   },
   done: { id: "string", stop: "object", answer: "string", usage: "object", timing: "object" }
 };
-var Reception = class {
+var StreamState = class {
   started = null;
   thinking = "";
-  /** In the order of coming. */
+  /** In the order received. */
   answers = [];
-  /** There once the session has ended well. */
+  /** Null until the session has ended successfully. */
   result = null;
   #decoder = new Decoder();
   /**
-   * The events that these bytes complete, none after `done`.
+   * The events that the chunk completes, up to `done`. Each is recorded before it is yielded.
    *
-   * @throws SessionFailed at an `error` event, StreamInterrupted at what is no event.
+   * @throws SessionFailed at an `error` event, StreamInterrupted at anything that is not an event of a session.
    */
-  *receive(bytes) {
-    for (const message of this.#decoder.decode(bytes)) {
-      const event = this.#event(message);
-      this.#note(event);
+  *feed(chunk) {
+    for (const sseEvent of this.#decoder.decode(chunk)) {
+      const event = this.#parse(sseEvent);
+      this.#record(event);
       yield event;
       if (event.type === "done")
         return;
     }
   }
-  /** An error that carries what has come. */
+  /** The error to throw for a stream without a terminal event; it carries what has been received. */
   interrupted(message, options) {
     const { started, thinking, answers } = this;
     return new StreamInterrupted(message, { id: started?.id ?? null, thinking, answers }, options);
   }
-  #event({ data }) {
-    const raw = this.#object(data);
+  #parse({ data }) {
+    const raw = this.#parseObject(data);
     if (raw.type === "error") {
       const detail = errorDetail(raw);
       if (detail)
         throw new SessionFailed(detail);
-    } else if (!Object.hasOwn(FIELDS, raw.type)) {
+    } else if (!Object.hasOwn(REQUIRED_FIELDS, raw.type)) {
       return { type: "unknown", raw };
-    } else if (hasFields(raw, FIELDS[raw.type])) {
+    } else if (hasFields(raw, REQUIRED_FIELDS[raw.type])) {
       return raw;
     }
-    throw this.#noEvent(data);
+    throw this.#invalidEvent(data);
   }
-  #object(data) {
+  #parseObject(data) {
     let value;
     try {
       value = JSON.parse(data);
     } catch (error) {
-      throw this.#noEvent(data, { cause: error });
+      throw this.#invalidEvent(data, { cause: error });
     }
     const object = Object(value);
     if (typeof object.type !== "string")
-      throw this.#noEvent(data);
+      throw this.#invalidEvent(data);
     return object;
   }
-  #noEvent(data, options) {
-    return this.interrupted(`the server sent what is no event: ${JSON.stringify(data.slice(0, 200))}`, options);
+  #invalidEvent(data, options) {
+    return this.interrupted(`the server sent an invalid event: ${JSON.stringify(data.slice(0, 200))}`, options);
   }
-  #note(event) {
+  #record(event) {
     if (event.type === "started")
       this.started = event;
     else if (event.type === "thinking")
@@ -388,7 +388,7 @@ var Reception = class {
   }
   #result(done) {
     if (!this.started)
-      throw this.interrupted("the server said that a session was done which had not started");
+      throw this.interrupted("the server sent `done` before `started`");
     const { type: _, ...outcome } = done;
     const answers = this.answers.map(({ type: _2, ...answer }) => answer);
     answers.sort((a, b) => Number(b.provisional) - Number(a.provisional) || a.at_tokens - b.at_tokens);
@@ -396,9 +396,9 @@ var Reception = class {
   }
 };
 function hasFields(raw, fields) {
-  return Object.entries(fields).every(([name, kind]) => {
+  return Object.entries(fields).every(([name, type]) => {
     const value = raw[name];
-    return typeof value === kind && value !== null;
+    return typeof value === type && value !== null;
   });
 }
 
@@ -410,65 +410,65 @@ var Stream = class _Stream {
       this.close();
     };
   }
-  #parts;
-  #reception = new Reception();
+  #init;
+  #state = new StreamState();
   #aborter = new AbortController();
   #events;
-  #disarm = () => {
+  #stopTimers = () => {
   };
-  /** By one's own wish: that the stream ends is then no error. */
-  #left = false;
+  /** Closed or cancelled by the caller: the broken read that follows is not an error. */
+  #closed = false;
   #failure = null;
-  constructor(parts) {
-    this.#parts = parts;
+  constructor(init) {
+    this.#init = init;
     this.#events = this.#read();
   }
-  /** Names the session; null until `started` has come. */
+  /** Id of the session; null until `started` has been received. */
   get id() {
-    return this.#reception.started?.id ?? null;
+    return this.#state.started?.id ?? null;
   }
-  /** The thinking that has come so far. */
+  /** The thinking received so far. */
   get thinking() {
-    return this.#reception.thinking;
+    return this.#state.thinking;
   }
-  /** The whole answers that have come so far, in this order. */
+  /** The complete answers received so far, in the order received. */
   get answers() {
-    return this.#reception.answers;
+    return this.#state.answers;
   }
   [Symbol.asyncIterator]() {
     return this.#events;
   }
-  /** Read to the end. Throws what the iteration would; also when it was left before the end. */
+  /** Read the stream to its end and return the whole session. Throws as the iteration does, and if it was closed. */
   async result() {
     for await (const _ of this.#events)
       ;
     if (this.#failure)
       throw this.#failure.reason;
-    if (!this.#reception.result)
-      throw this.#reception.interrupted("the stream was left before the answer was done");
-    return this.#reception.result;
+    if (!this.#state.result)
+      throw this.#state.interrupted("the stream was closed before the answer was done");
+    return this.#state.result;
   }
-  /** Stop thinking and answer from what there is; false if it was answering already or had ended. */
+  /** Stop the thinking; false if the session is answering already or has ended. */
   async answerNow() {
-    return this.#parts.controls.answerNow(this.#startedId());
+    return this.#init.controls.answerNow(this.#startedId());
   }
-  /** Let it think for so many tokens more; gives the new budget, no more than the window has room for. */
+  /** Raise the budget by `tokens`, at most to what fits the context window; returns the new budget. */
   async extend(tokens) {
-    return this.#parts.controls.extend(this.#startedId(), tokens);
+    return this.#init.controls.extend(this.#startedId(), tokens);
   }
-  /** Cancel the session. The iteration just ends. */
+  /** Cancel the session. The iteration ends without an error. */
   async cancel() {
     const id = this.#startedId();
-    this.#left = true;
+    this.#closed = true;
     try {
-      await this.#parts.controls.cancel(id);
+      await this.#init.controls.cancel(id);
     } finally {
       this.#disconnect();
     }
   }
-  /** Drop the connection, by which the server cancels. The iteration just ends. */
+  /** Close the connection; the server cancels the session. The iteration ends without an error. */
   close() {
-    this.#left = true;
+    this.#closed = true;
     this.#disconnect();
   }
   #startedId() {
@@ -479,9 +479,9 @@ var Stream = class _Stream {
   async *#read() {
     const { signal } = this.#aborter;
     try {
-      this.#arm();
-      for await (const bytes of this.#bytes()) {
-        for (const event of this.#reception.receive(bytes)) {
+      this.#startTimers();
+      for await (const chunk of this.#chunks()) {
+        for (const event of this.#state.feed(chunk)) {
           if (event.type === "done")
             this.#disconnect();
           yield event;
@@ -490,9 +490,9 @@ var Stream = class _Stream {
           signal.throwIfAborted();
         }
       }
-      throw this.#reception.interrupted("the stream ended before the answer was done");
+      throw this.#state.interrupted("the stream ended before the answer was done");
     } catch (error) {
-      if (this.#left)
+      if (this.#closed)
         return;
       this.#failure = { reason: signal.aborted ? signal.reason : error };
       throw this.#failure.reason;
@@ -500,40 +500,40 @@ var Stream = class _Stream {
       this.#disconnect();
     }
   }
-  async *#bytes() {
-    const { http, body, timeoutS } = this.#parts;
+  async *#chunks() {
+    const { http, body, timeoutS } = this.#init;
     const response = await http.send("POST", "/v1/anytime", body, this.#aborter, timeoutS);
-    const kind = response.headers.get("Content-Type") ?? "";
-    if (!response.body || !kind.startsWith("text/event-stream")) {
-      throw this.#reception.interrupted(`${http.url} answered with "${kind}", which is no stream of events`);
+    const contentType = response.headers.get("Content-Type") ?? "";
+    if (!response.body || !contentType.startsWith("text/event-stream")) {
+      throw this.#state.interrupted(`${http.url} answered with "${contentType}", not with an event stream`);
     }
     const reader = response.body.getReader();
-    const silent = () => this.#aborter.abort(this.#reception.interrupted(`nothing came from ${http.url} for ${http.silenceTimeoutS} s`));
+    const onSilence = () => this.#aborter.abort(this.#state.interrupted(`${http.url} has been silent for ${http.silenceTimeoutS} s`));
     for (; ; ) {
       const read = reader.read().catch((error) => {
-        throw this.#reception.interrupted(`the connection to ${http.url} broke`, { cause: error });
+        throw this.#state.interrupted(`the connection to ${http.url} broke`, { cause: error });
       });
-      const { done, value } = await within(http.silenceTimeoutS, read, silent);
+      const { done, value } = await withTimeout(read, http.silenceTimeoutS, onSilence);
       if (done)
         return;
       yield value;
     }
   }
-  /** Let the caller's signal and the total time-out abort; until `#disarm`. */
-  #arm() {
-    const { signal, timeoutS } = this.#parts;
+  /** Abort at the caller's signal or time-out, until `#stopTimers`. */
+  #startTimers() {
+    const { signal, timeoutS } = this.#init;
     const abort = () => this.#aborter.abort(signal?.reason);
     if (signal?.aborted)
       abort();
     signal?.addEventListener("abort", abort);
-    const stop = after(timeoutS, () => this.#aborter.abort(new TimedOut(`not done within ${timeoutS} s`)));
-    this.#disarm = () => {
+    const stop = startTimer(timeoutS, () => this.#aborter.abort(new TimedOut(`not done within ${timeoutS} s`)));
+    this.#stopTimers = () => {
       stop();
       signal?.removeEventListener("abort", abort);
     };
   }
   #disconnect() {
-    this.#disarm();
+    this.#stopTimers();
     this.#aborter.abort();
   }
 };
@@ -543,24 +543,24 @@ var Client = class {
   #http;
   #timeoutS;
   /**
-   * @param url of the server; a `/` or `/v1` at its end may be there.
-   * @throws ServerUnreachable if `url` is none.
+   * @param url address of the server; may end in `/v1`, as for OpenAI's SDKs.
+   * @throws ServerUnreachable if `url` is not a valid address.
    */
   constructor(url = "http://127.0.0.1:8000", options = {}) {
     const { apiKey, headers, silenceTimeoutS = 60, timeoutS = Infinity, maxRetries = 2, fetch } = options;
     this.#timeoutS = timeoutS;
     this.#http = new Http({
       url,
-      headers: allHeaders(apiKey, headers),
+      headers: buildHeaders(apiKey, headers),
       fetch: fetch ?? ((input, init) => globalThis.fetch(input, init)),
       silenceTimeoutS,
       maxRetries
     });
   }
   /**
-   * Ask. Nothing is sent before the stream is read.
+   * Start a session. The request is sent when the stream is first read.
    *
-   * @param messages the conversation, or the text of one user's message.
+   * @param messages the text of a user message, or a conversation.
    */
   think(messages, options = {}) {
     const { signal, timeoutS = this.#timeoutS, ...fields } = options;
@@ -572,31 +572,31 @@ var Client = class {
       timeoutS
     });
   }
-  /** Let a session answer now; false if it was answering already, or is not under way. */
+  /** Stop the thinking of a session; false if the session is answering already or has ended. */
   async answerNow(id) {
-    return unless([404, 409], this.#http.json("POST", `${sessionPath(id)}/answer`));
+    return succeedsUnless([404, 409], this.#http.json("POST", `${sessionPath(id)}/answer`));
   }
-  /** Let a session think for so many tokens more; gives its new budget in tokens. */
+  /** Raise the budget of a session by `tokens`; returns the new budget. */
   async extend(id, tokens) {
     const { budget_tokens } = Object(await this.#http.json("POST", `${sessionPath(id)}/extend`, { tokens }));
     if (typeof budget_tokens !== "number")
-      throw new ClientError("the server did not tell the new budget");
+      throw new ClientError("the server did not return the new budget");
     return budget_tokens;
   }
-  /** Cancel a session, if it is under way. */
+  /** Cancel a session; no error if it has ended already. */
   async cancel(id) {
-    await unless([404], this.#http.json("DELETE", sessionPath(id)));
+    await succeedsUnless([404], this.#http.json("DELETE", sessionPath(id)));
   }
-  /** The models that are served. */
+  /** The models that the server serves. */
   async models() {
     const { data } = Object(await this.#http.json("GET", "/v1/models"));
     if (!Array.isArray(data))
-      throw new ClientError("the server did not tell its models");
+      throw new ClientError("the server did not return its models");
     return data;
   }
 };
-function allHeaders(apiKey, given = {}) {
-  const headers = new Headers(given);
+function buildHeaders(apiKey, extra = {}) {
+  const headers = new Headers(extra);
   if (apiKey !== void 0 && !headers.has("Authorization"))
     headers.set("Authorization", `Bearer ${apiKey}`);
   return headers;
@@ -604,7 +604,7 @@ function allHeaders(apiKey, given = {}) {
 function sessionPath(id) {
   return `/v1/anytime/${encodeURIComponent(id)}`;
 }
-async function unless(statuses, request) {
+async function succeedsUnless(statuses, request) {
   try {
     await request;
     return true;

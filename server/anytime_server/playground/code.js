@@ -1,4 +1,4 @@
-/** The panel with the request as code: its tabs and its copy button. */
+/** The panel that shows the request as code: its tabs and its copy button. */
 
 import { element } from "./page.js";
 import { LANGUAGES } from "./snippets.js";
@@ -8,27 +8,27 @@ const panel = element("snippet");
 const copied = element("copied");
 const copy = element("copy");
 
-let shown = "curl";
+let language = "curl";
 let request = null;
 
-/** Show the code of another request. */
-export function show(next) {
-  request = next;
-  draw();
+/** Show the code of a request. */
+export function showCode(newRequest) {
+  request = newRequest;
+  render();
 }
 
-function draw() {
-  if (request) panel.firstElementChild.textContent = LANGUAGES[shown](request);
+function render() {
+  if (request) panel.firstElementChild.textContent = LANGUAGES[language](request);
 }
 
-function choose(tab) {
-  shown = tab.id.replace("tab-", "");
+function select(tab) {
+  language = tab.id.replace("tab-", "");
   for (const other of tabs) {
     other.setAttribute("aria-selected", String(other === tab));
     other.tabIndex = other === tab ? 0 : -1;
   }
   panel.setAttribute("aria-labelledby", tab.id);
-  draw();
+  render();
 }
 
 const MOVES = {
@@ -39,29 +39,29 @@ const MOVES = {
 };
 
 for (const [index, tab] of tabs.entries()) {
-  tab.addEventListener("click", () => choose(tab));
+  tab.addEventListener("click", () => select(tab));
   tab.addEventListener("keydown", (event) => {
     const move = MOVES[event.key];
     if (!move) return;
     event.preventDefault();
     const next = tabs[move(index)];
-    choose(next);
+    select(next);
     next.focus();
   });
 }
 
 copy.addEventListener("click", async () => {
-  const told = await put(panel.textContent);
-  copy.textContent = told;
-  copied.textContent = told;
+  const label = await copyToClipboard(panel.textContent);
+  copy.textContent = label;
+  copied.textContent = label;
   setTimeout(() => {
     copy.textContent = "Copy";
     copied.textContent = "";
   }, 2000);
 });
 
-/** To the clipboard; where the browser forbids that (no HTTPS), the code is selected instead. */
-async function put(text) {
+/** Copy the text; select it instead if the browser forbids access to the clipboard (without HTTPS). */
+async function copyToClipboard(text) {
   try {
     await navigator.clipboard.writeText(text);
     return "Copied";

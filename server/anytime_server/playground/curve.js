@@ -1,4 +1,4 @@
-/** The checkpoint's accuracy over its budget, as measured, and where a run is on it. */
+/** A plot of the model's measured accuracy over the budget, with the position of the current run. */
 
 import { count, percent } from "./answers.js";
 
@@ -10,7 +10,7 @@ const RIGHT = 12;
 const TOP = 10;
 const BOTTOM = 40;
 
-/** A drawing of points `{budget, accuracy, low, high, n}`, budgets ascending. */
+/** Draws points `{budget, accuracy, low, high, n}`, budgets ascending. */
 export class Curve {
   #points;
   #line;
@@ -20,29 +20,29 @@ export class Curve {
   constructor(root, reading, measured, points) {
     this.#points = points;
     this.#reading = reading;
-    root.replaceChildren(this.#drawing());
+    root.replaceChildren(this.#render());
     const sizes = [...new Set(points.map((point) => point.n.toLocaleString("en")))].join(" to ");
     measured.textContent =
       `Measured at the marked budgets, on ${sizes} held-out problems each. The band is the 95% interval; ` +
-      `between the marks the line is only drawn.`;
+      `the line between the marks is interpolated.`;
   }
 
-  /** Point at a number of tokens, and say in words what is known there. `told` begins the sentence. */
-  pointAt(tokens, told) {
+  /** Mark a number of tokens, and show the accuracy there as text that begins with `label`. */
+  pointAt(tokens, label) {
     const { budget: first } = this.#points[0];
     const last = this.#points.at(-1);
-    const known = tokens >= first;
+    const isMeasured = tokens >= first;
     this.#line.setAttribute("visibility", "visible");
-    this.#dot.setAttribute("visibility", known ? "visible" : "hidden");
+    this.#dot.setAttribute("visibility", isMeasured ? "visible" : "hidden");
     const x = this.#x(Math.min(tokens, last.budget));
     this.#line.setAttribute("x1", x);
     this.#line.setAttribute("x2", x);
     this.#dot.setAttribute("cx", x);
     this.#dot.setAttribute("cy", this.#y(this.#accuracy(tokens)));
     const beyond = tokens > last.budget ? ` (measured up to ${last.budget.toLocaleString("en")})` : "";
-    this.#reading.textContent = known
-      ? `${told}: right in about ${percent(this.#accuracy(tokens))} of the problems it was measured on${beyond}`
-      : `${told}: not measured below ${count(first, "token")}`;
+    this.#reading.textContent = isMeasured
+      ? `${label}: about ${percent(this.#accuracy(tokens))} of the measured problems correct${beyond}`
+      : `${label}: not measured below ${count(first, "token")}`;
   }
 
   #accuracy(tokens) {
@@ -62,14 +62,14 @@ export class Curve {
     return HEIGHT - BOTTOM - share * (HEIGHT - BOTTOM - TOP);
   }
 
-  #drawing() {
+  #render() {
     const points = this.#points;
     const path = (pairs) => pairs.map(([tokens, share]) => `${this.#x(tokens)} ${this.#y(share)}`).join("L");
     const over = points.map((point) => [point.budget, point.high]);
     const under = points.map((point) => [point.budget, point.low]).reverse();
     const line = points.map((point) => [point.budget, point.accuracy]);
     const svg = draw("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-labelledby": "curve-name" });
-    svg.append(draw("title", { id: "curve-name" }, described(points)));
+    svg.append(draw("title", { id: "curve-name" }, describe(points)));
     for (const share of [0, 0.5, 1]) {
       const y = this.#y(share);
       svg.append(
@@ -77,7 +77,7 @@ export class Curve {
         draw("text", { x: LEFT - 6, y: y + 4, "text-anchor": "end" }, percent(share)),
       );
     }
-    let free = WIDTH; // labels from the right, as many as do not touch
+    let free = WIDTH; // labels from right to left; those that would overlap are left out
     for (const { budget } of points.toReversed()) {
       const label = budget.toLocaleString("en");
       const [x, half] = [this.#x(budget), 4 * label.length];
@@ -104,9 +104,9 @@ export class Curve {
   }
 }
 
-function described(points) {
+function describe(points) {
   const each = points.map((point) => `${percent(point.accuracy)} at ${point.budget}`);
-  return `Share of problems answered rightly, by thinking budget in tokens: ${each.join(", ")}`;
+  return `Share of problems answered correctly, by thinking budget in tokens: ${each.join(", ")}`;
 }
 
 function draw(name, attributes, text) {

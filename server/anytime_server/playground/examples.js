@@ -2,30 +2,30 @@
 
 import { element } from "./page.js";
 
-const SHOWN = 4;
+const NUM_VISIBLE = 4;
 
-/** Offer examples in place of those before; `choose` takes the one that is pressed. */
-export function offer(examples, choose) {
+/** Replace the examples; `select` is called with the one that is pressed. */
+export function showExamples(examples, select) {
   const buttons = examples.map((text, index) => {
-    const one = button(text, () => choose(text));
-    one.hidden = index >= SHOWN;
-    return one;
+    const example = button(text, () => select(text));
+    example.hidden = index >= NUM_VISIBLE;
+    return example;
   });
   const more = button("more examples", () => {
-    for (const one of buttons) one.hidden = false;
+    for (const example of buttons) example.hidden = false;
     more.hidden = true;
-    buttons[SHOWN].focus();
+    buttons[NUM_VISIBLE].focus();
   });
   more.className = "more-examples";
-  more.hidden = buttons.length <= SHOWN;
+  more.hidden = buttons.length <= NUM_VISIBLE;
   element("examples").replaceChildren(...buttons, more);
   element("examples").hidden = !buttons.length;
 }
 
-function button(text, press) {
-  const made = document.createElement("button");
-  made.type = "button";
-  made.textContent = text;
-  made.addEventListener("click", press);
-  return made;
+function button(text, onClick) {
+  const element = document.createElement("button");
+  element.type = "button";
+  element.textContent = text;
+  element.addEventListener("click", onClick);
+  return element;
 }

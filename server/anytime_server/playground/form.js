@@ -1,20 +1,20 @@
-/** The form: what is asked and how long it may be thought about, as the wire has it. */
+/** The form: the question and the options of the request, in the wire format. */
 
-import { offer } from "./examples.js";
-import { takeBack, takeBackAll, tell, tellAt } from "./faults.js";
+import { showExamples } from "./examples.js";
+import { clearAllErrors, clearErrors, showError, showFieldError } from "./field-errors.js";
 import { element } from "./page.js";
 
 const DEFAULT_BUDGET = 1024;
 
-/** The form in the page. Calls `changed` whenever the request is another. */
+/** The form in the page. Calls `onChange` whenever the request changes. */
 export class Form {
-  /** Budgets in tokens that the model was made for, ascending. */
-  #usual = [];
-  /** The budgets are those suggested, until they are typed. */
-  #suggested = true;
+  /** Budgets that the model was trained for, ascending. */
+  #trainedBudgets = [];
+  /** Whether `budgets` holds the suggested values; false once the user has typed there. */
+  #isSuggested = true;
 
-  constructor(changed) {
-    this.changed = changed;
+  constructor(onChange) {
+    this.onChange = onChange;
     const budget = element("budget");
     const slider = element("budget-slider");
     slider.addEventListener("input", () => (budget.value = slider.value));
@@ -31,31 +31,31 @@ export class Form {
       element("budgets").focus();
     });
     element("form").addEventListener("input", (event) => {
-      takeBack(event.target);
+      clearErrors(event.target);
       this.#suggest();
-      this.changed();
+      this.onChange();
     });
   }
 
-  /** Set the scale, the defaults and the examples for a model, by its card. */
+  /** Set the scale of the slider, the defaults and the examples from the card of a model. */
   configure({ max_model_len: window, anytime: manifest }) {
-    this.#usual = manifest.budgets;
-    const largest = this.#usual.at(-1);
-    const most = largest ? Math.ceil(largest * 1.5) : (window ?? DEFAULT_BUDGET);
+    this.#trainedBudgets = manifest.budgets;
+    const largest = this.#trainedBudgets.at(-1);
+    const maximum = largest ? Math.ceil(largest * 1.5) : (window ?? DEFAULT_BUDGET);
     const slider = element("budget-slider");
-    slider.max = window ? Math.min(most, window) : most;
+    slider.max = window ? Math.min(maximum, window) : maximum;
     slider.step = Math.max(1, 10 ** Math.floor(Math.log10(slider.max / 100)));
-    element("budget").value = slider.value = largest ?? Math.min(DEFAULT_BUDGET, Math.floor(most / 2));
-    element("step").value = element("every").value = this.#usual[0] ?? 64;
+    element("budget").value = slider.value = largest ?? Math.min(DEFAULT_BUDGET, Math.floor(maximum / 2));
+    element("step").value = element("every").value = this.#trainedBudgets[0] ?? 64;
     this.#suggest();
-    offer(manifest.examples, (text) => {
+    showExamples(manifest.examples, (text) => {
       this.question = text;
       element("question").focus();
     });
-    this.changed();
+    this.onChange();
   }
 
-  /** The most that the slider shows. */
+  /** The maximum of the slider. */
   get scale() {
     return Number(element("budget-slider").max);
   }
@@ -66,11 +66,11 @@ export class Form {
 
   set question(text) {
     element("question").value = text;
-    takeBack(element("question"));
-    this.changed();
+    clearErrors(element("question"));
+    this.onChange();
   }
 
-  /** Tokens of the budget; null without a limit. */
+  /** The budget in tokens; null without a limit. */
   get budget() {
     return element("unlimited").checked ? null : number("budget");
   }
@@ -79,21 +79,21 @@ export class Form {
     return number("deadline");
   }
 
-  /** Where provisional answers are asked for; what is no number is left out. */
+  /** Thinking tokens at which early answers are requested; anything that is not a number is ignored. */
   get budgets() {
     return element("budgets").value.match(/\d+/g)?.map(Number) ?? [];
   }
 
-  /** The options of the request, without what is not given. */
+  /** The options of the request; empty ones are left out. */
   get options() {
     const { budget, deadline, budgets } = this;
     const options = {};
-    if (deadline !== null) options.budget = given({ tokens: budget, deadline_ms: deadline });
+    if (deadline !== null) options.budget = withoutNull({ tokens: budget, deadline_ms: deadline });
     else if (budget !== null) options.budget = budget;
     if (budgets.length) options.budgets = budgets;
     if (element("stable-on").checked) {
       const confidence = number("confidence") ? number("confidence") / 100 : null;
-      options.stop_when = given({
+      options.stop_when = withoutNull({
         stable: number("stable"),
         every_tokens: number("every"),
         min_confidence: confidence,
@@ -103,67 +103,67 @@ export class Form {
     return options;
   }
 
-  /** Question and budget for a link: what comes after its `#`. */
+  /** Question and budget as the fragment of a link. */
   get link() {
     return String(
       new URLSearchParams({ question: this.question, ...(this.budget !== null && { budget: this.budget }) }),
     );
   }
 
-  /** Take what a link says, if it says anything. */
-  set link(text) {
-    const given = new URLSearchParams(text);
-    if (!given.has("question")) return;
-    element("unlimited").checked = !given.has("budget");
+  /** Set question and budget from the fragment of a link, if it has a question. */
+  set link(fragment) {
+    const parameters = new URLSearchParams(fragment);
+    if (!parameters.has("question")) return;
+    element("unlimited").checked = !parameters.has("budget");
     element("unlimited").dispatchEvent(new Event("change"));
-    if (given.has("budget")) element("budget").value = element("budget-slider").value = given.get("budget");
+    if (parameters.has("budget")) element("budget").value = element("budget-slider").value = parameters.get("budget");
     this.#suggest();
-    this.question = given.get("question");
+    this.question = parameters.get("question");
   }
 
-  /** Look for what could not even be sent. True if there is nothing. */
-  check() {
-    takeBackAll();
-    const unfit = [...element("form").elements].find(
+  /** Validate the inputs and show the first error. Returns whether all are valid. */
+  validate() {
+    clearAllErrors();
+    const invalid = [...element("form").elements].find(
       (input) => !input.disabled && !input.closest("[hidden]") && !input.validity.valid,
     );
-    if (unfit) tellAt(unfit, why(unfit));
+    if (invalid) showError(invalid, constraintMessage(invalid));
     else if (this.budget === null && !element("unlimited").checked) {
-      tell("budget", "How many tokens? Or tick “no limit”.");
+      showFieldError("budget", "Enter a number of tokens, or tick “no limit”.");
     } else if (!/^[\s\d,;]*$/.test(element("budgets").value)) {
-      tell("budgets", "These must be whole numbers, with commas between them.");
-    } else if (!this.question.trim()) tell("messages", "There is no question yet.");
+      showFieldError("budgets", "Enter whole numbers, separated by commas.");
+    } else if (!this.question.trim()) showFieldError("messages", "Enter a question.");
     else return true;
     return false;
   }
 
-  #setSuggested(suggested) {
-    this.#suggested = suggested;
-    element("budgets-default").hidden = suggested;
+  #setSuggested(isSuggested) {
+    this.#isSuggested = isSuggested;
+    element("budgets-default").hidden = isSuggested;
     this.#suggest();
-    this.changed();
+    this.onChange();
   }
 
   #suggest() {
-    if (!this.#suggested) return;
-    element("budgets").value = this.#usual.filter((tokens) => tokens < (this.budget ?? Infinity)).join(", ");
-    takeBack(element("budgets"));
+    if (!this.#isSuggested) return;
+    element("budgets").value = this.#trainedBudgets.filter((tokens) => tokens < (this.budget ?? Infinity)).join(", ");
+    clearErrors(element("budgets"));
   }
 }
 
-/** What is wrong with a number. */
-function why({ validity, min, max }) {
+/** The error message of an invalid number input. */
+function constraintMessage({ validity, min, max }) {
   if (validity.badInput) return "This must be a number.";
   if (validity.rangeUnderflow) return `This must be at least ${min}.`;
   return validity.rangeOverflow ? `This must be at most ${max}.` : "This must be a whole number.";
 }
 
 /** The fields that are not null. */
-function given(fields) {
+function withoutNull(fields) {
   return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== null));
 }
 
-/** The number in an input; null where there is none. */
+/** The number in an input; null if it is empty. */
 export function number(id) {
   const value = element(id).valueAsNumber;
   return Number.isNaN(value) ? null : value;

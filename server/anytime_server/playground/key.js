@@ -1,45 +1,47 @@
-/** The API key, where the server asks for one. It stays in this tab: in no link, and in no code that is shown. */
+/** The API key, if the server requires one. It is kept in this tab only, never in a link or in the shown code. */
 
-import { takeBack, tellAt } from "./faults.js";
+import { clearErrors, showError } from "./field-errors.js";
 import { element } from "./page.js";
 
-const STORED = "anytime-api-key";
-/** What can be sent in a header. */
-const SENDABLE = /^[\x21-\x7e]+$/;
+const STORAGE_KEY = "anytime-api-key";
+/** Text that can be sent in an HTTP header. */
+const VALID = /^[\x21-\x7e]+$/;
 
-/** The key and the form for it. Calls `changed` when a key is asked for or given. */
+/** The key and its form. Calls `onChange` when a key is required. */
 export class Key {
-  /** Undefined where there is none. */
-  value = sessionStorage.getItem(STORED) ?? undefined;
-  /** Whether the server asks for one. */
-  asked = this.value !== undefined;
-  #given = () => {};
+  /** Undefined if there is none. */
+  value = sessionStorage.getItem(STORAGE_KEY) ?? undefined;
+  /** Whether the server requires a key. */
+  required = this.value !== undefined;
+  #onSubmit = () => {};
 
-  constructor(changed) {
-    this.changed = changed;
-    element("key").addEventListener("input", (event) => takeBack(event.target));
+  constructor(onChange) {
+    this.onChange = onChange;
+    element("key").addEventListener("input", (event) => clearErrors(event.target));
     element("key-form").addEventListener("submit", (event) => {
       event.preventDefault();
       const text = element("key").value.trim();
-      if (!SENDABLE.test(text)) return tellAt(element("key"), "This is no API key.");
+      if (!VALID.test(text)) {
+        return showError(element("key"), "An API key consists of printable ASCII characters.");
+      }
       this.value = text;
-      sessionStorage.setItem(STORED, text);
-      this.#given();
+      sessionStorage.setItem(STORAGE_KEY, text);
+      this.#onSubmit();
     });
   }
 
-  /** Show the form, say why, and return once there is another key. */
-  async ask(why) {
-    this.asked = true;
-    this.changed();
+  /** Show the form with the reason, and wait until another key has been entered. */
+  async request(reason) {
+    this.required = true;
+    this.onChange();
     element("key-form").hidden = false;
     if (this.value === undefined) element("key").focus();
-    else tellAt(element("key"), why);
-    await new Promise((resolve) => (this.#given = resolve));
+    else showError(element("key"), reason);
+    await new Promise((resolve) => (this.#onSubmit = resolve));
   }
 
-  /** The server takes it: it need not be seen any more. */
-  accept() {
+  /** Hide the form: the server accepts the key. */
+  hide() {
     element("key-form").hidden = true;
     element("key").value = "";
   }

@@ -1,4 +1,4 @@
-/** The page's elements, by their ids. */
+/** Access to the elements of the page. */
 
 export function element(id) {
   return document.getElementById(id);

@@ -1,142 +1,142 @@
-/** The token ruler: thinking as a length, with the answers that it gave on the way as flags, and the cut. */
+/** The token ruler: the length of the thinking, with flags for answers and marks where it stopped. */
 
 import { glyph, percent } from "./answers.js";
 
-const LAYERS = ["flags", "track", "fill", "plans", "strip", "ticks"];
-const LANES = 3;
-const GAP = 8;
-const GLYPH = 12;
+const LAYERS = ["flags", "track", "fill", "planned", "strip", "ticks"];
+const NUM_LANES = 3;
+/** Pixels between two labels in a lane. */
+const LABEL_GAP = 8;
+const GLYPH_WIDTH = 12;
 
-/** A ruler in an element. Positions are in tokens. */
+/** A ruler inside an element. Positions are in tokens. */
 export class Ruler {
   #root;
-  /** Elements; what they show is in the fields below. */
+  /** The elements, by name of the layer. */
   #layers = Object.fromEntries(LAYERS.map((name) => [name, part(name)]));
   #extent = 1;
   #limited = true;
   #tokens = 0;
-  #plans = [];
+  #planned = [];
   #flags = [];
-  #cuts = [];
-  #drawing = false;
-  /** More has changed than how far it reaches. */
-  #stale = true;
+  #stops = [];
+  #isDrawPending = false;
+  /** Whether anything but the number of tokens has changed since the last frame. */
+  #needsLayout = true;
 
   constructor(root) {
     this.#root = root;
-    const { flags, track, fill, plans, strip, ticks } = this.#layers;
-    track.append(fill, plans);
+    const { flags, track, fill, planned, strip, ticks } = this.#layers;
+    track.append(fill, planned);
     root.append(flags, track, strip, ticks);
-    new ResizeObserver(() => this.#redraw()).observe(root);
+    new ResizeObserver(() => this.#requestLayout()).observe(root);
   }
 
-  /** Begin anew. */
+  /** Remove all answers and stop marks. */
   clear() {
-    this.#drop(() => true);
+    this.#remove(() => true);
   }
 
-  /** Go back to so many tokens: what came after them is gone. */
+  /** Remove the answers and stop marks after `tokens`. */
   rewind(tokens) {
-    this.#drop((placed) => placed.tokens > tokens);
+    this.#remove((placed) => placed.tokens > tokens);
   }
 
-  #drop(gone) {
-    for (const { flag, band } of this.#flags.filter(gone)) {
+  #remove(isRemoved) {
+    for (const { flag, band } of this.#flags.filter(isRemoved)) {
       flag.remove();
       band.remove();
     }
-    for (const { mark } of this.#cuts.filter(gone)) mark.remove();
-    this.#flags = this.#flags.filter((placed) => !gone(placed));
-    this.#cuts = this.#cuts.filter((placed) => !gone(placed));
-    this.#redraw();
+    for (const { mark } of this.#stops.filter(isRemoved)) mark.remove();
+    this.#flags = this.#flags.filter((placed) => !isRemoved(placed));
+    this.#stops = this.#stops.filter((placed) => !isRemoved(placed));
+    this.#requestLayout();
   }
 
-  /** Another scale; what is on it stays. */
-  scale({ extent, limited = this.#limited, planned = this.#plans }) {
+  /** Change the scale; answers and stop marks stay. */
+  setScale({ extent, limited = this.#limited, planned = this.#planned }) {
     this.#extent = Math.max(1, extent);
     this.#limited = limited;
-    this.#plans = planned;
-    this.#redraw();
+    this.#planned = planned;
+    this.#requestLayout();
   }
 
-  /** The limit moved; a scale without one stays. */
-  limit(tokens) {
-    if (this.#limited) this.scale({ extent: tokens });
+  /** Move the end of the scale, unless the scale has no limit. */
+  setLimit(tokens) {
+    if (this.#limited) this.setScale({ extent: tokens });
   }
 
-  /** So many tokens have been thought. A scale without a limit grows with them. */
-  reach(tokens) {
+  /** Set the number of thinking tokens. A scale without a limit grows with it. */
+  setTokens(tokens) {
     this.#tokens = tokens;
-    if (tokens > this.#extent) this.scale({ extent: this.#limited ? tokens : Math.ceil(tokens * 1.5) });
-    this.#draw();
+    if (tokens > this.#extent) this.setScale({ extent: this.#limited ? tokens : Math.ceil(tokens * 1.5) });
+    this.#requestDraw();
   }
 
-  /** An answer; `final` if the thinking stopped for it. */
-  answer({ tokens, text, confidence, look, final }) {
+  /** Add an answer; `final` distinguishes the final answer from early ones. */
+  addAnswer({ tokens, text, confidence, style, final }) {
     const flag = part("flag");
     if (final) flag.classList.add("final");
     const label = part("label");
     const words = part("words");
     words.textContent = text.trim().replace(/\s+/g, " ");
-    const sure = part("sure");
-    sure.textContent = percent(confidence);
-    label.append(glyph(look), words, sure);
+    const share = part("confidence");
+    share.textContent = percent(confidence);
+    label.append(glyph(style), words, share);
     flag.append(label);
-    const band = part(`band tone-${look.tone}`);
-    band.append(glyph(look));
+    const band = part(`band tone-${style.tone}`);
+    band.append(glyph(style));
     this.#layers.flags.append(flag);
     this.#layers.strip.append(band);
-    this.#flags.push({ tokens, flag, label, band, key: `${look.shape}${look.hollow}`, final });
+    this.#flags.push({ tokens, flag, label, band, key: `${style.shape}${style.hollow}`, final });
     this.#flags.sort((a, b) => a.tokens - b.tokens);
-    this.#redraw();
+    this.#requestLayout();
   }
 
-  /** The thinking was cut here. */
-  cut(tokens, words) {
-    const mark = part("cut");
-    const label = part("why");
-    label.textContent = words;
+  /** Mark where the thinking stopped, with the reason. */
+  markStop(tokens, reason) {
+    const mark = part("stop-mark");
+    const label = part("reason");
+    label.textContent = reason;
     mark.append(label);
-    for (const earlier of this.#cuts) earlier.mark.replaceChildren(); // several labels would overlap
+    for (const earlier of this.#stops) earlier.mark.replaceChildren(); // several labels would overlap
     this.#layers.track.append(mark);
-    this.#cuts.push({ tokens, mark });
-    this.#redraw();
+    this.#stops.push({ tokens, mark });
+    this.#requestLayout();
   }
 
-  #redraw() {
-    this.#stale = true;
-    this.#draw();
+  #requestLayout() {
+    this.#needsLayout = true;
+    this.#requestDraw();
   }
 
-  /** At the next frame. */
-  #draw() {
-    if (this.#drawing) return;
-    this.#drawing = true;
+  #requestDraw() {
+    if (this.#isDrawPending) return;
+    this.#isDrawPending = true;
     requestAnimationFrame(() => {
-      this.#drawing = false;
-      this.#place();
+      this.#isDrawPending = false;
+      this.#draw();
     });
   }
 
-  #place() {
+  #draw() {
     const width = this.#root.clientWidth;
     const x = (tokens) => (Math.min(tokens, this.#extent) / this.#extent) * width;
     this.#layers.fill.style.width = `${x(this.#tokens)}px`;
     const last = this.#flags.at(-1);
     if (last) last.band.style.width = `${Math.max(0, x(this.#tokens) - x(last.tokens))}px`;
-    if (!this.#stale) return;
-    this.#stale = false;
+    if (!this.#needsLayout) return;
+    this.#needsLayout = false;
     this.#placeTicks(x, width);
-    this.#placePlans(x);
+    this.#placePlanned(x);
     this.#placeFlags(x, width);
     this.#placeBands(x);
-    for (const { tokens, mark } of this.#cuts) {
+    for (const { tokens, mark } of this.#stops) {
       mark.style.left = `${x(tokens)}px`;
       mark.classList.toggle("flip", x(tokens) > width / 2);
     }
   }
 
-  /** From each answer to the next its colour, with its shape where there is room for it. */
+  /** Fill the strip from each answer to the next with its colour, and its shape if there is room. */
   #placeBands(x) {
     let free = -Infinity;
     for (const [index, { tokens, band }] of this.#flags.entries()) {
@@ -144,15 +144,15 @@ export class Ruler {
       band.style.left = `${x(tokens)}px`;
       band.style.width = `${Math.max(0, x(next) - x(tokens))}px`;
       band.classList.toggle("bare", x(tokens) < free);
-      if (x(tokens) >= free) free = x(tokens) + GLYPH;
+      if (x(tokens) >= free) free = x(tokens) + GLYPH_WIDTH;
     }
   }
 
-  /** Answers that changed get room first; one that finds none has its band alone. */
+  /** Place the labels, those of answers that differ from the previous one first. Labels without room are hidden. */
   #placeFlags(x, width) {
-    const lanes = Array.from({ length: LANES }, () => []);
-    const changed = (_, index) => index === 0 || this.#flags[index].key !== this.#flags[index - 1].key;
-    const first = this.#flags.filter((flag, index) => flag.final || changed(flag, index));
+    const lanes = Array.from({ length: NUM_LANES }, () => []);
+    const isChanged = (_, index) => index === 0 || this.#flags[index].key !== this.#flags[index - 1].key;
+    const first = this.#flags.filter((flag, index) => flag.final || isChanged(flag, index));
     const rest = this.#flags.filter((flag) => !first.includes(flag));
     for (const placed of [...first.reverse(), ...rest]) {
       placed.size ??= placed.label.offsetWidth;
@@ -190,30 +190,31 @@ export class Ruler {
     );
   }
 
-  #placePlans(x) {
-    const plans = this.#plans.filter((tokens) => tokens < this.#extent);
-    this.#layers.plans.replaceChildren(
-      ...plans.map((tokens) => {
-        const plan = part("plan");
-        plan.style.left = `${x(tokens)}px`;
-        return plan;
+  /** Mark where early answers are planned. */
+  #placePlanned(x) {
+    const planned = this.#planned.filter((tokens) => tokens < this.#extent);
+    this.#layers.planned.replaceChildren(
+      ...planned.map((tokens) => {
+        const dot = part("dot");
+        dot.style.left = `${x(tokens)}px`;
+        return dot;
       }),
     );
   }
 }
 
 function isFree(lane, left, right) {
-  return lane.every(([l, r]) => right + GAP <= l || r + GAP <= left);
+  return lane.every(([l, r]) => right + LABEL_GAP <= l || r + LABEL_GAP <= left);
 }
 
-/** The least of 1, 2, 5, 10, 20, … of which no more than `most` go into an extent. */
-function niceStep(extent, most) {
-  const power = 10 ** Math.floor(Math.log10(Math.max(1, extent / most)));
-  return [1, 2, 5, 10].map((factor) => factor * power).find((step) => extent / step <= most);
+/** The smallest of 1, 2, 5, 10, 20, … that divides an extent into at most `maxSteps` steps. */
+function niceStep(extent, maxSteps) {
+  const power = 10 ** Math.floor(Math.log10(Math.max(1, extent / maxSteps)));
+  return [1, 2, 5, 10].map((factor) => factor * power).find((step) => extent / step <= maxSteps);
 }
 
-function part(names) {
+function part(classNames) {
   const element = document.createElement("div");
-  element.className = names;
+  element.className = classNames;
   return element;
 }

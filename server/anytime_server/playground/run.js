@@ -1,105 +1,105 @@
-/** A run: one session on the server, told to the view event by event, and its controls. */
+/** A run: one session on the server, shown in the view event by event, and its controls. */
 
 import { RequestRefused, ServerUnreachable, StreamInterrupted } from "./anytime-client.js";
 
-/** Causes after which there is nothing to think on from. */
-const FINISHED = new Set(["natural", "context"]);
+/** Causes after which the thinking cannot be resumed. */
+const FINAL_CAUSES = new Set(["natural", "context"]);
 
-/** One run after another. */
+/** Performs one run after another. */
 export class Run {
   #connect;
   #view;
   #stream = null;
-  #stopped = false;
-  /** What was asked, with what the view needs of the form, and the end of a run that it goes on from, or null. */
-  #asked = null;
-  /** The end that can be gone on from, `{question, continuation, tokens, thinking}`, or null. */
+  #isStopped = false;
+  /** The current request, `{question, options, plan, from}`: `from` is the end that it resumes, or null. */
+  #request = null;
+  /** The end that can be resumed, `{question, continuation, tokens, thinking}`, or null. */
   #resumable = null;
-  /** Index of the final answer, once it has begun. */
-  #final = null;
+  /** Index of the final answer, once it has started. */
+  #finalIndex = null;
 
-  /** `connect` gives the client to ask with. */
+  /** `connect` creates the client. */
   constructor(connect, view) {
     this.#connect = connect;
     this.#view = view;
   }
 
-  get going() {
+  get isActive() {
     return this.#stream !== null;
   }
 
   /**
-   * Ask, and return when the run has ended. `shape` is what the view needs of the form.
-   * Gives the error that ended it, or null.
+   * Run a session until it ends. `plan` is the part of the form that the view needs.
+   * Returns the error that ended the session, or null.
    */
-  async ask({ question, options, shape }) {
-    return this.#read({ question, options, shape, from: null });
+  async ask({ question, options, plan }) {
+    return this.#read({ question, options, plan, from: null });
   }
 
-  /** Think on from the last end, its budget on top. */
-  async resume({ options, shape }) {
+  /** Resume the thinking of the last run, with the budget added to it. */
+  async resume({ options, plan }) {
     const from = this.#resumable;
     const { question, continuation } = from;
-    return this.#read({ question, options: { ...options, continuation }, shape, from });
+    return this.#read({ question, options: { ...options, continuation }, plan, from });
   }
 
-  async #read(asked) {
-    this.#asked = asked;
-    this.#stopped = false;
-    this.#final = null;
+  async #read(request) {
+    this.#request = request;
+    this.#isStopped = false;
+    this.#finalIndex = null;
     this.#view.wait();
-    this.#stream = this.#connect().think(asked.question, asked.options);
+    this.#stream = this.#connect().think(request.question, request.options);
     try {
-      for await (const event of this.#stream) this.#on[event.type]?.(event);
-      if (this.#stopped) this.#view.left("Stopped");
+      for await (const event of this.#stream) this.#handlers[event.type]?.(event);
+      if (this.#isStopped) this.#view.endWithoutAnswer("Stopped");
       return null;
     } catch (error) {
-      if (this.#stopped) this.#view.left("Stopped");
-      else this.#view.failed(...told(error));
-      return this.#stopped ? null : error;
+      if (this.#isStopped) this.#view.endWithoutAnswer("Stopped");
+      else this.#view.fail(...describe(error));
+      return this.#isStopped ? null : error;
     } finally {
       this.#stream = null;
-      this.#view.offer(this.#resumable !== null);
+      this.#view.offerResume(this.#resumable !== null);
     }
   }
 
-  #on = {
+  #handlers = {
     started: ({ budget }) => {
-      const { from, shape } = this.#asked;
+      const { from, plan } = this.#request;
       this.#resumable = from;
-      this.#view.start({ ...shape, from, budget: budget.tokens, limited: shape.budget !== null });
+      this.#view.start({ ...plan, from, budget: budget.tokens, limited: plan.budget !== null });
     },
-    thinking: (event) => this.#view.think(event.text, this.#before + event.total_tokens),
+    thinking: (event) => this.#view.addThinking(event.text, this.#tokensBefore + event.total_tokens),
     "answer.started": (event) => {
       if (event.provisional) return;
-      this.#view.cut(event.cause);
-      this.#final = event.index;
+      this.#view.startAnswer(event.cause);
+      this.#finalIndex = event.index;
     },
     "answer.delta": (event) => {
-      if (event.index === this.#final) this.#view.write(event.text);
+      if (event.index === this.#finalIndex) this.#view.extendAnswer(event.text);
     },
     "answer.done": (event) => {
-      if (event.provisional) this.#view.answer(event, this.#before);
-      else this.#view.settle(event);
+      if (event.provisional) this.#view.addEarlyAnswer(event, this.#tokensBefore);
+      else this.#view.finishAnswer(event);
     },
     done: (event) => {
-      this.#resumable = this.#end(event);
-      this.#view.done(event);
+      this.#resumable = this.#resumableEnd(event);
+      this.#view.finish(event);
     },
   };
 
-  /** Tokens that were thought before the run. */
-  get #before() {
-    return this.#asked.from?.tokens ?? 0;
+  /** Thinking tokens before this run. */
+  get #tokensBefore() {
+    return this.#request.from?.tokens ?? 0;
   }
 
-  #end({ continuation, stop }) {
-    if (!continuation || FINISHED.has(stop.cause)) return null;
-    const { question, from } = this.#asked;
+  #resumableEnd({ continuation, stop }) {
+    if (!continuation || FINAL_CAUSES.has(stop.cause)) return null;
+    const { question, from } = this.#request;
     return {
       question,
       continuation,
-      tokens: this.#before + stop.thinking_tokens,
+      tokens: this.#tokensBefore + stop.thinking_tokens,
       thinking: (from?.thinking ?? "") + this.#stream.thinking,
     };
   }
@@ -109,31 +109,31 @@ export class Run {
   }
 
   async extend(tokens) {
-    this.#view.limit(this.#before + (await this.#stream.extend(tokens)));
+    this.#view.setBudget(this.#tokensBefore + (await this.#stream.extend(tokens)));
   }
 
-  /** End it and drop what is under way; what had come stays. */
+  /** Cancel the session. The text received so far stays in the page. */
   async stop() {
     if (!this.#stream) return;
-    this.#stopped = true;
+    this.#isStopped = true;
     if (this.#stream.id === null) await this.#stream.close();
     else await this.#stream.cancel();
   }
 }
 
-/** An error as `[status, message]`. */
-function told(error) {
+/** The status and the message that describe an error. */
+function describe(error) {
   if (error instanceof StreamInterrupted) {
     const reason = error.message[0].toUpperCase() + error.message.slice(1);
-    return ["Interrupted", `${reason}. What had come is kept.`];
+    return ["Interrupted", `${reason}. The text received so far is kept.`];
   }
-  if (error instanceof ServerUnreachable) return ["Not asked", "No server answers here."];
-  if (error instanceof RequestRefused) return ["Refused", error.message + later(error)];
+  if (error instanceof ServerUnreachable) return ["Not sent", "The server cannot be reached."];
+  if (error instanceof RequestRefused) return ["Refused", error.message + retryHint(error)];
   return ["Failed", error.message];
 }
 
-/** When to try again, where the server says so. */
-function later({ retryAfterS }) {
+/** A sentence with the time to wait before the next attempt, if the server gives it. */
+function retryHint({ retryAfterS }) {
   if (retryAfterS === null) return "";
   const seconds = Math.max(1, Math.ceil(retryAfterS));
   return ` Try again in ${seconds} second${seconds === 1 ? "" : "s"}.`;

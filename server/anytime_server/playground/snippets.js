@@ -1,17 +1,17 @@
-/** A request as source code that runs as it stands. Pure text: knows neither the page nor the network. */
+/** A request as source code that runs unchanged. Pure text: knows neither the page nor the network. */
 
-// Characters that JSON may hold as they are, but that editors and terminals take for line ends or hide.
-const HIDDEN = /[\u007f-\u009f\u200b-\u200f\u2028-\u202f\u2060-\u2064\u2066-\u206f\ufeff]/g;
+// Characters that JSON allows unescaped, but that editors and terminals hide or treat as line ends.
+const ESCAPED = /[\u007f-\u009f\u200b-\u200f\u2028-\u202f\u2060-\u2064\u2066-\u206f\ufeff]/g;
 
-/** A value as JSON, which is also Python and TypeScript: there is no null, true or false in a request of the form. */
+/** A value as JSON. It is also valid Python and TypeScript: requests of the form have no null, true or false. */
 function literal(value) {
   return JSON.stringify(value).replace(
-    HIDDEN,
+    ESCAPED,
     (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`,
   );
 }
 
-/** A value on one line, with a space after each comma and colon. */
+/** A value as JSON on one line, with a space after each comma and colon. */
 function line(value) {
   if (Array.isArray(value)) return `[${value.map(line).join(", ")}]`;
   if (value === null || typeof value !== "object") return literal(value);
@@ -20,18 +20,18 @@ function line(value) {
     .join(", ")}}`;
 }
 
-function curl({ url, keyed, question, options }) {
+function curl({ url, keyRequired, question, options }) {
   const body = { messages: [{ role: "user", content: question }], ...options };
   const fields = Object.entries(body).map(([key, value]) => `  ${literal(key)}: ${line(value)}`);
   const quoted = `{\n${fields.join(",\n")}\n}`.replaceAll("'", `'\\''`);
-  const key = keyed ? ' -H "Authorization: Bearer $ANYTIME_API_KEY"' : "";
+  const key = keyRequired ? ' -H "Authorization: Bearer $ANYTIME_API_KEY"' : "";
   return `curl -N ${url}/v1/anytime${key} -H 'Content-Type: application/json' -d '${quoted}'`;
 }
 
-function python({ url, keyed, question, options }) {
+function python({ url, keyRequired, question, options }) {
   const keywords = Object.entries(options).map(([key, value]) => `${key}=${line(value)}`);
-  const key = keyed ? ', api_key=os.environ["ANYTIME_API_KEY"]' : "";
-  return `${keyed ? "import os\n\n" : ""}from anytime_client import Client
+  const key = keyRequired ? ', api_key=os.environ["ANYTIME_API_KEY"]' : "";
+  return `${keyRequired ? "import os\n\n" : ""}from anytime_client import Client
 
 with Client(${literal(url)}${key}) as client:
     with client.think(
@@ -44,10 +44,10 @@ with Client(${literal(url)}${key}) as client:
         print(stream.result().answer)`;
 }
 
-function typescript({ url, keyed, question, options }) {
+function typescript({ url, keyRequired, question, options }) {
   const fields = Object.entries(options).map(([key, value]) => `  ${key}: ${line(value)},\n`);
   const rest = fields.length ? `, {\n${fields.join("")}}` : "";
-  const key = keyed ? ", { apiKey: process.env.ANYTIME_API_KEY }" : "";
+  const key = keyRequired ? ", { apiKey: process.env.ANYTIME_API_KEY }" : "";
   return `import { Client } from "anytime-client";
 
 const client = new Client(${literal(url)}${key});
@@ -58,5 +58,5 @@ for await (const event of stream) {
 console.log("\\n" + (await stream.result()).answer);`;
 }
 
-/** By the name of the tab: a function from `{url, keyed, question, options}` to source code. */
+/** For each tab, a function from `{url, keyRequired, question, options}` to source code. */
 export const LANGUAGES = { curl, python, typescript };

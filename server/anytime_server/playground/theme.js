@@ -1,5 +1,5 @@
-/* Light or dark: the system's choice until the switch is used, then the reader's, which is remembered.
-   Loaded before the page is drawn, so that it does not flash; no module for that reason. */
+/* The theme: the system's until the user switches it; the choice is stored.
+   Not a module, so that it runs before the page is drawn and the page does not flash. */
 
 (() => {
   const root = document.documentElement;
@@ -8,7 +8,7 @@
     try {
       return localStorage.getItem("theme");
     } catch {
-      return null; // storage is forbidden: the choice lasts as long as the page
+      return null; // storage is forbidden: the choice lasts until the page is closed
     }
   };
   const current = () => root.dataset.theme ?? (system.matches ? "dark" : "light");
@@ -22,7 +22,7 @@
       try {
         localStorage.setItem("theme", root.dataset.theme);
       } catch {
-        // as above
+        // storage is forbidden
       }
       label();
     });

@@ -1,4 +1,4 @@
-"""The async client, used as the sync one is: so that one test is a test of both."""
+"""A blocking adapter of the async client, so that one test covers both clients."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import uvloop
 from anytime_client import AsyncClient, AsyncStream, Client
 
 Connect = Callable[..., Any]
-"""Makes a client, as the classes do; all are closed at the end of the test."""
+"""Creates a client, with the arguments of the client classes. The client is closed at the end of the test."""
 LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 
 
 class Blocking:
-    """An async client or stream whose coroutines are waited for."""
+    """An async client or stream whose coroutines are run to completion."""
 
     def __init__(self, runner: asyncio.Runner, inner: AsyncClient | AsyncStream) -> None:
         self._runner = runner
@@ -55,7 +55,7 @@ class Blocking:
 
 @contextmanager
 def connecting(kind: str) -> Generator[Connect]:
-    """A `Connect` for clients of this kind: "sync", or the name of an event loop of `LOOPS`."""
+    """A `Connect` for one kind of client: "sync", or the name of an event loop in `LOOPS`."""
     clients: list[Any] = []
     with asyncio.Runner(loop_factory=LOOPS.get(kind)) as runner:
 

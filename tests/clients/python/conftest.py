@@ -1,4 +1,4 @@
-"""A server that replays what was recorded, over real sockets."""
+"""A server that replays recorded streams over real sockets."""
 
 from __future__ import annotations
 
@@ -18,98 +18,99 @@ import pytest
 from .blocking import LOOPS, Connect, connecting
 
 NEVER = "never"
-"""As what a reply waits for: its last piece is not sent."""
+"""As `waits_for` of a reply: its last chunk is never sent."""
 RECORDINGS = Path(__file__).parent.parent / "recordings"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reply:
-    """What is answered to a path."""
+    """The response to a request."""
 
     status: int
     content_type: str
-    pieces: tuple[bytes, ...]
-    """Sent one by one."""
-    breaks_off: bool
+    chunks: tuple[bytes, ...]
+    """The body, sent chunk by chunk."""
+    disconnects: bool
     """Close the connection instead of ending the body."""
     waits_for: str | None
-    """Path that must be asked for before the last piece is sent."""
+    """Path of the request that must arrive before the last chunk is sent."""
     headers: Mapping[str, str]
 
 
 @dataclass
 class ReplayServer:
-    """Answers as it was told to; 404 for what it was told nothing of."""
+    """Sends the replies it was given; 404 for other paths."""
 
     url: str = ""
     replies: dict[str, list[Reply]] = field(default_factory=dict)
-    """One after the other for each path, the last one for good."""
+    """The replies to each path, in turn; the last one is repeated."""
     requests: list[tuple[str, bytes]] = field(default_factory=list)
-    """Path and body of every request so far; paths of other methods than POST begin with the method."""
+    """Path and body of every request so far; the path is preceded by the method unless it is POST."""
     headers: list[Mapping[str, str]] = field(default_factory=list)
-    """Of every request so far."""
+    """Headers of every request so far."""
     num_connections: int = 0
-    """That have been made so far."""
-    gone: list[str] = field(default_factory=list)
-    """Paths of the responses that nobody read to the end."""
-    arrived: threading.Condition = field(default_factory=threading.Condition)
+    """Connections accepted so far."""
+    disconnected: list[str] = field(default_factory=list)
+    """Paths of the responses whose client disconnected before their end."""
+    changed: threading.Condition = field(default_factory=threading.Condition)
 
     def reply(
         self,
         path: str,
-        *pieces: bytes,
+        *chunks: bytes,
         status: int = 200,
         content_type: str = "text/event-stream",
-        breaks_off: bool = False,
+        disconnects: bool = False,
         waits_for: str | None = None,
         headers: Mapping[str, str] | None = None,
         after: int = 0,
     ) -> None:
-        """Say what to answer to a path, once so many replies to it have been given that stay as they are."""
+        """Set the replies to a path: keep the first `after` of the current ones, and append this one."""
         self.replies[path] = [
             *self.replies.get(path, [])[:after],
             Reply(
                 status=status,
                 content_type=content_type,
-                pieces=pieces,
-                breaks_off=breaks_off,
+                chunks=chunks,
+                disconnects=disconnects,
                 waits_for=waits_for,
                 headers=headers or {},
             ),
         ]
 
     def next_reply(self, path: str) -> Reply | None:
-        with self.arrived:
+        with self.changed:
             replies = self.replies.get(path, [])
             return replies.pop(0) if len(replies) > 1 else next(iter(replies), None)
 
-    def see(self, path: str, body: bytes, headers: Mapping[str, str] | None = None) -> None:
-        with self.arrived:
+    def record_request(self, path: str, body: bytes, headers: Mapping[str, str] | None = None) -> None:
+        with self.changed:
             self.requests.append((path, body))
             self.headers.append(headers or {})
-            self.arrived.notify_all()
+            self.changed.notify_all()
 
-    def miss(self, path: str) -> None:
-        with self.arrived:
-            self.gone.append(path)
-            self.arrived.notify_all()
+    def record_disconnect(self, path: str) -> None:
+        with self.changed:
+            self.disconnected.append(path)
+            self.changed.notify_all()
 
-    def wait_for(self, path: str) -> None:
-        """Until somebody has asked for it."""
-        self._wait_until(lambda: any(p == path for p, _ in self.requests), f"nobody asked for {path}")
+    def wait_for_request(self, path: str) -> None:
+        """Wait until the path has been requested."""
+        self.wait_until(lambda: any(p == path for p, _ in self.requests), f"no request for {path}")
 
-    def wait_until_gone(self, path: str) -> None:
-        """Until the reader of a response has gone."""
-        self._wait_until(lambda: path in self.gone, f"somebody still reads {path}")
+    def wait_for_disconnect(self, path: str) -> None:
+        """Wait until the client of a response has disconnected."""
+        self.wait_until(lambda: path in self.disconnected, f"no disconnect from {path}")
 
-    def _wait_until(self, condition: Callable[[], bool], otherwise: str) -> None:
-        with self.arrived:
-            assert self.arrived.wait_for(condition, timeout=60), otherwise
+    def wait_until(self, condition: Callable[[], bool], message: str) -> None:
+        """Wait until the condition is true; fail with the message after a minute."""
+        with self.changed:
+            assert self.changed.wait_for(condition, timeout=60), message
 
 
 @pytest.fixture(autouse=True)
 def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Connections to this machine go straight to it."""
+    """Connect to the test server directly, without a proxy."""
     monkeypatch.setenv("NO_PROXY", "*")
 
 
@@ -122,7 +123,7 @@ def server() -> Iterator[ReplayServer]:
 
         def setup(self) -> None:
             super().setup()
-            with replay.arrived:
+            with replay.changed:
                 replay.num_connections += 1
 
         def do_POST(self) -> None:
@@ -136,14 +137,14 @@ def server() -> Iterator[ReplayServer]:
 
         def answer(self, path: str) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            replay.see(path, body, dict(self.headers))
+            replay.record_request(path, body, dict(self.headers))
             if (reply := replay.next_reply(path)) is None:
                 self.send_error(404)
                 return
             try:
                 self.send(reply)
             except ConnectionError:
-                replay.miss(path)
+                replay.record_disconnect(path)
                 raise
 
         def send(self, reply: Reply) -> None:
@@ -155,29 +156,29 @@ def server() -> Iterator[ReplayServer]:
                 return
             self.send_header("Transfer-Encoding", "chunked")
             self.end_headers()
-            for i, piece in enumerate(reply.pieces):
-                if i == len(reply.pieces) - 1:
-                    self.pause(reply.waits_for)
-                self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
+            for i, chunk in enumerate(reply.chunks):
+                if i == len(reply.chunks) - 1:
+                    self.wait_before_last_chunk(reply.waits_for)
+                self.wfile.write(b"%x\r\n%s\r\n" % (len(chunk), chunk))
                 self.wfile.flush()
-            if reply.breaks_off:
+            if reply.disconnects:
                 self.close_connection = True
             else:
                 self.wfile.write(b"0\r\n\r\n")
 
-        def pause(self, waits_for: str | None) -> None:
+        def wait_before_last_chunk(self, waits_for: str | None) -> None:
             if waits_for == NEVER:
-                if not self.connection.recv(1):  # nothing comes but the end of the connection
+                if not self.connection.recv(1):  # the client sends nothing more, so this is its disconnect
                     raise ConnectionResetError
             elif waits_for is not None:
-                replay.wait_for(waits_for)
+                replay.wait_for_request(waits_for)
 
         def log_message(self, format: str, *args: object) -> None:
             pass
 
     class Listener(ThreadingHTTPServer):
         def handle_error(self, request: Any, client_address: Any) -> None:
-            """Clients may go away whenever they like; anything else is a fault of the test."""
+            """Ignore disconnects of clients; report any other error."""
             if not isinstance(sys.exception(), ConnectionError):
                 super().handle_error(request, client_address)
 
@@ -192,7 +193,7 @@ def server() -> Iterator[ReplayServer]:
 
 @dataclass(frozen=True, kw_only=True)
 class Recording:
-    """A stream of a real server, and what a client should make of it."""
+    """The stream of a real server, and what a client should parse from it."""
 
     wire: bytes
     events: list[dict[str, Any]]
@@ -211,45 +212,45 @@ class Recording:
 
 @pytest.fixture(params=sorted(path.stem for path in RECORDINGS.glob("*.sse")))
 def recording(request: pytest.FixtureRequest) -> Recording:
-    """Each of them."""
+    """Each recording."""
     return Recording.load(request.param)
 
 
 @pytest.fixture(scope="session")
 def done() -> Recording:
-    """A session that went well, keep-alive comments included."""
+    """A successful session, with keep-alive comments."""
     return Recording.load("done")
 
 
 @pytest.fixture(scope="session")
 def cancelled() -> Recording:
-    """One that somebody cancelled: it ended with an error."""
+    """A session cancelled by another client: it ended with an error."""
     return Recording.load("cancelled")
 
 
 @pytest.fixture(scope="session")
-def ladder() -> Recording:
-    """One with provisional answers."""
-    return Recording.load("ladder")
+def early_answers() -> Recording:
+    """A session with early answers."""
+    return Recording.load("early-answers")
 
 
 @pytest.fixture(params=["sync", *LOOPS])
 def connect(request: pytest.FixtureRequest) -> Iterator[Connect]:
-    """Makes clients of either kind, used alike."""
+    """Creates sync or async clients, with the same blocking interface."""
     with connecting(request.param) as connect:
         yield connect
 
 
 @pytest.fixture(params=LOOPS)
 def runner(request: pytest.FixtureRequest) -> Iterator[asyncio.Runner]:
-    """Runs coroutines on each kind of event loop."""
+    """Runs coroutines on each event loop implementation."""
     with asyncio.Runner(loop_factory=LOOPS[request.param]) as runner:
         yield runner
 
 
 @pytest.fixture
-def nowhere() -> Iterator[str]:
-    """An address that nobody listens on."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        yield f"http://127.0.0.1:{taken.getsockname()[1]}"
+def unreachable_url() -> Iterator[str]:
+    """An address that no server listens on."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{bound.getsockname()[1]}"

@@ -1,4 +1,4 @@
-"""`anytime ask` as a process: what it prints, how it exits, what Ctrl-C does."""
+"""`anytime ask` as a process: its output, exit status and handling of Ctrl-C."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 from .conftest import NEVER, Recording, ReplayServer
 
 THINK = "/v1/anytime"
-CUT_SHORT = "the answer was cut off at its token limit"
+ANSWER_CUT_OFF = "the answer was cut off at its token limit"
 ASK = [sys.executable, "-c", "import sys; from anytime_client.ask import main; sys.exit(main(sys.argv[1:]))"]
 
 
@@ -27,14 +27,14 @@ def ask(*argv: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
 
 def done_event(answer: str, *, cause: str, budget_tokens: int, thinking_tokens: int) -> dict[str, Any]:
     counts = ("prompt", "thinking", "inserted", "answer", "provisional", "cached")
-    moments = ("time_to_first_token_s", "cut_to_answer_s", "time_to_answer_s")
+    times = ("time_to_first_token_s", "cut_to_answer_s", "time_to_answer_s")
     return {
         "type": "done",
         "id": "any-1",
         "stop": {"cause": cause, "budget_tokens": budget_tokens, "thinking_tokens": thinking_tokens},
         "answer": answer,
         "usage": {f"{name}_tokens": 0 for name in counts},
-        "timing": dict.fromkeys(moments, 0.1) | {"total_s": 0.5},
+        "timing": dict.fromkeys(times, 0.1) | {"total_s": 0.5},
         "continuation": None,
     }
 
@@ -48,66 +48,70 @@ def reply(server: ReplayServer, events: list[dict[str, Any]]) -> None:
 
 @pytest.fixture(scope="module")
 def natural() -> Recording:
-    """A session that the model ended by itself."""
+    """A session whose thinking the model finished."""
     return Recording.load("natural")
 
 
-def test_it_prints_thinking_and_answer_and_how_it_went(server: ReplayServer, natural: Recording) -> None:
+def test_prints_thinking_answer_and_summary(server: ReplayServer, natural: Recording) -> None:
     server.reply(THINK, natural.wire)
-    ended = ask("7-3", "--url", server.url)
-    assert (ended.returncode, ended.stderr) == (0, "")
+    finished = ask("7-3", "--url", server.url)
+    assert (finished.returncode, finished.stderr) == (0, "")
     assert natural.result is not None
     num_tokens, seconds = natural.result["usage"]["thinking_tokens"], natural.result["timing"]["total_s"]
-    assert ended.stdout == (
+    assert finished.stdout == (
         f"{natural.result['thinking']}\n{natural.result['answer']}\n"
         f"[{num_tokens} of 96 thinking tokens, ended by the model, {seconds:.2f} s]\n"
     )
 
 
-def test_it_prints_the_answer_only(server: ReplayServer, natural: Recording) -> None:
+def test_answer_only_prints_just_the_answer(server: ReplayServer, natural: Recording) -> None:
     server.reply(THINK, natural.wire)
-    ended = ask("7-3", "--url", server.url, "--answer-only")
-    assert (ended.returncode, ended.stdout, ended.stderr) == (0, f"{natural.events[-1]['answer']}\n", "")
+    finished = ask("7-3", "--url", server.url, "--answer-only")
+    assert (finished.returncode, finished.stdout, finished.stderr) == (
+        0,
+        f"{natural.events[-1]['answer']}\n",
+        "",
+    )
 
 
 @pytest.mark.parametrize("argv", [[b"7\xff"], [b"-"]])
-def test_a_prompt_that_is_no_text(argv: list[bytes]) -> None:
-    done = subprocess.run([*ASK, *argv], input=b"7\xff", capture_output=True, check=False, timeout=60)
-    assert done.returncode == 2
-    assert done.stderr.endswith(b"error: the prompt is not text in UTF-8\n")
+def test_prompt_that_is_not_utf8_exits_with_2(argv: list[bytes]) -> None:
+    finished = subprocess.run([*ASK, *argv], input=b"7\xff", capture_output=True, check=False, timeout=60)
+    assert finished.returncode == 2
+    assert finished.stderr.endswith(b"error: the prompt is not valid UTF-8\n")
 
 
 @pytest.mark.parametrize("address", ["http://[::1", "foo", "ftp://127.0.0.1"])
-def test_an_address_that_is_none(address: str) -> None:
-    done = ask("7-3", "--url", address)
-    assert done.returncode == 1
-    assert done.stderr.startswith(f"anytime ask: {address!r} is no address")
+def test_invalid_url_exits_with_1(address: str) -> None:
+    finished = ask("7-3", "--url", address)
+    assert finished.returncode == 1
+    assert finished.stderr.startswith(f"anytime ask: {address!r} is not a valid address")
 
 
-def test_whoever_reads_the_output_may_go(server: ReplayServer, done: Recording) -> None:
+def test_closed_output_pipe_exits_quietly(server: ReplayServer, done: Recording) -> None:
     server.reply(THINK, done.wire)
     command = " ".join(shlex.quote(part) for part in [*ASK, "7-3", "--url", server.url, "--json"])
-    ended = subprocess.run(
+    finished = subprocess.run(
         ["bash", "-c", f"{command} | true; exit ${{PIPESTATUS[0]}}"],
         capture_output=True,
         check=False,
         timeout=60,
     )
-    assert (ended.returncode, ended.stderr) == (1, b"")
+    assert (finished.returncode, finished.stderr) == (1, b"")
 
 
-def test_output_that_cannot_be_written(server: ReplayServer, done: Recording) -> None:
+def test_write_error_exits_with_1(server: ReplayServer, done: Recording) -> None:
     server.reply(THINK, done.wire)
     with open("/dev/full", "wb") as full:
-        ended = subprocess.run(
+        finished = subprocess.run(
             [*ASK, "7-3", "--url", server.url], stdout=full, stderr=subprocess.PIPE, check=False, timeout=60
         )
-    assert ended.returncode == 1
-    assert ended.stderr == b"anytime ask: cannot write the output: No space left on device\n"
+    assert finished.returncode == 1
+    assert finished.stderr == b"anytime ask: cannot write the output: No space left on device\n"
 
 
 @pytest.mark.parametrize(
-    "sent",
+    "stream",
     [
         b"data: {}\n\n",
         b"data: [1]\n\n",
@@ -116,36 +120,36 @@ def test_output_that_cannot_be_written(server: ReplayServer, done: Recording) ->
         b'event: error\ndata: {"type": "error", "error": "no"}\n\n',
     ],
 )
-def test_a_server_that_is_none_of_ours(server: ReplayServer, sent: bytes) -> None:
-    server.reply(THINK, sent)
-    done = ask("7-3", "--url", server.url)
-    assert done.returncode == 1
-    assert "sent what is no event" in done.stderr
-    assert len(done.stderr.splitlines()) == 1
+def test_stream_of_another_kind_of_server_exits_with_1(server: ReplayServer, stream: bytes) -> None:
+    server.reply(THINK, stream)
+    finished = ask("7-3", "--url", server.url)
+    assert finished.returncode == 1
+    assert "sent an invalid event" in finished.stderr
+    assert len(finished.stderr.splitlines()) == 1
 
 
-def test_it_prints_the_events_as_they_are(server: ReplayServer, done: Recording) -> None:
+def test_json_prints_the_events_unchanged(server: ReplayServer, done: Recording) -> None:
     server.reply(THINK, done.wire)
-    ended = ask("7-3", "--url", server.url, "--json")
-    events = [json.loads(line) for line in ended.stdout.splitlines()]
+    finished = ask("7-3", "--url", server.url, "--json")
+    events = [json.loads(line) for line in finished.stdout.splitlines()]
     recorded = [line.removeprefix(b"data: ") for line in done.wire.splitlines() if b"data: " in line]
     assert events == [json.loads(line) for line in recorded]
 
 
-def test_it_prints_an_error_as_it_is(server: ReplayServer, cancelled: Recording) -> None:
+def test_json_prints_an_error_event_unchanged(server: ReplayServer, cancelled: Recording) -> None:
     server.reply(THINK, cancelled.wire)
-    ended = ask("7-3", "--url", server.url, "--json")
-    events = [json.loads(line) for line in ended.stdout.splitlines()]
+    finished = ask("7-3", "--url", server.url, "--json")
+    events = [json.loads(line) for line in finished.stdout.splitlines()]
     assert events == [*cancelled.events, {"type": "error", "error": cancelled.error}]
-    assert (ended.returncode, ended.stderr) == (1, "anytime ask: the session was cancelled\n")
+    assert (finished.returncode, finished.stderr) == (1, "anytime ask: the session was cancelled\n")
 
 
-def test_it_prints_a_refusal_as_an_error(server: ReplayServer) -> None:
+def test_json_prints_a_refusal_as_an_error_event(server: ReplayServer) -> None:
     error = {"code": "invalid_request", "message": "more than the window", "field": "budget"}
     server.reply(THINK, json.dumps({"error": error}).encode(), status=422, content_type="application/json")
-    ended = ask("7-3", "--url", server.url, "--json")
-    assert json.loads(ended.stdout) == {"type": "error", "error": error}
-    assert (ended.returncode, ended.stderr) == (1, "anytime ask: more than the window\n")
+    finished = ask("7-3", "--url", server.url, "--json")
+    assert json.loads(finished.stdout) == {"type": "error", "error": error}
+    assert (finished.returncode, finished.stderr) == (1, "anytime ask: more than the window\n")
 
 
 @pytest.mark.parametrize(
@@ -166,7 +170,7 @@ def test_it_prints_a_refusal_as_an_error(server: ReplayServer) -> None:
         (["--model", "tiny", "--continuation", "a1.x"], {"model": "tiny", "continuation": "a1.x"}),
     ],
 )
-def test_options_become_fields(
+def test_options_become_request_fields(
     server: ReplayServer, done: Recording, argv: list[str], fields: dict[str, Any]
 ) -> None:
     server.reply(THINK, done.wire)
@@ -176,7 +180,7 @@ def test_options_become_fields(
     assert json.loads(body) == question | fields
 
 
-def test_a_schema_is_read_from_its_file(server: ReplayServer, done: Recording, tmp_path: Path) -> None:
+def test_schema_is_read_from_its_file(server: ReplayServer, done: Recording, tmp_path: Path) -> None:
     server.reply(THINK, done.wire)
     schema = {"type": "object", "title": "€"}
     path = tmp_path / "schema.json"
@@ -188,7 +192,7 @@ def test_a_schema_is_read_from_its_file(server: ReplayServer, done: Recording, t
 
 
 @pytest.mark.parametrize(
-    ("argv", "told"),
+    ("argv", "message"),
     [
         ([], "the prompt is empty"),
         ([" "], "the prompt is empty"),
@@ -196,19 +200,19 @@ def test_a_schema_is_read_from_its_file(server: ReplayServer, done: Recording, t
         (["7-3", "--budgets", "8,,16"], "argument --budgets: must be a whole number, not ''"),
         (["7-3", "--min-confidence", "x"], "argument --min-confidence: must be a number, not 'x'"),
         (["7-3", "--min-confidence", "2"], "argument --min-confidence: must be from 0 to 1"),
-        (["7-3", "--every-tokens", "8"], "--every-tokens and --min-confidence belong to --stable"),
-        (["7-3", "--min-confidence", "0"], "--every-tokens and --min-confidence belong to --stable"),
+        (["7-3", "--every-tokens", "8"], "--every-tokens and --min-confidence require --stable"),
+        (["7-3", "--min-confidence", "0"], "--every-tokens and --min-confidence require --stable"),
         (["7-3", "--schema", "/no/such"], "argument --schema: cannot read /no/such: No such file"),
-        (["7-3", "--schema", "/dev/null"], "argument --schema: /dev/null is not JSON: "),
+        (["7-3", "--schema", "/dev/null"], "argument --schema: /dev/null is not valid JSON: "),
     ],
 )
-def test_a_faulty_option_is_told(argv: list[str], told: str) -> None:
-    ended = ask(*argv)
-    assert (ended.returncode, ended.stdout) == (2, "")
-    assert f"anytime ask: error: {told}" in ended.stderr
+def test_invalid_option_exits_with_2(argv: list[str], message: str) -> None:
+    finished = ask(*argv)
+    assert (finished.returncode, finished.stdout) == (2, "")
+    assert f"anytime ask: error: {message}" in finished.stderr
 
 
-def test_address_and_key_come_from_the_environment(
+def test_url_and_api_key_are_read_from_the_environment(
     server: ReplayServer, done: Recording, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.reply(THINK, done.wire)
@@ -219,38 +223,36 @@ def test_address_and_key_come_from_the_environment(
     assert headers["Authorization"] == "Bearer a key"
 
 
-def test_a_key_that_cannot_be_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_api_key_exits_with_2_without_showing_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ANYTIME_API_KEY", "secret\n")
-    ended = ask("7-3")
-    assert ended.returncode == 2
-    assert "ANYTIME_API_KEY: the API key must be" in ended.stderr
-    assert "secret" not in ended.stderr
+    finished = ask("7-3")
+    assert finished.returncode == 2
+    assert "ANYTIME_API_KEY: the API key must consist of" in finished.stderr
+    assert "secret" not in finished.stderr
 
 
-@pytest.mark.parametrize("prompt", [["-"], []], ids=["a-dash", "none"])
-def test_the_question_can_come_from_standard_input(
-    server: ReplayServer, done: Recording, prompt: list[str]
-) -> None:
+@pytest.mark.parametrize("prompt", [["-"], []], ids=["dash", "missing"])
+def test_prompt_is_read_from_standard_input(server: ReplayServer, done: Recording, prompt: list[str]) -> None:
     server.reply(THINK, done.wire)
     assert ask(*prompt, "--url", server.url, stdin="7 - 3\n").returncode == 0
     [(_, body)] = server.requests
     assert json.loads(body)["messages"][0]["content"].strip() == "7 - 3"
 
 
-def test_provisional_answers_are_kept_apart(server: ReplayServer, ladder: Recording) -> None:
-    assert ladder.result is not None
-    server.reply(THINK, ladder.wire)
+def test_early_answers_are_printed_below_the_answer(server: ReplayServer, early_answers: Recording) -> None:
+    assert early_answers.result is not None
+    server.reply(THINK, early_answers.wire)
     shown = ask("7-3", "--url", server.url).stdout.splitlines()
-    *provisional, final = ladder.result["answers"]
-    assert shown[:2] == [ladder.result["thinking"], final["text"]]
+    *provisional, final = early_answers.result["answers"]
+    assert shown[:2] == [early_answers.result["thinking"], final["text"]]
     for line, answer in zip(shown[2:-1], provisional, strict=True):
-        same = "the same" if answer["text"] == final["text"] else "another"
+        same = "same as final" if answer["text"] == final["text"] else "differs from final"
         confidence = f"confidence {answer['confidence']:.2f}"
         assert line == f"[{answer['at_tokens']} tokens: {answer['text']} ({confidence}, {same})]"
     assert ask("7-3", "--url", server.url, "--answer-only").stdout == f"{final['text']}\n"
 
 
-def test_markup_in_the_answer_is_text(server: ReplayServer) -> None:
+def test_markup_is_printed_as_text(server: ReplayServer) -> None:
     events = [
         {"type": "thinking", "text": "[bold]a[/bold] :smile:", "total_tokens": 1},
         {"type": "answer.started", "index": 0, "at_tokens": 1, "provisional": False, "cause": "natural"},
@@ -267,11 +269,15 @@ def test_markup_in_the_answer_is_text(server: ReplayServer) -> None:
 @pytest.mark.parametrize(
     ("options", "stdout", "stderr"),
     [
-        ([], f"a\nThe answer is for\n[1 of 1 thinking tokens, stopped by budget, 0.50 s; {CUT_SHORT}]\n", ""),
-        (["--answer-only"], "The answer is for\n", f"anytime ask: {CUT_SHORT}\n"),
+        (
+            [],
+            f"a\nThe answer is for\n[1 of 1 thinking tokens, stopped by budget, 0.50 s; {ANSWER_CUT_OFF}]\n",
+            "",
+        ),
+        (["--answer-only"], "The answer is for\n", f"anytime ask: {ANSWER_CUT_OFF}\n"),
     ],
 )
-def test_it_says_that_an_answer_was_cut(
+def test_answer_cut_off_at_its_token_limit_is_reported(
     server: ReplayServer, options: list[str], stdout: str, stderr: str
 ) -> None:
     events = [
@@ -291,59 +297,60 @@ def test_it_says_that_an_answer_was_cut(
         done_event("The answer is for", cause="budget", budget_tokens=1, thinking_tokens=1),
     ]
     reply(server, events)
-    done = ask("7-3", "--url", server.url, *options)
-    assert (done.stdout, done.stderr) == (stdout, stderr)
+    finished = ask("7-3", "--url", server.url, *options)
+    assert (finished.stdout, finished.stderr) == (stdout, stderr)
 
 
-def test_an_error_in_the_middle_of_a_line_begins_its_own(server: ReplayServer) -> None:
+def test_error_after_an_incomplete_line_starts_a_new_line(server: ReplayServer) -> None:
     events = [
         {"type": "thinking", "text": "7-", "total_tokens": 2},
         {"type": "error", "error": {"code": "unavailable", "message": "the server stops", "field": None}},
     ]
     reply(server, events)
-    done = ask("7-3", "--url", server.url)
-    assert (done.stdout, done.stderr) == ("7-\n", "anytime ask: the server stops\n")
+    finished = ask("7-3", "--url", server.url)
+    assert (finished.stdout, finished.stderr) == ("7-\n", "anytime ask: the server stops\n")
 
 
-def test_an_error_is_told_in_one_line(server: ReplayServer, cancelled: Recording) -> None:
+def test_error_is_printed_in_one_line(server: ReplayServer, cancelled: Recording) -> None:
     server.reply(THINK, cancelled.wire)
-    ended = ask("7-3", "--url", server.url)
-    assert (ended.returncode, ended.stderr) == (1, "anytime ask: the session was cancelled\n")
+    finished = ask("7-3", "--url", server.url)
+    assert (finished.returncode, finished.stderr) == (1, "anytime ask: the session was cancelled\n")
 
 
-def test_an_interrupt_while_it_thinks_asks_for_the_answer(server: ReplayServer, done: Recording) -> None:
+def test_interrupt_during_thinking_requests_the_answer(server: ReplayServer, done: Recording) -> None:
     thinking, answer = done.wire.split(b"event: answer.started", maxsplit=1)
-    button = f"{THINK}/{done.id}/answer"
-    server.reply(THINK, thinking, b"event: answer.started" + answer, waits_for=button)
-    server.reply(button, b"{}", status=202, content_type="application/json")
-    with asking(server) as process:
+    answer_now = f"{THINK}/{done.id}/answer"
+    server.reply(THINK, thinking, b"event: answer.started" + answer, waits_for=answer_now)
+    server.reply(answer_now, b"{}", status=202, content_type="application/json")
+    with start_ask(server) as process:
         read_until(process, "thinking")
         process.send_signal(signal.SIGINT)
         output, errors = process.communicate(timeout=60)
     assert (process.returncode, errors) == (0, "")
     assert json.loads(output.splitlines()[-1])["type"] == "done"
-    assert [path for path, _ in server.requests] == [THINK, button]
+    assert [path for path, _ in server.requests] == [THINK, answer_now]
 
 
-@pytest.mark.parametrize("last", ["started", "answer.delta"], ids=["twice-thinking", "answering"])
-def test_an_interrupt_gives_up(server: ReplayServer, done: Recording, last: str) -> None:
-    """While it answers; and while it thinks, the second one."""
+@pytest.mark.parametrize("last", ["started", "answer.delta"], ids=["second-interrupt", "during-answer"])
+def test_interrupt_during_answer_or_second_interrupt_gives_up(
+    server: ReplayServer, done: Recording, last: str
+) -> None:
     until = done.wire.index(b"event: thinking" if last == "started" else b"event: answer.done")
     server.reply(THINK, done.wire[:until], b"", waits_for=NEVER)
-    button = f"{THINK}/{done.id}/answer"
-    server.reply(button, b"{}", status=202, content_type="application/json")
-    with asking(server) as process:
+    answer_now = f"{THINK}/{done.id}/answer"
+    server.reply(answer_now, b"{}", status=202, content_type="application/json")
+    with start_ask(server) as process:
         read_until(process, last)
         if last == "started":
             process.send_signal(signal.SIGINT)
-            server.wait_for(button)
+            server.wait_for_request(answer_now)
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=60)
     assert (process.returncode, errors) == (130, "\n")
-    server.wait_until_gone(THINK)
+    server.wait_for_disconnect(THINK)
 
 
-def asking(server: ReplayServer) -> subprocess.Popen[str]:
+def start_ask(server: ReplayServer) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [*ASK, "7-3", "--url", server.url, "--json"],
         stdout=subprocess.PIPE,
@@ -352,7 +359,7 @@ def asking(server: ReplayServer) -> subprocess.Popen[str]:
     )
 
 
-def read_until(process: subprocess.Popen[str], kind: str) -> None:
+def read_until(process: subprocess.Popen[str], event_type: str) -> None:
     assert process.stdout is not None
-    while json.loads(process.stdout.readline())["type"] != kind:
+    while json.loads(process.stdout.readline())["type"] != event_type:
         pass

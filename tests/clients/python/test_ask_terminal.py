@@ -1,4 +1,4 @@
-"""`anytime ask` on a real terminal: what is left there to be read, and the keys."""
+"""`anytime ask` on a pseudo-terminal: what its screen shows, and the keys."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .test_ask import ASK, THINK, done_event, reply
 COLUMNS = 60
 
 
-def on_terminal(server: ReplayServer, *options: str, env: dict[str, str] | None = None) -> Terminal:
+def ask_on_terminal(server: ReplayServer, *options: str, env: dict[str, str] | None = None) -> Terminal:
     return Terminal([*ASK, "7-3", "--url", server.url, *options], columns=COLUMNS, env=env)
 
 
@@ -30,21 +30,23 @@ def thinking(*pieces: str, budget: int) -> list[dict[str, Any]]:
 
 def answering(text: str, *, at_tokens: int) -> list[dict[str, Any]]:
     answer = {"index": 0, "at_tokens": at_tokens, "provisional": False}
-    how = {"answer_tokens": 1, "confidence": 0.5, "finish_reason": "stop"}
+    details = {"answer_tokens": 1, "confidence": 0.5, "finish_reason": "stop"}
     return [
         {"type": "answer.started", **answer, "cause": "budget"},
         {"type": "answer.delta", "index": 0, "text": text},
-        {"type": "answer.done", **answer, "text": text, **how},
+        {"type": "answer.done", **answer, "text": text, **details},
         done_event(text, cause="budget", budget_tokens=at_tokens, thinking_tokens=at_tokens),
     ]
 
 
-def test_what_is_left_is_a_clean_text(server: ReplayServer, ladder: Recording) -> None:
-    assert ladder.result is not None
-    server.reply(THINK, *(event + b"\n\n" for event in ladder.wire.split(b"\n\n")))
-    terminal = on_terminal(server, "--budgets", "0,8,16")
+def test_final_screen_has_thinking_ruler_answer_and_table(
+    server: ReplayServer, early_answers: Recording
+) -> None:
+    assert early_answers.result is not None
+    server.reply(THINK, *(event + b"\n\n" for event in early_answers.wire.split(b"\n\n")))
+    terminal = ask_on_terminal(server, "--budgets", "0,8,16")
     assert terminal.wait() == 0
-    result, stop = ladder.result, ladder.result["stop"]
+    result, stop = early_answers.result, early_answers.result["stop"]
     lines = terminal.lines()
     ruler = next(line for line in lines if line.endswith(f" {stop['thinking_tokens']} of 32 tokens"))
     assert len(ruler) == COLUMNS
@@ -60,11 +62,11 @@ def test_what_is_left_is_a_clean_text(server: ReplayServer, ladder: Recording) -
     assert below[-1].startswith(f"{stop['thinking_tokens']} of 32 thinking tokens, ")
 
 
-def test_long_thinking_stays_readable(server: ReplayServer) -> None:
-    """More lines than the terminal has, words wrapped as they come, lines of its own kept."""
+def test_long_thinking_is_wrapped_and_scrolls(server: ReplayServer) -> None:
+    """More lines than the terminal has: words are wrapped, and line breaks of the thinking are kept."""
     words = [f"{i} " if i % 50 else f"{i}.\n" for i in range(1, 501)]
     reply(server, [*thinking(*words, budget=500), *answering("4", at_tokens=500)])
-    terminal = on_terminal(server)
+    terminal = ask_on_terminal(server)
     assert terminal.wait() == 0
     lines = terminal.lines()
     ruler = lines.index("━" * (COLUMNS - 18) + " 500 of 500 tokens")
@@ -74,100 +76,100 @@ def test_long_thinking_stays_readable(server: ReplayServer) -> None:
     assert lines[ruler + 1] == "4"
 
 
-def test_the_thinking_is_dim_and_the_answer_bright(server: ReplayServer, done: Recording) -> None:
+def test_thinking_is_dim_and_answer_is_bold(server: ReplayServer, done: Recording) -> None:
     server.reply(THINK, done.wire)
-    terminal = on_terminal(server)
+    terminal = ask_on_terminal(server)
     terminal.wait()
-    assert b"\x1b[2m" in terminal.written
-    assert b"\x1b[1m" + done.events[-1]["answer"].encode() in terminal.written
-    assert b"\x1b[36m" in terminal.written
+    assert b"\x1b[2m" in terminal.output
+    assert b"\x1b[1m" + done.events[-1]["answer"].encode() in terminal.output
+    assert b"\x1b[36m" in terminal.output
 
 
-def test_no_color_is_respected(server: ReplayServer, done: Recording) -> None:
+def test_no_color_disables_colors(server: ReplayServer, done: Recording) -> None:
     server.reply(THINK, done.wire)
-    terminal = on_terminal(server, env={"NO_COLOR": "1"})
+    terminal = ask_on_terminal(server, env={"NO_COLOR": "1"})
     assert terminal.wait() == 0
-    assert b"\x1b[3" not in terminal.written
+    assert b"\x1b[3" not in terminal.output
 
 
-def test_the_cursor_is_there_again(server: ReplayServer, done: Recording) -> None:
+def test_cursor_is_restored_at_the_end(server: ReplayServer, done: Recording) -> None:
     server.reply(THINK, done.wire)
-    terminal = on_terminal(server)
+    terminal = ask_on_terminal(server)
     terminal.wait()
-    assert terminal.written.rindex(b"\x1b[?25h") > terminal.written.rindex(b"\x1b[?25l")
+    assert terminal.output.rindex(b"\x1b[?25h") > terminal.output.rindex(b"\x1b[?25l")
 
 
-def test_the_cursor_is_there_again_after_a_signal(server: ReplayServer, done: Recording) -> None:
+def test_cursor_is_restored_after_sigterm(server: ReplayServer, done: Recording) -> None:
     server.reply(THINK, done.wire.split(b"event: answer.started")[0], b"", waits_for=NEVER)
-    terminal = on_terminal(server)
+    terminal = ask_on_terminal(server)
     terminal.read_until(lambda lines: lines[-1] == "Ctrl-C: answer now")
     terminal.process.send_signal(signal.SIGTERM)
     assert terminal.wait() == 128 + signal.SIGTERM
-    assert terminal.written.rindex(b"\x1b[?25h") > terminal.written.rindex(b"\x1b[?25l")
-    server.wait_until_gone(THINK)
+    assert terminal.output.rindex(b"\x1b[?25h") > terminal.output.rindex(b"\x1b[?25l")
+    server.wait_for_disconnect(THINK)
 
 
-def test_a_model_does_not_command_the_terminal(server: ReplayServer) -> None:
+def test_control_sequences_of_the_model_are_removed(server: ReplayServer) -> None:
     reply(
         server,
         [*thinking("a\x1b[2Jb\r\x07", budget=1), *answering("[red]4[/red]\x1b]0;title\x07", at_tokens=1)],
     )
-    terminal = on_terminal(server)
+    terminal = ask_on_terminal(server)
     assert terminal.wait() == 0
-    assert b"\x1b[2J" not in terminal.written
-    assert b"\x1b]" not in terminal.written
+    assert b"\x1b[2J" not in terminal.output
+    assert b"\x1b]" not in terminal.output
     assert terminal.lines()[0] == "a[2Jb"
     assert terminal.lines()[2] == "[red]4[/red]]0;title"
 
 
-def test_no_thinking_has_no_ruler(server: ReplayServer) -> None:
+def test_session_without_thinking_shows_no_ruler(server: ReplayServer) -> None:
     reply(server, [*thinking(budget=0), *answering("4", at_tokens=0)])
-    terminal = on_terminal(server)
+    terminal = ask_on_terminal(server)
     assert terminal.wait() == 0
     assert terminal.lines() == ["4", "0 of 0 thinking tokens, stopped by budget, 0.50 s"]
 
 
-def test_one_ctrl_c_asks_for_the_answer(server: ReplayServer, done: Recording) -> None:
+def test_ctrl_c_during_thinking_requests_the_answer(server: ReplayServer, done: Recording) -> None:
     before, answer = done.wire.split(b"event: answer.started", maxsplit=1)
-    button = f"{THINK}/{done.id}/answer"
-    server.reply(THINK, before, b"event: answer.started" + answer, waits_for=button)
-    server.reply(button, b"{}", status=202, content_type="application/json")
-    terminal = on_terminal(server)
+    answer_now = f"{THINK}/{done.id}/answer"
+    server.reply(THINK, before, b"event: answer.started" + answer, waits_for=answer_now)
+    server.reply(answer_now, b"{}", status=202, content_type="application/json")
+    terminal = ask_on_terminal(server)
     terminal.read_until(lambda lines: lines[-1] == "Ctrl-C: answer now")
     terminal.type("\x03")
     assert terminal.wait() == 0
-    assert [path for path, _ in server.requests] == [THINK, button]
+    assert [path for path, _ in server.requests] == [THINK, answer_now]
     assert done.events[-1]["answer"] in terminal.lines()
     assert "^C" not in "".join(terminal.lines())
 
 
-def test_two_give_up(server: ReplayServer, done: Recording) -> None:
+def test_second_ctrl_c_gives_up(server: ReplayServer, done: Recording) -> None:
     server.reply(THINK, done.wire.split(b"event: answer.started")[0], b"", waits_for=NEVER)
-    button = f"{THINK}/{done.id}/answer"
-    server.reply(button, b"{}", status=202, content_type="application/json")
+    answer_now = f"{THINK}/{done.id}/answer"
+    server.reply(answer_now, b"{}", status=202, content_type="application/json")
     text = "".join(e["text"] for e in done.events if e["type"] == "thinking")
-    terminal = on_terminal(server)
+    terminal = ask_on_terminal(server)
     terminal.read_until(lambda lines: lines[0] == text and lines[-1] == "Ctrl-C: answer now")
     terminal.type("\x03")
-    server.wait_for(button)
+    server.wait_for_request(answer_now)
     terminal.type("\x03")
     assert terminal.wait() == 130
-    server.wait_until_gone(THINK)
+    server.wait_for_disconnect(THINK)
     assert terminal.lines() == [text]
 
 
-@pytest.mark.parametrize("ending", ["refused", "failed"])
-def test_an_error_is_told_below_what_has_come(
-    server: ReplayServer, cancelled: Recording, ending: str
+@pytest.mark.parametrize("error", ["refused", "failed"])
+def test_error_is_printed_below_the_received_text(
+    server: ReplayServer, cancelled: Recording, error: str
 ) -> None:
-    if ending == "refused":
-        error = {"error": {"code": "invalid_request", "message": "too long", "field": "budget"}}
-        server.reply(THINK, json.dumps(error).encode(), status=422, content_type="application/json")
+    if error == "refused":
+        body = {"error": {"code": "invalid_request", "message": "too long", "field": "budget"}}
+        server.reply(THINK, json.dumps(body).encode(), status=422, content_type="application/json")
         shown = ["anytime ask: too long"]
     else:
         failed = {"type": "error", "error": {"code": "cancelled", "message": "too long", "field": None}}
         reply(server, [*thinking("a b", budget=4), failed])
         shown = ["a b", "anytime ask: too long"]
-    terminal = on_terminal(server)
+    terminal = ask_on_terminal(server)
     assert terminal.wait() == 1
     assert terminal.lines() == shown

@@ -1,4 +1,4 @@
-"""`anytime bench`, on a server that replays and on real ones that answer late, refuse, and break off."""
+"""`anytime bench`: against a replay server, and its schedule, parsing and figures on their own."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from anytime_client.bench import main
-from anytime_client.bench.dialects import DIALECTS, Ask
+from anytime_client.bench.dialects import DIALECTS, RequestTemplate
 from anytime_client.bench.exchange import Exchange
 from anytime_client.bench.load import Run, Sent, arrivals, closed_loop, open_loop
 from anytime_client.bench.outcomes import Outcome, outcome_of
@@ -30,8 +30,8 @@ NATIVE = "/v1/anytime"
 
 
 @pytest.fixture
-def serving(server: ReplayServer, done: Recording) -> ReplayServer:
-    """A server that knows a model, and always answers the same."""
+def model_server(server: ReplayServer, done: Recording) -> ReplayServer:
+    """A server with one model, which replies to every request with the same stream."""
     server.reply("GET /v1/models", MODELS, content_type="application/json")
     server.reply(NATIVE, done.wire)
     return server
@@ -43,13 +43,13 @@ def run_json(capsys: pytest.CaptureFixture[str], *argv: str) -> dict[str, Any]:
 
 
 def bodies(server: ReplayServer, path: str = NATIVE) -> list[dict[str, Any]]:
-    return [json.loads(body) for asked, body in server.requests if asked == path]
+    return [json.loads(body) for requested, body in server.requests if requested == path]
 
 
-def test_counts_what_the_server_told(
-    serving: ReplayServer, done: Recording, capsys: pytest.CaptureFixture[str]
+def test_figures_match_the_servers_usage(
+    model_server: ReplayServer, done: Recording, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    report = run_json(capsys, serving.url, "--users", "3", "--requests", "7", "--warmup", "2")
+    report = run_json(capsys, model_server.url, "--users", "3", "--requests", "7", "--warmup", "2")
     usage = done.events[-1]["usage"]
     assert (report["status"], report["requests"], report["ok"]) == (0, 7, 7)
     assert report["refused"] == report["failed"] == {}
@@ -58,13 +58,13 @@ def test_counts_what_the_server_told(
     assert report["causes"] == {done.events[-1]["stop"]["cause"]: 7}
     assert (report["over_budget"], report["empty_answers"], report["given_up"]) == (0, 0, 0)
     assert set(report["times"]["total_s"]) == {"p50", "p90", "p95", "p99"}
-    assert len(bodies(serving)) == 9
+    assert len(bodies(model_server)) == 9
 
 
-def test_asks_as_it_was_told(serving: ReplayServer) -> None:
+def test_options_become_request_fields(model_server: ReplayServer) -> None:
     options = ["--budget", "9", "--deadline-ms", "500", "--max-tokens", "4", "--body", '{"budgets": [3]}']
-    assert main([serving.url + "/v1", "--requests", "2", "--seed", "5", "--api-key", "k", *options]) == 0
-    first, second = sorted(bodies(serving), key=lambda body: body["thinking"]["seed"])
+    assert main([model_server.url + "/v1", "--requests", "2", "--seed", "5", "--api-key", "k", *options]) == 0
+    first, second = sorted(bodies(model_server), key=lambda body: body["thinking"]["seed"])
     assert first == {
         "model": "demo",
         "messages": [{"role": "user", "content": "7-3"}],
@@ -74,33 +74,33 @@ def test_asks_as_it_was_told(serving: ReplayServer) -> None:
         "budgets": [3],
     }
     assert second["thinking"] == {"seed": 6}
-    assert {headers["Authorization"] for headers in serving.headers} == {"Bearer k"}
+    assert {headers["Authorization"] for headers in model_server.headers} == {"Bearer k"}
 
 
-def test_grades_answers(
-    serving: ReplayServer, done: Recording, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_accuracy_with_wilson_interval(
+    model_server: ReplayServer, done: Recording, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    right = done.events[-1]["answer"]
-    problems = [{"question": "a", "answer": f" {right}."}, {"prompt": "b", "answer": right + "?"}]
+    correct = done.events[-1]["answer"]
+    problems = [{"question": "a", "answer": f" {correct}."}, {"prompt": "b", "answer": correct + "?"}]
     path = tmp_path / "problems.jsonl"
     path.write_text("\n\n".join(map(json.dumps, problems)), encoding="utf-8")
-    accuracy = run_json(capsys, serving.url, "--requests", "4", "--prompts", str(path))["accuracy"]
+    accuracy = run_json(capsys, model_server.url, "--requests", "4", "--prompts", str(path))["accuracy"]
     assert (accuracy["value"], accuracy["n"]) == (0.5, 4)
     # Wilson's interval of 2 of 4: centre 0.5, half-width 1.96 / (1 + 0.96) * sqrt(1/16 + 0.96 / 16).
     assert (accuracy["low"], accuracy["high"]) == pytest.approx((0.1500, 0.8500), abs=1e-4)
 
 
-def test_tells_refused_from_failed(
-    serving: ReplayServer, cancelled: Recording, done: Recording, capsys: pytest.CaptureFixture[str]
+def test_refused_and_failed_requests_are_counted_separately(
+    model_server: ReplayServer, cancelled: Recording, done: Recording, capsys: pytest.CaptureFixture[str]
 ) -> None:
     refusal = json.dumps({"error": {"code": "rate_limited", "message": "later"}}).encode()
-    serving.replies[NATIVE] = []
-    serving.reply(NATIVE, refusal, status=429, content_type="application/json")
-    serving.reply(NATIVE, cancelled.wire, after=1)
-    serving.reply(NATIVE, done.wire[:200], breaks_off=True, after=2)
-    serving.reply(NATIVE, b"event: thinking\ndata: []\n\n", after=3)
-    serving.reply(NATIVE, b"<html>", status=502, content_type="text/html", after=4)
-    report = run_json(capsys, serving.url, "--requests", "5", "--users", "1")
+    model_server.replies[NATIVE] = []
+    model_server.reply(NATIVE, refusal, status=429, content_type="application/json")
+    model_server.reply(NATIVE, cancelled.wire, after=1)
+    model_server.reply(NATIVE, done.wire[:200], disconnects=True, after=2)
+    model_server.reply(NATIVE, b"event: thinking\ndata: []\n\n", after=3)
+    model_server.reply(NATIVE, b"<html>", status=502, content_type="text/html", after=4)
+    report = run_json(capsys, model_server.url, "--requests", "5", "--users", "1")
     assert report["status"] == 1
     assert report["refused"] == {"429 rate_limited": 1, "502": 1}
     assert report["messages"] == {"429 rate_limited": "later"}
@@ -108,19 +108,23 @@ def test_tells_refused_from_failed(
     assert report["times"] == {}
 
 
-def test_people_are_told_why(serving: ReplayServer, capsys: pytest.CaptureFixture[str]) -> None:
+def test_table_shows_why_requests_were_refused(
+    model_server: ReplayServer, capsys: pytest.CaptureFixture[str]
+) -> None:
     refusal = json.dumps(
         {"error": {"code": "overloaded", "message": "12 requests\nwait \x1b[2J[/x] already"}}
     ).encode()
-    serving.replies[NATIVE] = []
-    serving.reply(NATIVE, refusal, status=503, content_type="application/json")
-    assert main([serving.url, "--requests", "3"]) == 1
-    told = capsys.readouterr()
-    assert "503 overloaded: 12 requests wait [2J[/x] already" in told.out
-    assert not told.err  # how far it is, is for terminals
+    model_server.replies[NATIVE] = []
+    model_server.reply(NATIVE, refusal, status=503, content_type="application/json")
+    assert main([model_server.url, "--requests", "3"]) == 1
+    printed = capsys.readouterr()
+    assert "503 overloaded: 12 requests wait [2J[/x] already" in printed.out
+    assert not printed.err  # progress is shown only on terminals
 
 
-def test_speaks_to_other_servers(server: ReplayServer, capsys: pytest.CaptureFixture[str]) -> None:
+def test_openai_dialect_works_with_other_servers(
+    server: ReplayServer, capsys: pytest.CaptureFixture[str]
+) -> None:
     def chunk(**fields: Any) -> bytes:
         return b"data: " + json.dumps({"choices": [], **fields}).encode() + b"\n\n"
 
@@ -136,7 +140,7 @@ def test_speaks_to_other_servers(server: ReplayServer, capsys: pytest.CaptureFix
     prompts = str(Path(__file__).parents[3] / "examples" / "problems.jsonl")
     chat = ["--dialect", "openai", "--budget", "8", "--requests", "2", "--prompts", prompts]
     assert main([server.url, *chat]) == 2
-    assert "say which --model of these: a, b" in capsys.readouterr().err
+    assert "choose a --model: a, b" in capsys.readouterr().err
     report = run_json(capsys, server.url, "--model", "b", *chat)
     assert (report["ok"], report["answer_tokens"], report["prompt_tokens"]) == (2, 24, 6)
     assert {"cut_to_answer_s", "time_per_token_s"} <= set(report["times"])
@@ -145,19 +149,23 @@ def test_speaks_to_other_servers(server: ReplayServer, capsys: pytest.CaptureFix
     assert body["stream_options"] == {"include_usage": True}
 
 
-def test_says_what_is_wrong(
-    serving: ReplayServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_invalid_arguments_are_reported(
+    model_server: ReplayServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    faulty = tmp_path / "faulty.jsonl"
-    faulty.write_text('{"question": "a"}\n{"answer": "b"}\n', encoding="utf-8")
-    for argv, status, said in (
+    invalid = tmp_path / "invalid.jsonl"
+    invalid.write_text('{"question": "a"}\n{"answer": "b"}\n', encoding="utf-8")
+    for argv, status, message in (
         (["http://127.0.0.1:1"], 1, "no server answers at http://127.0.0.1:1"),
-        ([serving.url, "--model", "x"], 2, "there is no model 'x'"),
-        ([serving.url, "--prompts", str(faulty)], 2, "faulty.jsonl, line 2: there is no text under question"),
-        ([serving.url, "--prompts", "missing.jsonl"], 2, "cannot read missing.jsonl: No such file"),
+        ([model_server.url, "--model", "x"], 2, "has no model 'x'"),
+        (
+            [model_server.url, "--prompts", str(invalid)],
+            2,
+            "invalid.jsonl, line 2: no text in any of",
+        ),
+        ([model_server.url, "--prompts", "missing.jsonl"], 2, "cannot read missing.jsonl: No such file"),
     ):
         assert main(argv) == status
-        assert said in capsys.readouterr().err
+        assert message in capsys.readouterr().err
     for argv in (
         ["--users", "0"],
         ["--rate", "-1"],
@@ -170,14 +178,14 @@ def test_says_what_is_wrong(
         ["--csv", "no/a"],
     ):
         with pytest.raises(SystemExit, match="2"):
-            main([serving.url, *argv])
+            main([model_server.url, *argv])
         assert argv[0] in capsys.readouterr().err
-    assert bodies(serving) == []
+    assert bodies(model_server) == []
 
 
-def test_writes_rows_and_a_plot(serving: ReplayServer, tmp_path: Path) -> None:
+def test_csv_and_plot_are_written(model_server: ReplayServer, tmp_path: Path) -> None:
     rows, plot = tmp_path / "rows.csv", tmp_path / "plot.svg"
-    assert main([serving.url, "--requests", "3", "--csv", str(rows), "--plot", str(plot)]) == 0
+    assert main([model_server.url, "--requests", "3", "--csv", str(rows), "--plot", str(plot)]) == 0
     with rows.open(encoding="utf-8", newline="") as file:
         found = list(csv.DictReader(file))
     assert [(row["number"], row["verdict"]) for row in found] == [("0", "ok"), ("1", "ok"), ("2", "ok")]
@@ -186,24 +194,24 @@ def test_writes_rows_and_a_plot(serving: ReplayServer, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_stopped_it_tells_of_what_there_is(
-    serving: ReplayServer, done: Recording, number: signal.Signals
+def test_signal_ends_the_run_with_a_report(
+    model_server: ReplayServer, done: Recording, number: signal.Signals
 ) -> None:
-    serving.reply(NATIVE, done.wire, b":", waits_for=NEVER, after=1)
-    command = [str(ANYTIME), "bench", serving.url, "--users", "1", "--requests", "9", "--json"]
+    model_server.reply(NATIVE, done.wire, b":", waits_for=NEVER, after=1)
+    command = [str(ANYTIME), "bench", model_server.url, "--users", "1", "--requests", "9", "--json"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
-            serving._wait_until(lambda: len(bodies(serving)) == 2, "it did not ask twice")
+            model_server.wait_until(lambda: len(bodies(model_server)) == 2, "no second request")
             process.send_signal(number)
-            said, _ = process.communicate(timeout=30)
+            printed, _ = process.communicate(timeout=30)
         finally:
             process.kill()
-    report = json.loads(said)
+    report = json.loads(printed)
     assert process.returncode == 130
     assert (report["ok"], report["given_up"]) == (1, 1)
 
 
-def test_arrivals_are_random_in_the_same_way_for_a_seed() -> None:
+def test_arrival_times_are_reproducible_for_a_seed() -> None:
     times, again, other = (list(arrivals(50, count=2000, duration_s=None, seed=seed)) for seed in (3, 3, 4))
     assert times == again != other
     assert times[-1] == pytest.approx(40, rel=0.1)
@@ -212,54 +220,58 @@ def test_arrivals_are_random_in_the_same_way_for_a_seed() -> None:
     assert in_time[-1] <= 2 < times[len(in_time)]
 
 
-async def test_an_open_loop_does_not_wait_and_counts_from_when_it_was_due() -> None:
-    run, num_under_way, everybody = Run(), 0, asyncio.Event()
+async def test_open_loop_does_not_wait_and_counts_from_the_due_time() -> None:
+    run, num_in_flight, all_sent = Run(), 0, asyncio.Event()
 
     async def send(number: int) -> Exchange:
-        nonlocal num_under_way
-        num_under_way += 1
-        if num_under_way == 5:
-            everybody.set()
-        await everybody.wait()  # never set if one waited for another
-        return Exchange(sent_s=time.perf_counter(), pieces=[], ended_s=0.0, failure="unreachable")
+        nonlocal num_in_flight
+        num_in_flight += 1
+        if num_in_flight == 5:
+            all_sent.set()
+        await all_sent.wait()  # never set if the loop waited for a response
+        return Exchange(sent_s=time.perf_counter(), chunks=[], ended_s=0.0, failure="unreachable")
 
     await open_loop(send, [0.0, 0.001, 0.002, 0.003, -7.0], run)
     assert sorted((sent.number, sent.due_s) for sent in run.sent)[-1] == (4, -7.0)
     (late,) = [sent for sent in run.sent if sent.number == 4]
     outcome = outcome_of(
-        late, began_s=run.began_s, dialect=DIALECTS["native"], ask=Ask(model=""), problem=Problem(prompt="")
+        late,
+        began_s=run.began_s,
+        dialect=DIALECTS["native"],
+        template=RequestTemplate(model=""),
+        problem=Problem(prompt=""),
     )
     assert outcome.late_s >= 7
 
 
-async def test_a_closed_loop_has_so_many_under_way() -> None:
-    run, under_way, most = Run(), 0, 0
+async def test_closed_loop_has_one_request_per_user_in_flight() -> None:
+    run, in_flight, max_in_flight = Run(), 0, 0
 
     async def send(number: int) -> Exchange:
-        nonlocal under_way, most
-        under_way += 1
-        most = max(most, under_way)
+        nonlocal in_flight, max_in_flight
+        in_flight += 1
+        max_in_flight = max(max_in_flight, in_flight)
         await asyncio.sleep(0)
-        under_way -= 1
-        return Exchange(sent_s=0.0, pieces=[], ended_s=0.0, failure=None)
+        in_flight -= 1
+        return Exchange(sent_s=0.0, chunks=[], ended_s=0.0, failure=None)
 
     await closed_loop(send, run, users=4, count=21, duration_s=None)
-    assert (sorted(sent.number for sent in run.sent), most) == (list(range(21)), 4)
+    assert (sorted(sent.number for sent in run.sent), max_in_flight) == (list(range(21)), 4)
 
 
-def _streamed(events: Sequence[tuple[float, dict[str, Any]]]) -> list[tuple[float, bytes]]:
+def _chunks(events: Sequence[tuple[float, dict[str, Any]]]) -> list[tuple[float, bytes]]:
     head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
     data = [(at, b"data: " + json.dumps(event).encode() + b"\n\n") for at, event in events]
     return [
         (0.0, head),
-        *((at, b"%x\r\n%s\r\n" % (len(piece), piece)) for at, piece in data),
+        *((at, b"%x\r\n%s\r\n" % (len(block), block)) for at, block in data),
         (data[-1][0], b"0\r\n\r\n"),
     ]
 
 
-def test_times_are_those_of_the_pieces() -> None:
+def test_times_are_those_of_the_deltas() -> None:
     usage = {"prompt_tokens": 3, "thinking_tokens": 4, "answer_tokens": 1}
-    pieces = _streamed(
+    chunks = _chunks(
         [
             (11.0, {"type": "thinking"}),
             (11.5, {"type": "thinking"}),
@@ -271,13 +283,13 @@ def test_times_are_those_of_the_pieces() -> None:
         ]
     )
     sent = Sent(
-        number=0, due_s=2.0, exchange=Exchange(sent_s=10.5, pieces=pieces, ended_s=14.0, failure=None)
+        number=0, due_s=2.0, exchange=Exchange(sent_s=10.5, chunks=chunks, ended_s=14.0, failure=None)
     )
     outcome = outcome_of(
         sent,
         began_s=8.0,
         dialect=DIALECTS["native"],
-        ask=Ask(model="", budget=3, deadline_ms=2900),
+        template=RequestTemplate(model="", budget=3, deadline_ms=2900),
         problem=Problem(prompt=""),
     )
     assert outcome == Outcome(
@@ -310,5 +322,5 @@ def test_times_are_those_of_the_pieces() -> None:
     assert report.client.cpu_share == 0.25
 
 
-def test_percentiles_are_of_the_nearest_rank() -> None:
+def test_percentile_is_the_nearest_rank() -> None:
     assert [percentile([1, 2, 3, 4], percent) for percent in (0, 25, 26, 50, 99, 100)] == [1, 1, 2, 2, 4, 4]

@@ -1,4 +1,4 @@
-"""Both clients against replayed sessions: every stream ends in an answer or in one of their errors."""
+"""Both clients against replayed sessions: every stream ends in an answer or in one of the client's errors."""
 
 from __future__ import annotations
 
@@ -33,12 +33,14 @@ def refusal(message: str) -> bytes:
 
 
 def head(recording: Recording, num_events: int) -> bytes:
-    """The first events of a recording, each as it was sent."""
+    """The bytes of the first events of a recording."""
     events = recording.wire.replace(b": ping\n\n", b"").split(b"\n\n")
     return b"".join(event + b"\n\n" for event in events[:num_events])
 
 
-def test_a_session_is_told_as_it_was(server: ReplayServer, connect: Connect, recording: Recording) -> None:
+def test_result_equals_the_recorded_session(
+    server: ReplayServer, connect: Connect, recording: Recording
+) -> None:
     server.reply(THINK, recording.wire)
     stream = connect(server.url).think("7-3", budget=6)
     if recording.error is None:
@@ -50,16 +52,16 @@ def test_a_session_is_told_as_it_was(server: ReplayServer, connect: Connect, rec
         assert raised.value.code == recording.error["code"]
 
 
-def test_a_stream_torn_into_bytes_is_the_same(
-    server: ReplayServer, connect: Connect, ladder: Recording
+def test_stream_sent_byte_by_byte_gives_the_same_events(
+    server: ReplayServer, connect: Connect, early_answers: Recording
 ) -> None:
-    server.reply(THINK, *(ladder.wire[i : i + 1] for i in range(len(ladder.wire))))
+    server.reply(THINK, *(early_answers.wire[i : i + 1] for i in range(len(early_answers.wire))))
     stream = connect(server.url).think("7-3")
     events = [json.loads(event.model_dump_json(exclude_unset=True)) for event in stream]
-    assert events == ladder.events
+    assert events == early_answers.events
 
 
-def test_only_what_is_given_is_sent(server: ReplayServer, connect: Connect, done: Recording) -> None:
+def test_unset_options_are_not_sent(server: ReplayServer, connect: Connect, done: Recording) -> None:
     server.reply(THINK, done.wire)
     connect(server.url).think("7-3 €", model=None).result()
     [(path, body)] = server.requests
@@ -67,7 +69,7 @@ def test_only_what_is_given_is_sent(server: ReplayServer, connect: Connect, done
     assert json.loads(body) == {"messages": [{"role": "user", "content": "7-3 €"}], "stream": True}
 
 
-def test_options_have_the_wires_names(server: ReplayServer, connect: Connect, done: Recording) -> None:
+def test_options_are_sent_under_their_names(server: ReplayServer, connect: Connect, done: Recording) -> None:
     server.reply(THINK, done.wire)
     messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "7-3"}]
     options = {
@@ -84,7 +86,9 @@ def test_options_have_the_wires_names(server: ReplayServer, connect: Connect, do
     assert json.loads(body) == {"messages": messages, "stream": True, **options}
 
 
-def test_nothing_is_sent_before_it_is_used(server: ReplayServer, connect: Connect, done: Recording) -> None:
+def test_request_is_sent_when_the_stream_is_first_used(
+    server: ReplayServer, connect: Connect, done: Recording
+) -> None:
     server.reply(THINK, done.wire)
     stream = connect(server.url).think("7-3")
     assert (server.requests, stream.id, stream.thinking, stream.answers) == ([], None, "", [])
@@ -95,24 +99,26 @@ def test_nothing_is_sent_before_it_is_used(server: ReplayServer, connect: Connec
         assert stream.id == done.id
 
 
-def test_a_stream_that_was_closed_unused_is_never_sent(server: ReplayServer, connect: Connect) -> None:
+def test_closed_stream_sends_no_request(server: ReplayServer, connect: Connect) -> None:
     stream = connect(server.url).think("7-3")
     stream.close()
     with stream:
         assert list(stream) == []
-    with pytest.raises(StreamInterrupted, match="left before"):
+    with pytest.raises(StreamInterrupted, match="closed before"):
         stream.result()
     assert server.requests == []
 
 
-def test_key_and_headers_are_sent(server: ReplayServer, connect: Connect, done: Recording) -> None:
+def test_api_key_and_headers_are_sent(server: ReplayServer, connect: Connect, done: Recording) -> None:
     server.reply(THINK, done.wire)
     connect(server.url, "a key", headers={"X-Team": "blue"}).think("7-3").result()
     [headers] = server.headers
     assert (headers["Authorization"], headers["X-Team"]) == ("Bearer a key", "blue")
 
 
-def test_a_header_outranks_the_key(server: ReplayServer, connect: Connect, done: Recording) -> None:
+def test_authorization_header_overrides_the_api_key(
+    server: ReplayServer, connect: Connect, done: Recording
+) -> None:
     server.reply(THINK, done.wire)
     connect(server.url, "a key", headers={"authorization": "Basic x"}).think("7-3").result()
     [headers] = server.headers
@@ -121,30 +127,32 @@ def test_a_header_outranks_the_key(server: ReplayServer, connect: Connect, done:
 
 
 @pytest.mark.parametrize("ending", ["/", "/v1", "/v1/"])
-def test_an_address_may_be_the_one_for_openais_sdk(
+def test_url_may_end_in_slash_or_v1(
     server: ReplayServer, connect: Connect, done: Recording, ending: str
 ) -> None:
     server.reply(THINK, done.wire)
     assert connect(server.url + ending).think("7-3").result().answer == done.events[-1]["answer"]
 
 
-def test_events_come_as_they_are_sent(server: ReplayServer, connect: Connect, done: Recording) -> None:
-    """The last piece is sent only after the button was pressed, on seeing the first."""
-    button = f"{THINK}/{done.id}/answer"
-    server.reply(THINK, head(done, 1), done.wire.split(b"\n\n", 1)[1], waits_for=button)
-    server.reply(button, b"{}", status=202, content_type=JSON)
+def test_events_arrive_while_the_stream_is_open(
+    server: ReplayServer, connect: Connect, done: Recording
+) -> None:
+    """The server sends the rest only after `answer_now`, which follows the first event."""
+    answer_now = f"{THINK}/{done.id}/answer"
+    server.reply(THINK, head(done, 1), done.wire.split(b"\n\n", 1)[1], waits_for=answer_now)
+    server.reply(answer_now, b"{}", status=202, content_type=JSON)
     stream = connect(server.url).think("7-3")
     assert next(stream).type == "started"
     assert stream.answer_now() is True
     assert list(stream)[-1].type == "done"
 
 
-@pytest.mark.parametrize("breaks_off", [False, True], ids=["ends", "breaks-off"])
+@pytest.mark.parametrize("disconnects", [False, True], ids=["ends", "disconnects"])
 @pytest.mark.parametrize("num_events", [0, 1, 4, 9])
-def test_a_stream_without_an_end_is_interrupted(
-    server: ReplayServer, connect: Connect, ladder: Recording, num_events: int, breaks_off: bool
+def test_stream_without_terminal_event_is_interrupted(
+    server: ReplayServer, connect: Connect, early_answers: Recording, num_events: int, disconnects: bool
 ) -> None:
-    server.reply(THINK, head(ladder, num_events), b"event: d", breaks_off=breaks_off)
+    server.reply(THINK, head(early_answers, num_events), b"event: d", disconnects=disconnects)
     stream = connect(server.url).think("7-3")
     for _ in range(num_events):
         next(stream)
@@ -152,21 +160,21 @@ def test_a_stream_without_an_end_is_interrupted(
         next(stream)
     error = raised.value
     assert (error.id, error.thinking, list(error.answers)) == (stream.id, stream.thinking, stream.answers)
-    assert len(error.answers) == sum(e["type"] == "answer.done" for e in ladder.events[:num_events])
+    assert len(error.answers) == sum(e["type"] == "answer.done" for e in early_answers.events[:num_events])
     assert len(server.requests) == 1
 
 
-def test_another_kind_of_server_is_no_answer(server: ReplayServer, connect: Connect) -> None:
+def test_response_of_another_kind_of_server_is_an_error(server: ReplayServer, connect: Connect) -> None:
     server.reply(THINK, b"<html><body>Welcome</body></html>", content_type="text/html")
     with pytest.raises(StreamInterrupted):
         connect(server.url).think("7-3").result()
     server.reply("GET /v1/models", b"<html>", content_type="text/html")
-    with pytest.raises(RequestRefused, match="no server of this kind"):
+    with pytest.raises(RequestRefused, match="not an Anytime server"):
         connect(server.url).models()
 
 
 @pytest.mark.parametrize("status", [400, 404, 422, 500])
-def test_a_refusal_tells_what_the_server_said(server: ReplayServer, connect: Connect, status: int) -> None:
+def test_refusal_carries_the_servers_error(server: ReplayServer, connect: Connect, status: int) -> None:
     message = "budget of 9 tokens is more than the model's window of 8"
     headers = {"X-Request-Id": "any-1"}
     server.reply(THINK, refusal(message), status=status, content_type=JSON, headers=headers)
@@ -182,7 +190,7 @@ def test_a_refusal_tells_what_the_server_said(server: ReplayServer, connect: Con
 
 
 @pytest.mark.parametrize("body", [b"", b"Bad Gateway", b"[]", b"{}", b'{"error": "x"}', b'{"error": null}'])
-def test_a_refusal_in_other_words_tells_the_status(
+def test_refusal_with_an_unknown_body_carries_the_status(
     server: ReplayServer, connect: Connect, body: bytes
 ) -> None:
     server.reply(THINK, body, status=502, content_type="text/plain")
@@ -192,7 +200,7 @@ def test_a_refusal_in_other_words_tells_the_status(
 
 
 @pytest.mark.parametrize("status", [429, 503])
-def test_a_refused_session_is_asked_for_again(
+def test_request_refused_with_429_or_503_is_retried(
     server: ReplayServer, connect: Connect, done: Recording, status: int
 ) -> None:
     server.reply(THINK, refusal("busy"), status=status, content_type=JSON, headers={"Retry-After": "0"})
@@ -201,7 +209,7 @@ def test_a_refused_session_is_asked_for_again(
     assert [path for path, _ in server.requests] == [THINK, THINK]
 
 
-def test_patience_ends(server: ReplayServer, connect: Connect) -> None:
+def test_retries_stop_at_max_retries(server: ReplayServer, connect: Connect) -> None:
     server.reply(THINK, refusal("busy"), status=503, content_type=JSON, headers={"Retry-After": "0"})
     with pytest.raises(RequestRefused, match="busy"):
         connect(server.url, max_retries=3).think("7-3").result()
@@ -213,50 +221,54 @@ def test_patience_ends(server: ReplayServer, connect: Connect) -> None:
     [("3600", 3600, 3600), (formatdate(time.time() + 3600, usegmt=True), 3000, 3600), ("soon", None, None)],
     ids=["seconds", "date", "nonsense"],
 )
-def test_how_long_the_server_wants_to_be_left_alone(
+def test_retry_after_is_parsed(
     server: ReplayServer, connect: Connect, retry_after: str, least: float | None, most: float | None
 ) -> None:
     headers = {"Retry-After": retry_after}
     server.reply(THINK, refusal("busy"), status=503, content_type=JSON, headers=headers)
     with pytest.raises(RequestRefused) as raised:
         connect(server.url, max_retries=0).think("7-3").result()
-    told = raised.value.retry_after_s
-    assert told is None if least is None or most is None else told is not None and least <= told <= most
+    retry_after_s = raised.value.retry_after_s
+    if least is None or most is None:
+        assert retry_after_s is None
+    else:
+        assert retry_after_s is not None
+        assert least <= retry_after_s <= most
 
 
-def test_nobody_there_says_how_to_start_one(connect: Connect, nowhere: str) -> None:
-    client = connect(nowhere, max_retries=0)
-    message = f"no server answers at {nowhere}; .*anytime serve"
-    for ask in (client.think("7-3").result, lambda: client.answer_now("any-1"), client.models):
+def test_unreachable_server_error_says_how_to_start_a_server(connect: Connect, unreachable_url: str) -> None:
+    client = connect(unreachable_url, max_retries=0)
+    message = f"no server answers at {unreachable_url}; .*anytime serve"
+    for call in (client.think("7-3").result, lambda: client.answer_now("any-1"), client.models):
         with pytest.raises(ServerUnreachable, match=message):
-            ask()
+            call()
 
 
 @pytest.mark.parametrize("url", ["localhost:8000", "ftp://localhost", "", "http://[::1"])
-def test_an_address_that_cannot_be_one_is_told_at_once(connect: Connect, url: str) -> None:
-    with pytest.raises(ServerUnreachable, match="is no address"):
+def test_invalid_url_raises_at_construction(connect: Connect, url: str) -> None:
+    with pytest.raises(ServerUnreachable, match="is not a valid address"):
         connect(url)
 
 
 @pytest.mark.parametrize("api_key", ["", " ", "secret\n", "secr\u00e9t"])
-def test_a_key_that_cannot_be_sent_is_told_but_not_shown(connect: Connect, api_key: str) -> None:
+def test_invalid_api_key_raises_without_showing_the_key(connect: Connect, api_key: str) -> None:
     with pytest.raises(ValueError, match="printable ASCII") as raised:
         connect("http://127.0.0.1:1", api_key)
     assert "secr" not in str(raised.value)
 
 
-def test_silence_interrupts(server: ReplayServer, connect: Connect, done: Recording) -> None:
+def test_silence_interrupts_the_stream(server: ReplayServer, connect: Connect, done: Recording) -> None:
     server.reply(THINK, head(done, 2), b"", waits_for=NEVER)
     stream = connect(server.url, silence_timeout_s=1.0).think("7-3")
     assert next(stream).type == "started"
     with pytest.raises(StreamInterrupted, match="silent for 1 s") as raised:
         stream.result()
     assert raised.value.id == stream.id == done.id
-    server.wait_until_gone(THINK)
+    server.wait_for_disconnect(THINK)
 
 
 @pytest.mark.parametrize("where", ["client", "call"])
-def test_the_callers_time_is_over(
+def test_session_past_timeout_s_times_out(
     server: ReplayServer, connect: Connect, done: Recording, where: str
 ) -> None:
     server.reply(THINK, head(done, 2), b"", waits_for=NEVER)
@@ -265,10 +277,12 @@ def test_the_callers_time_is_over(
     assert next(stream).type == "started"
     with pytest.raises(TimedOut, match="took longer"):
         stream.result()
-    server.wait_until_gone(THINK)
+    server.wait_for_disconnect(THINK)
 
 
-def test_the_callers_time_is_not_over(server: ReplayServer, connect: Connect, done: Recording) -> None:
+def test_session_within_timeout_s_does_not_time_out(
+    server: ReplayServer, connect: Connect, done: Recording
+) -> None:
     server.reply(THINK, done.wire)
     assert connect(server.url, timeout_s=60.0).think("7-3").result().id == done.id
 
@@ -280,15 +294,17 @@ def test_models(server: ReplayServer, connect: Connect) -> None:
     assert (model.id, model.max_model_len, model.anytime) == ("tiny", 512, {"budgets": [8]})
 
 
-def test_a_dropped_client_closes_its_connections(server: ReplayServer) -> None:
-    """Were they left open, the warning of that would fail the test."""
+def test_garbage_collected_client_closes_its_connections(server: ReplayServer) -> None:
+    """A connection left open would fail the test with a ResourceWarning."""
     server.reply("GET /v1/models", b'{"data": []}', content_type=JSON)
     assert Client(server.url).models() == []
     gc.collect()
 
 
-def test_a_result_can_be_had_after_reading(server: ReplayServer, connect: Connect, ladder: Recording) -> None:
-    server.reply(THINK, ladder.wire)
+def test_result_is_available_after_iterating(
+    server: ReplayServer, connect: Connect, early_answers: Recording
+) -> None:
+    server.reply(THINK, early_answers.wire)
     with connect(server.url).think("7-3") as stream:
         answers = [event for event in stream if isinstance(event, AnswerDone)]
         assert stream.answers == answers
@@ -296,11 +312,11 @@ def test_a_result_can_be_had_after_reading(server: ReplayServer, connect: Connec
         assert stream.result().thinking == stream.thinking
 
 
-def test_a_failure_is_kept(
-    server: ReplayServer, connect: Connect, cancelled: Recording, nowhere: str
+def test_failure_is_raised_again_on_further_use(
+    server: ReplayServer, connect: Connect, cancelled: Recording, unreachable_url: str
 ) -> None:
     server.reply(THINK, cancelled.wire)
-    for url, kind in ((server.url, SessionFailed), (nowhere, ServerUnreachable)):
+    for url, kind in ((server.url, SessionFailed), (unreachable_url, ServerUnreachable)):
         stream = connect(url, max_retries=0).think("7-3")
         with pytest.raises(kind) as first:
             stream.result()
@@ -310,14 +326,16 @@ def test_a_failure_is_kept(
             assert second.value is first.value
 
 
-def test_a_refusal_tells_more_than_that_the_time_is_over(server: ReplayServer, connect: Connect) -> None:
+def test_refusal_is_raised_when_the_retry_would_pass_the_deadline(
+    server: ReplayServer, connect: Connect
+) -> None:
     server.reply(THINK, refusal("busy"), status=503, content_type=JSON, headers={"Retry-After": "50"})
     with pytest.raises(RequestRefused, match="busy"):
         connect(server.url).think("7-3", timeout_s=40.0).result()
     assert len(server.requests) == 1
 
 
-def test_errors_can_be_copied() -> None:
+def test_errors_can_be_pickled_and_copied() -> None:
     error = RequestRefused("no", status=422, code="invalid_request", field="budget")
     copied = pickle.loads(pickle.dumps(error))
     assert (str(copied), vars(copied)) == (str(error), vars(error))
@@ -327,5 +345,5 @@ def test_errors_can_be_copied() -> None:
 @pytest.mark.parametrize(
     "error", [ServerUnreachable, RequestRefused, SessionFailed, StreamInterrupted, TimedOut]
 )
-def test_one_tree_of_errors(error: type[Exception]) -> None:
+def test_every_error_is_a_client_error(error: type[Exception]) -> None:
     assert issubclass(error, ClientError)

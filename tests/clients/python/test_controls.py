@@ -1,4 +1,4 @@
-"""What ends a session early or moves its end: the controls, leaving, dropping; of both clients."""
+"""Both clients: controls of a session, and ways to end it early."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .test_client import JSON, THINK, head, refusal
 
 
 @pytest.mark.parametrize(("status", "stopped"), [(202, True), (404, False), (409, False)])
-def test_answer_now_tells_whether_it_did_anything(
+def test_answer_now_returns_whether_it_stopped_the_thinking(
     server: ReplayServer, connect: Connect, status: int, stopped: bool
 ) -> None:
     path = f"{THINK}/any-1/answer"
@@ -25,7 +25,7 @@ def test_answer_now_tells_whether_it_did_anything(
     assert server.requests == [(path, b"")]
 
 
-def test_extend_tells_the_new_budget(server: ReplayServer, connect: Connect) -> None:
+def test_extend_returns_the_new_budget(server: ReplayServer, connect: Connect) -> None:
     path = f"{THINK}/any-1/extend"
     body = b'{"id": "any-1", "budget_tokens": 24, "at_tokens": 3}'
     server.reply(path, body, status=202, content_type=JSON)
@@ -38,28 +38,26 @@ def test_extend_tells_the_new_budget(server: ReplayServer, connect: Connect) -> 
 
 
 @pytest.mark.parametrize("status", [204, 404])
-def test_cancel_is_content_with_a_session_that_has_ended(
-    server: ReplayServer, connect: Connect, status: int
-) -> None:
+def test_cancel_of_an_ended_session_is_no_error(server: ReplayServer, connect: Connect, status: int) -> None:
     server.reply(f"DELETE {THINK}/any-1", refusal("no session"), status=status, content_type=JSON)
     connect(server.url).cancel("any-1")
     assert server.requests == [(f"DELETE {THINK}/any-1", b"")]
 
 
 @pytest.mark.parametrize("control", ["answer_now", "cancel"])
-def test_a_control_can_be_refused(server: ReplayServer, connect: Connect, control: str) -> None:
+def test_refused_control_raises(server: ReplayServer, connect: Connect, control: str) -> None:
     for path in (f"{THINK}/any-1/answer", f"DELETE {THINK}/any-1"):
         server.reply(path, refusal("the server is broken"), status=500, content_type=JSON)
     with pytest.raises(RequestRefused, match="the server is broken"):
         getattr(connect(server.url), control)("any-1")
 
 
-def test_an_id_is_no_path(server: ReplayServer, connect: Connect) -> None:
+def test_session_id_is_escaped_in_the_path(server: ReplayServer, connect: Connect) -> None:
     assert connect(server.url).answer_now("../x y") is False
     assert server.requests == [(f"{THINK}/..%2Fx%20y/answer", b"")]
 
 
-def test_controls_need_a_session(server: ReplayServer, connect: Connect, done: Recording) -> None:
+def test_control_before_started_raises(server: ReplayServer, connect: Connect, done: Recording) -> None:
     server.reply(THINK, done.wire)
     with connect(server.url).think("7-3") as stream:
         for control in (stream.answer_now, lambda: stream.extend(8), stream.cancel):
@@ -67,7 +65,7 @@ def test_controls_need_a_session(server: ReplayServer, connect: Connect, done: R
                 control()
 
 
-def test_cancel_ends_the_stream_without_an_error(
+def test_cancel_ends_the_iteration_without_an_error(
     server: ReplayServer, connect: Connect, done: Recording
 ) -> None:
     server.reply(THINK, head(done, 3), b"", waits_for=NEVER)
@@ -77,10 +75,10 @@ def test_cancel_ends_the_stream_without_an_error(
         stream.cancel()
         assert list(stream) == []
     assert server.requests[-1] == (f"DELETE {THINK}/{done.id}", b"")
-    server.wait_until_gone(THINK)
+    server.wait_for_disconnect(THINK)
 
 
-def test_a_cancel_that_fails_leaves_the_stream_all_the_same(
+def test_failed_cancel_closes_the_stream_anyway(
     server: ReplayServer, connect: Connect, done: Recording
 ) -> None:
     server.reply(THINK, head(done, 3), b"", waits_for=NEVER)
@@ -90,31 +88,33 @@ def test_a_cancel_that_fails_leaves_the_stream_all_the_same(
         with pytest.raises(RequestRefused):
             stream.cancel()
         assert list(stream) == []
-    server.wait_until_gone(THINK)
+    server.wait_for_disconnect(THINK)
 
 
-def test_leaving_early_drops_the_connection(server: ReplayServer, connect: Connect, done: Recording) -> None:
+def test_leaving_the_with_block_closes_the_connection(
+    server: ReplayServer, connect: Connect, done: Recording
+) -> None:
     server.reply(THINK, head(done, 3), b"", waits_for=NEVER)
     with connect(server.url).think("7-3") as stream:
         next(stream)
-    server.wait_until_gone(THINK)
+    server.wait_for_disconnect(THINK)
     assert list(stream) == []
 
 
-def test_a_dropped_stream_is_closed(server: ReplayServer, done: Recording) -> None:
+def test_garbage_collected_stream_is_closed(server: ReplayServer, done: Recording) -> None:
     server.reply(THINK, head(done, 3), b"", waits_for=NEVER)
     with Client(server.url) as client:
-        gc.disable()  # it is not left to the collector
+        gc.disable()  # reference counting alone must close the stream
         try:
             for event in client.think("7-3"):
                 assert event.type == "started"
                 break
-            server.wait_until_gone(THINK)
+            server.wait_for_disconnect(THINK)
         finally:
             gc.enable()
 
 
-def test_a_dropped_async_stream_is_closed(
+def test_garbage_collected_async_stream_is_closed(
     server: ReplayServer, runner: asyncio.Runner, done: Recording
 ) -> None:
     server.reply(THINK, head(done, 3), b"", waits_for=NEVER)
@@ -124,18 +124,18 @@ def test_a_dropped_async_stream_is_closed(
             async for event in client.think("7-3"):
                 assert event.type == "started"
                 break
-            await asyncio.to_thread(server.wait_until_gone, THINK)
+            await asyncio.to_thread(server.wait_for_disconnect, THINK)
 
     runner.run(main())
 
 
-@pytest.mark.parametrize("leave", ["close", "cancel", "close the client"])
-def test_another_thread_can_end_a_stream_that_is_being_read(
-    server: ReplayServer, done: Recording, leave: str
+@pytest.mark.parametrize("method", ["close", "cancel", "close the client"])
+def test_another_thread_can_close_a_stream_that_is_being_read(
+    server: ReplayServer, done: Recording, method: str
 ) -> None:
     server.reply(THINK, head(done, 3), b"", waits_for=NEVER)
     server.reply(f"DELETE {THINK}/{done.id}", status=204)
-    reads, events = threading.Event(), list[Any]()
+    third, events = threading.Event(), list[Any]()
     with Client(server.url) as client:
         stream = client.think("7-3")
 
@@ -143,21 +143,21 @@ def test_another_thread_can_end_a_stream_that_is_being_read(
             for event in stream:
                 events.append(event.type)
                 if len(events) == 3:
-                    reads.set()
+                    third.set()
 
         reader = threading.Thread(target=read)
         reader.start()
-        assert reads.wait(60)
-        (client.close if leave == "close the client" else getattr(stream, leave))()
+        assert third.wait(60)
+        (client.close if method == "close the client" else getattr(stream, method))()
         reader.join(60)
         assert not reader.is_alive()
     assert events == ["started", "thinking", "thinking"]
-    server.wait_until_gone(THINK)
+    server.wait_for_disconnect(THINK)
 
 
-@pytest.mark.parametrize("leave", ["aclose", "cancel", "close the client"])
-def test_another_task_can_end_a_stream_that_is_being_read(
-    server: ReplayServer, runner: asyncio.Runner, done: Recording, leave: str
+@pytest.mark.parametrize("method", ["aclose", "cancel", "close the client"])
+def test_another_task_can_close_a_stream_that_is_being_read(
+    server: ReplayServer, runner: asyncio.Runner, done: Recording, method: str
 ) -> None:
     server.reply(THINK, head(done, 3), b"", waits_for=NEVER)
     server.reply(f"DELETE {THINK}/{done.id}", status=204)
@@ -176,15 +176,15 @@ def test_another_task_can_end_a_stream_that_is_being_read(
 
             reader = asyncio.create_task(read())
             await third.wait()
-            await (client.aclose if leave == "close the client" else getattr(stream, leave))()
+            await (client.aclose if method == "close the client" else getattr(stream, method))()
             await reader
 
     runner.run(main())
     assert events == ["started", "thinking", "thinking"]
-    server.wait_until_gone(THINK)
+    server.wait_for_disconnect(THINK)
 
 
-def test_cancelling_the_task_that_reads_drops_the_connection(
+def test_cancelling_the_reading_task_closes_the_connection(
     server: ReplayServer, runner: asyncio.Runner, done: Recording
 ) -> None:
     server.reply(THINK, head(done, 3), b"", waits_for=NEVER)
@@ -199,19 +199,19 @@ def test_cancelling_the_task_that_reads_drops_the_connection(
             reader.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await reader
-            await asyncio.to_thread(server.wait_until_gone, THINK)
-            with pytest.raises(StreamInterrupted, match="broken off"):
+            await asyncio.to_thread(server.wait_for_disconnect, THINK)
+            with pytest.raises(StreamInterrupted, match="was cancelled"):
                 await anext(stream)
 
     runner.run(main())
 
 
-def test_closing_a_stream_that_has_ended_leaves_others_alone(
+def test_closing_an_ended_stream_does_not_affect_other_streams(
     server: ReplayServer, connect: Connect, done: Recording
 ) -> None:
-    """The one that ended without `done` has given its connection back, and the other took it."""
+    """The ended stream returned its connection to the pool, and the other stream uses it."""
     server.reply(THINK, head(done, 3))
-    server.reply(THINK, head(done, 3), done.wire[len(head(done, 3)) :], waits_for="go on", after=1)
+    server.reply(THINK, head(done, 3), done.wire[len(head(done, 3)) :], waits_for="resume", after=1)
     client = connect(server.url)
     ended = client.think("7-3")
     with pytest.raises(StreamInterrupted):
@@ -219,34 +219,32 @@ def test_closing_a_stream_that_has_ended_leaves_others_alone(
     with client.think("7-3") as other:
         next(other)
         ended.close()
-        server.see("go on", b"")
+        server.record_request("resume", b"")
         assert other.result().id == done.id
     assert server.num_connections == 1
 
 
-def test_a_pause_before_a_retry_hears_that_the_stream_is_closed(server: ReplayServer) -> None:
+def test_close_ends_the_wait_before_a_retry(server: ReplayServer) -> None:
     server.reply(THINK, refusal("busy"), status=503, content_type=JSON, headers={"Retry-After": "60"})
     with Client(server.url) as client:
         stream, events = client.think("7-3"), list[Any]()
         reader = threading.Thread(target=lambda: events.extend(stream))
         reader.start()
-        server.wait_for(THINK)
+        server.wait_for_request(THINK)
         stream.close()
         reader.join(30)
         assert not reader.is_alive()
     assert (events, len(server.requests)) == ([], 1)
 
 
-def test_an_async_pause_before_a_retry_hears_that_the_stream_is_closed(
-    server: ReplayServer, runner: asyncio.Runner
-) -> None:
+def test_aclose_ends_the_wait_before_a_retry(server: ReplayServer, runner: asyncio.Runner) -> None:
     server.reply(THINK, refusal("busy"), status=503, content_type=JSON, headers={"Retry-After": "60"})
 
     async def main() -> None:
         async with AsyncClient(server.url) as client:
             stream = client.think("7-3")
             reader = asyncio.create_task(anext(stream, None))
-            await asyncio.to_thread(server.wait_for, THINK)
+            await asyncio.to_thread(server.wait_for_request, THINK)
             await stream.aclose()
             async with asyncio.timeout(30):
                 assert await reader is None

@@ -1,4 +1,4 @@
-"""The reference lists all that there is to import."""
+"""The reference documentation lists every public name."""
 
 from __future__ import annotations
 
@@ -10,6 +10,6 @@ import anytime_client
 REFERENCE = Path(__file__).parents[3] / "docs" / "reference" / "python.md"
 
 
-def test_every_name_is_in_the_reference() -> None:
+def test_reference_lists_every_public_name() -> None:
     listed = re.findall(r"^::: anytime_client\.(\w+)$", REFERENCE.read_text(encoding="utf-8"), re.MULTILINE)
     assert sorted(listed) == sorted(anytime_client.__all__)

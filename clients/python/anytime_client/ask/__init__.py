@@ -1,4 +1,4 @@
-"""`anytime ask`: a question from the terminal, thinking dimmed and the answer bright."""
+"""`anytime ask`: send a prompt from the terminal, and show the thinking dimmed and the answer bright."""
 
 from anytime_client.ask.command import main
 

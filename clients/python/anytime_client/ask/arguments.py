@@ -1,4 +1,4 @@
-"""What the command line asks for."""
+"""The command line of `anytime ask`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from anytime_client.endpoint import DEFAULT_URL, UNUSABLE_KEY, can_be_sent
+from anytime_client.base_client import DEFAULT_URL, INVALID_API_KEY, is_valid_api_key
 from anytime_client.options import Options
 
 Output = Literal["view", "answer", "json"]
@@ -18,8 +18,8 @@ EVERY_TOKENS = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """A question, and how to show what comes of it."""
+class Arguments:
+    """The prompt, the request's options, the server and the kind of output."""
 
     prompt: str
     options: Options
@@ -28,51 +28,51 @@ class Asked:
     output: Output
 
 
-def parse(argv: Sequence[str]) -> Asked:
-    """Read the command line, and the prompt and the schema from where it says; exits with 2 if faulty."""
+def parse(argv: Sequence[str]) -> Arguments:
+    """Parse the command line, and read the prompt and the schema; exits with 2 if any of them is invalid."""
     parser = _parser()
-    given = parser.parse_args(argv)
-    stop_when = _given(every_tokens=given.every_tokens, min_confidence=given.min_confidence)
-    if given.stable is not None:
-        stop_when = {"stable": given.stable, "every_tokens": EVERY_TOKENS, **stop_when}
+    parsed = parser.parse_args(argv)
+    stop_when = _without_empty(every_tokens=parsed.every_tokens, min_confidence=parsed.min_confidence)
+    if parsed.stable is not None:
+        stop_when = {"stable": parsed.stable, "every_tokens": EVERY_TOKENS, **stop_when}
     elif stop_when:
-        parser.error("--every-tokens and --min-confidence belong to --stable")
-    options: Any = _given(
-        model=given.model,
-        budget=_given(tokens=given.budget, deadline_ms=given.deadline_ms),
-        budgets=given.budgets,
+        parser.error("--every-tokens and --min-confidence require --stable")
+    options: Any = _without_empty(
+        model=parsed.model,
+        budget=_without_empty(tokens=parsed.budget, deadline_ms=parsed.deadline_ms),
+        budgets=parsed.budgets,
         stop_when=stop_when,
-        thinking=_given(seed=given.seed),
-        answer=_given(
-            max_tokens=given.max_tokens,
-            response_format=None if given.schema is None else _response_format(given.schema, parser),
+        thinking=_without_empty(seed=parsed.seed),
+        answer=_without_empty(
+            max_tokens=parsed.max_tokens,
+            response_format=None if parsed.schema is None else _response_format(parsed.schema, parser),
         ),
-        continuation=given.continuation,
+        continuation=parsed.continuation,
     )
     api_key = os.environ.get("ANYTIME_API_KEY") or None
-    if api_key is not None and not can_be_sent(api_key):
-        parser.error(f"ANYTIME_API_KEY: {UNUSABLE_KEY}")
-    return Asked(
-        prompt=_prompt(given.prompt, parser),
+    if api_key is not None and not is_valid_api_key(api_key):
+        parser.error(f"ANYTIME_API_KEY: {INVALID_API_KEY}")
+    return Arguments(
+        prompt=_prompt(parsed.prompt, parser),
         options=options,
-        url=given.url,
+        url=parsed.url,
         api_key=api_key,
-        output=given.output,
+        output=parsed.output,
     )
 
 
-def _given(**fields: Any) -> dict[str, Any]:
+def _without_empty(**fields: Any) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value not in (None, {})}
 
 
-def _prompt(given: str | None, parser: argparse.ArgumentParser) -> str:
-    if given is None and sys.stdin.isatty():
-        parser.error("there is no prompt")
+def _prompt(argument: str | None, parser: argparse.ArgumentParser) -> str:
+    if argument is None and sys.stdin.isatty():
+        parser.error("a prompt is required")
     try:
-        prompt = sys.stdin.read() if given in (None, "-") else given
+        prompt = sys.stdin.read() if argument in (None, "-") else argument
         prompt.encode()
     except UnicodeError:
-        parser.error("the prompt is not text in UTF-8")
+        parser.error("the prompt is not valid UTF-8")
     if not prompt.strip():
         parser.error("the prompt is empty")
     return prompt
@@ -85,54 +85,57 @@ def _response_format(path: str, parser: argparse.ArgumentParser) -> dict[str, An
     except OSError as error:
         parser.error(f"argument --schema: cannot read {path}: {error.strerror}")
     except (ValueError, RecursionError) as error:
-        parser.error(f"argument --schema: {path} is not JSON: {error}")
+        parser.error(f"argument --schema: {path} is not valid JSON: {error}")
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="anytime ask",
         allow_abbrev=False,
-        description="Ask a running server. Ctrl-C while it thinks means: answer now; again: give up.",
-        epilog="A key for the server is taken from the environment, ANYTIME_API_KEY.",
+        description="Send a prompt to a running server. Ctrl-C during the thinking requests the answer; "
+        "a second Ctrl-C gives up.",
+        epilog="The API key is read from the environment variable ANYTIME_API_KEY.",
     )
     add = parser.add_argument
-    add("prompt", nargs="?", help="the question; - or none reads it from standard input")
+    add("prompt", nargs="?", help="the prompt; read from standard input if it is - or missing")
 
-    how_long = parser.add_argument_group("how long to think")
-    add = how_long.add_argument
-    add("--budget", type=_whole_number, metavar="N", help="the most thinking tokens")
+    add = parser.add_argument_group("thinking").add_argument
+    add("--budget", type=_non_negative, metavar="N", help="maximum number of thinking tokens")
     add(
         "--deadline-ms",
-        type=_whole_number,
+        type=_non_negative,
         metavar="MS",
-        help="milliseconds by which the whole answer is due",
+        help="milliseconds until the complete answer is due",
     )
-    add("--budgets", type=_budgets, metavar="N,N,...", help="answers on the way, after so many tokens")
-    add("--stable", type=_whole_number, metavar="N", help="stop once N answers in a row agree")
+    add("--budgets", type=_budgets, metavar="N,N,...", help="give early answers after N thinking tokens")
+    add("--stable", type=_non_negative, metavar="N", help="stop once N consecutive early answers agree")
     add(
         "--every-tokens",
-        type=_whole_number,
+        type=_non_negative,
         metavar="N",
-        help=f"thinking tokens between those answers (default: {EVERY_TOKENS})",
+        help=f"with --stable: thinking tokens between early answers (default: {EVERY_TOKENS})",
     )
-    add("--min-confidence", type=_fraction, metavar="X", help="count only those at least so sure, 0 to 1")
-    add("--continuation", metavar="TEXT", help="think on from an earlier session: from its done, with --json")
+    add(
+        "--min-confidence",
+        type=_fraction,
+        metavar="X",
+        help="with --stable: count only answers with at least this confidence, 0 to 1",
+    )
+    add("--continuation", metavar="TOKEN", help="resume the thinking of an earlier session (see --json)")
 
-    how = parser.add_argument_group("how to answer")
-    add = how.add_argument
-    add("--max-tokens", type=_whole_number, metavar="N", help="the most tokens of the answer")
+    add = parser.add_argument_group("answer").add_argument
+    add("--max-tokens", type=_non_negative, metavar="N", help="maximum number of answer tokens")
     add("--schema", metavar="FILE", help="JSON schema that the answer must match")
-    add("--seed", type=_integer, metavar="N", help="makes the request repeatable")
+    add("--seed", type=_integer, metavar="N", help="make the session reproducible")
 
-    add = parser.add_argument_group("whom to ask").add_argument
+    add = parser.add_argument_group("server").add_argument
     url = os.environ.get("ANYTIME_URL", DEFAULT_URL)
-    add("--url", default=url, help="the server (default: ANYTIME_URL, else %(default)s)")
-    add("--model", metavar="NAME", help="the model, where the server has several")
+    add("--url", default=url, help="address of the server (default: ANYTIME_URL, else %(default)s)")
+    add("--model", metavar="NAME", help="name of the model, if the server has several")
 
-    shown = parser.add_argument_group("what to print").add_mutually_exclusive_group()
-    add = shown.add_argument
-    add("--answer-only", dest="output", action="store_const", const="answer", help="the answer, nothing else")
-    add("--json", dest="output", action="store_const", const="json", help="the events, as lines of JSON")
+    add = parser.add_argument_group("output").add_mutually_exclusive_group().add_argument
+    add("--answer-only", dest="output", action="store_const", const="answer", help="print only the answer")
+    add("--json", dest="output", action="store_const", const="json", help="print every event as a JSON line")
     parser.set_defaults(output="view")
     return parser
 
@@ -144,14 +147,14 @@ def _integer(text: str) -> int:
         raise argparse.ArgumentTypeError(f"must be a whole number, not {text!r}") from None
 
 
-def _whole_number(text: str) -> int:
+def _non_negative(text: str) -> int:
     if (number := _integer(text)) < 0:
         raise argparse.ArgumentTypeError("must not be negative")
     return number
 
 
 def _budgets(text: str) -> list[int]:
-    return [_whole_number(part) for part in text.split(",")]
+    return [_non_negative(part) for part in text.split(",")]
 
 
 def _fraction(text: str) -> float:

@@ -1,4 +1,4 @@
-"""The command itself: asks, has it shown, and says by its exit status how it went."""
+"""The command: runs a session, shows its events in a view, and returns the exit status."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from anytime_client.ask.arguments import Asked, parse
+from anytime_client.ask.arguments import Arguments, parse
 from anytime_client.ask.view import AnswerView, JsonView, PlainView, View
 from anytime_client.errors import ClientError
 
@@ -15,24 +15,24 @@ INTERRUPTED = 130
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the command. Returns the exit status: 0, 1 after an error, 130 if given up."""
-    asked = parse(argv)
+    """Run the command. Returns the exit status: 0, 1 after an error, 130 if the user gave up."""
+    arguments = parse(argv)
 
-    from anytime_client.ask.interrupt import Interrupt
+    from anytime_client.ask.interrupt import InterruptHandler
     from anytime_client.client import Client
 
-    view = _view(asked)
-    # Who ends it by a signal gets the terminal back as it was.
+    view = _view(arguments)
+    # Exit through the context managers, so that SIGTERM, too, restores the terminal.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
         with (
-            Client(asked.url, asked.api_key) as client,
+            Client(arguments.url, arguments.api_key) as client,
             view,
-            client.think(asked.prompt, **asked.options) as stream,
-            Interrupt(stream, view.answering_now) as interrupt,
+            client.think(arguments.prompt, **arguments.options) as stream,
+            InterruptHandler(stream, view.answer_requested) as interrupt,
         ):
             for event in stream:
-                interrupt.saw(event)
+                interrupt.observe(event)
                 view.show(event)
     except ClientError as error:
         print(f"anytime ask: {error}", file=sys.stderr)
@@ -41,7 +41,7 @@ def main(argv: Sequence[str]) -> int:
         print(file=sys.stderr)
         return INTERRUPTED
     except OSError as error:
-        # Whoever read the output has gone, or it cannot be written; so cannot what is still held back.
+        # The output cannot be written. Discard what is still buffered, or flushing it at exit fails again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if not isinstance(error, BrokenPipeError):
             print(f"anytime ask: cannot write the output: {error.strerror}", file=sys.stderr)
@@ -49,8 +49,8 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def _view(asked: Asked) -> View:
-    match asked.output:
+def _view(arguments: Arguments) -> View:
+    match arguments.output:
         case "json":
             return JsonView()
         case "answer":
@@ -58,6 +58,6 @@ def _view(asked: Asked) -> View:
         case "view" if sys.stdout.isatty():
             from anytime_client.ask.live import LiveView
 
-            return LiveView(asked.options.get("budgets") or ())
+            return LiveView(arguments.options.get("budgets") or ())
         case "view":
             return PlainView()

@@ -1,6 +1,6 @@
 """The view for a terminal: the thinking dimmed, a ruler of its tokens below it, then the answer bright.
 
-What is settled is printed and stays in the scrollback. Only the last line of the text and the ruler are live.
+Completed lines are printed and stay in the scrollback; only the last line of text and the ruler are redrawn.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from anytime_client.ask.ruler import Ruler
-from anytime_client.ask.view import View, by_thinking, says_the_same, summary
+from anytime_client.ask.view import View, is_same_answer, sorted_by_thinking, summary
 from anytime_client.events import (
     AnswerDelta,
     AnswerDone,
@@ -25,7 +25,7 @@ from anytime_client.events import (
     Started,
     Thinking,
 )
-from anytime_client.printable import CONTROL, one_line
+from anytime_client.terminal_text import one_line, without_controls
 
 THINKING, ANSWER = "dim", "bold"
 FRAME_S = 1 / 15
@@ -35,15 +35,15 @@ class LiveView(View):
     def __init__(self, budgets: Sequence[int]) -> None:
         super().__init__()
         self._console = Console(emoji=False, highlight=False)
-        self._text = _Flow(self._console)
+        self._text = _WrappedText(self._console)
         self._ruler = Ruler(budgets)
         self._hint = "Ctrl-C: answer now"
-        # Not refreshed by rich itself, which mixes up the lines if another thread prints just then.
+        # Not refreshed by rich's own thread, which garbles the lines if another thread prints meanwhile.
         self._live = Live(
-            console=self._console, get_renderable=self._shown, transient=True, auto_refresh=False
+            console=self._console, get_renderable=self._render, transient=True, auto_refresh=False
         )
-        self._prints = threading.Lock()
-        self._has_ended = threading.Event()
+        self._print_lock = threading.Lock()
+        self._ended = threading.Event()
 
     def __enter__(self) -> Self:
         self._live.start(refresh=True)
@@ -51,23 +51,23 @@ class LiveView(View):
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._has_ended.set()
-        with self._prints:
+        self._ended.set()
+        with self._print_lock:
             self._live.stop()
-            self._text.settle()
+            self._text.end_line()
 
-    def answering_now(self) -> None:
+    def answer_requested(self) -> None:
         self._hint = "answering; Ctrl-C: give up"
 
     def show(self, event: Event) -> None:
-        with self._prints:
+        with self._print_lock:
             super().show(event)
             self._show(event)
 
     def _refresh(self) -> None:
-        while not self._has_ended.wait(FRAME_S):
-            with self._prints:
-                if not self._has_ended.is_set():
+        while not self._ended.wait(FRAME_S):
+            with self._print_lock:
+                if not self._ended.is_set():
                     self._live.refresh()
 
     def _show(self, event: Event) -> None:
@@ -80,13 +80,13 @@ class LiveView(View):
             case AnswerStarted(provisional=True):
                 self._ruler.answered_at.append(event.at_tokens)
             case AnswerStarted():
-                self._text.settle()
+                self._text.end_line()
                 if event.at_tokens:
                     self._console.print(self._ruler)
-            case AnswerDelta() if self.is_of_the_answer(event):
+            case AnswerDelta() if self.is_final_delta(event):
                 self._text.add(event.text, ANSWER)
             case Done():
-                self._text.settle()
+                self._text.end_line()
                 self._end(event)
             case _:
                 pass
@@ -94,48 +94,48 @@ class LiveView(View):
     def _end(self, done: Done) -> None:
         if any(answer.provisional for answer in self.answers):
             self._console.print()
-            self._console.print(_table(by_thinking(self.answers)))
-        self._console.print(Text(summary(done, is_cut_short=self.is_cut_short()), style="dim"))
+            self._console.print(_table(sorted_by_thinking(self.answers)))
+        self._console.print(Text(summary(done, is_cut_off=self.is_cut_off()), style="dim"))
 
-    def _shown(self) -> RenderableType:
+    def _render(self) -> RenderableType:
         if self.final_index is not None:
             return self._text.open_line
         if self._ruler.budget_tokens is None:
             return Text("waiting for the server", style="dim")
-        answers = by_thinking(self.answers)
-        latest = [_brief(answers[-1])] if answers else []
+        answers = sorted_by_thinking(self.answers)
+        latest = [_short_answer(answers[-1])] if answers else []
         hint = Text(self._hint, style="dim", no_wrap=True, overflow="ellipsis")
         return Group(self._text.open_line, self._ruler, *latest, hint)
 
 
-class _Flow:
-    """Text that comes in pieces: printed line by line as lines become whole."""
+class _WrappedText:
+    """Text received in deltas: wrapped to the terminal's width, and printed line by line."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self.open_line = Text()
-        """The one that goes on."""
+        """The last line, which is not printed yet."""
 
     def add(self, text: str, style: str) -> None:
-        """The next piece."""
-        clean = text.translate(CONTROL).expandtabs(4)
-        whole = Text(self.open_line.plain + clean, style=style)
-        # First put aside, then printed: what is live is drawn anew with every line.
-        *settled, self.open_line = whole.wrap(self._console, self._console.width)
-        for line in settled:
+        """Append a delta."""
+        clean = without_controls(text).expandtabs(4)
+        unprinted = Text(self.open_line.plain + clean, style=style)
+        # `open_line` first: printing a line redraws it.
+        *complete, self.open_line = unprinted.wrap(self._console, self._console.width)
+        for line in complete:
             self._console.print(line)
 
-    def settle(self) -> None:
-        """What comes next begins a line."""
+    def end_line(self) -> None:
+        """Print the last line."""
         line, self.open_line = self.open_line, Text()
         if line:
             self._console.print(line)
 
 
-def _brief(answer: AnswerDone) -> Text:
-    brief = Text(no_wrap=True, overflow="ellipsis")
-    brief.append(f"◆ after {answer.at_tokens}: ", style="yellow")
-    return brief.append(f"{one_line(answer.text).translate(CONTROL)} ({answer.confidence:.2f})")
+def _short_answer(answer: AnswerDone) -> Text:
+    line = Text(no_wrap=True, overflow="ellipsis")
+    line.append(f"◆ after {answer.at_tokens}: ", style="yellow")
+    return line.append(f"{without_controls(one_line(answer.text))} ({answer.confidence:.2f})")
 
 
 def _table(answers: Sequence[AnswerDone]) -> Table:
@@ -148,8 +148,8 @@ def _table(answers: Sequence[AnswerDone]) -> Table:
     for answer in answers:
         table.add_row(
             str(answer.at_tokens),
-            Text(one_line(answer.text).translate(CONTROL), style="none" if answer.provisional else ANSWER),
+            Text(without_controls(one_line(answer.text)), style="none" if answer.provisional else ANSWER),
             f"{answer.confidence:.2f}",
-            "" if not answer.provisional else "yes" if says_the_same(answer.text, final) else "no",
+            "" if not answer.provisional else "yes" if is_same_answer(answer.text, final) else "no",
         )
     return table

@@ -1,4 +1,4 @@
-"""Views that are not live: events as JSON, the answer alone, and plain text where there is no terminal."""
+"""Views without a terminal: events as JSON, the answer alone, and plain text."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from anytime_client.events import (
     Thinking,
     UnknownEvent,
 )
-from anytime_client.printable import one_line
+from anytime_client.terminal_text import one_line
 
-CUT_SHORT = "the answer was cut off at its token limit"
+ANSWER_CUT_OFF = "the answer was cut off at its token limit"
 CAUSES = {
     "natural": "ended by the model",
     "client": "stopped on request",
-    "stable": "stopped as its answers agreed",
-    "load": "cut short by the server's load",
-    "context": "stopped by the end of the window",
+    "stable": "stopped because the answers agreed",
+    "load": "shortened under load",
+    "context": "stopped at the end of the context window",
 }
 
 
 class View:
-    """Shows what a session says, as a context that ends when nothing more will come."""
+    """Shows the events of a session. A context manager: leaving it ends the output."""
 
     def __init__(self) -> None:
         self.final_index: int | None = None
-        """Which answer is the final one; None while it thinks."""
+        """Index of the final answer; None during the thinking."""
         self.answers: list[AnswerDone] = []
 
     def __enter__(self) -> Self:
@@ -44,7 +44,7 @@ class View:
         pass
 
     def show(self, event: Event) -> None:
-        """The next event."""
+        """Show the next event."""
         match event:
             case AnswerStarted(provisional=False):
                 self.final_index = event.index
@@ -53,15 +53,15 @@ class View:
             case _:
                 pass
 
-    def answering_now(self) -> None:
-        """Its answer has been asked for. Called from a signal's handler."""
+    def answer_requested(self) -> None:
+        """Show that the user requested the answer. Called from a signal handler."""
 
-    def is_of_the_answer(self, event: Event) -> bool:
-        """It is a piece of the final answer."""
+    def is_final_delta(self, event: Event) -> bool:
+        """Whether the event is a delta of the final answer."""
         return isinstance(event, AnswerDelta) and event.index == self.final_index
 
-    def is_cut_short(self) -> bool:
-        """The final answer has not come to its end."""
+    def is_cut_off(self) -> bool:
+        """Whether the final answer ended at its token limit."""
         return any(answer.finish_reason == "length" for answer in self.answers if not answer.provisional)
 
 
@@ -69,8 +69,8 @@ class JsonView(View):
     def __exit__(self, *exception: object) -> None:
         _, error, _ = exception
         if isinstance(error, RequestRefused | SessionFailed):
-            told = {"code": error.code, "message": str(error), "field": error.field}
-            _print_json({"type": "error", "error": told})
+            detail = {"code": error.code, "message": str(error), "field": error.field}
+            _print_json({"type": "error", "error": detail})
 
     def show(self, event: Event) -> None:
         if isinstance(event, UnknownEvent):
@@ -84,7 +84,7 @@ def _print_json(event: dict[str, Any]) -> None:
 
 
 class _TextView(View):
-    """Knows whether the line that it prints is whole, and makes it so at the end."""
+    """Ends its last line, if the session ends in the middle of it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -104,12 +104,12 @@ class AnswerView(_TextView):
     def show(self, event: Event) -> None:
         super().show(event)
         match event:
-            case AnswerDelta() if self.is_of_the_answer(event):
+            case AnswerDelta() if self.is_final_delta(event):
                 self._print(event.text)
             case Done():
                 self._print("\n")
-                if self.is_cut_short():
-                    print(f"anytime ask: {CUT_SHORT}", file=sys.stderr)
+                if self.is_cut_off():
+                    print(f"anytime ask: {ANSWER_CUT_OFF}", file=sys.stderr)
             case _:
                 pass
 
@@ -122,35 +122,35 @@ class PlainView(_TextView):
                 self._print(event.text)
             case AnswerStarted(provisional=False) if event.at_tokens:
                 self._print("\n")
-            case AnswerDelta() if self.is_of_the_answer(event):
+            case AnswerDelta() if self.is_final_delta(event):
                 self._print(event.text)
             case Done():
                 self._print("\n")
-                for answer in by_thinking(self.answers):
+                for answer in sorted_by_thinking(self.answers):
                     if answer.provisional:
                         self._print(f"[{_line(answer, event.answer)}]\n")
-                self._print(f"[{summary(event, is_cut_short=self.is_cut_short())}]\n")
+                self._print(f"[{summary(event, is_cut_off=self.is_cut_off())}]\n")
             case _:
                 pass
 
 
 def _line(answer: Answer, final: str) -> str:
-    same = "the same" if says_the_same(answer.text, final) else "another"
+    same = "same as final" if is_same_answer(answer.text, final) else "differs from final"
     return f"{answer.at_tokens} tokens: {one_line(answer.text)} (confidence {answer.confidence:.2f}, {same})"
 
 
-def by_thinking(answers: list[AnswerDone]) -> list[AnswerDone]:
-    """In the order of the thinking that they are based on, the final one last."""
+def sorted_by_thinking(answers: list[AnswerDone]) -> list[AnswerDone]:
+    """The answers by their number of thinking tokens, the final one last."""
     return sorted(answers, key=lambda answer: (not answer.provisional, answer.at_tokens))
 
 
-def says_the_same(text: str, other: str) -> bool:
-    """But for case and white space."""
+def is_same_answer(text: str, other: str) -> bool:
+    """Whether two answers are equal, ignoring case and white space."""
     return one_line(text).casefold() == one_line(other).casefold()
 
 
-def summary(done: Done, *, is_cut_short: bool) -> str:
-    """One line on how it went."""
+def summary(done: Done, *, is_cut_off: bool) -> str:
+    """One line: the tokens used, why the thinking stopped, and the time taken."""
     tokens = f"{done.stop.thinking_tokens} of {done.stop.budget_tokens} thinking tokens"
     end = CAUSES.get(done.stop.cause, f"stopped by {done.stop.cause}")
-    return f"{tokens}, {end}, {done.timing.total_s:.2f} s" + (f"; {CUT_SHORT}" if is_cut_short else "")
+    return f"{tokens}, {end}, {done.timing.total_s:.2f} s" + (f"; {ANSWER_CUT_OFF}" if is_cut_off else "")

@@ -1,4 +1,4 @@
-"""`anytime bench`: load on a running server, and what became of it."""
+"""`anytime bench`: sends load to a running server and reports how it performed."""
 
 from anytime_client.bench.command import main
 

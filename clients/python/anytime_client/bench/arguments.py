@@ -1,4 +1,4 @@
-"""What the command line asks for."""
+"""The command line of `anytime bench`."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from anytime_client.endpoint import DEFAULT_URL, UNUSABLE_KEY, can_be_sent
+from anytime_client.base_client import DEFAULT_URL, INVALID_API_KEY, is_valid_api_key
 
-USERS, REQUESTS = 8, 100
-OWN_FIELDS = {"stream", "stream_options", "n", "model", "messages"}
-"""Of a request, which are for the bench to set."""
-PLOTS = (".svg", ".png", ".pdf")
+DEFAULT_USERS, DEFAULT_REQUESTS = 8, 100
+RESERVED_FIELDS = {"stream", "stream_options", "n", "model", "messages"}
+"""Request fields that only the benchmark itself may set."""
+PLOT_FORMATS = (".svg", ".png", ".pdf")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """A run, and where to tell of it."""
+class Arguments:
+    """The load of a run, the server, and the output."""
 
     url: str
     api_key: str | None
     model: str | None
-    """None for the only one that is served."""
+    """None: the only model of the server."""
     dialect: str
     users: int
     rate: float | None
-    """Requests a second, in an open loop; None for a closed one."""
+    """Requests per second of an open loop; None for a closed loop."""
     requests: int | None
     duration_s: float | None
-    """One of both is given, or both."""
+    """At least one of `requests` and `duration_s` is set."""
     warmup: int
     timeout_s: float
     prompts: Path | None
@@ -41,99 +41,114 @@ class Plan:
     budget: int | None
     deadline_ms: int | None
     max_tokens: int | None
-    more: dict[str, Any]
+    extra_fields: dict[str, Any]
+    """Added to the body of every request."""
     json: bool
     csv: Path | None
     plot: Path | None
 
 
-def parse(argv: Sequence[str]) -> Plan:
-    """Read the command line; exits with 2 if faulty."""
+def parse(argv: Sequence[str]) -> Arguments:
+    """Parse the command line; exits with 2 if it is invalid."""
     parser = _parser()
-    given = parser.parse_args(argv)
-    api_key = given.api_key or os.environ.get("ANYTIME_API_KEY") or None
-    if api_key is not None and not can_be_sent(api_key):
-        parser.error(f"{'--api-key' if given.api_key else 'ANYTIME_API_KEY'}: {UNUSABLE_KEY}")
-    if given.rate is not None and given.users is not None:
+    parsed = parser.parse_args(argv)
+    api_key = parsed.api_key or os.environ.get("ANYTIME_API_KEY") or None
+    if api_key is not None and not is_valid_api_key(api_key):
+        parser.error(f"{'--api-key' if parsed.api_key else 'ANYTIME_API_KEY'}: {INVALID_API_KEY}")
+    if parsed.rate is not None and parsed.users is not None:
         parser.error("--rate and --users exclude each other")
-    if found := OWN_FIELDS & given.more.keys():
-        parser.error(
-            f"--body: {', '.join(sorted(found))} cannot be set: requests are streamed, one answer each"
-        )
+    if reserved := RESERVED_FIELDS & parsed.extra_fields.keys():
+        names = ", ".join(sorted(reserved))
+        parser.error(f"--body: cannot set {names}: every request streams one answer")
     for field, is_set in (
-        ("budget", given.budget is not None or given.deadline_ms is not None),
-        ("thinking_token_budget", given.budget is not None),
-        ("max_tokens", given.max_tokens is not None),
+        ("budget", parsed.budget is not None or parsed.deadline_ms is not None),
+        ("thinking_token_budget", parsed.budget is not None),
+        ("max_tokens", parsed.max_tokens is not None),
     ):
-        if is_set and field in given.more:
-            parser.error(f"--body: {field} is set by an option already")
-    options: dict[str, Any] = vars(given) | {"api_key": api_key, "users": given.users or USERS}
-    if given.requests is None and given.duration_s is None:
-        options["requests"] = REQUESTS
-    return Plan(**options)
+        if is_set and field in parsed.extra_fields:
+            parser.error(f"--body: another option sets {field} already")
+    options: dict[str, Any] = vars(parsed) | {"api_key": api_key, "users": parsed.users or DEFAULT_USERS}
+    if parsed.requests is None and parsed.duration_s is None:
+        options["requests"] = DEFAULT_REQUESTS
+    return Arguments(**options)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="anytime bench",
         allow_abbrev=False,
-        description="Send load to a running server, and tell how it did, at Ctrl-C of what there is by then.",
-        epilog="A key for the server is taken from --api-key, else from the environment, ANYTIME_API_KEY.",
+        description="Send load to a running server and report how it performed. "
+        "Ctrl-C ends the run and reports the requests completed so far.",
+        epilog="Without --api-key, the API key is read from the environment variable ANYTIME_API_KEY.",
     )
     url = os.environ.get("ANYTIME_URL", DEFAULT_URL)
     parser.add_argument(
-        "url", nargs="?", metavar="URL", default=url, help="default: ANYTIME_URL, else %(default)s"
+        "url",
+        nargs="?",
+        metavar="URL",
+        default=url,
+        help="address of the server (default: ANYTIME_URL, else %(default)s)",
     )
 
-    add = parser.add_argument_group("how much").add_argument
+    add = parser.add_argument_group("load").add_argument
     add(
         "--users",
         type=_positive,
         metavar="N",
-        help=f"who ask one after another (default: {USERS})",
+        help=f"closed loop: N users, each with one request at a time (default: {DEFAULT_USERS})",
     )
-    add("--rate", type=_above_0, metavar="R", help="instead: R requests a second, at random times (Poisson)")
-    add("--requests", type=_positive, metavar="N", help=f"how many (default: {REQUESTS})")
-    add("--duration", dest="duration_s", type=_above_0, metavar="S", help="none is sent after S seconds")
-    add("--warmup", type=_whole, default=0, metavar="N", help="requests that come first and do not count")
+    add("--rate", type=_above_0, metavar="R", help="open loop: R requests per second, Poisson arrival times")
+    add("--requests", type=_positive, metavar="N", help=f"number of requests (default: {DEFAULT_REQUESTS})")
+    add("--duration", dest="duration_s", type=_above_0, metavar="S", help="send no request after S seconds")
+    add("--warmup", type=_whole, default=0, metavar="N", help="requests sent first and not counted")
     add(
         "--timeout",
         dest="timeout_s",
         type=_above_0,
         default=300.0,
         metavar="S",
-        help="for each (default: 300 s)",
+        help="maximum seconds per request (default: 300)",
     )
 
-    add = parser.add_argument_group("what is asked").add_argument
+    add = parser.add_argument_group("requests").add_argument
     add(
         "--prompts",
         type=Path,
         metavar="FILE",
-        help="lines of JSON: a question, perhaps its answer (default: the examples of the model)",
+        help="JSON lines, each with a question and optionally its answer (default: the model's examples)",
     )
-    add("--budget", type=_whole, metavar="N", help="the most thinking tokens")
-    add("--deadline-ms", type=_whole, metavar="MS", help="by which the whole answer is due")
-    add("--max-tokens", type=_positive, metavar="N", help="of the answer; in openai, with the thinking")
+    add("--budget", type=_whole, metavar="N", help="maximum number of thinking tokens")
+    add("--deadline-ms", type=_whole, metavar="MS", help="milliseconds until the complete answer is due")
+    add(
+        "--max-tokens",
+        type=_positive,
+        metavar="N",
+        help="maximum number of answer tokens; with --dialect openai, of thinking and answer",
+    )
     add(
         "--body",
-        dest="more",
+        dest="extra_fields",
         type=_object,
         default={},
         metavar="JSON",
-        help="an object of further fields for each request",
+        help="object with further fields of every request",
     )
-    add("--seed", type=_whole, default=0, metavar="N", help="of arrivals and thinking (default: 0)")
+    add("--seed", type=_whole, default=0, metavar="N", help="seed of arrival times and sampling (default: 0)")
 
-    add = parser.add_argument_group("whom to ask").add_argument
-    add("--dialect", choices=("native", "openai"), default="native", help="openai: any server of that kind")
-    add("--model", metavar="NAME", help="where the server has several")
+    add = parser.add_argument_group("server").add_argument
+    add(
+        "--dialect",
+        choices=("native", "openai"),
+        default="native",
+        help="protocol; openai works with any compatible server",
+    )
+    add("--model", metavar="NAME", help="name of the model, if the server has several")
     add("--api-key", metavar="KEY", help="sent as a bearer token")
 
-    add = parser.add_argument_group("what to tell").add_argument
-    add("--json", action="store_true", help="one line of JSON instead of a table")
-    add("--csv", type=_file, metavar="FILE", help="also a row for each request")
-    add("--plot", type=_plot, metavar="FILE", help="also draw the distribution of times (.svg, .png or .pdf)")
+    add = parser.add_argument_group("output").add_argument
+    add("--json", action="store_true", help="print one line of JSON instead of a table")
+    add("--csv", type=_file, metavar="FILE", help="also write a row for each request")
+    add("--plot", type=_plot, metavar="FILE", help="also plot the latency distributions (.svg, .png or .pdf)")
     return parser
 
 
@@ -161,22 +176,22 @@ def _above_0(text: str) -> float:
 
 def _object(text: str) -> dict[str, Any]:
     try:
-        said = json.loads(text)
+        value = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise argparse.ArgumentTypeError(f"is not JSON: {error}") from None
-    if not isinstance(said, dict):
+        raise argparse.ArgumentTypeError(f"is not valid JSON: {error}") from None
+    if not isinstance(value, dict):
         raise argparse.ArgumentTypeError("must be a JSON object")
-    return said  # type: ignore[return-value]
+    return value  # type: ignore[return-value]
 
 
 def _file(text: str) -> Path:
     path = Path(text)
     if not path.absolute().parent.is_dir():
-        raise argparse.ArgumentTypeError(f"there is no folder {path.parent}")
+        raise argparse.ArgumentTypeError(f"the folder {path.parent} does not exist")
     return path
 
 
 def _plot(text: str) -> Path:
-    if not text.endswith(PLOTS):
-        raise argparse.ArgumentTypeError(f"must end in {', '.join(PLOTS)}")
+    if not text.endswith(PLOT_FORMATS):
+        raise argparse.ArgumentTypeError(f"must end in {', '.join(PLOT_FORMATS)}")
     return _file(text)

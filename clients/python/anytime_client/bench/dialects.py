@@ -1,4 +1,4 @@
-"""The dialects that load is sent in: what a request looks like, and what a stream has told in the end."""
+"""The protocols of the load: each builds requests and parses streams."""
 
 from __future__ import annotations
 
@@ -9,138 +9,139 @@ from typing import Any
 
 from anytime_client.sse import ServerSentEvent
 
-Timed = Sequence[tuple[float, ServerSentEvent]]
+TimedEvents = Sequence[tuple[float, ServerSentEvent]]
+"""Events with the time at which each was received."""
 Json = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ask:
-    """What every request of a run has in common."""
+class RequestTemplate:
+    """The fields that all requests of a run share."""
 
     model: str
     budget: int | None = None
-    """Thinking tokens; None for the server's."""
+    """Maximum number of thinking tokens; None for the server's default."""
     deadline_ms: int | None = None
     max_tokens: int | None = None
-    """Of the answer; in the OpenAI dialect of thinking and answer together."""
-    more: Json = field(default_factory=Json)
-    """Further fields of the body, over the others."""
+    """Maximum number of answer tokens; in the OpenAI dialect, of thinking and answer together."""
+    extra_fields: Json = field(default_factory=Json)
+    """Further fields of the body; they override the others."""
 
 
 @dataclass(slots=True, kw_only=True)
-class Told:
-    """What a stream has told."""
+class ParsedStream:
+    """The content of one response stream."""
 
     thinking_s: list[float] = field(default_factory=list[float])
-    """When each piece of the thinking came."""
+    """Time of each delta of the thinking."""
     answer_s: list[float] = field(default_factory=list[float])
-    """When each piece of the last answer came."""
+    """Time of each delta of the final answer."""
     answer: str = ""
     prompt_tokens: int = 0
     thinking_tokens: int | None = None
-    """None where the server does not tell them apart."""
+    """None if the server does not count them separately."""
     answer_tokens: int = 0
-    """In the OpenAI dialect without a count of thinking tokens: all."""
+    """Includes the thinking tokens where `thinking_tokens` is None."""
     cause: str | None = None
     error: str | None = None
-    """Code of the error that ended it."""
+    """Code of the error that ended the stream."""
     is_done: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dialect:
-    """One of them."""
+    """A protocol."""
 
     path: str
-    body: Callable[[Ask, str, int], Json]
-    """The request, for a prompt and a seed."""
-    read: Callable[[Timed], Told]
+    body: Callable[[RequestTemplate, str, int], Json]
+    """Builds the body of a request from the template, a prompt and a seed."""
+    parse: Callable[[TimedEvents], ParsedStream]
 
 
-def _given(**fields: Any) -> Json:
+def _without_empty(**fields: Any) -> Json:
     return {name: value for name, value in fields.items() if value not in (None, {})}
 
 
-def _native_body(ask: Ask, prompt: str, seed: int) -> Json:
+def _native_body(template: RequestTemplate, prompt: str, seed: int) -> Json:
     return {
-        "model": ask.model,
+        "model": template.model,
         "messages": [{"role": "user", "content": prompt}],
         "thinking": {"seed": seed},
-        **_given(
-            budget=_given(tokens=ask.budget, deadline_ms=ask.deadline_ms),
-            answer=_given(max_tokens=ask.max_tokens),
+        **_without_empty(
+            budget=_without_empty(tokens=template.budget, deadline_ms=template.deadline_ms),
+            answer=_without_empty(max_tokens=template.max_tokens),
         ),
-        **ask.more,
+        **template.extra_fields,
     }
 
 
-def _read_native(events: Timed) -> Told:
-    told, answering = Told(), None
+def _parse_native(events: TimedEvents) -> ParsedStream:
+    stream, final_index = ParsedStream(), None
     for at, event in events:
-        said = json.loads(event.data)
-        match said["type"]:
+        fields = json.loads(event.data)
+        match fields["type"]:
             case "thinking":
-                told.thinking_s.append(at)
-            case "answer.started" if not said["provisional"]:
-                answering = said["index"]
-            case "answer.delta" if said["index"] == answering:
-                told.answer_s.append(at)
+                stream.thinking_s.append(at)
+            case "answer.started" if not fields["provisional"]:
+                final_index = fields["index"]
+            case "answer.delta" if fields["index"] == final_index:
+                stream.answer_s.append(at)
             case "done":
-                usage = said["usage"]
-                told.answer, told.cause, told.is_done = said["answer"], said["stop"]["cause"], True
-                told.prompt_tokens, told.answer_tokens = usage["prompt_tokens"], usage["answer_tokens"]
-                told.thinking_tokens = usage["thinking_tokens"]
+                usage = fields["usage"]
+                stream.answer, stream.cause, stream.is_done = fields["answer"], fields["stop"]["cause"], True
+                stream.prompt_tokens, stream.answer_tokens = usage["prompt_tokens"], usage["answer_tokens"]
+                stream.thinking_tokens = usage["thinking_tokens"]
             case "error":
-                told.error = said["error"]["code"]
+                stream.error = fields["error"]["code"]
             case _:
                 pass
-    return told
+    return stream
 
 
-def _openai_body(ask: Ask, prompt: str, seed: int) -> Json:
+def _openai_body(template: RequestTemplate, prompt: str, seed: int) -> Json:
     return {
-        "model": ask.model,
+        "model": template.model,
         "messages": [{"role": "user", "content": prompt}],
         "seed": seed,
         "stream": True,
         "stream_options": {"include_usage": True},
-        **_given(
-            max_tokens=ask.max_tokens,
-            thinking_token_budget=ask.budget,
-            anytime=_given(budget=_given(deadline_ms=ask.deadline_ms)),
+        **_without_empty(
+            max_tokens=template.max_tokens,
+            thinking_token_budget=template.budget,
+            anytime=_without_empty(budget=_without_empty(deadline_ms=template.deadline_ms)),
         ),
-        **ask.more,
+        **template.extra_fields,
     }
 
 
-def _read_openai(events: Timed) -> Told:
-    told, answer = Told(), list[str]()
+def _parse_openai(events: TimedEvents) -> ParsedStream:
+    stream, answer = ParsedStream(), list[str]()
     for at, event in events:
         if event.data == "[DONE]":
-            told.is_done = True
+            stream.is_done = True
             continue
-        said = json.loads(event.data)
-        if error := said.get("error"):
-            told.error = str(error.get("code") or error.get("type"))
-        for choice in said.get("choices", ()):
+        chunk = json.loads(event.data)
+        if error := chunk.get("error"):
+            stream.error = str(error.get("code") or error.get("type"))
+        for choice in chunk.get("choices", ()):
             delta = choice["delta"]
             if delta.get("reasoning") or delta.get("reasoning_content"):
-                told.thinking_s.append(at)
+                stream.thinking_s.append(at)
             if delta.get("content"):
-                told.answer_s.append(at)
+                stream.answer_s.append(at)
                 answer.append(delta["content"])
-        if usage := said.get("usage"):
-            told.prompt_tokens, told.answer_tokens = usage["prompt_tokens"], usage["completion_tokens"]
+        if usage := chunk.get("usage"):
+            stream.prompt_tokens, stream.answer_tokens = usage["prompt_tokens"], usage["completion_tokens"]
             details: Json = usage.get("completion_tokens_details") or {}
-            told.thinking_tokens = details.get("reasoning_tokens")
-            told.answer_tokens -= told.thinking_tokens or 0
-        if own := said.get("anytime"):
-            told.cause = own["stop"]["cause"]
-    told.answer = "".join(answer)
-    return told
+            stream.thinking_tokens = details.get("reasoning_tokens")
+            stream.answer_tokens -= stream.thinking_tokens or 0
+        if extension := chunk.get("anytime"):
+            stream.cause = extension["stop"]["cause"]
+    stream.answer = "".join(answer)
+    return stream
 
 
 DIALECTS = {
-    "native": Dialect(path="/v1/anytime", body=_native_body, read=_read_native),
-    "openai": Dialect(path="/v1/chat/completions", body=_openai_body, read=_read_openai),
+    "native": Dialect(path="/v1/anytime", body=_native_body, parse=_parse_native),
+    "openai": Dialect(path="/v1/chat/completions", body=_openai_body, parse=_parse_openai),
 }

@@ -1,7 +1,7 @@
-"""One request on a connection of its own, and its response as it came: bytes, each piece with its time.
+"""One request on a connection of its own, and the raw bytes of its response, each chunk with its time.
 
-Nothing is read while it comes, so that the client costs as little as it can where it shares a machine with
-the server, and delays nothing that it times. Knows HTTP, and nothing of what is said over it.
+Nothing is parsed during a run: the client takes as little as possible from a server on the same machine, and
+does not delay what it times. Knows HTTP, but nothing about the content.
 """
 
 from __future__ import annotations
@@ -21,31 +21,31 @@ class Exchange:
     """A request that was sent. Times are those of `time.perf_counter()`."""
 
     sent_s: float
-    """When the connection was asked for."""
-    pieces: list[tuple[float, bytes]]
-    """What came, and when."""
+    """Time at which the client began to connect."""
+    chunks: list[tuple[float, bytes]]
+    """The bytes received, each chunk with its time."""
     ended_s: float
     failure: str | None
-    """Why there is no whole response, as a word: `unreachable`, `timed_out`, `broken`."""
+    """`unreachable`, `timed_out` or `broken`; None if the response is complete."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Response:
-    """A response, taken apart."""
+    """A parsed response."""
 
     status: int
-    pieces: list[tuple[float, bytes]]
-    """Of the body."""
+    body: list[tuple[float, bytes]]
+    """The chunks of the body, each with its time."""
 
 
 class Target:
-    """Where requests go."""
+    """The server that requests are sent to."""
 
     def __init__(self, url: str, *, api_key: str | None = None, timeout_s: float) -> None:
         """
         Args:
-            url: of the server, `http://` or `https://`.
-            timeout_s: how long a response may take.
+            url: address of the server, `http://` or `https://`.
+            timeout_s: maximum seconds per request.
         """
         parts = urlsplit(url)
         self._path = parts.path.rstrip("/")
@@ -56,13 +56,13 @@ class Target:
         self._timeout_s = timeout_s
 
     def request(self, path: str, body: bytes) -> bytes:
-        """The bytes of a POST."""
+        """The bytes of a POST request."""
         headers: Mapping[str, str] = {
             "Host": self._authority,
             "Content-Type": "application/json",
             "Content-Length": str(len(body)),
             "Accept": "text/event-stream",
-            "Connection": "close",  # so that the end of the response is seen without reading it
+            "Connection": "close",  # the end of the response is then visible without parsing it
             **self._authorization,
         }
         head = h11.Connection(h11.CLIENT).send(
@@ -72,7 +72,7 @@ class Target:
         return head + body
 
     async def send(self, request: bytes) -> Exchange:
-        """Send it and take in all that comes."""
+        """Send a request and receive its response."""
         loop, sent_s = asyncio.get_running_loop(), time.perf_counter()
         receiver = _Receiver(request, loop.create_future())
         failure = None
@@ -86,18 +86,18 @@ class Target:
             failure = "unreachable"
         finally:
             receiver.abort()
-        return Exchange(sent_s=sent_s, pieces=receiver.pieces, ended_s=time.perf_counter(), failure=failure)
+        return Exchange(sent_s=sent_s, chunks=receiver.chunks, ended_s=time.perf_counter(), failure=failure)
 
 
 class _Receiver(asyncio.Protocol):
-    """Sends the request as soon as it is connected, and keeps what comes."""
+    """Sends the request once connected, and stores what it receives."""
 
     def __init__(self, request: bytes, ended: asyncio.Future[str | None]) -> None:
         self._request = request
         self._transport: asyncio.Transport | None = None
-        self.pieces: list[tuple[float, bytes]] = []
+        self.chunks: list[tuple[float, bytes]] = []
         self.ended = ended
-        """Why it broke off, or None."""
+        """Resolves when the connection is closed: to the failure, or None."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -105,7 +105,7 @@ class _Receiver(asyncio.Protocol):
         transport.write(self._request)
 
     def data_received(self, data: bytes) -> None:
-        self.pieces.append((time.perf_counter(), data))
+        self.chunks.append((time.perf_counter(), data))
 
     def connection_lost(self, exc: Exception | None) -> None:
         if not self.ended.done():
@@ -116,15 +116,15 @@ class _Receiver(asyncio.Protocol):
             self._transport.abort()
 
 
-def read_response(exchange: Exchange) -> Response | None:
-    """Take it apart; None where nothing came that is HTTP."""
+def parse_response(exchange: Exchange) -> Response | None:
+    """Parse the response; None if nothing received is HTTP."""
     connection = h11.Connection(h11.CLIENT)
     connection.send(h11.Request(method="POST", target="/", headers=[("Host", ""), ("Connection", "close")]))
     connection.send(h11.EndOfMessage())
     status, body = 0, list[tuple[float, bytes]]()
     try:
-        for at, piece in [*exchange.pieces, (exchange.ended_s, b"")]:
-            connection.receive_data(piece)
+        for at, chunk in [*exchange.chunks, (exchange.ended_s, b"")]:
+            connection.receive_data(chunk)
             while (event := connection.next_event()) not in (h11.NEED_DATA, h11.PAUSED):
                 match event:
                     case h11.Response():
@@ -136,5 +136,5 @@ def read_response(exchange: Exchange) -> Response | None:
                     case _:
                         break
     except h11.RemoteProtocolError:
-        pass  # what came before counts
-    return Response(status=status, pieces=body) if status else None
+        pass  # keep what was parsed before
+    return Response(status=status, body=body) if status else None

@@ -1,6 +1,6 @@
-"""Load: requests by users who ask one after another, or at times that were drawn beforehand.
+"""The schedule of the load: a closed loop of users, or an open loop of random arrival times.
 
-Knows when to send, not what: a request has a number.
+Knows when to send a request, not what is in it: a request is only a number.
 """
 
 from __future__ import annotations
@@ -16,37 +16,37 @@ from dataclasses import dataclass, field
 from anytime_client.bench.exchange import Exchange
 
 Send = Callable[[int], Awaitable[Exchange]]
-"""Send the request of that number."""
+"""Sends the request with the given number."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sent:
-    """A request of a run. Times are seconds from the run's beginning."""
+    """A completed request. Times are seconds from the start of the run."""
 
     number: int
     due_s: float
-    """When it was to be sent: what its latency counts from."""
+    """Time at which the request was due to be sent. Latencies count from this time."""
     exchange: Exchange
 
 
 @dataclass(slots=True, kw_only=True)
 class Run:
-    """What has become of the load so far."""
+    """The state of a run."""
 
     sent: list[Sent] = field(default_factory=list[Sent])
-    """Requests that have ended, in that order."""
+    """Completed requests, in the order of completion."""
     interrupted: bool = False
-    num_under_way: int = 0
-    """Others; after the run, those that were given up when it was interrupted."""
+    num_in_flight: int = 0
+    """Requests in flight; after an interrupted run, those that were abandoned."""
     began_s: float = 0.0
-    """By `time.perf_counter()`."""
+    """Start of the run, by `time.perf_counter()`."""
     cpu_s: float = 0.0
-    """Processor time of this process meanwhile."""
+    """Processor time that this process used during the run."""
     wall_s: float = 0.0
 
 
 def arrivals(rate: float, *, count: int | None, duration_s: float | None, seed: int) -> Iterator[float]:
-    """Times of Poisson arrivals, `rate` a second, as many as there are or fit in; one of both is given."""
+    """Poisson arrival times, `rate` per second, until `count` or `duration_s` is reached; one may be None."""
     draw = random.Random(seed)
     times = itertools.accumulate(draw.expovariate(rate) for _ in itertools.count())
     in_time = itertools.takewhile(lambda at: at <= (duration_s or math.inf), times)
@@ -54,21 +54,21 @@ def arrivals(rate: float, *, count: int | None, duration_s: float | None, seed: 
 
 
 async def open_loop(send: Send, times: Iterable[float], run: Run) -> None:
-    """Send requests at these times, in their order, whatever becomes of those before."""
+    """Send a request at each of the times, in order, without waiting for earlier requests."""
 
-    async def all_of_them() -> None:
-        async with asyncio.TaskGroup() as under_way:
+    async def send_all() -> None:
+        async with asyncio.TaskGroup() as in_flight:
             for number, due_s in enumerate(times):
                 await asyncio.sleep(run.began_s + due_s - time.perf_counter())
-                under_way.create_task(_send(send, number, due_s, run))
+                in_flight.create_task(_send(send, number, due_s, run))
 
-    await _watched(run, [all_of_them()])
+    await _measured(run, [send_all()])
 
 
 async def closed_loop(
     send: Send, run: Run, *, users: int, count: int | None, duration_s: float | None
 ) -> None:
-    """So many users, each with one request at a time, until so many were sent or the time is over."""
+    """`users` users, each with one request at a time, until `count` or `duration_s` is reached."""
     numbers: Iterator[int] = iter(range(count)) if count is not None else itertools.count()
 
     async def user() -> None:
@@ -78,20 +78,20 @@ async def closed_loop(
                 return
             await _send(send, number, due_s, run)
 
-    await _watched(run, [user() for _ in range(users)])
+    await _measured(run, [user() for _ in range(users)])
 
 
 async def _send(send: Send, number: int, due_s: float, run: Run) -> None:
-    run.num_under_way += 1
+    run.num_in_flight += 1
     exchange = await send(number)
-    run.num_under_way -= 1
+    run.num_in_flight -= 1
     run.sent.append(Sent(number=number, due_s=due_s, exchange=exchange))
 
 
-async def _watched(run: Run, parts: Sequence[Awaitable[None]]) -> None:
+async def _measured(run: Run, coroutines: Sequence[Awaitable[None]]) -> None:
     cpu_s, run.began_s = time.process_time(), time.perf_counter()
     try:
-        await asyncio.gather(*parts)
+        await asyncio.gather(*coroutines)
     finally:
         run.cpu_s = time.process_time() - cpu_s
         run.wall_s = time.perf_counter() - run.began_s

@@ -1,4 +1,4 @@
-"""The distribution of times, drawn. Needs matplotlib, which the base install does not have."""
+"""A plot of the cumulative distribution of each latency. Needs matplotlib, which the base install lacks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from anytime_client.bench.table import TIMES
 
 
 def draw(path: Path, outcomes: Sequence[Outcome]) -> None:
-    """Draw, for everything that is timed, which share of it took how long at most."""
+    """Draw, for every kind of latency, the share of its values that are at most x milliseconds."""
     ok = [outcome for outcome in outcomes if outcome.verdict == "ok"]
     figure: Any = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.subplots()
@@ -22,7 +22,7 @@ def draw(path: Path, outcomes: Sequence[Outcome]) -> None:
         if values := sorted(value * 1000 for value in times_of(ok, name)):
             shares = [(rank + 1) / len(values) for rank in range(len(values))]
             axes.step(values, shares, where="post", label=label)
-    axes.set(xlabel="milliseconds", ylabel="share of requests, or of pieces", xscale="log", ylim=(0, 1))
+    axes.set(xlabel="milliseconds", ylabel="cumulative share", xscale="log", ylim=(0, 1))
     axes.grid(alpha=0.3)
     if ok:
         axes.legend()

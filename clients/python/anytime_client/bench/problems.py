@@ -1,4 +1,4 @@
-"""What is asked: problems from a file, or the examples that a server names."""
+"""The prompts of a run, with their correct answers where known."""
 
 from __future__ import annotations
 
@@ -11,52 +11,52 @@ from typing import Any, cast
 PROMPT_FIELDS = ("question", "prompt", "problem")
 
 
-class UnusableProblems(ValueError):
-    """The file cannot be read, or not as problems."""
+class InvalidProblems(ValueError):
+    """The problems cannot be read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """One prompt."""
+    """A prompt, and its correct answer."""
 
     prompt: str
     answer: str | None = None
-    """The right one, where it is known."""
+    """None if the correct answer is not known."""
 
     def is_solved_by(self, text: str) -> bool:
-        """The answer is the right one, but for case, white space and a full stop at its end."""
-        return self.answer is not None and _plain(text) == _plain(self.answer)
+        """Whether `text` equals the correct answer, ignoring case, white space and a final full stop."""
+        return self.answer is not None and _normalized(text) == _normalized(self.answer)
 
 
 def read_problems(path: Path) -> Sequence[Problem]:
-    """Problems from lines of JSON: each with a `question` (or `prompt`, `problem`), perhaps an `answer`.
+    """Read JSON lines: each has a `question` (or `prompt`, or `problem`), and optionally its `answer`.
 
     Raises:
-        UnusableProblems: saying where and why.
+        InvalidProblems: names the file, the line and the reason.
     """
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not text in UTF-8"
-        raise UnusableProblems(f"cannot read {path}: {reason}") from error
+        reason = error.strerror if isinstance(error, OSError) else "the file is not valid UTF-8"
+        raise InvalidProblems(f"cannot read {path}: {reason}") from error
     problems = [_problem(line, f"{path}, line {n}") for n, line in enumerate(lines, 1) if line.strip()]
     if not problems:
-        raise UnusableProblems(f"there are no problems in {path}")
+        raise InvalidProblems(f"{path} has no problems")
     return problems
 
 
 def _problem(line: str, where: str) -> Problem:
     try:
-        said: Any = json.loads(line)
+        value: Any = json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise UnusableProblems(f"{where}: this is not JSON: {error}") from error
-    fields = cast(dict[str, Any], said) if isinstance(said, dict) else {}
+        raise InvalidProblems(f"{where}: not valid JSON: {error}") from error
+    fields = cast(dict[str, Any], value) if isinstance(value, dict) else {}
     prompt = next((fields[name] for name in PROMPT_FIELDS if isinstance(fields.get(name), str)), None)
     if prompt is None:
-        raise UnusableProblems(f"{where}: there is no text under {' or '.join(PROMPT_FIELDS)}")
+        raise InvalidProblems(f"{where}: no text in any of the fields {', '.join(PROMPT_FIELDS)}")
     answer = fields.get("answer")
     return Problem(prompt=prompt, answer=None if answer is None else str(answer))
 
 
-def _plain(text: str) -> str:
+def _normalized(text: str) -> str:
     return " ".join(text.split()).casefold().removesuffix(".")

@@ -1,4 +1,4 @@
-"""Figures of a whole run, from the outcomes of its requests."""
+"""The figures of a run, computed from the outcomes of its requests."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Z_95 = 1.959963984540054
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accuracy:
-    """Share of right answers among those whose right answer is known, and its 95% Wilson interval."""
+    """Share of correct answers among the graded ones, and its 95% Wilson interval."""
 
     value: float
     low: float
@@ -34,52 +34,53 @@ class Accuracy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientLoad:
-    """What the load took of this process: it measures itself if there is too little left."""
+    """The load of the client itself: a busy client distorts the times that it measures."""
 
     cpu_share: float
-    """Of one core."""
+    """Processor time per wall-clock time: 1 is one full core."""
     late_p99_s: float
-    """How much later than due requests were sent."""
+    """99th percentile of the delay with which requests were sent."""
     late_most_s: float
+    """Maximum of that delay."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """A run."""
+    """The figures of a run."""
 
     requests: int
     ok: int
     refused: Mapping[str, int]
-    """By HTTP status and code."""
+    """Number of refused requests by HTTP status and error code."""
     failed: Mapping[str, int]
-    """By code."""
+    """Number of failed requests by error code."""
     messages: Mapping[str, str]
-    """What the server said of the first of those that it refused, by the same."""
+    """The server's first message for each key of `refused`."""
     given_up: int
-    """Under way when the run was interrupted; in no other figure."""
+    """Requests in flight when the run was interrupted; not part of any other figure."""
     wall_s: float
-    """From the first request to the end of the last."""
+    """From the first request until the end of the last."""
     requests_per_s: float
-    """Of those that are ok, as all that follows."""
+    """This and all figures below count only the requests that are ok."""
     tokens_per_s: float
-    """Sampled as thinking and answers, by the server's count."""
+    """Thinking and answer tokens, as the server counts them."""
     prompt_tokens: int
     thinking_tokens: int
     answer_tokens: int
     causes: Mapping[str, int]
-    """What stopped the thinking, where the server tells."""
+    """Number of requests by why the thinking stopped, if the server reports it."""
     times: Mapping[str, Mapping[str, float]]
-    """By what is timed: the percentiles `p50`, `p90`, `p95` and `p99`, in seconds."""
+    """Percentiles `p50`, `p90`, `p95` and `p99` in seconds, for each name of `TIMES`."""
     over_budget: int
     empty_answers: int
     late_answers: int
-    """Not whole by the deadline."""
+    """Answers that were not complete by the deadline."""
     accuracy: Accuracy | None
     client: ClientLoad
 
 
 def report_of(outcomes: Sequence[Outcome], run: Run) -> Report:
-    """Of all requests that have ended, perhaps none."""
+    """Summarize the completed requests, of which there may be none."""
     ok = [outcome for outcome in outcomes if outcome.verdict == "ok"]
     thinking_tokens = sum(outcome.thinking_tokens for outcome in ok)
     answer_tokens = sum(outcome.answer_tokens for outcome in ok)
@@ -90,8 +91,8 @@ def report_of(outcomes: Sequence[Outcome], run: Run) -> Report:
         ok=len(ok),
         refused=_codes(outcomes, "refused"),
         failed=_codes(outcomes, "failed"),
-        messages={str(one.code): one.message for one in reversed(outcomes) if one.message is not None},
-        given_up=run.num_under_way,
+        messages={str(o.code): o.message for o in reversed(outcomes) if o.message is not None},
+        given_up=run.num_in_flight,
         wall_s=run.wall_s,
         requests_per_s=len(ok) / run.wall_s,
         tokens_per_s=(thinking_tokens + answer_tokens) / run.wall_s,
@@ -113,7 +114,7 @@ def report_of(outcomes: Sequence[Outcome], run: Run) -> Report:
 
 
 def percentile(ascending: Sequence[float], percent: float) -> float:
-    """The least of the values that so many percent of them do not exceed (nearest rank)."""
+    """Nearest rank: the least value that at least `percent` percent of the values do not exceed."""
     return ascending[max(math.ceil(percent / 100 * len(ascending)), 1) - 1]
 
 
@@ -130,7 +131,7 @@ def times_of(outcomes: Sequence[Outcome], name: str) -> Sequence[float]:
 
 
 def _codes(outcomes: Sequence[Outcome], verdict: str) -> dict[str, int]:
-    return dict(Counter(str(one.code) for one in outcomes if one.verdict == verdict))
+    return dict(Counter(str(outcome.code) for outcome in outcomes if outcome.verdict == verdict))
 
 
 def _accuracy(num_right: int, num_tried: int) -> Accuracy:

@@ -1,4 +1,4 @@
-"""A row of CSV for each request."""
+"""CSV output: one row per request."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pathlib import Path
 
 from anytime_client.bench.outcomes import Outcome
 
-COLUMNS = [one.name for one in fields(Outcome) if one.name != "inter_token_s"]
-"""The one left out is a list."""
+COLUMNS = [field.name for field in fields(Outcome) if field.name != "inter_token_s"]
+"""All fields but `inter_token_s`, which is a list."""
 
 
 def write_rows(path: Path, outcomes: Sequence[Outcome]) -> None:
-    """Write them with a heading; what is not known is left empty."""
+    """Write a header and the rows; unknown values are left empty."""
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)

@@ -1,8 +1,8 @@
-/** When to try again. */
+/** Retries and their delays. */
 
 import { expect, test } from "vitest";
 import { ClientError, RequestRefused, ServerUnreachable } from "../src/errors.ts";
-import { parseRetryAfter, retryWaitS } from "../src/retrying.ts";
+import { parseRetryAfter, retryDelayS } from "../src/retry.ts";
 
 function refused(status: number, retryAfterS: number | null): RequestRefused {
   return new RequestRefused({ status, retryAfterS, message: "no", code: null, field: null, requestId: null });
@@ -14,23 +14,23 @@ test.each([
   [2, 0.5, 1],
   [9, 4, 8],
   [5000, 4, 8],
-])("waits longer with each try: %i", (attempt, least, most) => {
+])("delays grow with each attempt: %i", (attempt, min, max) => {
   const errors = [new ServerUnreachable("", { neverConnected: true }), refused(503, null), refused(429, null)];
-  for (const waitS of errors.map((error) => retryWaitS(error, attempt))) {
-    expect(waitS).toBeGreaterThanOrEqual(least);
-    expect(waitS).toBeLessThanOrEqual(most);
+  for (const delayS of errors.map((error) => retryDelayS(error, attempt))) {
+    expect(delayS).toBeGreaterThanOrEqual(min);
+    expect(delayS).toBeLessThanOrEqual(max);
   }
 });
 
-test("clients do not come back together", () => {
-  const waits = Array.from({ length: 20 }, () => retryWaitS(refused(503, null), 0));
-  expect(new Set(waits).size).toBeGreaterThan(1);
+test("delays are randomized", () => {
+  const delays = Array.from({ length: 20 }, () => retryDelayS(refused(503, null), 0));
+  expect(new Set(delays).size).toBeGreaterThan(1);
 });
 
-test("waits as long as the server says, up to a bound", () => {
-  expect(retryWaitS(refused(429, 0), 3)).toBe(0);
-  expect(retryWaitS(refused(503, 60), 0)).toBe(60);
-  expect(retryWaitS(refused(503, 61), 0)).toBeNull();
+test("Retry-After sets the delay, up to a maximum", () => {
+  expect(retryDelayS(refused(429, 0), 3)).toBe(0);
+  expect(retryDelayS(refused(503, 60), 0)).toBe(60);
+  expect(retryDelayS(refused(503, 61), 0)).toBeNull();
 });
 
 test.each([
@@ -40,9 +40,9 @@ test.each([
   new ClientError("x"),
   new Error("x"),
   null,
-])("never after %o", (error) => expect(retryWaitS(error, 0)).toBeNull());
+])("no retry after %o", (error) => expect(retryDelayS(error, 0)).toBeNull());
 
-test("reads Retry-After", () => {
+test("Retry-After is parsed", () => {
   expect(parseRetryAfter(null)).toBeNull();
   expect(parseRetryAfter("12")).toBe(12);
   expect(parseRetryAfter("soon")).toBeNull();

@@ -1,4 +1,4 @@
-"""The playground where something is wrong: with the request, or with the server."""
+"""The playground with invalid requests, unavailable servers and incomplete manifests."""
 
 from __future__ import annotations
 
@@ -16,57 +16,57 @@ import pytest
 from playwright.async_api import expect
 
 from ..servers import ANYTIME, RealServer
-from .playground import SLOW, Visit, ask, ended
+from .playground import SLOW, Visit, ask, wait_for_end
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "words"),
+    ("name", "value", "message"),
     [
-        ("question", " ", "There is no question yet"),
+        ("question", " ", "Enter a question"),
         ("budgets", "8, x", "whole numbers"),
         ("budgets", "8, 8", "twice"),
         ("deadline", "0", "at least 1"),
         ("budget", "1.5", "whole number"),
         ("budget", "-4", "at least 0"),
-        ("budget", "", "How many tokens"),
+        ("budget", "", "Enter a number of tokens"),
         ("seed", "1.5", "whole number"),
     ],
 )
-async def test_a_fault_is_told_at_its_field(
-    slow_server: RealServer, visit: Visit, name: str, value: str, words: str
+async def test_invalid_input_shows_an_error_beside_it(
+    slow_server: RealServer, visit: Visit, name: str, value: str, message: str
 ) -> None:
     page = await visit(slow_server.url, refused=True)
     await ask(page, **{name: value})
-    field, fault = page.locator(f"#{name}"), page.locator(f"#{name}-error")
-    await expect(fault).to_contain_text(words)
+    field, error = page.locator(f"#{name}"), page.locator(f"#{name}-error")
+    await expect(error).to_contain_text(message)
     await expect(field).to_have_attribute("aria-invalid", "true")
     await expect(field).to_be_focused()
     await expect(page.locator("#notice")).to_be_hidden()
     await field.fill("1")
-    await expect(fault).to_be_empty()
+    await expect(error).to_be_empty()
     await expect(field).not_to_have_attribute("aria-invalid", "true")
 
 
 @pytest.mark.parametrize(
-    ("fields", "mend", "fault"),
+    ("fields", "correction", "error"),
     [
         ({"budgets": "8, 60", "budget": "50"}, {"budget": "70"}, "#budgets-error"),
         ({"budget": "1.5"}, {"budget-slider": "40"}, "#budget-error"),
     ],
 )
-async def test_a_fault_is_gone_when_another_field_mends_it(
-    slow_server: RealServer, visit: Visit, fields: dict[str, str], mend: dict[str, str], fault: str
+async def test_error_disappears_when_another_input_corrects_it(
+    slow_server: RealServer, visit: Visit, fields: dict[str, str], correction: dict[str, str], error: str
 ) -> None:
     page = await visit(slow_server.url, refused=True)
     await ask(page, **fields)
-    await expect(page.locator(fault)).not_to_be_empty()
-    for name, value in mend.items():
+    await expect(page.locator(error)).not_to_be_empty()
+    for name, value in correction.items():
         await page.fill(f"#{name}", value)
-    await expect(page.locator(fault)).to_be_empty()
+    await expect(page.locator(error)).to_be_empty()
     await expect(page.locator("[aria-invalid]")).to_have_count(0)
 
 
-async def test_a_fault_is_gone_with_what_it_was_about(slow_server: RealServer, visit: Visit) -> None:
+async def test_error_disappears_with_its_option(slow_server: RealServer, visit: Visit) -> None:
     page = await visit(slow_server.url, refused=True)
     await page.check("#stable-on")
     await ask(page, stable="1")
@@ -75,28 +75,28 @@ async def test_a_fault_is_gone_with_what_it_was_about(slow_server: RealServer, v
     await expect(page.locator("#stable-error")).to_be_empty()
 
 
-async def test_a_server_that_goes_and_comes_again(start_server: Any, visit: Visit) -> None:
+async def test_page_recovers_when_the_server_restarts(start_server: Any, visit: Visit) -> None:
     server = start_server(*SLOW)
     page = await visit(server.url, refused=True)
     await ask(page, budget="300")
     await expect(page.locator("#thinking")).not_to_be_empty()
     server.process.send_signal(signal.SIGKILL)
     server.process.communicate()
-    await ended(page, "Interrupted")
-    await expect(page.locator("#notice")).to_contain_text("What had come is kept")
+    await wait_for_end(page, "Interrupted")
+    await expect(page.locator("#notice")).to_contain_text("The text received so far is kept")
     await expect(page.locator("#thinking")).not_to_be_empty()
-    await expect(page.locator("#readiness")).to_have_text("no server answers")
+    await expect(page.locator("#readiness")).to_have_text("server unreachable")
     await expect(page.locator("#ask")).to_be_disabled()
-    await start_again(start_server, *SLOW, "--port", server.url.rpartition(":")[2])
+    await restart(start_server, *SLOW, "--port", server.url.rpartition(":")[2])
     await expect(page.locator("#readiness")).to_have_text("ready", timeout=30_000)
     await expect(page.locator("#budget")).to_have_value("300")
     await page.click("#again")
     await page.click("#answer-now")
-    await ended(page, "Done: you asked")
+    await wait_for_end(page, "Done: answer requested")
     await expect(page.locator("#notice")).to_be_hidden()
 
 
-async def test_a_server_that_comes_again_with_another_model(
+async def test_page_shows_another_model_after_a_restart(
     start_server: Any, tiny_checkpoint: Path, visit: Visit
 ) -> None:
     server = start_server(*SLOW)
@@ -105,16 +105,16 @@ async def test_a_server_that_comes_again_with_another_model(
     await ask(page)
     server.process.send_signal(signal.SIGKILL)
     server.process.communicate()
-    await expect(page.locator("#readiness")).to_have_text("no server answers")
+    await expect(page.locator("#readiness")).to_have_text("server unreachable")
     port = server.url.rpartition(":")[2]
-    await start_again(start_server, *SLOW, "--model", str(tiny_checkpoint), "--port", port)
+    await restart(start_server, *SLOW, "--model", str(tiny_checkpoint), "--port", port)
     await expect(page.locator("#model")).to_have_text("tiny", timeout=30_000)
     await expect(page.locator("#curve-panel")).to_be_hidden()
     await expect(page.locator("#examples button").first).to_have_text("7-3")
 
 
-async def start_again(start_server: Any, *arguments: str) -> None:
-    """On a port that another program may have taken for a while."""
+async def restart(start_server: Any, *arguments: str) -> None:
+    """Start a server on a port that another program may occupy for a while."""
     async with asyncio.timeout(60):
         while True:
             try:
@@ -126,13 +126,13 @@ async def start_again(start_server: Any, *arguments: str) -> None:
             await asyncio.sleep(0.5)
 
 
-async def test_it_waits_for_a_model_that_is_loading(visit: Visit) -> None:
+async def test_page_waits_while_the_model_is_loading(visit: Visit) -> None:
     process = await asyncio.create_subprocess_exec(
         str(ANYTIME), "serve", "--port", "0", stdout=asyncio.subprocess.DEVNULL
     )
     try:
         async with asyncio.timeout(60):
-            while not (port := listening(process.pid)):
+            while not (port := listening_port(process.pid)):
                 await asyncio.sleep(0.01)
         page = await visit(f"http://127.0.0.1:{port}", ready=False, refused=True)
         await expect(page.locator("#readiness")).to_have_text("the model is loading", timeout=30_000)
@@ -144,22 +144,22 @@ async def test_it_waits_for_a_model_that_is_loading(visit: Visit) -> None:
         await process.wait()
 
 
-def listening(pid: int) -> int | None:
-    """The port on which a process listens, once it does."""
+def listening_port(pid: int) -> int | None:
+    """The port on which a process listens, or None."""
     connections = psutil.Process(pid).net_connections("tcp4")
-    return next((one.laddr.port for one in connections if one.status == psutil.CONN_LISTEN), None)
+    return next((c.laddr.port for c in connections if c.status == psutil.CONN_LISTEN), None)
 
 
-async def test_a_model_of_which_little_is_known(
+async def test_model_with_a_minimal_manifest(
     start_server: Any, tiny_checkpoint: Path, tmp_path: Path, visit: Visit
 ) -> None:
-    folder = Path(shutil.copytree(tiny_checkpoint, tmp_path / "little"))
+    folder = Path(shutil.copytree(tiny_checkpoint, tmp_path / "minimal"))
     manifest = json.loads((folder / "anytime.json").read_text(encoding="utf-8"))
-    told = {name: manifest[name] for name in ("think_start", "think_end", "truncation", "answer_lead_in")}
-    (folder / "anytime.json").write_text(json.dumps(told), encoding="utf-8")
+    required = {name: manifest[name] for name in ("think_start", "think_end", "truncation", "answer_lead_in")}
+    (folder / "anytime.json").write_text(json.dumps(required), encoding="utf-8")
     server = start_server(*SLOW, "--model", str(folder))
     page = await visit(server.url, ready=False)
-    await expect(page.locator("#model")).to_have_text("little")
+    await expect(page.locator("#model")).to_have_text("minimal")
     await expect(page.locator("#curve-panel")).to_be_hidden()
     await expect(page.locator("#examples")).to_be_hidden()
     await expect(page.locator("#budgets")).to_have_value("")
@@ -167,14 +167,14 @@ async def test_a_model_of_which_little_is_known(
     await ask(page)
     await expect(page.locator("#count")).to_contain_text(re.compile(r"^\d+ of \d+ tokens, "))
     await page.click("#answer-now")
-    await ended(page, "Done: you asked")
+    await wait_for_end(page, "Done: answer requested")
 
 
-async def test_an_answer_that_was_cut_off_says_so(
+async def test_answer_cut_off_at_its_token_limit_is_reported(
     start_server: Callable[..., RealServer], visit: Visit
 ) -> None:
     server = start_server(*SLOW, "--scripted.answer", "a very long answer that does not end")
     page = await visit(server.url)
     await ask(page, budget="2")
-    await ended(page, "Done: budget used up")
+    await wait_for_end(page, "Done: budget used up")
     await expect(page.locator("#summary")).to_contain_text("The answer was cut off at its limit of 8 tokens.")

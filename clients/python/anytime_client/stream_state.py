@@ -1,4 +1,4 @@
-"""A session as it is received: bytes in, events out, and what has come of it so far. Does no IO."""
+"""Parses the bytes of a session's stream into events and accumulates their result. Does no IO."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from anytime_client.errors import ClientError, SessionFailed, StreamInterrupted
 from anytime_client.events import (
-    KNOWN,
+    EVENT_TYPES,
     AnswerDone,
     Done,
     Event,
@@ -32,16 +32,16 @@ class _Error(BaseModel):
     error: _ErrorDetail
 
 
-class Reception:
-    """Reads one stream, and knows what it has read."""
+class StreamState:
+    """Parses one stream and holds the part received so far."""
 
     def __init__(self) -> None:
         self.started: Started | None = None
         self.answers: list[AnswerDone] = []
-        """In the order in which they came."""
+        """In the order received."""
         self.done: Done | None = None
         self.failure: ClientError | None = None
-        """What it was ended by instead."""
+        """The error that ended the stream instead of `done`."""
         self._thinking: list[str] = []
         self._decoder = Decoder()
 
@@ -53,35 +53,35 @@ class Reception:
     def thinking(self) -> str:
         return "".join(self._thinking)
 
-    def read(self, piece: bytes) -> Iterator[Event]:
-        """The events that this piece makes whole, up to `done`. Each is known as soon as it is yielded.
+    def feed(self, chunk: bytes) -> Iterator[Event]:
+        """The events that the chunk completes, up to `done`. Each is recorded before it is yielded.
 
         Raises:
-            SessionFailed: the session ended with an error.
-            StreamInterrupted: this is no stream of a session.
+            SessionFailed: the stream has an `error` event.
+            StreamInterrupted: the stream has something that is not an event of a session.
         """
-        for sent in self._decoder.feed(piece):
-            event = self._event(sent.data)
-            self._note(event)
+        for sse_event in self._decoder.feed(chunk):
+            event = self._parse(sse_event.data)
+            self._record(event)
             yield event
             if self.done is not None:
                 return
 
-    def interrupted(self, why: str) -> StreamInterrupted:
-        """The error to raise where the stream has no end."""
-        return StreamInterrupted(why, id=self.id, thinking=self.thinking, answers=tuple(self.answers))
+    def interrupted(self, reason: str) -> StreamInterrupted:
+        """The error to raise for a stream without a terminal event; it carries what has been received."""
+        return StreamInterrupted(reason, id=self.id, thinking=self.thinking, answers=tuple(self.answers))
 
     def result(self) -> Result:
         """The whole session.
 
         Raises:
-            ClientError: it failed.
-            StreamInterrupted: it was left before its end.
+            ClientError: the session failed.
+            StreamInterrupted: the stream was closed before `done`.
         """
         if self.failure is not None:
             raise self.failure
         if self.started is None or self.done is None:
-            raise self.interrupted("the stream was left before the answer was done")
+            raise self.interrupted("the stream was closed before the answer was done")
         answers = sorted(self.answers, key=lambda answer: (not answer.provisional, answer.at_tokens))
         return Result.model_validate(
             {
@@ -92,22 +92,22 @@ class Reception:
             }
         )
 
-    def _event(self, data: str) -> Event:
+    def _parse(self, data: str) -> Event:
         try:
-            said: Any = json.loads(data)
-            kind: Any = said["type"]
-            if kind == "error":
-                error = _Error.model_validate(said).error
+            fields: Any = json.loads(data)
+            event_type: Any = fields["type"]
+            if event_type == "error":
+                error = _Error.model_validate(fields).error
                 raise SessionFailed(error.message, code=error.code, field=error.field)
-            if known := KNOWN.get(kind):
-                return known.model_validate(said)
-            if not isinstance(kind, str):
-                raise TypeError("a type is a string")
-            return UnknownEvent(raw=said)
+            if model := EVENT_TYPES.get(event_type):
+                return model.model_validate(fields)
+            if not isinstance(event_type, str):
+                raise TypeError("`type` must be a string")
+            return UnknownEvent(raw=fields)
         except (ValueError, TypeError, KeyError, RecursionError) as error:
-            raise self.interrupted(f"the server sent what is no event: {data[:200]!r}") from error
+            raise self.interrupted(f"the server sent an invalid event: {data[:200]!r}") from error
 
-    def _note(self, event: Event) -> None:
+    def _record(self, event: Event) -> None:
         match event:
             case Started():
                 self.started = event
@@ -117,7 +117,7 @@ class Reception:
                 self.answers.append(event)
             case Done():
                 if self.started is None:
-                    raise self.interrupted("the answer was done in a session that had not started")
+                    raise self.interrupted("the server sent `done` before `started`")
                 self.done = event
             case _:
                 pass

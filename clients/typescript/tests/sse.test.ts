@@ -1,21 +1,21 @@
-/** Server-sent events: as the standard says, however the bytes are cut up. */
+/** The decoder of server-sent events follows the standard, however the bytes are split. */
 
 import { expect, test } from "vitest";
-import { Decoder, type Message } from "../src/decoder.ts";
+import { Decoder, type ServerSentEvent } from "../src/sse.ts";
 
 const bytes = (text: string) => new TextEncoder().encode(text);
 
-function decode(...pieces: Uint8Array[]): Message[] {
+function decode(...chunks: Uint8Array[]): ServerSentEvent[] {
   const decoder = new Decoder();
-  return pieces.flatMap((piece) => decoder.decode(piece));
+  return chunks.flatMap((chunk) => decoder.decode(chunk));
 }
 
-const CASES: [what: string, wire: string, events: [event: string, data: string][]][] = [
+const CASES: [name: string, wire: string, events: [event: string, data: string][]][] = [
   ["an event with a type", "event: done\ndata: {}\n\n", [["done", "{}"]]],
-  ["no type is message", "data: 1\n\n", [["message", "1"]]],
-  ["an empty type is message", "event\ndata: 1\n\n", [["message", "1"]]],
+  ["the type is message by default", "data: 1\n\n", [["message", "1"]]],
+  ["an empty type is the default", "event\ndata: 1\n\n", [["message", "1"]]],
   ["no space after the colon", "data:1\n\n", [["message", "1"]]],
-  ["one space alone belongs to the format", "data:  1 \n\n", [["message", " 1 "]]],
+  ["only one space is removed", "data:  1 \n\n", [["message", " 1 "]]],
   ["several lines of data", "data: 1\ndata\ndata: 3\n\n", [["message", "1\n\n3"]]],
   [
     "empty data",
@@ -25,8 +25,8 @@ const CASES: [what: string, wire: string, events: [event: string, data: string][
       ["message", ""],
     ],
   ],
-  ["no data is no event, and its type is forgotten", "event: a\n\ndata: 1\n\n", [["message", "1"]]],
-  ["the last type holds", "event: a\nevent: b\ndata: 1\n\n", [["b", "1"]]],
+  ["an event without data is dropped with its type", "event: a\n\ndata: 1\n\n", [["message", "1"]]],
+  ["the last type of several", "event: a\nevent: b\ndata: 1\n\n", [["b", "1"]]],
   ["comments", ": ping\n\n:\ndata: 1\n:x\ndata: 2\n\n", [["message", "1\n2"]]],
   ["a colon in the value", "data: a: b\n\n", [["message", "a: b"]]],
   ["unknown fields", "id: 1\nretry: 10\nnews: x\nData: no\n data: no\ndata: 1\n\n", [["message", "1"]]],
@@ -39,7 +39,7 @@ const CASES: [what: string, wire: string, events: [event: string, data: string][
     ],
   ],
   [
-    "both line ends",
+    "CR LF",
     "event: a\r\ndata: 1\r\n\r\ndata: 2\r\n\r\n",
     [
       ["a", "1"],
@@ -62,8 +62,8 @@ const CASES: [what: string, wire: string, events: [event: string, data: string][
     [["message", "a\u2028b\u2029c\u0085d\u000be"]],
   ],
   ["characters of several bytes", "data: 42 € 🜚\n\n", [["message", "42 € 🜚"]]],
-  ["no blank line at the end is no event", "data: 1\n\ndata: 2\n", [["message", "1"]]],
-  ["half a line at the end is no event", "data: 1\n\ndata: 2", [["message", "1"]]],
+  ["an event without a blank line is dropped", "data: 1\n\ndata: 2\n", [["message", "1"]]],
+  ["an incomplete line is dropped", "data: 1\n\ndata: 2", [["message", "1"]]],
 ];
 
 test.each(CASES)("%s", (_, wire, events) => {
@@ -76,13 +76,13 @@ test.each(CASES)("%s", (_, wire, events) => {
   }
 });
 
-test("an event comes out with its blank line, and waits for no byte more", () => {
+test("an event is returned as soon as it is complete", () => {
   const decoder = new Decoder();
   expect(decoder.decode(bytes("data: 1\r"))).toEqual([]);
   expect(decoder.decode(bytes("\r"))).toEqual([{ event: "message", data: "1" }]);
   expect(decoder.decode(bytes("\ndata: 2\n\n"))).toEqual([{ event: "message", data: "2" }]);
 });
 
-test("what is no UTF-8 is replaced", () => {
+test("invalid UTF-8 is replaced", () => {
   expect(decode(bytes("data: "), Uint8Array.of(0xff), bytes("\n\n"))).toEqual([{ event: "message", data: "\ufffd" }]);
 });

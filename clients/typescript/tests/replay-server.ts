@@ -1,31 +1,31 @@
-/** A server that answers as it is told to, over real sockets. */
+/** A server that sends the replies it was given, over real sockets. */
 
 import { once } from "node:events";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { test as base } from "vitest";
 
-/** The route of a session. */
+/** The route that starts a session. */
 export const THINK = "POST /v1/anytime";
 
-export interface Seen {
+export interface ReceivedRequest {
   method: string;
   path: string;
   headers: IncomingMessage["headers"];
   body: string;
 }
 
-/** Answers a request; `gone` resolves when its connection has been closed. */
-export type Reply = (response: ServerResponse, gone: Promise<void>) => void | Promise<void>;
+/** Answers a request; `disconnected` resolves when the connection is closed. */
+export type Reply = (response: ServerResponse, disconnected: Promise<void>) => void | Promise<void>;
 
 export class ReplayServer {
   url = "";
-  /** In the order of coming. */
-  readonly requests: Seen[] = [];
+  /** In the order received. */
+  readonly requests: ReceivedRequest[] = [];
   readonly #replies = new Map<string, Reply[]>();
   readonly #server = createServer((request, response) => this.#answer(request, response));
 
-  /** Answer requests for "METHOD /path" with these in turn, and all further ones with the last. */
+  /** Answer requests for "METHOD /path" with the replies in turn; the last one is repeated. */
   on(route: string, ...replies: Reply[]): void {
     this.#replies.set(route, replies);
   }
@@ -43,50 +43,50 @@ export class ReplayServer {
   }
 
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const gone = new Promise<void>((resolve) => response.once("close", resolve));
+    const disconnected = new Promise<void>((resolve) => response.once("close", resolve));
     let body = "";
-    for await (const piece of request.setEncoding("utf8")) body += piece;
+    for await (const chunk of request.setEncoding("utf8")) body += chunk;
     const { method = "", url: path = "", headers } = request;
     this.requests.push({ method, path, headers, body });
     const replies = this.#replies.get(`${method} ${path}`) ?? [refuse(404, "")];
     const reply = replies.length > 1 ? replies.shift() : replies[0];
-    await reply?.(response, gone);
+    await reply?.(response, disconnected);
   }
 }
 
-type Piece = string | Uint8Array;
+type Chunk = string | Uint8Array;
 
-/** A stream of these pieces, to its end. */
-export function stream(...pieces: Piece[]): Reply {
+/** An event stream of the given chunks. */
+export function stream(...chunks: Chunk[]): Reply {
   return (response) => {
-    begin(response, ...pieces);
+    begin(response, ...chunks);
     response.end();
   };
 }
 
-/** A stream of these pieces whose connection then breaks. */
-export function brokenStream(...pieces: Piece[]): Reply {
+/** An event stream of the given chunks, whose connection then breaks. */
+export function brokenStream(...chunks: Chunk[]): Reply {
   return (response) => {
-    begin(response, ...pieces);
+    begin(response, ...chunks);
     response.write("", () => response.destroy());
   };
 }
 
-/** Answer with a stream that stays open; gives a promise of the client's going away. */
-export function hold(server: ReplayServer, ...pieces: string[]): Promise<void> {
+/** Answer with a stream that stays open; the promise resolves when the client disconnects. */
+export function hold(server: ReplayServer, ...chunks: string[]): Promise<void> {
   return new Promise((resolve) => {
-    server.on(THINK, (response, gone) => {
-      begin(response, ...pieces);
-      gone.then(resolve);
+    server.on(THINK, (response, disconnected) => {
+      begin(response, ...chunks);
+      disconnected.then(resolve);
     });
   });
 }
 
-/** The head of a stream, and its first pieces. */
-export function begin(response: ServerResponse, ...pieces: Piece[]): void {
+/** Send the headers and the first chunks of an event stream. */
+export function begin(response: ServerResponse, ...chunks: Chunk[]): void {
   response.writeHead(200, { "Content-Type": "text/event-stream; charset=utf-8" });
   response.flushHeaders();
-  for (const piece of pieces) response.write(piece);
+  for (const chunk of chunks) response.write(chunk);
 }
 
 export function refuse(status: number, body: string, headers: Record<string, string> = {}): Reply {
@@ -100,9 +100,9 @@ export function json(body: unknown, status = 200): Reply {
   return refuse(status, JSON.stringify(body), { "Content-Type": "application/json" });
 }
 
-/** Tests with a `server` of their own. */
+/** `test` with a replay server as its fixture. */
 export const test = base.extend<{ server: ReplayServer }>({
-  // biome-ignore lint/correctness/noEmptyPattern: vitest reads the fixtures that are wanted from the pattern
+  // biome-ignore lint/correctness/noEmptyPattern: vitest reads the names of the fixtures from the pattern
   server: async ({}, use) => {
     const server = new ReplayServer();
     await server.listen();

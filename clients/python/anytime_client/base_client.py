@@ -1,4 +1,4 @@
-"""What the twins, sync and async, have in common about the server they talk to. Does no IO."""
+"""The base of `Client` and `AsyncClient`: address, settings, translation of errors. Does no IO."""
 
 from __future__ import annotations
 
@@ -10,27 +10,28 @@ from typing import Any
 
 import httpx2
 
-from anytime_client.calls import Call
 from anytime_client.connection import AsyncConnection, Connection
 from anytime_client.errors import ClientError, ServerUnreachable, StreamInterrupted, TimedOut
-from anytime_client.reception import Reception
-from anytime_client.retrying import Deadline
+from anytime_client.operations import Operation
+from anytime_client.retry import Deadline
+from anytime_client.stream_state import StreamState
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 CONNECT_TIMEOUT_S = 5.0
 SILENCE_TIMEOUT_S = 60.0
-"""The server sends a comment every few seconds; longer silence means that it is gone."""
+"""The server sends a comment every few seconds; after a longer silence the connection is considered dead."""
 MAX_RETRIES = 2
-UNUSABLE_KEY = "the API key must be of printable ASCII characters"  # it is not shown: it is a secret
+# Does not show the key: it is a secret.
+INVALID_API_KEY = "the API key must consist of printable ASCII characters"
 
 
-def can_be_sent(api_key: str) -> bool:
-    """It may stand in a header."""
+def is_valid_api_key(api_key: str) -> bool:
+    """Whether the key can be sent in an HTTP header."""
     return api_key.isascii() and api_key.isprintable() and not api_key.isspace() and api_key != ""
 
 
-class Endpoint(ABC):
-    """A server's address, and how to treat it."""
+class BaseClient(ABC):
+    """The settings of a client."""
 
     def __init__(
         self,
@@ -45,56 +46,55 @@ class Endpoint(ABC):
     ) -> None:
         """
         Args:
-            url: of the server; the `/v1` that OpenAI's SDKs want at its end may be there.
+            url: address of the server; may end in `/v1`, as OpenAI's SDKs require.
             api_key: sent as `Authorization: Bearer ...`.
-            headers: sent with every request; an `Authorization` of theirs outranks the `api_key`.
-            connect_timeout_s: how long making a connection may take.
-            silence_timeout_s: how long nothing at all may come.
-            timeout_s: how long a session may take as a whole, retries included.
-            max_retries: how often a request is sent again where nothing can have been sampled: nobody
-                answered, or the server refused it with 429 or 503.
+            headers: sent with every request; an `Authorization` header overrides `api_key`.
+            connect_timeout_s: maximum seconds to make a connection.
+            silence_timeout_s: maximum seconds without receiving a byte.
+            timeout_s: maximum seconds of a whole session, retries included.
+            max_retries: how often a request is sent again if nothing can have been sampled: no connection
+                was made, or the server refused the request with 429 or 503.
 
         Raises:
-            ServerUnreachable: `url` is none.
-            ValueError: the key cannot be sent.
+            ServerUnreachable: `url` is not a valid address.
+            ValueError: `api_key` cannot be sent in a header.
         """
-        if api_key is not None and not can_be_sent(api_key):
-            raise ValueError(UNUSABLE_KEY)
+        if api_key is not None and not is_valid_api_key(api_key):
+            raise ValueError(INVALID_API_KEY)
         self.url = url.rstrip("/").removesuffix("/v1")
         self.max_retries = max_retries
         self.timeout_s = timeout_s
         self._connect_timeout_s = connect_timeout_s
         self._silence_timeout_s = silence_timeout_s
         if not self.url.lower().startswith(("http://", "https://")):
-            raise ServerUnreachable(f"{url!r} is no address: it must begin with http:// or https://")
+            raise ServerUnreachable(f"{url!r} is not a valid address: it must begin with http:// or https://")
         try:
             self._base_url = httpx2.URL(self.url)
         except httpx2.InvalidURL as error:
-            raise ServerUnreachable(f"{url!r} is no address: {error}") from error
+            raise ServerUnreachable(f"{url!r} is not a valid address: {error}") from error
         self._headers = httpx2.Headers({} if api_key is None else {"Authorization": f"Bearer {api_key}"})
         self._headers.update(headers)
-        self._prepare()
+        self._create_http_client()
 
     @abstractmethod
-    def _prepare(self) -> None:
-        """Make the HTTP client."""
+    def _create_http_client(self) -> None: ...
 
     def _http_options(self) -> dict[str, Any]:
-        # A stream holds its connection for as long as it lasts: no number of them is too many.
+        # No limit on connections: a stream holds its connection for as long as it lasts.
         limits = httpx2.Limits(max_connections=None)
         return {"base_url": self._base_url, "headers": self._headers, "limits": limits}
 
-    def _request_options(self, call: Call[Any], deadline: Deadline) -> dict[str, Any]:
+    def _request_options(self, operation: Operation[Any], deadline: Deadline) -> dict[str, Any]:
         timeout = httpx2.Timeout(
-            min(self._silence_timeout_s, deadline.left_s),
-            connect=min(self._connect_timeout_s, deadline.left_s),
+            min(self._silence_timeout_s, deadline.remaining_s),
+            connect=min(self._connect_timeout_s, deadline.remaining_s),
         )
-        # Its pieces are taken as they come.
-        headers = {"Accept-Encoding": "identity"} if call.streams else {}
+        # A stream's chunks are read raw, so they must not be compressed.
+        headers = {"Accept-Encoding": "identity"} if operation.streams else {}
         return {
-            "method": call.method,
-            "url": call.path,
-            "json": call.body,
+            "method": operation.method,
+            "url": operation.path,
+            "json": operation.body,
             "headers": headers,
             "timeout": timeout,
         }
@@ -103,30 +103,30 @@ class Endpoint(ABC):
         return Deadline(self.timeout_s if timeout_s is None else timeout_s)
 
     @contextmanager
-    def _noting_failure(
-        self, reception: Reception, connection: Connection | AsyncConnection
+    def _recording_failure(
+        self, state: StreamState, connection: Connection | AsyncConnection
     ) -> Generator[None]:
-        """Keeps what a session fails by; that it breaks off after it was left is no failure."""
+        """Store the error that ends a session; after an abort a broken connection is not an error."""
         try:
             yield
         except ClientError as error:
-            if isinstance(error, TimedOut) or not connection.left.is_set():
-                reception.failure = error
+            if isinstance(error, TimedOut) or not connection.aborted.is_set():
+                state.failure = error
                 raise
         except (asyncio.CancelledError, KeyboardInterrupt):
-            reception.failure = reception.interrupted("reading the stream was broken off")
+            state.failure = state.interrupted("reading the stream was cancelled")
             raise
 
     @contextmanager
-    def _translating(
+    def _translating_errors(
         self, deadline: Deadline, interrupted: Callable[[str], StreamInterrupted] = StreamInterrupted
     ) -> Generator[None]:
-        """Turns the HTTP library's errors into ours, and any break after the deadline into `TimedOut`."""
+        """Turn the HTTP library's errors into ours, and any of them after the deadline into `TimedOut`."""
         try:
             yield
         except (httpx2.RequestError, StreamInterrupted, TimeoutError) as error:
             if deadline.has_passed:
-                raise TimedOut(f"{self.url} took longer than it was given") from error
+                raise TimedOut(f"{self.url} took longer than the time-out") from error
             if isinstance(error, StreamInterrupted):
                 raise
             if isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout):

@@ -1,11 +1,11 @@
-/** From the bytes of a stream to typed events, and what has come so far. Does no IO. */
+/** Parses the bytes of a session's stream into events and accumulates their result. Does no IO. */
 
-import { Decoder, type Message } from "./decoder.ts";
 import { errorDetail, SessionFailed, StreamInterrupted } from "./errors.ts";
 import type { AnswerDone, Done, Event, KnownEvent, Result, Started } from "./events.ts";
+import { Decoder, type ServerSentEvent } from "./sse.ts";
 
-/** What is checked of events: the fields that everyone relies on. */
-const FIELDS: Record<KnownEvent["type"], Record<string, "string" | "number" | "boolean" | "object">> = {
+/** The fields that every event must have, and their types. */
+const REQUIRED_FIELDS: Record<KnownEvent["type"], Record<string, "string" | "number" | "boolean" | "object">> = {
   started: { id: "string", model: "string", budget: "object", prompt_tokens: "number" },
   thinking: { text: "string", total_tokens: "number" },
   "answer.started": { index: "number", at_tokens: "number", provisional: "boolean" },
@@ -22,67 +22,67 @@ const FIELDS: Record<KnownEvent["type"], Record<string, "string" | "number" | "b
   done: { id: "string", stop: "object", answer: "string", usage: "object", timing: "object" },
 };
 
-/** What has come of a session. */
-export class Reception {
+/** Parses one stream and holds the part received so far. */
+export class StreamState {
   started: Started | null = null;
   thinking = "";
-  /** In the order of coming. */
+  /** In the order received. */
   readonly answers: AnswerDone[] = [];
-  /** There once the session has ended well. */
+  /** Null until the session has ended successfully. */
   result: Result | null = null;
 
   readonly #decoder = new Decoder();
 
   /**
-   * The events that these bytes complete, none after `done`.
+   * The events that the chunk completes, up to `done`. Each is recorded before it is yielded.
    *
-   * @throws SessionFailed at an `error` event, StreamInterrupted at what is no event.
+   * @throws SessionFailed at an `error` event, StreamInterrupted at anything that is not an event of a session.
    */
-  *receive(bytes: Uint8Array): Generator<Event, void, undefined> {
-    for (const message of this.#decoder.decode(bytes)) {
-      const event = this.#event(message);
-      this.#note(event);
+  *feed(chunk: Uint8Array): Generator<Event, void, undefined> {
+    for (const sseEvent of this.#decoder.decode(chunk)) {
+      const event = this.#parse(sseEvent);
+      this.#record(event);
       yield event;
       if (event.type === "done") return;
     }
   }
 
-  /** An error that carries what has come. */
+  /** The error to throw for a stream without a terminal event; it carries what has been received. */
   interrupted(message: string, options?: ErrorOptions): StreamInterrupted {
     const { started, thinking, answers } = this;
     return new StreamInterrupted(message, { id: started?.id ?? null, thinking, answers }, options);
   }
 
-  #event({ data }: Message): Event {
-    const raw = this.#object(data);
+  #parse({ data }: ServerSentEvent): Event {
+    const raw = this.#parseObject(data);
     if (raw.type === "error") {
       const detail = errorDetail(raw);
       if (detail) throw new SessionFailed(detail);
-    } else if (!Object.hasOwn(FIELDS, raw.type)) {
+    } else if (!Object.hasOwn(REQUIRED_FIELDS, raw.type)) {
       return { type: "unknown", raw };
-    } else if (hasFields(raw, FIELDS[raw.type as KnownEvent["type"]])) {
+    } else if (hasFields(raw, REQUIRED_FIELDS[raw.type as KnownEvent["type"]])) {
       return raw as unknown as KnownEvent;
     }
-    throw this.#noEvent(data);
+    throw this.#invalidEvent(data);
   }
 
-  #object(data: string): { type: string; [field: string]: unknown } {
+  #parseObject(data: string): { type: string; [field: string]: unknown } {
     let value: unknown;
     try {
       value = JSON.parse(data);
     } catch (error) {
-      throw this.#noEvent(data, { cause: error });
+      throw this.#invalidEvent(data, { cause: error });
     }
     const object = Object(value);
-    if (typeof object.type !== "string") throw this.#noEvent(data);
+    if (typeof object.type !== "string") throw this.#invalidEvent(data);
     return object;
   }
 
-  #noEvent(data: string, options?: ErrorOptions): StreamInterrupted {
-    return this.interrupted(`the server sent what is no event: ${JSON.stringify(data.slice(0, 200))}`, options);
+  #invalidEvent(data: string, options?: ErrorOptions): StreamInterrupted {
+    return this.interrupted(`the server sent an invalid event: ${JSON.stringify(data.slice(0, 200))}`, options);
   }
 
-  #note(event: Event): void {
+  #record(event: Event): void {
     if (event.type === "started") this.started = event;
     else if (event.type === "thinking") this.thinking += event.text;
     else if (event.type === "answer.done") this.answers.push(event);
@@ -90,7 +90,7 @@ export class Reception {
   }
 
   #result(done: Done): Result {
-    if (!this.started) throw this.interrupted("the server said that a session was done which had not started");
+    if (!this.started) throw this.interrupted("the server sent `done` before `started`");
     const { type: _, ...outcome } = done;
     const answers = this.answers.map(({ type: _, ...answer }) => answer);
     answers.sort((a, b) => Number(b.provisional) - Number(a.provisional) || a.at_tokens - b.at_tokens);
@@ -99,8 +99,8 @@ export class Reception {
 }
 
 function hasFields(raw: Readonly<Record<string, unknown>>, fields: Readonly<Record<string, string>>): boolean {
-  return Object.entries(fields).every(([name, kind]) => {
+  return Object.entries(fields).every(([name, type]) => {
     const value = raw[name];
-    return typeof value === kind && value !== null;
+    return typeof value === type && value !== null;
   });
 }
