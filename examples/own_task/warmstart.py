@@ -17,11 +17,11 @@ import torch
 import torch.nn.functional as F
 from anytime_server.reasoning import Manifest, ReasoningFormat
 from anytime_training.checkpoint import save_checkpoint
-from anytime_training.config.warmstart import ModelConfig, OptimiserConfig
-from anytime_training.examples import Example, Part, build_example
-from anytime_training.model import build_model, label_logits
-from anytime_training.tokenizer import THINK_END, THINK_START, TokenizerView, build_tokenizer
-from anytime_training.warmstart import learning_rate_at, pad_batch, weighted_loss
+from anytime_training.demo.examples import Example, Part, build_example
+from anytime_training.demo.model import build_model, label_logits
+from anytime_training.demo.recipe import ModelConfig, OptimiserConfig
+from anytime_training.demo.tokenizer import THINK_END, THINK_START, TokenizerView, build_tokenizer
+from anytime_training.demo.warmstart import learning_rate_at, pad_batch, weighted_loss
 from transformers import PreTrainedTokenizerBase
 
 from examples.own_task.task import SequenceProblem, SequenceTask, quick, slow

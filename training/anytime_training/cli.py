@@ -65,7 +65,7 @@ def train(argv: Sequence[str]) -> int:
 def _trainer(recipe: Recipe) -> Callable[..., bool]:
     """What trains by a recipe of this kind."""
     if recipe.kind == "warmstart":
-        from anytime_training.warmstart import train_warmstart
+        from anytime_training.demo.warmstart import train_warmstart
 
         return train_warmstart
     from anytime_training.brpo import train_brpo

@@ -13,7 +13,7 @@ from anytime_server.reasoning import AccuracyPoint, Manifest
 from anytime_server.reasoning.manifest import MANIFEST_NAME
 from pydantic import TypeAdapter, ValidationError
 
-from anytime_training.tasks import TaskSection
+from anytime_training.config.task import TaskSection
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

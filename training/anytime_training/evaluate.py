@@ -19,10 +19,11 @@ from anytime_server.reasoning import PRESETS, AccuracyPoint, Manifest
 from anytime_server.reasoning.manifest import MANIFEST_NAME
 from anytime_server.session.events import AnswerStarted
 
+from anytime_training.config.task import TaskSection
 from anytime_training.curve import Curve, json_line, keep_curve, table
 from anytime_training.errors import RecipeError, TrainingFailed
 from anytime_training.interval import wilson_interval
-from anytime_training.tasks import CustomTask, Problem, Task, TaskSection, draw_distinct
+from anytime_training.tasks import CustomTask, Problem, Task, draw_distinct
 
 if TYPE_CHECKING:
     from anytime_server.engine import Engine

@@ -7,8 +7,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from anytime_training.config.loss import LossConfig
+from anytime_training.config.task import TaskSection
+from anytime_training.demo.task import ChainTask
 from anytime_training.section import Section, Share
-from anytime_training.tasks import ChainTask, TaskSection
 
 PresetName = Literal[
     "grpo", "ar-base", "ar-uniform", "ar-linear", "grpo+linear", "grpo+decouple", "grpo+vr", "custom"

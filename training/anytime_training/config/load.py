@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from anytime_training.config.brpo import BrpoRecipe
-from anytime_training.config.warmstart import WarmstartRecipe
+from anytime_training.demo.recipe import WarmstartRecipe
 from anytime_training.errors import RecipeError
 
 ENVIRONMENT_PREFIX = "ANYTIME_TRAIN_"

@@ -15,10 +15,10 @@ import torch
 from anytime_server.reasoning import Manifest, ReasoningFormat
 from anytime_training import progress
 from anytime_training.cli import train
-from anytime_training.config.warmstart import OptimiserConfig
+from anytime_training.demo.recipe import OptimiserConfig
+from anytime_training.demo.tokenizer import TokenizerView
+from anytime_training.demo.warmstart import learning_rate_at, weighted_loss
 from anytime_training.tasks import split_of
-from anytime_training.tokenizer import TokenizerView
-from anytime_training.warmstart import learning_rate_at, weighted_loss
 from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen3ForCausalLM
 
 STEPS = 7

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 from anytime_server.reasoning import Cause, ReasoningFormat, truncate_thinking
 
-from anytime_training.config.warmstart import ExamplesConfig
-from anytime_training.tasks import ChainProblem, ChainTask, TraceMix
-from anytime_training.tasks.traces import Passage
+from anytime_training.demo.recipe import ExamplesConfig
+from anytime_training.demo.task import ChainProblem, ChainTask
+from anytime_training.demo.traces import Passage, TraceMix
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -3,8 +3,14 @@
 import random
 
 import pytest
-from anytime_training.tasks import ChainTask
-from anytime_training.tokenizer import ASSISTANT, END_OF_TURN, THINK_START, TokenizerView, build_tokenizer
+from anytime_training.demo.task import ChainTask
+from anytime_training.demo.tokenizer import (
+    ASSISTANT,
+    END_OF_TURN,
+    THINK_START,
+    TokenizerView,
+    build_tokenizer,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoTokenizer, PreTrainedTokenizerBase

@@ -23,8 +23,8 @@ from typing import Literal
 
 from pydantic import NonNegativeFloat, PositiveInt, model_validator
 
+from anytime_training.demo.chain import MODULUS, Chain, run_steps
 from anytime_training.section import Section, Share
-from anytime_training.tasks.chain import MODULUS, Chain, run_steps
 
 Style = Literal["terse", "wordy", "recheck"]
 

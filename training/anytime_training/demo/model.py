@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from transformers import GenerationConfig, Qwen3Config, Qwen3ForCausalLM
 
-from anytime_training.config.warmstart import ModelConfig
+from anytime_training.demo.recipe import ModelConfig
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -1,7 +1,7 @@
 """Chains against results worked out by hand."""
 
 import pytest
-from anytime_training.tasks.chain import Chain, Operation, Step
+from anytime_training.demo.chain import Chain, Operation, Step
 
 
 def chain(start: int, *steps: str) -> Chain:

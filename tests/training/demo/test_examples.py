@@ -6,12 +6,12 @@ from itertools import pairwise
 
 import pytest
 from anytime_server.reasoning import Cause, ReasoningFormat, ReasoningTexts, truncate_thinking
-from anytime_training.config.warmstart import ExamplesConfig
-from anytime_training.examples import Example, ExampleSource, Part, build_example
-from anytime_training.tasks import ChainTask
-from anytime_training.tasks.traces import TraceMix
-from anytime_training.tokenizer import TokenizerView, build_tokenizer
-from anytime_training.warmstart import pad_batch
+from anytime_training.demo.examples import Example, ExampleSource, Part, build_example
+from anytime_training.demo.recipe import ExamplesConfig
+from anytime_training.demo.task import ChainTask
+from anytime_training.demo.tokenizer import TokenizerView, build_tokenizer
+from anytime_training.demo.traces import TraceMix
+from anytime_training.demo.warmstart import pad_batch
 from transformers import PreTrainedTokenizerBase
 
 THINK_START, THINK_END, END = 1, 2, 3

@@ -5,8 +5,10 @@ import sys
 from typing import Any
 
 import pytest
+from anytime_training.config.task import TaskSection
+from anytime_training.demo.task import ChainTask
 from anytime_training.section import Section
-from anytime_training.tasks import ChainTask, CustomTask, DatasetTask, GymTask, TaskSection
+from anytime_training.tasks import CustomTask, DatasetTask, GymTask
 from pydantic import ValidationError
 
 

@@ -13,10 +13,10 @@ from typing import Literal
 
 from pydantic import Field, NonNegativeFloat, model_validator
 
+from anytime_training.demo.chain import Chain, Operation, Step
+from anytime_training.demo.wordings import Wording, bare, instructions, question, story
 from anytime_training.section import Section
 from anytime_training.tasks.base import Problem, Split, split_of
-from anytime_training.tasks.chain import Chain, Operation, Step
-from anytime_training.tasks.wordings import Wording, bare, instructions, question, story
 
 MULTIPLIER_WEIGHTS = {2: 3, 3: 4, 4: 1, 6: 1, 7: 4, 8: 1, 9: 4}
 """0, 1 and 5 are left out: they give the answer away, or half of it."""

@@ -6,8 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
+from anytime_training.demo.task import ChainTask
+from anytime_training.demo.traces import TraceMix
 from anytime_training.section import Section, Share
-from anytime_training.tasks import ChainTask, TraceMix
 
 
 class ModelConfig(Section):

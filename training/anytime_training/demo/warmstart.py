@@ -27,13 +27,13 @@ from anytime_training.checkpoint import (
     save_checkpoint,
     save_state,
 )
-from anytime_training.config.warmstart import OptimiserConfig, WarmstartRecipe
+from anytime_training.demo.examples import Example, ExampleSource, Part
+from anytime_training.demo.model import build_model, label_logits
+from anytime_training.demo.recipe import OptimiserConfig, WarmstartRecipe
+from anytime_training.demo.tokenizer import THINK_END, THINK_START, TokenizerView, build_tokenizer
 from anytime_training.errors import RecipeError, TrainingFailed
-from anytime_training.examples import Example, ExampleSource, Part
-from anytime_training.model import build_model, label_logits
 from anytime_training.progress import METRICS_NAME, JsonLines, ProgressReport
 from anytime_training.run import CHECKPOINT_NAME, TOKENIZER_NAME
-from anytime_training.tokenizer import THINK_END, THINK_START, TokenizerView, build_tokenizer
 
 
 def train_warmstart(

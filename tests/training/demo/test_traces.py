@@ -5,9 +5,9 @@ import random
 import re
 
 import pytest
-from anytime_training.tasks import ChainProblem, ChainTask
-from anytime_training.tasks.chain import Chain, Operation, Step
-from anytime_training.tasks.traces import Passage, TraceMix, recheck, terse, wordy
+from anytime_training.demo.chain import Chain, Operation, Step
+from anytime_training.demo.task import ChainProblem, ChainTask
+from anytime_training.demo.traces import Passage, TraceMix, recheck, terse, wordy
 
 SIGNS = {"+": operator.add, "-": operator.sub, "x": operator.mul}
 CHAIN = Chain(

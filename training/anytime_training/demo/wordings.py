@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-from anytime_training.tasks.chain import Chain, Operation, Step
+from anytime_training.demo.chain import Chain, Operation, Step
 
 Wording = Callable[[Chain, random.Random], str]
 
