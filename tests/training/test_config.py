@@ -79,7 +79,7 @@ def test_file_then_environment_then_flags(tmp_path: Path) -> None:
     ("variable", "fault"),
     [
         ("ANYTIME_TRAIN_SEEED", "seeed: Extra"),
-        ("ANYTIME_TRAIN_SEED__DEEP", "ANYTIME_TRAIN_SEED__DEEP: seed is not a table"),
+        ("ANYTIME_TRAIN_SEED__DEEP", "seed__deep: Extra"),
         ("ANYTIME_TRAIN_MODEL__WIDTH", "model.width: Extra"),
     ],
 )

@@ -9,7 +9,7 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 from anytime_training.config.loss import LossConfig
 from anytime_training.config.task import TaskSection
 from anytime_training.demo.task import ChainTask
-from anytime_training.section import Section, Share
+from anytime_training.section import RecipeSettings, Section, Share
 
 PresetName = Literal[
     "grpo", "ar-base", "ar-uniform", "ar-linear", "grpo+linear", "grpo+decouple", "grpo+vr", "custom"
@@ -188,7 +188,7 @@ class EvaluationConfig(Section):
     """Thinking tokens at which answers are sampled; those of the rollouts by default."""
 
 
-class BrpoRecipe(Section):
+class BrpoRecipe(RecipeSettings):
     """Budget Relative Policy Optimization (arXiv 2505.13438) from a checkpoint that thinks."""
 
     kind: Literal["brpo"] = "brpo"

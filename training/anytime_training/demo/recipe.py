@@ -8,7 +8,7 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_
 
 from anytime_training.demo.task import ChainTask
 from anytime_training.demo.traces import TraceMix
-from anytime_training.section import Section, Share
+from anytime_training.section import RecipeSettings, Section, Share
 
 
 class ModelConfig(Section):
@@ -106,7 +106,7 @@ class OptimiserConfig(Section):
     """Gradients longer than this are shortened to it."""
 
 
-class WarmstartRecipe(Section):
+class WarmstartRecipe(RecipeSettings):
     """Supervised training from random weights on generated problems with thinking traces."""
 
     kind: Literal["warmstart"] = "warmstart"
