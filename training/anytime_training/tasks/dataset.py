@@ -24,8 +24,8 @@ class DatasetTask(TaskTable):
     kind: Literal["dataset"] = "dataset"
     """Which task it is."""
     path: Path
-    """A `.jsonl`, `.json` (one object to a line) or `.parquet` file, a folder of these, or a folder
-    written by `save_to_disk` of Hugging Face `datasets`; seen from the current folder."""
+    """A `.jsonl`, `.json` (one object to a line), `.parquet` or `.csv` file, a folder of these, or a folder
+    written by `save_to_disk` of Hugging Face `datasets`; relative to the current folder."""
     test_path: Path | None = None
     """Likewise, with the problems of the test split; those are taken out of `path` then."""
     prompt_column: str = Field(default="prompt", min_length=1)
