@@ -44,20 +44,6 @@ class FixedTask:
         return problem.answer == answer_text
 
 
-@pytest.mark.parametrize(
-    ("num_right", "num_tried", "low", "high"),
-    [
-        (5, 10, 0.2366, 0.7634),
-        (0, 10, 0.0, 0.2775),
-        (10, 10, 0.7225, 1.0),
-        (81, 263, 0.2553, 0.3662),  # Newcombe 1998, table I, method 3
-        (15, 148, 0.0624, 0.1605),  # the same
-    ],
-)
-def test_wilson_interval(num_right: int, num_tried: int, low: float, high: float) -> None:
-    assert wilson_interval(num_right, num_tried) == pytest.approx((low, high), abs=5e-5)
-
-
 async def test_measures_every_problem_at_every_budget(service: Callable[..., Any]) -> None:
     one = await service(never_end=True)
     task = FixedTask()
