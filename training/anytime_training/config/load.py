@@ -73,9 +73,9 @@ def _read(path: Path) -> list[dict[str, Any]]:
 
 
 class _Environment(DotEnvSettingsSource):
-    """Environment variables, their lists and tables in JSON.
+    """Environment variables, their lists and tables in TOML, as in a recipe.
 
-    The library lets unknown variables of the environment pass, but not those of a `.env` file: recipes refuse
+    The library ignores unknown variables of the environment, but not those of a `.env` file: recipes refuse
     both.
     """
 
@@ -84,7 +84,7 @@ class _Environment(DotEnvSettingsSource):
         self.env_vars = {name.lower(): value for name, value in environment.items()}
 
     def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
-        """The value from JSON. Other text stays as it is, for validation to refuse with its key."""
-        with suppress(ValueError):
-            return super().decode_complex_value(field_name, field, value)
+        """The list or table. Other text stays as it is, for validation to refuse with its key."""
+        with suppress(tomllib.TOMLDecodeError):
+            return tomllib.loads(f"value = {value}")["value"]
         return value
