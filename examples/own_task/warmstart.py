@@ -72,7 +72,7 @@ def example(
         learned=[True] * len(thinking_ids),
         answer_ids=answer_ids,
         reasoning=reasoning,
-        cut_at=rng.randrange(len(thinking_ids)) if rng.random() < CUT_SHARE else None,
+        truncate_at=rng.randrange(len(thinking_ids)) if rng.random() < CUT_SHARE else None,
     )
 
 
@@ -95,9 +95,9 @@ def main() -> None:
     optimiser = torch.optim.AdamW(model.parameters(), betas=(OPTIMISER.beta1, OPTIMISER.beta2))
     for step in range(arguments.steps):
         batch = [example(task.sample(rng), rng, tokenizer, reasoning) for _ in range(BATCH_EXAMPLES)]
-        ids_BT, parts_BT = pad_batch(batch, pad_id=tokenizer.get_vocab()[str(tokenizer.pad_token)])
-        logits_NV, targets_N = label_logits(model, ids_BT, parts_BT != Part.CONTEXT)
-        is_answer_N = parts_BT[:, 1:][parts_BT[:, 1:] != Part.CONTEXT] == Part.ANSWER
+        ids_ET, parts_ET = pad_batch(batch, pad_id=tokenizer.get_vocab()[str(tokenizer.pad_token)])
+        logits_NV, targets_N = label_logits(model, ids_ET, parts_ET != Part.CONTEXT)
+        is_answer_N = parts_ET[:, 1:][parts_ET[:, 1:] != Part.CONTEXT] == Part.ANSWER
         loss = weighted_loss(
             F.cross_entropy(logits_NV, targets_N, reduction="none"), is_answer_N, answer_weight=4
         )

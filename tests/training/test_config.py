@@ -1,4 +1,4 @@
-"""Recipes: the shipped ones parse, and a mistake is told with its key."""
+"""Recipes: the shipped recipes parse, and errors name the key."""
 
 import re
 from pathlib import Path

@@ -72,7 +72,7 @@ async def test_a_failed_session_is_no_wrong_answer(service: Callable[..., Any]) 
 
 
 async def test_only_blank_answers_are_a_wrong_answer(service: Callable[..., Any]) -> None:
-    """And what was thought before them is counted."""
+    """The thinking before blank answers is counted."""
     one = await service(never_end=True, answer=" ")
     task, answers = FixedTask(), [0]
     problems = held_out_problems(task, 4, seed=0)
@@ -93,7 +93,7 @@ async def test_a_problem_that_does_not_fit_is_named(service: Callable[..., Any])
         await measure(one, FixedTask(), [problem], budgets=[4], seed=0)
 
 
-def test_each_held_out_problem_is_asked_once_and_only_those_are_counted() -> None:
+def test_each_held_out_problem_is_asked_once() -> None:
     task = ChainTask(min_operands=2, max_operands=2)
     contents = [problem.content for problem in held_out_problems(task, 500, seed=0)]
     assert len(set(contents)) == len(contents) < 100
@@ -117,7 +117,7 @@ def test_each_held_out_problem_is_asked_once_and_only_those_are_counted() -> Non
         ["--nope"],
     ],
 )
-def test_bad_options_end_at_once(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_invalid_options_are_refused_at_once(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     try:
         status: Any = main(argv)
     except SystemExit as stop:
@@ -164,7 +164,7 @@ def test_code_that_a_checkpoint_names_is_not_run(tmp_path: Path, monkeypatch: py
     assert not (tmp_path / "sprung").exists()
 
 
-def test_the_command_says_that_fewer_problems_are_asked_and_keeps_no_other_tasks_curve(
+def test_command_reports_fewer_problems_and_keeps_no_curve_of_another_task(
     tmp_path: Path,
     tiny_checkpoint: Path,
     scripted: Callable[..., Any],

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 def wilson_interval(num_right: int, num_tried: int) -> tuple[float, float]:
     """95% score interval of a share (Wilson 1927, equation 4), within [0, 1]."""
-    from scipy.stats import binomtest  # imports slowly, and help needs none of it
+    from scipy.stats import binomtest  # a slow import, which --help must not wait for
 
     interval = binomtest(num_right, num_tried).proportion_ci(method="wilson")
     return float(interval.low), float(interval.high)
@@ -21,17 +21,17 @@ def paired_bootstrap(
 ) -> tuple[float, float, float]:
     """Difference of the means of two methods, with its 95% percentile bootstrap interval (Efron 1979).
 
-    Each sample draws N problems, the same for both, and for each method as many of its runs as there
-    are: the interval includes chance in training as well as in the choice of problems.
+    Each sample draws N problems, the same for both, and for each method S of its runs: the
+    interval includes the randomness of training as well as of the choice of problems.
 
     Args:
-        a_SN: what each of the S runs of one method got on each of N problems.
-        b_SN: the same of the other method, on the same problems; S may differ.
-        seed: of the samples that are drawn.
-        samples: how many.
+        a_SN: result of each of the S runs of one method on each of N problems.
+        b_SN: the same for the other method, on the same problems; S may differ.
+        seed: seed of the samples.
+        samples: number of samples.
 
     Returns:
-        The mean of a less that of b, and the lower and upper end of its interval.
+        The mean of a minus the mean of b, and the lower and upper end of its interval.
     """
     import numpy as np
     from scipy.stats import bootstrap
@@ -39,7 +39,7 @@ def paired_bootstrap(
     def difference(problems_N: np.ndarray, a_runs_S: np.ndarray, b_runs_S: np.ndarray) -> float:
         return a_SN[np.ix_(a_runs_S, problems_N)].mean() - b_SN[np.ix_(b_runs_S, problems_N)].mean()
 
-    # scipy resamples indices of problems and of runs. It wants two of each: a single run counts twice.
+    # scipy resamples indices of problems and of runs. It requires two of each: a single run is given twice.
     runs = [np.arange(max(2, len(runs_SN))) % len(runs_SN) for runs_SN in (a_SN, b_SN)]
     drawn = bootstrap(
         (np.arange(a_SN.shape[1]), *runs),

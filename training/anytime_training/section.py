@@ -1,4 +1,4 @@
-"""What recipes, and the tasks that they name, are made of. Imports no torch."""
+"""Base classes and types of recipes and of the tasks that they name. Imports no torch."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 Share = Annotated[float, Field(ge=0, le=1)]
+Beta = Annotated[float, Field(ge=0, lt=1)]
+"""Decay rate of one of AdamW's moments."""
 
 
 class Section(BaseModel):
@@ -17,7 +19,7 @@ class Section(BaseModel):
 
 
 class RecipeSettings(BaseSettings):
-    """A whole recipe, as `load_recipe` reads it."""
+    """A whole recipe; `config.load_recipe` fills it in."""
 
     model_config = SettingsConfigDict(
         **Section.model_config, env_prefix="ANYTIME_TRAIN_", env_nested_delimiter="__"

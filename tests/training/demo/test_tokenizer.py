@@ -1,4 +1,4 @@
-"""The tokenizer: every text comes back, digits stay single, the template opens the thinking."""
+"""The tokenizer: every text decodes to itself, digits are single tokens, the template opens the thinking."""
 
 import random
 
@@ -32,7 +32,7 @@ def fixture_reloaded(tmp_path_factory: pytest.TempPathFactory) -> PreTrainedToke
 
 
 @given(st.text(alphabet=st.characters(exclude_categories=["Cs"])))
-def test_every_text_comes_back(text: str) -> None:
+def test_every_text_decodes_to_itself(text: str) -> None:
     ids = TokenizerView(TOKENIZER).encode(text)
     assert TOKENIZER.decode(ids) == text
 

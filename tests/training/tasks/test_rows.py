@@ -1,4 +1,4 @@
-"""Rows written in each format and read back, and what is said of broken ones."""
+"""Rows written in each format and read back, and the errors of broken files."""
 
 import csv
 import json
@@ -39,7 +39,7 @@ def save_csv(rows: list[dict[str, Any]], path: Path) -> Path:
 
 
 def save_to_disk(rows: list[dict[str, Any]], folder: Path) -> Path:
-    """As `datasets` does: Arrow streams, and a state that names them; here the second holds most rows."""
+    """As `datasets` does: Arrow streams, and a state that names them. The second stream holds most rows."""
     folder.mkdir()
     table = pyarrow.Table.from_pylist(rows)
     names = ["data-00000-of-00002.arrow", "data-00001-of-00002.arrow"]
@@ -80,14 +80,14 @@ def test_every_format_gives_the_same_rows(tmp_path: Path) -> None:
 
 
 def test_csv_is_text(tmp_path: Path) -> None:
-    """No number loses its zeros, and no text becomes a date."""
+    """Numbers keep leading zeros, and dates stay text."""
     path = save_csv([{"q": "007", "a": "2026-01-01"}, {"q": "1e3", "a": ""}], tmp_path / "rows.csv")
     assert values(path) == [("007", "2026-01-01"), ("1e3", "")]
 
 
 def test_locations_name_file_and_row(tmp_path: Path) -> None:
     saved = save_to_disk(ROWS, tmp_path / "saved")
-    assert [place for place, _ in read_rows(saved, ["q"])] == [
+    assert [location for location, _ in read_rows(saved, ["q"])] == [
         f"{saved}/data-00000-of-00002.arrow, row 1",
         f"{saved}/data-00001-of-00002.arrow, row 1",
         f"{saved}/data-00001-of-00002.arrow, row 2",
@@ -132,7 +132,7 @@ def test_texts_survive(tmp_path_factory: pytest.TempPathFactory, given: list[tup
         ("folder/state.json", b'{"_data_files": [{"filename": "x.arrow"}]}', "x.arrow"),
     ],
 )
-def test_what_is_broken_is_named(tmp_path: Path, name: str, content: bytes, fault: str) -> None:
+def test_broken_files_are_named(tmp_path: Path, name: str, content: bytes, fault: str) -> None:
     path = tmp_path / name
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(content)

@@ -19,7 +19,7 @@ from pydantic_settings import DotEnvSettingsSource, InitSettingsSource
 
 from anytime_training.config.brpo import BrpoRecipe
 from anytime_training.demo.recipe import WarmstartRecipe
-from anytime_training.errors import RecipeError
+from anytime_training.errors import RecipeError, validation_message
 from anytime_training.section import RecipeSettings
 
 Recipe = WarmstartRecipe | BrpoRecipe
@@ -50,8 +50,7 @@ def load_recipe(path: Path, *, environment: Mapping[str, str], flags: Mapping[st
     try:
         return recipe_class(_build_sources=(sources, {}))  # pyright: ignore[reportCallIssue]
     except ValidationError as error:
-        faults = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()]
-        raise RecipeError(f"{path}: " + "; ".join(faults)) from error
+        raise RecipeError(f"{path}: {validation_message(error)}") from error
 
 
 def _read(path: Path) -> list[dict[str, Any]]:

@@ -1,7 +1,7 @@
-"""The tokenizer of models trained from random weights, and its chat template.
+"""The tokenizer of the warm start, and its chat template.
 
-Byte-level BPE: every text encodes and comes back whole. Words keep the space after them,
-digits stand alone, so that `7 - 3` is three tokens and each digit the same one everywhere.
+Byte-level BPE: every text decodes to itself. A word includes the space after it and a digit is a token of its
+own, so that `7 - 3` is three tokens and a digit is the same token everywhere.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _THINKING = (THINK_START, THINK_END)
 # A spaced operator; a word with its colon and space; a digit; punctuation with its space; other space.
 _PIECES = r" [-+x*×] |\p{L}+:? ?|\p{N}|[^\s\p{L}\p{N}]+ ?|\s+"
 
-# Earlier thinking is dropped; the generation prompt opens the new one.
+# Earlier thinking is dropped; the generation prompt opens new thinking.
 CHAT_TEMPLATE = (
     "{%- for message in messages -%}"
     "{%- set content = message['content'] -%}"
@@ -52,7 +52,7 @@ def build_tokenizer(texts: Iterable[str], *, vocab_size: int, window_tokens: int
     """Learn merges from `texts`.
 
     Args:
-        vocab_size: entries in all, special tokens included.
+        vocab_size: number of entries, including special tokens.
         window_tokens: the model's context length, recorded with the tokenizer.
     """
     tokenizer = Tokenizer(models.BPE())
@@ -84,7 +84,7 @@ def build_tokenizer(texts: Iterable[str], *, vocab_size: int, window_tokens: int
 
 
 class TokenizerView:
-    """A Hugging Face tokenizer as `anytime_server.reasoning` looks at one."""
+    """A Hugging Face tokenizer with the interface that `anytime_server.reasoning` needs."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self._tokenizer = tokenizer
