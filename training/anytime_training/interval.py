@@ -1,4 +1,7 @@
-"""Confidence intervals of 95%: for shares, and for the difference between two methods."""
+"""Confidence intervals of 95%: for shares, and for the difference between two methods.
+
+Dimensions: S runs of a method, N problems.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `metrics.jsonl` and `rollouts.jsonl` record of a step's rollouts.
+"""A step's rollouts, as `metrics.jsonl` and `rollouts.jsonl` record them.
 
 Dimensions: P prompts, G rollouts per prompt, B budgets, A answers per budget.
 """

@@ -43,7 +43,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     },
     "custom": {},
 }
-"""What each preset sets. Keys of the recipe override it."""
+"""Settings of each preset. Keys of the recipe override them."""
 
 AttentionBackend = Literal["sdpa", "flex"]
 
@@ -66,7 +66,7 @@ CHANGEABLE = frozenset(
 
 
 class RolloutConfig(Section):
-    """What is sampled in a step."""
+    """The rollouts of a step."""
 
     prompts: PositiveInt = 16
     """Prompts per step, P."""
