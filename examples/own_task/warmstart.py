@@ -20,7 +20,7 @@ from anytime_training.checkpoint import save_checkpoint
 from anytime_training.demo.examples import Example, Part, build_example
 from anytime_training.demo.model import build_model, label_logits
 from anytime_training.demo.recipe import ModelConfig, OptimiserConfig
-from anytime_training.demo.tokenizer import THINK_END, THINK_START, TokenizerView, build_tokenizer
+from anytime_training.demo.tokenizer import THINK_END, THINK_START, build_tokenizer, served_tokenizer
 from anytime_training.demo.warmstart import learning_rate_at, pad_batch, weighted_loss
 from transformers import PreTrainedTokenizerBase
 
@@ -90,7 +90,7 @@ def main() -> None:
     rng = random.Random(SEED)
     task = SequenceTask()
     tokenizer = build_tokenizer(corpus(task, rng), vocab_size=384, window_tokens=MODEL.window_tokens)
-    reasoning = ReasoningFormat.from_texts(MANIFEST.texts, TokenizerView(tokenizer))
+    reasoning = ReasoningFormat.from_texts(MANIFEST.texts, served_tokenizer(tokenizer))
     model = build_model(MODEL, tokenizer, seed=SEED)
     optimiser = torch.optim.AdamW(model.parameters(), betas=(OPTIMISER.beta1, OPTIMISER.beta2))
     for step in range(arguments.steps):

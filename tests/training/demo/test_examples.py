@@ -9,10 +9,10 @@ from anytime_server.reasoning import Cause, ReasoningFormat, ReasoningTexts, tru
 from anytime_training.demo.examples import Example, ExampleSource, Part, build_example
 from anytime_training.demo.recipe import ExamplesConfig
 from anytime_training.demo.task import ChainTask
-from anytime_training.demo.tokenizer import TokenizerView, build_tokenizer
+from anytime_training.demo.tokenizer import build_tokenizer, served_tokenizer
 from anytime_training.demo.traces import TraceMix
 from anytime_training.demo.warmstart import pad_batch
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerFast
 
 THINK_START, THINK_END, END = 1, 2, 3
 REASONING = ReasoningFormat(
@@ -74,13 +74,13 @@ def test_batches_are_padded_with_context() -> None:
 
 
 @pytest.fixture(name="tokenizer", scope="module")
-def fixture_tokenizer() -> PreTrainedTokenizerBase:
+def fixture_tokenizer() -> PreTrainedTokenizerFast:
     rng, task = random.Random(0), ChainTask()
     corpus = [task.sample(rng).prompt for _ in range(300)] + ["Answer: ", "..."] * 20
     return build_tokenizer(corpus, vocab_size=400, window_tokens=1024)
 
 
-def source(tokenizer: PreTrainedTokenizerBase, *, seed: int = 0, cut_share: float = 0.5) -> ExampleSource:
+def source(tokenizer: PreTrainedTokenizerFast, *, seed: int = 0, cut_share: float = 0.5) -> ExampleSource:
     texts = ReasoningTexts(
         think_start="<think>", think_end="</think>", truncation="...", answer_lead_in="Answer: "
     )
@@ -89,12 +89,12 @@ def source(tokenizer: PreTrainedTokenizerBase, *, seed: int = 0, cut_share: floa
         traces=TraceMix(),
         config=ExamplesConfig(cut_share=cut_share, system_share=0.5, earlier_turn_share=0.5),
         tokenizer=tokenizer,
-        reasoning=ReasoningFormat.from_texts(texts, TokenizerView(tokenizer)),
+        reasoning=ReasoningFormat.from_texts(texts, served_tokenizer(tokenizer)),
         seed=seed,
     )
 
 
-def test_a_pool_depends_on_seed_and_number_alone(tokenizer: PreTrainedTokenizerBase) -> None:
+def test_a_pool_depends_on_seed_and_number_alone(tokenizer: PreTrainedTokenizerFast) -> None:
     size = {"num_batches": 2, "batch_examples": 8}
     first = source(tokenizer)
     first.pool(0, **size)
@@ -103,7 +103,7 @@ def test_a_pool_depends_on_seed_and_number_alone(tokenizer: PreTrainedTokenizerB
     assert first.pool(1, **size) != source(tokenizer, seed=1).pool(1, **size)
 
 
-def test_batches_hold_examples_of_like_length(tokenizer: PreTrainedTokenizerBase) -> None:
+def test_batches_hold_examples_of_like_length(tokenizer: PreTrainedTokenizerFast) -> None:
     batches = source(tokenizer).pool(0, num_batches=4, batch_examples=16)
     spans = sorted(
         (min(len(example.ids) for example in batch), max(len(example.ids) for example in batch))
@@ -113,7 +113,7 @@ def test_batches_hold_examples_of_like_length(tokenizer: PreTrainedTokenizerBase
     assert all(longest <= shortest for (_, longest), (shortest, _) in pairwise(spans))
 
 
-def test_examples_read_as_they_are_served(tokenizer: PreTrainedTokenizerBase) -> None:
+def test_examples_read_as_they_are_served(tokenizer: PreTrainedTokenizerFast) -> None:
     """Each decoded example: thinking opened, closed once, the lead-in, one digit, the end of the turn."""
     (batch,) = source(tokenizer).pool(0, num_batches=1, batch_examples=200)
     whole = r"(Quick: [\d, ]*\d(\. Check: [-\dx+=; ]*\d)?|Steps: [-\dx+=; ]*\d)"
@@ -134,6 +134,6 @@ def test_examples_read_as_they_are_served(tokenizer: PreTrainedTokenizerBase) ->
     assert 70 < num_cut < 130
 
 
-def test_nothing_is_truncated_with_a_share_of_0(tokenizer: PreTrainedTokenizerBase) -> None:
+def test_nothing_is_truncated_with_a_share_of_0(tokenizer: PreTrainedTokenizerFast) -> None:
     (batch,) = source(tokenizer, cut_share=0).pool(0, num_batches=1, batch_examples=50)
     assert not any("..." in str(tokenizer.decode(list(example.ids))) for example in batch)

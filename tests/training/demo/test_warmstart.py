@@ -16,7 +16,7 @@ from anytime_server.reasoning import Manifest, ReasoningFormat
 from anytime_training import progress
 from anytime_training.cli import train
 from anytime_training.demo.recipe import OptimiserConfig
-from anytime_training.demo.tokenizer import TokenizerView
+from anytime_training.demo.tokenizer import served_tokenizer
 from anytime_training.demo.warmstart import learning_rate_at, weighted_loss
 from anytime_training.tasks import split_of
 from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen3ForCausalLM
@@ -93,7 +93,7 @@ def test_checkpoint_loads_with_its_reasoning_format(finished: Path) -> None:
     assert len(manifest.examples) == 4
     assert manifest.accuracy_curve == []
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    reasoning = ReasoningFormat.from_texts(manifest.texts, TokenizerView(tokenizer))
+    reasoning = ReasoningFormat.from_texts(manifest.texts, served_tokenizer(tokenizer))
     assert reasoning.answer_lead_in_ids
     model = AutoModelForCausalLM.from_pretrained(folder)
     assert isinstance(model, Qwen3ForCausalLM)

@@ -7,13 +7,10 @@ own, so that `7 - 3` is three tokens and a digit is the same token everywhere.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
+from anytime_server.text.tokenizer import ModelTokenizer
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
 
 PAD = "<|pad|>"
 SYSTEM = "<|system|>"
@@ -83,23 +80,6 @@ def build_tokenizer(texts: Iterable[str], *, vocab_size: int, window_tokens: int
     )
 
 
-class TokenizerView:
-    """A Hugging Face tokenizer with the interface that `anytime_server.reasoning` needs."""
-
-    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
-        self._tokenizer = tokenizer
-        self._vocabulary = tokenizer.get_vocab()
-
-    def encode(self, text: str) -> list[int]:
-        """Ids of `text` alone."""
-        return self._tokenizer.encode(text, add_special_tokens=False)
-
-    def token_id(self, token: str) -> int | None:
-        """Id of a vocabulary entry, or None."""
-        return self._vocabulary.get(token)
-
-    @property
-    def eos_ids(self) -> frozenset[int]:
-        """The id that ends a turn."""
-        eos_id = self.token_id(str(self._tokenizer.eos_token))
-        return frozenset() if eos_id is None else frozenset({eos_id})
+def served_tokenizer(tokenizer: PreTrainedTokenizerFast) -> ModelTokenizer:
+    """The tokenizer with the interface of the server."""
+    return ModelTokenizer(tokenizer, eos_ids=frozenset({tokenizer.get_vocab()[str(tokenizer.eos_token)]}))

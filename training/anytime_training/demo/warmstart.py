@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from anytime_server.reasoning import Manifest, ReasoningFormat, ReasoningTexts
-from transformers import AutoTokenizer, PreTrainedTokenizerBase, Qwen3ForCausalLM
+from transformers import AutoTokenizer, PreTrainedTokenizerFast, Qwen3ForCausalLM
 
 from anytime_training.checkpoint import (
     TrainingState,
@@ -32,7 +32,7 @@ from anytime_training.checkpoint import (
 from anytime_training.demo.examples import Example, ExampleSource, Part
 from anytime_training.demo.model import build_model, label_logits
 from anytime_training.demo.recipe import OptimiserConfig, WarmstartRecipe
-from anytime_training.demo.tokenizer import THINK_END, THINK_START, TokenizerView, build_tokenizer
+from anytime_training.demo.tokenizer import THINK_END, THINK_START, build_tokenizer, served_tokenizer
 from anytime_training.errors import RecipeError, TrainingFailed
 from anytime_training.progress import METRICS_NAME, JsonLines, ProgressReport
 from anytime_training.run import CHECKPOINT_NAME, TOKENIZER_NAME, Run
@@ -60,7 +60,7 @@ def train_warmstart(recipe: WarmstartRecipe, run: Run) -> bool:
         optimiser.load_state_dict(state.optimiser)
         step, seconds_before = state.step, state.seconds
     manifest = _manifest(recipe, run.versions)
-    reasoning = ReasoningFormat.from_texts(manifest.texts, TokenizerView(tokenizer))
+    reasoning = ReasoningFormat.from_texts(manifest.texts, served_tokenizer(tokenizer))
     source = ExampleSource(
         task=recipe.task,
         traces=recipe.traces,
@@ -192,7 +192,7 @@ def _optimiser(model: Qwen3ForCausalLM, config: OptimiserConfig) -> torch.optim.
     )
 
 
-def _tokenizer(recipe: WarmstartRecipe, folder: Path, *, resume: bool) -> PreTrainedTokenizerBase:
+def _tokenizer(recipe: WarmstartRecipe, folder: Path, *, resume: bool) -> PreTrainedTokenizerFast:
     """A new tokenizer, saved to `folder`, or the one that was saved there by the run that is resumed."""
     if resume and folder.exists():
         tokenizer = AutoTokenizer.from_pretrained(folder)
