@@ -87,3 +87,15 @@ def test_unknown_variables_are_refused(tmp_path: Path, variable: str, fault: str
     path = write(tmp_path, MINIMAL + "seed = 1\n")
     with pytest.raises(RecipeError, match=re.escape(fault)):
         load_recipe(path, environment={variable: "1"}, flags={})
+
+
+def test_a_table_in_one_variable_replaces_the_recipes(tmp_path: Path) -> None:
+    path = write(tmp_path, MINIMAL + "[optimiser]\nwarmup_steps = 7\nlearning_rate = 1.0\n")
+    environment = {"ANYTIME_TRAIN_OPTIMISER": "{warmup_steps = 3}"}
+    recipe = load_recipe(path, environment=environment, flags={})
+    assert isinstance(recipe, WarmstartRecipe)
+    assert (recipe.optimiser.warmup_steps, recipe.optimiser.learning_rate) == (3, 2e-3)
+    environment = {"ANYTIME_TRAIN_OPTIMISER__WARMUP_STEPS": "3"}
+    recipe = load_recipe(path, environment=environment, flags={})
+    assert isinstance(recipe, WarmstartRecipe)
+    assert (recipe.optimiser.warmup_steps, recipe.optimiser.learning_rate) == (3, 1.0)

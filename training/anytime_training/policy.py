@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,10 +19,8 @@ from torch.nn.attention.flex_attention import BlockMask, create_block_mask
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedConfig, PreTrainedModel
 
+from anytime_training.config.brpo import AttentionBackend
 from anytime_training.tree import PackedRows, attends
-
-if TYPE_CHECKING:
-    from anytime_training.config.brpo import AttentionBackend
 
 ATTENTION_IMPLEMENTATIONS: dict[AttentionBackend, str] = {"sdpa": "sdpa", "flex": "flex_attention"}
 """Hugging Face's name of each backend, with which the model must be loaded."""

@@ -11,6 +11,8 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Beta = Annotated[float, Field(ge=0, lt=1)]
 """Decay rate of one of AdamW's moments."""
 
+ENVIRONMENT_PREFIX = "ANYTIME_TRAIN_"
+
 
 class Section(BaseModel):
     """A table of a recipe: unknown keys are refused."""
@@ -22,5 +24,5 @@ class RecipeSettings(BaseSettings):
     """A whole recipe; `config.load_recipe` fills it in."""
 
     model_config = SettingsConfigDict(
-        **Section.model_config, env_prefix="ANYTIME_TRAIN_", env_nested_delimiter="__"
+        **Section.model_config, env_prefix=ENVIRONMENT_PREFIX, env_nested_delimiter="__"
     )

@@ -20,7 +20,7 @@ from pydantic_settings import DotEnvSettingsSource, InitSettingsSource
 from anytime_training.config.brpo import BrpoRecipe
 from anytime_training.demo.recipe import WarmstartRecipe
 from anytime_training.errors import RecipeError, validation_message
-from anytime_training.section import RecipeSettings
+from anytime_training.section import ENVIRONMENT_PREFIX, RecipeSettings
 
 Recipe = WarmstartRecipe | BrpoRecipe
 
@@ -42,10 +42,15 @@ def load_recipe(path: Path, *, environment: Mapping[str, str], flags: Mapping[st
     if recipe_class is None:
         raise RecipeError(f"{path}: kind: must be one of {', '.join(RECIPES)}, not {kind!r}")
     given = {key: value for key, value in flags.items() if value is not None}
+    # Sources are merged, but a table that one variable gives as a whole replaces the recipe's.
+    whole = {key for key in recipe_class.model_fields if f"{ENVIRONMENT_PREFIX}{key.upper()}" in environment}
     sources = (
         InitSettingsSource(recipe_class, given),
         _Environment(recipe_class, environment),
-        *(InitSettingsSource(recipe_class, values) for values in files),
+        *(
+            InitSettingsSource(recipe_class, {key: values[key] for key in values.keys() - whole})
+            for values in files
+        ),
     )
     try:
         return recipe_class(_build_sources=(sources, {}))  # pyright: ignore[reportCallIssue]
