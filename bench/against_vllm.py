@@ -26,7 +26,7 @@ from anytime_client.bench.load import Run, closed_loop
 from anytime_client.bench.outcomes import outcome_of
 from anytime_client.bench.problems import Problem
 from anytime_client.bench.report import Report, report_of
-from anytime_training.config.warmstart import ModelConfig
+from anytime_training.demo.recipe import ModelConfig
 from random_model import write_random_model
 from servers import SERVED_NAME, Server, anytime_serving, vllm_serving
 from serving import CLIENT_TIMEOUT_S, add_out, describe, write_record

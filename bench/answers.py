@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
-from anytime_training.config.warmstart import ModelConfig
+from anytime_training.demo.recipe import ModelConfig
 from dialects import DIALECTS, Asked, Dialect, Reply
 from random_model import write_random_model
 from serving import add_out, client_of, describe, serving, stream_events, write_record

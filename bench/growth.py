@@ -19,7 +19,7 @@ from typing import Any
 
 from against_vllm import Arm, load
 from anytime_client.bench.dialects import RequestTemplate
-from anytime_training.config.warmstart import ModelConfig
+from anytime_training.demo.recipe import ModelConfig
 from random_model import write_random_model
 from servers import SERVED_NAME, Server, anytime_serving
 from serving import add_out, describe, write_record

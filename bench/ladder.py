@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
-from anytime_training.config.warmstart import ModelConfig
+from anytime_training.demo.recipe import ModelConfig
 from random_model import write_random_model
 from serving import Answer, add_out, answer_of, client_of, describe, serving, write_record
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from anytime_server.reasoning import Manifest
-from anytime_training.config.warmstart import ModelConfig
+from anytime_training.demo.recipe import ModelConfig
 
 TRUNCATION, LEAD_IN = "...", "Answer: "
 VOCAB_SIZE = 272
@@ -34,8 +34,8 @@ def write_random_model(folder: Path, config: ModelConfig, *, answer_tokens: int,
     """
     import torch
     from anytime_training.checkpoint import save_checkpoint
-    from anytime_training.model import build_model
-    from anytime_training.tokenizer import THINK_END, THINK_START, build_tokenizer
+    from anytime_training.demo.model import build_model
+    from anytime_training.demo.tokenizer import THINK_END, THINK_START, build_tokenizer
 
     texts = [LEAD_IN + TRUNCATION] * 2
     tokenizer = build_tokenizer(texts, vocab_size=VOCAB_SIZE, window_tokens=config.window_tokens)

@@ -22,7 +22,7 @@ from typing import Any
 
 from anytime_training.advantage import budget_prior
 from anytime_training.config import BrpoRecipe, load_recipe
-from anytime_training.credit import cuts_of
+from anytime_training.credit import truncation_lengths
 from anytime_training.reward import grade_rollouts
 from anytime_training.rollout import RolloutSampler
 from anytime_training.start import build_engine, load_start
@@ -58,7 +58,7 @@ async def measure(recipe: BrpoRecipe, *, num_prompts: int) -> dict[str, Any]:
     )
     variance = normalised_variance(
         grades.rewards_PGBA,
-        cuts_of(rollouts),
+        truncation_lengths(rollouts),
         budgets,
         budget_prior(recipe.credit.prior, budgets),
         decay=recipe.credit.decay,

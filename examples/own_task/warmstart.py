@@ -17,11 +17,11 @@ import torch
 import torch.nn.functional as F
 from anytime_server.reasoning import Manifest, ReasoningFormat
 from anytime_training.checkpoint import save_checkpoint
-from anytime_training.config.warmstart import ModelConfig, OptimiserConfig
-from anytime_training.examples import Example, Part, build_example
-from anytime_training.model import build_model, label_logits
-from anytime_training.tokenizer import THINK_END, THINK_START, TokenizerView, build_tokenizer
-from anytime_training.warmstart import learning_rate_at, pad_batch, weighted_loss
+from anytime_training.demo.examples import Example, Part, build_example
+from anytime_training.demo.model import build_model, label_logits
+from anytime_training.demo.recipe import ModelConfig, OptimiserConfig
+from anytime_training.demo.tokenizer import THINK_END, THINK_START, build_tokenizer, served_tokenizer
+from anytime_training.demo.warmstart import learning_rate_at, pad_batch, weighted_loss
 from transformers import PreTrainedTokenizerBase
 
 from examples.own_task.task import SequenceProblem, SequenceTask, quick, slow
@@ -72,7 +72,7 @@ def example(
         learned=[True] * len(thinking_ids),
         answer_ids=answer_ids,
         reasoning=reasoning,
-        cut_at=rng.randrange(len(thinking_ids)) if rng.random() < TRUNCATED_SHARE else None,
+        truncate_at=rng.randrange(len(thinking_ids)) if rng.random() < TRUNCATED_SHARE else None,
     )
 
 
@@ -90,14 +90,14 @@ def main() -> None:
     rng = random.Random(SEED)
     task = SequenceTask()
     tokenizer = build_tokenizer(corpus(task, rng), vocab_size=384, window_tokens=MODEL.window_tokens)
-    reasoning = ReasoningFormat.from_texts(MANIFEST.texts, TokenizerView(tokenizer))
+    reasoning = ReasoningFormat.from_texts(MANIFEST.texts, served_tokenizer(tokenizer))
     model = build_model(MODEL, tokenizer, seed=SEED)
     optimiser = torch.optim.AdamW(model.parameters(), betas=(OPTIMISER.beta1, OPTIMISER.beta2))
     for step in range(arguments.steps):
         batch = [example(task.sample(rng), rng, tokenizer, reasoning) for _ in range(BATCH_EXAMPLES)]
-        ids_BT, parts_BT = pad_batch(batch, pad_id=tokenizer.get_vocab()[str(tokenizer.pad_token)])
-        logits_NV, targets_N = label_logits(model, ids_BT, parts_BT != Part.CONTEXT)
-        is_answer_N = parts_BT[:, 1:][parts_BT[:, 1:] != Part.CONTEXT] == Part.ANSWER
+        ids_ET, parts_ET = pad_batch(batch, pad_id=tokenizer.get_vocab()[str(tokenizer.pad_token)])
+        logits_NV, targets_N = label_logits(model, ids_ET, parts_ET != Part.CONTEXT)
+        is_answer_N = parts_ET[:, 1:][parts_ET[:, 1:] != Part.CONTEXT] == Part.ANSWER
         loss = weighted_loss(
             F.cross_entropy(logits_NV, targets_N, reduction="none"), is_answer_N, answer_weight=4
         )

@@ -9,7 +9,7 @@ from anytime_server.reasoning import Manifest
 from anytime_server.server.settings import ServeSettings
 from anytime_server.telemetry.metrics import Metrics
 from anytime_training.config.brpo import BrpoRecipe
-from anytime_training.config.warmstart import WarmstartRecipe
+from anytime_training.demo.recipe import WarmstartRecipe
 from prometheus_client.metrics_core import Metric
 from pydantic import BaseModel
 from schemas import Row, rows, table

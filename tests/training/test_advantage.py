@@ -1,4 +1,4 @@
-"""Credit, against numbers worked out by hand, plain loops over the formulas, and what must hold of both.
+"""Advantages against numbers computed by hand, plain loops over the formulas, and invariants.
 
 Dimensions: P prompts, G rollouts per prompt, B budgets, A answers per budget.
 """
@@ -78,7 +78,7 @@ def test_by_hand(prior: torch.Tensor, baseline: BaselineName, expected: list[lis
     assert_same(thinking_advantages(REWARDS, prior, baseline=baseline), exact(expected))
 
 
-def test_how_fast_the_past_is_forgotten() -> None:
+def test_decay_weighs_earlier_budgets() -> None:
     # V1_3 · 3 of the first rollout, r = (0, 1/2): λ = 1 is their mean 1/4, λ = 0 the last, 1/2.
     assert_same(own_past(REWARDS, UNIFORM_3, decay=1)[0, 0, 2], torch.tensor(1 / 12, dtype=torch.float64))
     assert_same(own_past(REWARDS, UNIFORM_3, decay=0)[0, 0, 2], torch.tensor(1 / 6, dtype=torch.float64))
@@ -86,7 +86,7 @@ def test_how_fast_the_past_is_forgotten() -> None:
     assert_same(advantages[0, 0], exact([["1/2", "1/2", "1/6"]])[0, 0])
 
 
-def test_leaving_one_out_and_being_alone() -> None:
+def test_leave_one_out_and_single_rollouts() -> None:
     # V2 of each is the other's return.
     advantages = thinking_advantages(REWARDS, UNIFORM_3, baseline="v2_only", leave_one_out=True)
     assert_same(advantages, exact([["1/6", "1/3", "1/3"], ["-1/6", "-1/3", "-1/3"]]))
@@ -97,41 +97,41 @@ def test_leaving_one_out_and_being_alone() -> None:
 
 # Summaries, by hand
 
-# The first thinking goes beyond every budget, the second ends in the middle segment.
-CUTS = torch.tensor([[[2, 4, 6], [2, 3, 3]]])
+# The thinking of the first rollout exceeds every budget, that of the second ends in the middle segment.
+LENGTHS = torch.tensor([[[2, 4, 6], [2, 3, 3]]])
 
 
-def test_summaries_of_one_cut_are_one_pool() -> None:
-    # Pool means: 0, 1/2, 1; and 1/2, then (0 + 1 + 0 + 0)/4 for the two budgets that were cut alike.
+def test_summaries_of_one_truncation_are_one_group() -> None:
+    # Group means: 0, 1/2, 1; and 1/2, then (0 + 1 + 0 + 0)/4 for the two budgets of equal length.
     expected = torch.tensor(
         [[[[0, 0], [0.5, -0.5], [0, 0]], [[-0.5, 0.5], [-0.25, 0.75], [-0.25, -0.25]]]], dtype=torch.float64
     )
-    assert_same(summary_advantages(REWARDS, CUTS), expected)
-    assert_same(summary_advantages(REWARDS, CUTS, weight=1 / 6), expected / 6)
-    # A pool of 2 by 2/1, one of 4 by 4/3.
+    assert_same(summary_advantages(REWARDS, LENGTHS), expected)
+    assert_same(summary_advantages(REWARDS, LENGTHS, weight=1 / 6), expected / 6)
+    # A group of 2 by 2/1, a group of 4 by 4/3.
     expected[0, 0] *= 2
     expected[0, 1, 0] *= 2
     expected[0, 1, 1:] *= 4 / 3
-    assert_same(summary_advantages(REWARDS, CUTS, leave_one_out=True), expected)
+    assert_same(summary_advantages(REWARDS, LENGTHS, leave_one_out=True), expected)
 
 
 def test_grpo_trains_the_last_summary_alone() -> None:
     expected = torch.zeros_like(REWARDS)
     expected[0, 1, -1, -1] = 0 - 1 / 4
-    assert_same(summary_advantages(REWARDS, CUTS, preset="grpo"), expected)
+    assert_same(summary_advantages(REWARDS, LENGTHS, preset="grpo"), expected)
 
 
-def test_a_single_answer_is_held_against_the_group() -> None:
-    # Means over the three rollouts: 2/3, 1/3, 1. Equal cuts do not matter here.
+def test_baseline_of_a_single_answer_is_the_mean_over_rollouts() -> None:
+    # Means over the three rollouts: 2/3, 1/3, 1. Equal lengths do not matter here.
     rewards = torch.tensor([[[[1], [0], [1]], [[1], [1], [1]], [[0], [0], [1]]]], dtype=torch.float64)
-    cuts = torch.tensor([[[2, 4, 6], [2, 2, 2], [1, 1, 1]]])
+    truncated = torch.tensor([[[2, 4, 6], [2, 2, 2], [1, 1, 1]]])
     expected = exact([["1/3", "-1/3", "0"], ["1/3", "2/3", "0"], ["-2/3", "-1/3", "0"]]).unsqueeze(-1)
-    assert_same(summary_advantages(rewards, cuts), expected)
-    assert_same(summary_advantages(rewards, cuts, leave_one_out=True), 1.5 * expected)
-    assert not summary_advantages(rewards, cuts, preset="grpo").any()
+    assert_same(summary_advantages(rewards, truncated), expected)
+    assert_same(summary_advantages(rewards, truncated, leave_one_out=True), 1.5 * expected)
+    assert not summary_advantages(rewards, truncated, preset="grpo").any()
     rewards[0, 0, -1] = 0  # the last mean is 2/3
     last = exact([["0", "0", "-2/3"], ["0", "0", "1/3"], ["0", "0", "1/3"]]).unsqueeze(-1)
-    assert_same(summary_advantages(rewards, cuts, preset="grpo"), last)
+    assert_same(summary_advantages(rewards, truncated, preset="grpo"), last)
 
 
 # The formulas in plain loops
@@ -152,15 +152,20 @@ def slow_return(means: Any, prior: Any, j: int) -> float:
     return sum(prior[k - 1] * means[k - 1] for k in range(j, len(prior) + 1))
 
 
-def slow_peers(prompt: Any, cuts: Any, g: int, j: int) -> list[float]:
-    """Rewards of the summaries that one at budget j (from 0) of rollout g is held against, with its own."""
+def slow_peers(prompt: Any, truncated: Any, g: int, j: int) -> list[float]:
+    """Rewards in the group of a summary at budget j (from 0) of rollout g, including its own."""
     if len(prompt[g][j]) == 1:
         return [rollout[j][0] for rollout in prompt]
-    return [reward for k, cut in enumerate(cuts[g]) if cut == cuts[g][j] for reward in prompt[g][k]]
+    return [
+        reward
+        for k, length in enumerate(truncated[g])
+        if length == truncated[g][j]
+        for reward in prompt[g][k]
+    ]
 
 
 def draw(seed: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, float]:
-    """Rewards, cuts, prior and decay of any shape; cuts collapse often."""
+    """Rewards, lengths, prior and decay of any shape; budgets often collapse."""
     random = torch.Generator().manual_seed(seed)
     num_prompts, num_rollouts, num_budgets, num_answers = (
         int(torch.randint(1, most + 1, (), generator=random)) for most in (3, 4, 5, 4)
@@ -198,12 +203,12 @@ def test_thinking_is_as_in_loops(seed: int, baseline: BaselineName, leave_one_ou
 @over_left_out
 @pytest.mark.parametrize("preset", get_args(SummaryPreset))
 def test_summaries_are_as_in_loops(seed: int, leave_one_out: bool, preset: SummaryPreset) -> None:
-    rewards, cuts, _, weight = draw(seed)
-    actual = summary_advantages(rewards, cuts, preset=preset, weight=weight, leave_one_out=leave_one_out)
+    rewards, truncated, _, weight = draw(seed)
+    actual = summary_advantages(rewards, truncated, preset=preset, weight=weight, leave_one_out=leave_one_out)
     expected = torch.zeros_like(actual)
     for p, g, j, a in product(*map(range, actual.shape)):
         reward = float(rewards[p, g, j, a])
-        peers = slow_peers(rewards[p].tolist(), cuts[p].tolist(), g, j)
+        peers = slow_peers(rewards[p].tolist(), truncated[p].tolist(), g, j)
         if leave_one_out and len(peers) > 1:
             peers.remove(reward)
         is_last = (j, a) == (actual.shape[2] - 1, actual.shape[3] - 1)
@@ -212,13 +217,13 @@ def test_summaries_are_as_in_loops(seed: int, leave_one_out: bool, preset: Summa
     assert_same(actual, expected)
 
 
-# What must hold
+# Invariants
 
 
 @over_seeds
 @over_left_out
 def test_a_constant_on_all_rewards(seed: int, leave_one_out: bool) -> None:
-    rewards, cuts, prior, decay = draw(seed)
+    rewards, truncated, prior, decay = draw(seed)
     tail = torch.stack([prior[j:].sum() / prior.sum() for j in range(len(prior))])
     share = torch.arange(len(prior)).double() / len(prior)
     is_first, is_alone = torch.arange(len(prior)) == 0, rewards.shape[1] == 1
@@ -235,7 +240,9 @@ def test_a_constant_on_all_rewards(seed: int, leave_one_out: bool) -> None:
             for r in (rewards, rewards + 3)
         )
         assert_same(after - before, (3 * rise).expand_as(before))
-    before, after = (summary_advantages(r, cuts, leave_one_out=leave_one_out) for r in (rewards, rewards + 3))
+    before, after = (
+        summary_advantages(r, truncated, leave_one_out=leave_one_out) for r in (rewards, rewards + 3)
+    )
     assert_same(after, before)
 
 
@@ -261,25 +268,28 @@ def test_a_group_under_v2_sums_to_zero_and_leaving_one_out_scales_it(seed: int) 
 @over_left_out
 def test_collapsed_budgets_are_one_budget_of_more_answers(seed: int, leave_one_out: bool) -> None:
     rewards = torch.cat([draw(seed)[0]] * 2, dim=-1)  # two answers at least
-    pooled, cuts = rewards.flatten(2).unsqueeze(2), torch.full(rewards.shape[:3], 2)
-    actual = summary_advantages(rewards, cuts, leave_one_out=leave_one_out)
-    expected = summary_advantages(pooled, cuts[..., :1], leave_one_out=leave_one_out)
+    pooled, truncated = rewards.flatten(2).unsqueeze(2), torch.full(rewards.shape[:3], 2)
+    actual = summary_advantages(rewards, truncated, leave_one_out=leave_one_out)
+    expected = summary_advantages(pooled, truncated[..., :1], leave_one_out=leave_one_out)
     assert_same(actual.reshape(pooled.shape), expected)
 
 
 @over_seeds
-def test_order_of_rollouts_and_answers_means_nothing(seed: int) -> None:
-    rewards, cuts, prior, decay = draw(seed)
+def test_order_of_rollouts_and_answers_does_not_matter(seed: int) -> None:
+    rewards, truncated, prior, decay = draw(seed)
     random = torch.Generator().manual_seed(seed)
     rollouts, answers = (torch.randperm(rewards.shape[dim], generator=random) for dim in (1, 3))
     shuffled = rewards[:, rollouts][..., answers]
-    thinking, summaries = thinking_advantages(rewards, prior, decay=decay), summary_advantages(rewards, cuts)
+    thinking, summaries = (
+        thinking_advantages(rewards, prior, decay=decay),
+        summary_advantages(rewards, truncated),
+    )
     assert_same(thinking_advantages(shuffled, prior, decay=decay), thinking[:, rollouts])
-    assert_same(summary_advantages(shuffled, cuts[:, rollouts]), summaries[:, rollouts][..., answers])
+    assert_same(summary_advantages(shuffled, truncated[:, rollouts]), summaries[:, rollouts][..., answers])
 
 
 @pytest.mark.parametrize("num_rollouts", range(2, 9))
-def test_rewards_all_alike_teach_exactly_nothing(num_rollouts: int) -> None:
+def test_equal_rewards_give_exactly_zero(num_rollouts: int) -> None:
     for num_budgets, prior, reward in product(range(1, 6), get_args(PriorName), (1.0, 0.1)):
         rewards = torch.full((1, num_rollouts, num_budgets, 3), reward)
         prior_B = budget_prior(prior, range(2, num_budgets + 2))
@@ -313,10 +323,10 @@ def test_single_precision_stays_single() -> None:
     thinking = thinking_advantages(REWARDS.float(), UNIFORM_3)
     assert thinking.dtype == torch.float32
     torch.testing.assert_close(thinking, thinking_advantages(REWARDS, UNIFORM_3).float())
-    assert summary_advantages(REWARDS.float(), CUTS, leave_one_out=True).dtype == torch.float32
+    assert summary_advantages(REWARDS.float(), LENGTHS, leave_one_out=True).dtype == torch.float32
 
 
-# Priors and segments, and what is refused
+# Priors and segments, and refused arguments
 
 
 @pytest.mark.parametrize(
@@ -333,7 +343,7 @@ def test_priors(prior: PriorName | list[float], expected: list[float]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("prior", "budgets", "says"),
+    ("prior", "budgets", "message"),
     [
         ("quadratic", [2, 4], "must be one of .*'linear'.* not 'quadratic'"),
         ([1.0], [2, 4], r"shape \(1,\) does not weigh 2 budgets"),
@@ -346,8 +356,8 @@ def test_priors(prior: PriorName | list[float], expected: list[float]) -> None:
         ("base", [0, 4], "positive"),
     ],
 )
-def test_priors_that_cannot_be(prior: Any, budgets: list[int], says: str) -> None:
-    with pytest.raises(ValueError, match=says):
+def test_impossible_priors_are_refused(prior: Any, budgets: list[int], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         budget_prior(prior, budgets)
 
 
@@ -360,7 +370,7 @@ def test_segments_end_with_their_budget() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rewards", "says"),
+    ("rewards", "message"),
     [
         (REWARDS[0], r"\[prompts, rollouts, budgets, answers\], not of shape \(2, 3, 2\)"),
         (REWARDS[:, :0], "not of shape"),
@@ -369,15 +379,15 @@ def test_segments_end_with_their_budget() -> None:
         (REWARDS / 0, "not a finite number"),
     ],
 )
-def test_rewards_that_cannot_be(rewards: torch.Tensor, says: str) -> None:
-    with pytest.raises(ValueError, match=says):
+def test_impossible_rewards_are_refused(rewards: torch.Tensor, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         thinking_advantages(rewards, UNIFORM_3)
-    with pytest.raises(ValueError, match=says):
-        summary_advantages(rewards, CUTS)
+    with pytest.raises(ValueError, match=message):
+        summary_advantages(rewards, LENGTHS)
 
 
 @pytest.mark.parametrize(
-    ("function", "arguments", "says"),
+    ("function", "arguments", "message"),
     [
         (thinking_advantages, {"prior_B": torch.ones(2)}, "does not weigh 3 budgets"),
         (thinking_advantages, {"prior_B": torch.ones(1, 3)}, "does not weigh 3 budgets"),
@@ -386,15 +396,17 @@ def test_rewards_that_cannot_be(rewards: torch.Tensor, says: str) -> None:
         (thinking_advantages, {"prior_B": BASE_3, "baseline": "v3"}, "baseline must be one of"),
         (thinking_advantages, {"prior_B": BASE_3, "decay": -0.1}, "decay"),
         (thinking_advantages, {"prior_B": BASE_3, "decay": float("nan")}, "decay"),
-        (summary_advantages, {"cuts_PGB": CUTS[..., :2]}, r"shape \(1, 2, 2\) are not one for each"),
-        (summary_advantages, {"cuts_PGB": CUTS.double()}, "whole numbers"),
-        (summary_advantages, {"cuts_PGB": CUTS.flip(-1)}, "descend"),
-        (summary_advantages, {"cuts_PGB": CUTS - 3}, "negative"),
-        (summary_advantages, {"cuts_PGB": CUTS, "preset": "all"}, "preset must be one of"),
-        (summary_advantages, {"cuts_PGB": CUTS, "weight": -1.0}, "weight"),
-        (summary_advantages, {"cuts_PGB": CUTS, "weight": float("nan")}, "weight"),
+        (summary_advantages, {"lengths_PGB": LENGTHS[..., :2]}, r"shape \(1, 2, 2\) are not one for each"),
+        (summary_advantages, {"lengths_PGB": LENGTHS.double()}, "whole numbers"),
+        (summary_advantages, {"lengths_PGB": LENGTHS.flip(-1)}, "descend"),
+        (summary_advantages, {"lengths_PGB": LENGTHS - 3}, "negative"),
+        (summary_advantages, {"lengths_PGB": LENGTHS, "preset": "all"}, "preset must be one of"),
+        (summary_advantages, {"lengths_PGB": LENGTHS, "weight": -1.0}, "weight"),
+        (summary_advantages, {"lengths_PGB": LENGTHS, "weight": float("nan")}, "weight"),
     ],
 )
-def test_arguments_that_cannot_be(function: Callable[..., Any], arguments: dict[str, Any], says: str) -> None:
-    with pytest.raises(ValueError, match=says):
+def test_impossible_arguments_are_refused(
+    function: Callable[..., Any], arguments: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
         function(REWARDS, **arguments)

@@ -21,7 +21,7 @@ from anytime_training import brpo, learner
 from anytime_training.brpo import train_brpo
 from anytime_training.config import BrpoRecipe, load_recipe
 from anytime_training.errors import RecipeError, TrainingFailed
-from anytime_training.run import run_folder
+from anytime_training.run import Run, open_run
 from safetensors.torch import load_file
 
 STEPS = 5
@@ -70,7 +70,7 @@ def recipe_at(path: Path, **environment: str) -> BrpoRecipe:
 
 
 def train(recipe: BrpoRecipe, out: Path, *, resume: bool = False, stop_after: int | None = None) -> bool:
-    """Train, and stop after so many steps."""
+    """Train; request a stop after `stop_after` steps."""
     out.mkdir(exist_ok=True)
     steps_done = 0
 
@@ -79,11 +79,12 @@ def train(recipe: BrpoRecipe, out: Path, *, resume: bool = False, stop_after: in
         steps_done += 1
         return steps_done == stop_after
 
-    return train_brpo(recipe, out, resume=resume, versions={"torch": "2"}, should_stop=should_stop)
+    run = Run(folder=out, resume=resume, versions={"torch": "2"}, should_stop=should_stop)
+    return train_brpo(recipe, run)
 
 
 def lines_of(folder: Path, name: str = "metrics.jsonl") -> list[dict[str, Any]]:
-    """The whole lines written so far, less what differs between runs: the clock."""
+    """The complete lines written so far, without times, which differ between runs."""
     path = folder / name
     lines = path.read_text().splitlines(keepends=True) if path.exists() else []
     whole = [json.loads(line) for line in lines if line.endswith("\n")]
@@ -102,7 +103,7 @@ def assert_same_run(one: Path, other: Path) -> None:
 
 @pytest.fixture(name="finished", scope="module")
 def fixture_finished(path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that nothing disturbed."""
+    """An uninterrupted run."""
     out = tmp_path_factory.mktemp("finished") / "run"
     assert train(recipe_at(path), out)
     return out
@@ -142,7 +143,7 @@ def test_rollouts_can_be_read(finished: Path) -> None:
     assert [line["step"] for line in lines] == [step for step in range(STEPS) for _ in range(4)]
     for line in lines:
         assert line["thinking"].startswith(("Quick", "Steps"))
-        assert line["cuts"] == [min(budget, line["thinking_tokens"]) for budget in (8, 16, 40)]
+        assert line["truncated_at"] == [min(budget, line["thinking_tokens"]) for budget in (8, 16, 40)]
         for answers, rewards in zip(line["answers"], line["rewards"], strict=True):
             assert [float(answer == line["answer"]) for answer in answers] == rewards
 
@@ -171,7 +172,7 @@ def test_the_checkpoint_is_what_was_trained(finished: Path) -> None:
     assert any(not torch.equal(weight, stored[name]) for name, weight in start.items())
 
 
-def test_interrupted_and_resumed_it_goes_on_exactly(path: Path, finished: Path, tmp_path: Path) -> None:
+def test_interrupted_run_resumes_exactly(path: Path, finished: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     assert not train(recipe_at(path), out, stop_after=3)
     assert len(lines_of(out)) == 3
@@ -193,7 +194,7 @@ from anytime_training import checkpoint
 saved = []
 def killed(descriptor):
     saved.append(descriptor)
-    if len(saved) > 12:  # files of the second checkpoint, before it takes the place of the first
+    if len(saved) > 12:  # files of the second checkpoint, before it replaces the first
         os.kill(os.getpid(), signal.SIGKILL)
 checkpoint.os.fsync = killed
 """
@@ -202,7 +203,7 @@ from anytime_training import brpo
 count = []
 save = brpo.save_state
 def killed(folder, state):
-    if state.step == 4:  # its checkpoint is there, its state is not
+    if state.step == 4:  # its checkpoint is saved, its state is not
         os.kill(os.getpid(), signal.SIGKILL)
     save(folder, state)
 brpo.save_state = killed
@@ -210,9 +211,7 @@ brpo.save_state = killed
 
 
 @pytest.mark.parametrize("fault", [KILLED_IN_STEP, KILLED_IN_SAVE, KILLED_BETWEEN_SAVES])
-def test_killed_and_resumed_it_goes_on_exactly(
-    path: Path, finished: Path, tmp_path: Path, fault: str
-) -> None:
+def test_killed_run_resumes_exactly(path: Path, finished: Path, tmp_path: Path, fault: str) -> None:
     out = tmp_path / "run"
     program = f"""
 import os, signal, sys
@@ -230,13 +229,13 @@ sys.exit(train(sys.argv[1:]))
     )
     assert process.returncode == -signal.SIGKILL, process.stderr
     assert (out / "training_state.pt").exists()
-    assert Model.load(out / "checkpoint").manifest.name == "tiny", "what is served is whole"
+    assert Model.load(out / "checkpoint").manifest.name == "tiny", "the checkpoint is complete"
     assert train(recipe_at(path), out, resume=True)
     for name in ("metrics.jsonl", "evaluations.jsonl", "rollouts.jsonl"):
         assert lines_of(out, name) == lines_of(finished, name), name
 
 
-def test_with_vllm_it_goes_on_exactly_as_well(path: Path, tmp_path: Path) -> None:
+def test_run_on_vllm_resumes_exactly(path: Path, tmp_path: Path) -> None:
     recipe = recipe_at(path, steps="2", engine__kind="vllm")
     assert train(recipe, tmp_path / "whole")
     assert not train(recipe, tmp_path / "run", stop_after=1)
@@ -283,9 +282,7 @@ def test_a_loss_that_is_not_finite_stops_with_its_data_saved(
     assert lines_of(tmp_path / "run") == []
 
 
-def test_an_engine_that_samples_from_something_else_stops_the_run(
-    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_mismatched_engine_stops_the_run(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def nothing(*arguments: Any, **options: Any) -> None:
         pass
 
@@ -295,7 +292,7 @@ def test_an_engine_that_samples_from_something_else_stops_the_run(
         train(recipe, tmp_path / "run")
 
 
-def test_a_divergence_holds_it_near_to_where_it_began(path: Path, tmp_path: Path) -> None:
+def test_kl_penalty_is_recorded(path: Path, tmp_path: Path) -> None:
     moved = []
     for coefficient in ("0", "100"):
         out = tmp_path / coefficient
@@ -306,7 +303,7 @@ def test_a_divergence_holds_it_near_to_where_it_began(path: Path, tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "message"),
     [
         ({"model": "nowhere"}, "model: there is no folder nowhere, nor is it bundled (demo, demo-warmstart)"),
         ({"task": '{kind = "dataset", path = "nowhere.jsonl"}'}, "task.path: "),
@@ -317,13 +314,13 @@ def test_a_divergence_holds_it_near_to_where_it_began(path: Path, tmp_path: Path
         ({"learner__device": "cuda"}, "learner.device: there is no CUDA device"),
     ],
 )
-@pytest.mark.skipif(torch.cuda.is_available(), reason="is about machines without a GPU")
-def test_what_does_not_go_together_is_told(
-    path: Path, tmp_path: Path, settings: dict[str, str], told: str
+@pytest.mark.skipif(torch.cuda.is_available(), reason="tests a machine without a GPU")
+def test_incompatible_settings_are_refused(
+    path: Path, tmp_path: Path, settings: dict[str, str], message: str
 ) -> None:
     with pytest.raises(RecipeError) as caught:
         train(recipe_at(path, **settings), tmp_path / "run")
-    assert str(caught.value).startswith(told)
+    assert str(caught.value).startswith(message)
 
 
 def test_a_dead_engine_ends_the_run_with_a_reason(
@@ -353,7 +350,7 @@ def test_a_dead_engine_ends_the_run_with_a_reason(
     assert time.monotonic() - started < 60
 
 
-def test_prompts_that_are_too_long_are_passed_over(path: Path, tmp_path: Path) -> None:
+def test_prompts_that_are_too_long_are_skipped(path: Path, tmp_path: Path) -> None:
     counts = [*range(2, 40), *range(600, 610)]
     problems = [{"prompt": "1+" * count + "1 =", "answer": "1"} for count in counts]
     data = tmp_path / "sums.jsonl"
@@ -363,10 +360,10 @@ def test_prompts_that_are_too_long_are_passed_over(path: Path, tmp_path: Path) -
     assert train(recipe, tmp_path / "run")
     assert sum(line["skipped_prompts"] for line in lines_of(tmp_path / "run")) > 0
     manifest = Model.load(tmp_path / "run" / "checkpoint").manifest
-    assert all(example.startswith("1+1+") for example in manifest.examples), "of the task it was trained on"
+    assert all(example.startswith("1+1+") for example in manifest.examples), "examples of the trained task"
 
 
-def test_thinking_that_is_followed_by_nothing_is_refused(path: Path, tmp_path: Path) -> None:
+def test_model_without_a_lead_in_is_refused(path: Path, tmp_path: Path) -> None:
     shutil.copytree(BUNDLED_MODELS / "demo-warmstart", tmp_path / "start")
     manifest = json.loads((tmp_path / "start" / "anytime.json").read_text())
     (tmp_path / "start" / "anytime.json").write_text(json.dumps(manifest | {"answer_lead_in": ""}))
@@ -374,26 +371,26 @@ def test_thinking_that_is_followed_by_nothing_is_refused(path: Path, tmp_path: P
         train(recipe_at(path, model=str(tmp_path / "start")), tmp_path / "run")
 
 
-def test_a_resumed_run_may_compute_otherwise_but_not_learn_otherwise(
+def test_resumed_run_may_change_how_it_computes_but_not_what_it_learns(
     path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "run"
-    with run_folder(out, recipe_at(path), resume=False):
+    with open_run(out, recipe_at(path), resume=False):
         (out / "training_state.pt").touch()
     changed = recipe_at(path, engine__sync_timeout_s="7", steps="9")
-    with run_folder(out, changed, resume=True):
+    with open_run(out, changed, resume=True):
         assert json.loads((out / "recipe.json").read_text())["engine"]["sync_timeout_s"] == 7
     with (
         pytest.raises(RecipeError, match=r"^learner.learning_rate: the run .* 0.0001, not 0.5"),
-        run_folder(out, recipe_at(path, learner__learning_rate="0.5"), resume=True),
+        open_run(out, recipe_at(path, learner__learning_rate="0.5"), resume=True),
     ):
         pass
     with (
         pytest.raises(RecipeError, match=r"^learner.final_share: "),
-        run_folder(out, recipe_at(path, learner__final_share="0.5", steps="12"), resume=True),
+        open_run(out, recipe_at(path, learner__final_share="0.5", steps="12"), resume=True),
     ):
         pass
     versions = json.loads((out / "versions.json").read_text())
     (out / "versions.json").write_text(json.dumps(versions | {"torch": "1.0"}))
-    with run_folder(out, changed, resume=True):
+    with open_run(out, changed, resume=True):
         assert "torch is" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Recipes of reinforcement learning: the presets are the paper's table, and each shipped one can run."""
+"""Recipes of reinforcement learning: presets equal the paper's table, and each shipped recipe can run."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import torch
 from anytime_training.config import BrpoRecipe, load_recipe
 from anytime_training.config.brpo import PRESETS
 from anytime_training.errors import RecipeError
+from anytime_training.run import Run
 from transformers import AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
 
 RECIPES = Path(__file__).parents[2] / "training" / "recipes"
@@ -50,7 +51,7 @@ def test_presets_are_the_papers_table(
     assert recipe.credit.baseline == baseline
 
 
-def test_what_the_recipe_says_goes_before_the_preset(tmp_path: Path) -> None:
+def test_recipe_overrides_the_preset(tmp_path: Path) -> None:
     text = MINIMAL + BUDGETS + "answers_per_budget = 3\n[credit]\nprior = [1, 0, 0, 2]\n"
     recipe = read(tmp_path, text, ANYTIME_TRAIN_CREDIT__BASELINE="none")
     assert (recipe.rollout.answers_per_budget, recipe.credit.prior) == (3, [1, 0, 0, 2])
@@ -81,7 +82,7 @@ def test_all_presets_can_be_named() -> None:
         (MINIMAL + 'report_to = ["mlflow"]\n' + BUDGETS, "report_to"),
     ],
 )
-def test_a_fault_is_told_with_its_key(tmp_path: Path, text: str, fault: str) -> None:
+def test_faults_name_the_key(tmp_path: Path, text: str, fault: str) -> None:
     with pytest.raises(RecipeError, match=fault.replace(".", r"\.")):
         read(tmp_path, text)
 
@@ -93,7 +94,7 @@ def test_a_recipe_can_extend_another(tmp_path: Path) -> None:
     assert (recipe.rollout.budgets, recipe.rollout.group_size) == ([5], 3)
 
 
-def test_extending_goes_wrong_clearly(tmp_path: Path) -> None:
+def test_extends_errors_name_the_file(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"nowhere\.toml: cannot be read"):
         read(tmp_path, 'extends = "nowhere.toml"\n')
     with pytest.raises(RecipeError, match="extends itself"):
@@ -111,7 +112,7 @@ def test_the_demo_recipes_differ_in_the_preset_alone() -> None:
 def test_the_papers_recipe_takes_a_step_on_a_tiny_model_of_the_same_kind(
     tiny_checkpoint: Path, tmp_path: Path
 ) -> None:
-    """Its model, data, batch and budgets in small, and on a CPU; all else as it is."""
+    """The recipe with a small model, dataset, batch and budgets, on a CPU; all other keys are unchanged."""
     from anytime_training.brpo import train_brpo
 
     tokenizer = AutoTokenizer.from_pretrained(tiny_checkpoint)
@@ -150,13 +151,13 @@ def test_the_papers_recipe_takes_a_step_on_a_tiny_model_of_the_same_kind(
             "ANYTIME_TRAIN_LEARNER__ATTENTION": "sdpa",
             "ANYTIME_TRAIN_LEARNER__ROW_TOKENS": "512",
             "ANYTIME_TRAIN_EVALUATION__PROBLEMS": "2",
-            "ANYTIME_TRAIN_LOSS__KL_COEFFICIENT": "0.001",  # which has a gradient where no answer is right
+            "ANYTIME_TRAIN_LOSS__KL_COEFFICIENT": "0.001",  # a gradient even if no answer is right
         },
         flags={"steps": 1},
     )
     assert isinstance(recipe, BrpoRecipe)
     (tmp_path / "run").mkdir()
-    assert train_brpo(recipe, tmp_path / "run", resume=False, versions={})
+    assert train_brpo(recipe, Run(folder=tmp_path / "run", resume=False, versions={}))
     [metrics] = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert metrics["learned_tokens"] > 2 * 8 * 80
     assert metrics["grad_norm"] > 0 or metrics["reward"] == 0

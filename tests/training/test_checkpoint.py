@@ -1,4 +1,4 @@
-"""What is found on disk is whole, whenever the writing stopped."""
+"""Files on disk are complete, whenever the writing stopped."""
 
 from pathlib import Path
 

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 from anytime_training.cli import train
 from anytime_training.config import load_recipe
-from anytime_training.run import run_folder
+from anytime_training.run import open_run
 
 MINIMAL = 'kind = "warmstart"\nname = "tiny"\nsteps = 3\n'
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "told"),
+    ("arguments", "code", "message"),
     [
         (["--help"], 0, "--resume"),
         ([], 2, "RECIPE.toml"),
@@ -23,11 +23,11 @@ MINIMAL = 'kind = "warmstart"\nname = "tiny"\nsteps = 3\n'
     ],
 )
 def test_help_and_mistakes(
-    arguments: list[str], code: int, told: str, capsys: pytest.CaptureFixture[str]
+    arguments: list[str], code: int, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert train(arguments) == code
     printed = capsys.readouterr()
-    assert told in (printed.err if code else printed.out)
+    assert message in (printed.err if code else printed.out)
     assert "Traceback" not in printed.err
 
 
@@ -39,7 +39,7 @@ def test_a_bad_flag_value_names_the_key(tmp_path: Path, capsys: pytest.CaptureFi
     assert not (tmp_path / "out").exists()
 
 
-def test_nothing_heavy_is_imported_before_a_recipe_is_known_to_be_good(tmp_path: Path) -> None:
+def test_nothing_heavy_is_imported_before_the_recipe_is_validated(tmp_path: Path) -> None:
     recipe = tmp_path / "recipe.toml"
     recipe.write_text(MINIMAL + "stepps = 4\n")
     program = (
@@ -54,7 +54,7 @@ def test_nothing_heavy_is_imported_before_a_recipe_is_known_to_be_good(tmp_path:
     assert finished.returncode == 0, finished.stderr
 
 
-def test_a_folder_that_cannot_be_one_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unusable_run_folder_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     recipe = tmp_path / "recipe.toml"
     recipe.write_text(MINIMAL)
     for out in (recipe, recipe / "below", Path("/proc/x")):
@@ -63,10 +63,10 @@ def test_a_folder_that_cannot_be_one_is_told(tmp_path: Path, capsys: pytest.Capt
 
 
 @pytest.mark.parametrize("name", ["training_state.pt", "checkpoint"])
-def test_what_was_trained_is_not_overwritten(
+def test_earlier_run_is_not_overwritten(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
-    """Also if only the checkpoint was kept."""
+    """Even if only the checkpoint was kept."""
     recipe = tmp_path / "recipe.toml"
     recipe.write_text(MINIMAL)
     (tmp_path / "run" / name).mkdir(parents=True)
@@ -74,17 +74,19 @@ def test_what_was_trained_is_not_overwritten(
     assert "already holds a run" in capsys.readouterr().err
 
 
-def test_two_do_not_train_in_one_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_second_process_in_the_same_folder_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     recipe = tmp_path / "recipe.toml"
     recipe.write_text(MINIMAL)
     out = tmp_path / "run"
-    with run_folder(out, load_recipe(recipe, environment={}, flags={}), resume=False):
+    with open_run(out, load_recipe(recipe, environment={}, flags={}), resume=False):
         for resume in ([], ["--resume"]):
             assert train([str(recipe), "--out", str(out), *resume]) == 2
             assert "another process trains there" in capsys.readouterr().err
 
 
-def test_a_damaged_folder_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_damaged_run_folder_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     recipe = tmp_path / "recipe.toml"
     recipe.write_text(MINIMAL)
     for text in ("{", "[]"):

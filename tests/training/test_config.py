@@ -1,4 +1,4 @@
-"""Recipes: the shipped ones parse, and a mistake is told with its key."""
+"""Recipes: the shipped recipes parse, and errors name the key."""
 
 import re
 from pathlib import Path
@@ -79,7 +79,7 @@ def test_file_then_environment_then_flags(tmp_path: Path) -> None:
     ("variable", "fault"),
     [
         ("ANYTIME_TRAIN_SEEED", "seeed: Extra"),
-        ("ANYTIME_TRAIN_SEED__DEEP", "ANYTIME_TRAIN_SEED__DEEP: seed is not a table"),
+        ("ANYTIME_TRAIN_SEED__DEEP", "seed__deep: Extra"),
         ("ANYTIME_TRAIN_MODEL__WIDTH", "model.width: Extra"),
     ],
 )
@@ -87,3 +87,15 @@ def test_unknown_variables_are_refused(tmp_path: Path, variable: str, fault: str
     path = write(tmp_path, MINIMAL + "seed = 1\n")
     with pytest.raises(RecipeError, match=re.escape(fault)):
         load_recipe(path, environment={variable: "1"}, flags={})
+
+
+def test_a_table_in_one_variable_replaces_the_recipes(tmp_path: Path) -> None:
+    path = write(tmp_path, MINIMAL + "[optimiser]\nwarmup_steps = 7\nlearning_rate = 1.0\n")
+    environment = {"ANYTIME_TRAIN_OPTIMISER": "{warmup_steps = 3}"}
+    recipe = load_recipe(path, environment=environment, flags={})
+    assert isinstance(recipe, WarmstartRecipe)
+    assert (recipe.optimiser.warmup_steps, recipe.optimiser.learning_rate) == (3, 2e-3)
+    environment = {"ANYTIME_TRAIN_OPTIMISER__WARMUP_STEPS": "3"}
+    recipe = load_recipe(path, environment=environment, flags={})
+    assert isinstance(recipe, WarmstartRecipe)
+    assert (recipe.optimiser.warmup_steps, recipe.optimiser.learning_rate) == (3, 1.0)

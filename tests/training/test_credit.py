@@ -1,4 +1,4 @@
-"""From rollouts to trees: which token gets which advantage, and what is left out."""
+"""Credit assignment: the advantage of each token, and the tokens that are left out."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from anytime_server.engine import Generation
 from anytime_server.reasoning import Cause, truncate_thinking
 from anytime_server.text.model import Model
 from anytime_training.config.brpo import CreditConfig
-from anytime_training.credit import credit_trees, cuts_of
+from anytime_training.credit import credit_trees, truncation_lengths
 from anytime_training.rollout import Rollout
 
 BUDGETS = [2, 4]
@@ -22,25 +22,27 @@ def generation(ids: list[int], logprob: float) -> Generation:
 
 
 def rollout(model: Model, thinking_ids: list[int]) -> Rollout:
-    """Its answer after budget b, number a, is the token 10 b + a."""
+    """A rollout whose answer a at budget b is the token 10 b + a."""
     reasoning = model.reasoning
     return Rollout(
         prompt_ids=PROMPT,
         thinking=generation(thinking_ids, -0.5),
-        cuts=tuple(truncate_thinking(thinking_ids[:b], reasoning, cause=Cause.BUDGET) for b in BUDGETS),
+        truncations=tuple(
+            truncate_thinking(thinking_ids[:b], reasoning, cause=Cause.BUDGET) for b in BUDGETS
+        ),
         answers=tuple(tuple(generation([10 * b + a], -0.25) for a in range(2)) for b in BUDGETS),
     )
 
 
 @pytest.fixture(name="rollouts")
 def fixture_rollouts(tiny_model: Model) -> list[list[Rollout]]:
-    """One prompt; a thinking that runs out, and one that ends after three tokens."""
+    """One prompt, two rollouts: thinking that reaches the largest budget, and thinking of three tokens."""
     end_id = tiny_model.reasoning.think_end_id
     return [[rollout(tiny_model, [70, 71, 72, 73]), rollout(tiny_model, [80, 81, end_id])]]
 
 
-def test_cuts(rollouts: list[list[Rollout]]) -> None:
-    assert cuts_of(rollouts).tolist() == [[[2, 4], [2, 3]]]
+def test_truncation_lengths(rollouts: list[list[Rollout]]) -> None:
+    assert truncation_lengths(rollouts).tolist() == [[[2, 4], [2, 3]]]
 
 
 def test_each_token_gets_its_segments_advantage(rollouts: list[list[Rollout]], tiny_model: Model) -> None:
@@ -74,14 +76,14 @@ def test_each_token_gets_its_segments_advantage(rollouts: list[list[Rollout]], t
     assert (wrong.segment.advantages[-1], right.segment.advantages[-1]) == (-0.5, 0.5)
 
 
-def test_what_has_no_gradient_is_left_out(rollouts: list[list[Rollout]]) -> None:
+def test_tokens_without_gradient_are_left_out(rollouts: list[list[Rollout]]) -> None:
     rewards = torch.ones(1, 2, 2, 2)
     assert credit_trees(rollouts, rewards, BUDGETS, CreditConfig(baseline="v2_only")) == [[]]
     [kept] = credit_trees(rollouts, rewards, BUDGETS, CreditConfig(baseline="v2_only"), keep_all=True)
     assert [len(tree.branches) for tree in kept] == [4, 4]
 
 
-def test_an_end_of_turn_is_learned_but_not_seen(tiny_model: Model) -> None:
+def test_no_answer_attends_to_an_end_of_turn_that_is_learned(tiny_model: Model) -> None:
     eos_id = min(tiny_model.reasoning.eos_ids)
     rollouts = [[rollout(tiny_model, [70, 71, eos_id]), rollout(tiny_model, [70, 71, 72, 73])]]
     rewards = torch.tensor([[[[1.0, 0.0], [0.0, 0.0]], [[1.0, 0.0], [1.0, 0.0]]]])

@@ -1,4 +1,4 @@
-"""The anytime curve, and what of it goes into a checkpoint."""
+"""The anytime curve, and its place in a checkpoint."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from anytime_server.reasoning import AccuracyPoint, Manifest
 from anytime_training.curve import Curve, json_line, keep_curve, write_curve
-from anytime_training.tasks import ChainTask
+from anytime_training.demo.task import ChainTask
 
 TEXTS: dict[str, Any] = {
     "think_start": "<think>",
@@ -35,7 +35,7 @@ def test_anytime_is_the_mean_and_final_the_last() -> None:
 
 
 def test_the_curve_goes_into_the_manifest_and_changes_nothing_else(tmp_path: Path) -> None:
-    """Also where it was measured at other budgets than those with a weight in the prior."""
+    """Even if it was measured at budgets without a weight in the prior."""
     manifest = Manifest(**TEXTS, budgets=[4, 8], prior=[0.5, 0.5], name="one")
     points = tuple(AccuracyPoint(budget=b, accuracy=0.5, low=0, high=1, n=9) for b in (0, 4, 16))
     write_curve(tmp_path, manifest, Curve(points=points, mean_thinking_tokens=(0.0, 4.0, 9.0)))
@@ -53,7 +53,7 @@ def test_points_at_other_budgets_stay(tmp_path: Path) -> None:
     assert found.accuracy_curve == [point(2, 9), point(4, 900), point(8, 9)]
 
 
-def test_a_curve_measured_with_another_way_to_think_is_not_kept(tmp_path: Path) -> None:
+def test_curve_of_another_reasoning_format_is_not_kept(tmp_path: Path) -> None:
     own = Manifest(**TEXTS, name="one")
     own.save(tmp_path)
     point = AccuracyPoint(budget=8, accuracy=0.5, low=0, high=1, n=9)

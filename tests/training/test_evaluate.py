@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 from anytime_server.errors import AnytimeError, InvalidRequest
 from anytime_server.reasoning import Manifest
+from anytime_training.demo.task import ChainTask
 from anytime_training.errors import RecipeError
 from anytime_training.evaluate import held_out_problems, main, measure, task_of
 from anytime_training.interval import wilson_interval
-from anytime_training.tasks import ChainTask, CustomTask, Problem, Split
+from anytime_training.tasks import CustomTask, Problem, Split
 
 TEXTS: dict[str, Any] = {
     "think_start": "<think>",
@@ -41,20 +42,6 @@ class FixedTask:
 
     def grade(self, problem: Problem, answer_text: str) -> bool:
         return problem.answer == answer_text
-
-
-@pytest.mark.parametrize(
-    ("num_right", "num_tried", "low", "high"),
-    [
-        (5, 10, 0.2366, 0.7634),
-        (0, 10, 0.0, 0.2775),
-        (10, 10, 0.7225, 1.0),
-        (81, 263, 0.2553, 0.3662),  # Newcombe 1998, table I, method 3
-        (15, 148, 0.0624, 0.1605),  # the same
-    ],
-)
-def test_wilson_interval(num_right: int, num_tried: int, low: float, high: float) -> None:
-    assert wilson_interval(num_right, num_tried) == pytest.approx((low, high), abs=5e-5)
 
 
 async def test_measures_every_problem_at_every_budget(start_scheduler: Callable[..., Any]) -> None:
@@ -85,7 +72,7 @@ async def test_a_failed_session_is_no_wrong_answer(start_scheduler: Callable[...
 
 
 async def test_only_blank_answers_are_a_wrong_answer(start_scheduler: Callable[..., Any]) -> None:
-    """And what was thought before them is counted."""
+    """The thinking before blank answers is counted."""
     one = await start_scheduler(never_end=True, answer=" ")
     task, answers = FixedTask(), [0]
     problems = held_out_problems(task, 4, seed=0)
@@ -106,7 +93,7 @@ async def test_a_problem_that_does_not_fit_is_named(start_scheduler: Callable[..
         await measure(one, FixedTask(), [problem], budgets=[4], seed=0)
 
 
-def test_each_held_out_problem_is_asked_once_and_only_those_are_counted() -> None:
+def test_each_held_out_problem_is_asked_once() -> None:
     task = ChainTask(min_operands=2, max_operands=2)
     contents = [problem.content for problem in held_out_problems(task, 500, seed=0)]
     assert len(set(contents)) == len(contents) < 100
@@ -130,7 +117,7 @@ def test_each_held_out_problem_is_asked_once_and_only_those_are_counted() -> Non
         ["--nope"],
     ],
 )
-def test_bad_options_end_at_once(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_invalid_options_are_refused_at_once(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     try:
         status: Any = main(argv)
     except SystemExit as stop:
@@ -177,7 +164,7 @@ def test_code_that_a_checkpoint_names_is_not_run(tmp_path: Path, monkeypatch: py
     assert not (tmp_path / "sprung").exists()
 
 
-def test_the_command_says_that_fewer_problems_are_asked_and_keeps_no_other_tasks_curve(
+def test_command_reports_fewer_problems_and_keeps_no_curve_of_another_task(
     tmp_path: Path,
     tiny_checkpoint: Path,
     scripted: Callable[..., Any],

@@ -1,4 +1,4 @@
-"""One optimiser step: what it minimises does not depend on how its trees are divided up."""
+"""The learner's step: the loss does not depend on packing, and errors leave the weights unchanged."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def weights(learner: Learner) -> torch.Tensor:
     return torch.cat([weight.detach().flatten() for weight in learner.model.parameters()])
 
 
-def test_how_rows_are_packed_does_not_show(model: Qwen3ForCausalLM) -> None:
+def test_packing_does_not_change_the_step(model: Qwen3ForCausalLM) -> None:
     results = []
     for row_tokens, micro_batch_tokens in ((64, 64), (128, 1000), (1000, 1000)):
         learner = learner_of(model, row_tokens=row_tokens, micro_batch_tokens=micro_batch_tokens)
@@ -87,7 +87,7 @@ def test_how_rows_are_packed_does_not_show(model: Qwen3ForCausalLM) -> None:
     assert first["packed_tokens"] == sum(len(tree) for group in trees() for tree in group)
 
 
-def test_it_makes_good_tokens_likelier(model: Qwen3ForCausalLM) -> None:
+def test_step_raises_the_probability_of_good_tokens(model: Qwen3ForCausalLM) -> None:
     rng = random.Random(3)
     good = [[Tree(trunk=segment(rng, 5, 10, 1.0))]]
     learner = learner_of(model)
@@ -114,7 +114,7 @@ def test_the_second_minibatch_is_clipped_against_the_start_of_the_step(model: Qw
 
 
 def test_prompts_without_a_gradient_count_in_their_minibatch(model: Qwen3ForCausalLM) -> None:
-    """Two prompts of two rollouts, one in each of two mini-batches; the second has nothing to learn."""
+    """Two prompts of two rollouts, one in each of two mini-batches; the second has no gradient."""
     [first, _, *_] = trees()
     half = learner_of(model, minibatches=2).step([first, []], number=0, num_rollouts=4)
     alone = learner_of(model).step([first], number=0, num_rollouts=2)
@@ -123,7 +123,7 @@ def test_prompts_without_a_gradient_count_in_their_minibatch(model: Qwen3ForCaus
     assert together["grad_norm"] == pytest.approx(alone["grad_norm"] / 2, rel=1e-5)
 
 
-def test_a_sampler_that_is_another_model_is_told_before_anything_is_learned(model: Qwen3ForCausalLM) -> None:
+def test_mismatched_sampler_is_refused_before_the_optimiser_step(model: Qwen3ForCausalLM) -> None:
     learner = Learner(
         copy.deepcopy(model),
         config=LearnerConfig(),
@@ -164,7 +164,7 @@ def test_weights_stay_as_they_were_where_the_loss_is_not_finite(model: Qwen3ForC
     assert torch.equal(weights(learner), before)
 
 
-def test_a_reference_holds_it_back(model: Qwen3ForCausalLM) -> None:
+def test_kl_penalty_keeps_the_model_near_the_reference(model: Qwen3ForCausalLM) -> None:
     away = []
     for coefficient in (0.0, 1000.0):
         learner = Learner(

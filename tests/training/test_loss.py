@@ -1,4 +1,4 @@
-"""The loss against numbers worked out by hand, and against finite differences."""
+"""The loss against numbers computed by hand, and against finite differences."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ def tokens_of(advantages: Tensor, sampler_logprobs: Tensor) -> LearnedTokens:
     ("ratio", "advantage", "objective", "gradient", "num_clipped"),
     [
         (1.1, 2.0, 2.2, 2.2, 0),
-        (1.5, 2.0, 2.4, 0.0, 1),  # risen far enough
-        (0.5, 2.0, 1.0, 1.0, 0),  # fallen by mistake: pulled back
+        (1.5, 2.0, 2.4, 0.0, 1),  # above the clip: no gradient
+        (0.5, 2.0, 1.0, 1.0, 0),  # below the clip with a positive advantage: not clipped
         (0.9, -2.0, -1.8, -1.8, 0),
-        (0.5, -2.0, -1.6, 0.0, 1),  # fallen far enough
-        (1.5, -2.0, -3.0, -3.0, 0),  # risen by mistake: pulled back
+        (0.5, -2.0, -1.6, 0.0, 1),  # below the clip: no gradient
+        (1.5, -2.0, -3.0, -3.0, 0),  # above the clip with a negative advantage: not clipped
     ],
 )
 def test_one_token(
@@ -50,7 +50,7 @@ def test_one_token(
     assert statistics["num_clipped"] == num_clipped
 
 
-def test_sides_clip_apart() -> None:
+def test_clip_bounds_are_independent() -> None:
     config = LossConfig(clip_low=0.1, clip_high=0.5, importance_cap=None)
     old = double(-1.0, -1.0)
     logprobs = old + double(math.log(2.0), math.log(0.2))
@@ -62,7 +62,7 @@ def test_sides_clip_apart() -> None:
 
 
 def test_importance_weights() -> None:
-    """Old over sampler: 1.5 counts as it is, 4 as the cap of 2, 0.5 as it is."""
+    """Old over sampler: 1.5 and 0.5 are below the cap, 4 is capped at 2."""
     old = double(-1.0, -1.0, -1.0)
     sampler = old - double(math.log(1.5), math.log(4.0), math.log(0.5))
     tokens = tokens_of(double(1.0, 10.0, -100.0), sampler)
@@ -177,7 +177,7 @@ def test_micro_batches_add_up() -> None:
         torch.testing.assert_close(merged[name], value, msg=name)
 
 
-def test_what_is_missing_is_refused() -> None:
+def test_missing_arguments_are_refused() -> None:
     logprobs, old, tokens, _ = random_case(3)
     with pytest.raises(ValueError, match="normaliser"):
         policy_loss(logprobs, old, tokens, config=OFF, normaliser=0.0)

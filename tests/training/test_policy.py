@@ -51,7 +51,7 @@ RTOL = 1e-9
 
 
 def make_model(family: str = "qwen3", *, attention: str = "sdpa") -> PreTrainedModel:
-    """A tiny random model in double precision, its norms included."""
+    """A tiny random model in double precision, including its norms."""
     torch.manual_seed(0)
     model: PreTrainedModel
     if family == "qwen3":
@@ -61,7 +61,7 @@ def make_model(family: str = "qwen3", *, attention: str = "sdpa") -> PreTrainedM
     else:
         model = LlamaForCausalLM(LlamaConfig(**SHAPE))
     model.set_attn_implementation(attention)
-    # Transformers computes these in float32 whatever the model's type, which would drown the comparison.
+    # Transformers computes the norms in float32 for every model type, too coarse for the comparison.
     for name, module in list(model.named_modules()):
         if type(module).__name__.endswith("RMSNorm"):
             assert isinstance(module.weight, Tensor)
@@ -72,12 +72,12 @@ def make_model(family: str = "qwen3", *, attention: str = "sdpa") -> PreTrainedM
 
 
 def random_rollouts(seed: int, *, num_trees: int = 5) -> list[Tree]:
-    """Rollouts as they come: budgets that collapse, several answers to a cut, thinking that ends the turn."""
+    """Realistic rollouts: collapsed budgets, several answers per truncation, thinking that ends the turn."""
     rng = random.Random(seed)
 
     def make_segment(num_fixed: int, ids: list[int]) -> Segment:
         ids = [*(rng.randrange(END_OF_TURN_ID) for _ in range(num_fixed)), *ids]
-        learned = [place >= num_fixed for place in range(len(ids))]
+        learned = [index >= num_fixed for index in range(len(ids))]
         return Segment(
             ids=ids,
             learned=learned,
@@ -89,17 +89,17 @@ def random_rollouts(seed: int, *, num_trees: int = 5) -> list[Tree]:
     for number in range(num_trees):
         num_prompt, num_thinking = rng.randrange(1, 5), rng.randrange(1, 15)
         thinking = [rng.randrange(END_OF_TURN_ID) for _ in range(num_thinking)]
-        end_of_turn = [END_OF_TURN_ID] * (number % 2)  # the sampler's last token, which no answer sees
+        end_of_turn = [END_OF_TURN_ID] * (number % 2)  # the last sampled token, which no answer attends to
         trunk = make_segment(num_prompt, [*thinking, *end_of_turn])
-        cuts = [min(budget, num_thinking) for budget in (3, 6, 9, 12)]
+        lengths = [min(budget, num_thinking) for budget in (3, 6, 9, 12)]
         branches = tuple(
             Branch(
                 segment=make_segment(
                     rng.randrange(1, 4), [rng.randrange(END_OF_TURN_ID) for _ in range(rng.randrange(1, 6))]
                 ),
-                num_visible=num_prompt + cut,
+                num_visible=num_prompt + length,
             )
-            for cut in cuts
+            for length in lengths
             for _ in range(2)
         )
         trees.append(Tree(trunk=trunk, branches=branches))
@@ -134,7 +134,7 @@ def loss_and_gradients(
 
 
 def flat_rows(trees: list[Tree]) -> list[PackedRows]:
-    """Each flat row by itself: no packing and no padding to go wrong."""
+    """Each flat row by itself, without packing and padding."""
     flat = [part for tree in trees for part in flatten(tree)]
     return [pack([part], row_tokens=1, pad_id=PAD_ID) for part in flat]
 
@@ -143,7 +143,7 @@ def assert_same(found: tuple[Tensor, dict[str, Tensor]], wanted: tuple[Tensor, d
     torch.testing.assert_close(found[0], wanted[0], rtol=RTOL, atol=0)
     assert found[1].keys() == wanted[1].keys()
     for name, gradient in wanted[1].items():
-        # Against each parameter's own largest entry: sums that cancel have no digits of their own.
+        # Relative to each parameter's largest entry: sums that cancel keep no exact digits.
         atol = RTOL * gradient.abs().max().item()
         torch.testing.assert_close(found[1][name], gradient, rtol=RTOL, atol=atol, msg=name)
 
@@ -199,7 +199,7 @@ def wrong_rows(rows: PackedRows, fault: str) -> PackedRows:
         "positions follow the row",
     ],
 )
-def test_a_wrong_mask_is_noticed(fault: str) -> None:
+def test_wrong_masks_are_detected(fault: str) -> None:
     model, trees = make_model(), random_rollouts(1)
     rows = pack(trees, row_tokens=512, pad_id=PAD_ID)
     right, _ = loss_and_gradients(model, [rows])
@@ -208,15 +208,15 @@ def test_a_wrong_mask_is_noticed(fault: str) -> None:
 
 
 def test_log_probabilities_are_those_of_a_plain_forward_pass() -> None:
-    """Without packing, mask or positions of ours: what the model says of one sequence by itself."""
+    """Against the model's own log-probabilities of a single sequence, without packing, mask or positions."""
     model, tree = make_model(), random_rollouts(2)[0]
     flat = flatten(tree)
     packed = [pack([one], row_tokens=1, pad_id=PAD_ID) for one in flat]
     for one, rows in zip(flat, packed, strict=True):
         logits_TV = model(input_ids=torch.tensor([one.trunk.ids])).logits[0]
         expected = [
-            logits_TV[place - 1].log_softmax(-1)[one.trunk.ids[place]]
-            for place, learned in enumerate(one.trunk.learned)
+            logits_TV[index - 1].log_softmax(-1)[one.trunk.ids[index]]
+            for index, learned in enumerate(one.trunk.learned)
             if learned
         ]
         found_N = token_logprobs(model, rows, backend="sdpa")
@@ -269,7 +269,7 @@ def test_pointwise_mask_for_flex(seed: int) -> None:
 
 
 def test_blocks_for_flex_cover_the_mask() -> None:
-    """Every block in which somebody sees somebody is there, and no other."""
+    """The mask keeps exactly the blocks in which a query attends to a key."""
     rows = pack(random_rollouts(5, num_trees=12), row_tokens=384, pad_id=PAD_ID, multiple_of=128)
     blocks = rows.mask_RTT().unfold(1, 128, 128).unfold(2, 128, 128).flatten(3).any(-1)
     assert not blocks.all()
@@ -280,7 +280,7 @@ def test_blocks_for_flex_cover_the_mask() -> None:
     "ignore:flex_attention called without torch.compile", "ignore:.*torch.jit.script_method"
 )
 def test_flex_forward_is_sdpa() -> None:
-    """The forward pass, uncompiled: all of FlexAttention that a CPU tells quickly."""
+    """The uncompiled forward pass: as much of FlexAttention as a CPU runs quickly."""
     rows = pack(random_rollouts(6), row_tokens=256, pad_id=PAD_ID, multiple_of=128)
     with torch.no_grad(), torch.compiler.set_stance("force_eager"):
         flex_N = token_logprobs(make_model(attention="flex_attention"), rows, backend="flex")
@@ -307,7 +307,7 @@ def test_flex_on_a_gpu_is_sdpa() -> None:
     assert error < 1e-2  # matrix products may be in TF32
 
 
-def test_what_does_not_suit_the_backend_is_refused() -> None:
+def test_mismatched_backend_is_refused() -> None:
     rows = pack(random_rollouts(0), row_tokens=100, pad_id=PAD_ID)
     with pytest.raises(ValueError, match="attn_implementation 'flex_attention', not 'sdpa'"):
         token_logprobs(make_model(), rows, backend="flex")

@@ -11,13 +11,13 @@ def steps_in(folder: Path) -> list[int]:
     return [json.loads(line)["step"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
-def test_lines_after_the_state_that_is_resumed_are_dropped(tmp_path: Path) -> None:
+def test_lines_after_the_resumed_step_are_dropped(tmp_path: Path) -> None:
     metrics = JsonLines(tmp_path / "metrics.jsonl", from_step=0)
     for step in range(4):
         metrics.write({"step": step})
     metrics.close()
     with (tmp_path / "metrics.jsonl").open("a") as file:
-        file.write('{"step": 4, "lo')  # the process died while it wrote
+        file.write('{"step": 4, "lo')  # the process was killed while writing
     metrics = JsonLines(tmp_path / "metrics.jsonl", from_step=2)
     assert steps_in(tmp_path) == [0, 1]
     metrics.write({"step": 2})

@@ -15,7 +15,7 @@ from anytime_training.tasks import Problem, Split
 
 
 class SameText:
-    """An answer is right where it is the problem's, to the letter."""
+    """Grades an answer as right if it equals the problem's answer exactly."""
 
     def sample(self, rng: random.Random, split: Split = "train") -> Problem:
         raise NotImplementedError
@@ -44,7 +44,7 @@ def fixture_rollout_of(tiny_model: Model) -> Callable[..., Rollout]:
         return Rollout(
             prompt_ids=encode("what"),
             thinking=generation(thinking_ids),
-            cuts=tuple(
+            truncations=tuple(
                 truncate_thinking(thinking_ids[:budget], reasoning, cause=Cause.BUDGET) for budget in budgets
             ),
             answers=tuple(tuple(generation([*encode(text), eos_id]) for text in answers) for _ in budgets),
@@ -70,16 +70,18 @@ def test_right_answers_are_rewarded(rollout_of: Callable[..., Rollout], tiny_mod
     assert rewards(rollouts, tiny_model) == [[[1, 0], [1, 0]], [[0, 1], [0, 1]]]
 
 
-def test_thinking_that_ends_the_turn_is_not(rollout_of: Callable[..., Rollout], tiny_model: Model) -> None:
-    """Where it was cut before that, nobody knows that it would have."""
+def test_thinking_that_ends_the_turn_is_not_rewarded(
+    rollout_of: Callable[..., Rollout], tiny_model: Model
+) -> None:
+    """Thinking that was truncated before the end of the turn is rewarded."""
     assert rewards([rollout_of("turn", "42")], tiny_model) == [[[1], [0]]]
 
 
-def test_a_second_think_end_is_not(rollout_of: Callable[..., Rollout], tiny_model: Model) -> None:
+def test_a_second_think_end_is_not_rewarded(rollout_of: Callable[..., Rollout], tiny_model: Model) -> None:
     assert rewards([rollout_of("think-end", "42</think>", "42")], tiny_model) == [[[0, 1], [0, 1]]]
 
 
-def test_texts_are_as_graded(rollout_of: Callable[..., Rollout], tiny_model: Model) -> None:
+def test_graded_texts_are_returned(rollout_of: Callable[..., Rollout], tiny_model: Model) -> None:
     grades = grade_rollouts(
         [[rollout_of("think-end", "42", " x")]],
         [PROBLEM],

@@ -1,4 +1,4 @@
-"""Rollouts on the scripted engine: what is asked of it, and what becomes of its tokens."""
+"""Rollouts on the scripted engine: requests, truncations and answers."""
 
 from __future__ import annotations
 
@@ -31,26 +31,30 @@ def fixture_sampler(tiny_model: Model, scripted: Callable[..., ScriptedEngine]) 
     return make
 
 
-async def test_thinking_that_runs_out_is_cut_at_each_budget(sampler: Any) -> None:
+async def test_thinking_that_runs_out_is_truncated_at_each_budget(sampler: Any) -> None:
     rollouts = await (await sampler(never_end=True)).sample(PROMPTS, seed="a")
     assert [len(group) for group in rollouts] == [3, 3]
     for prompt_ids, group in zip(PROMPTS, rollouts, strict=True):
         for rollout in group:
             assert rollout.prompt_ids == prompt_ids
             assert len(rollout.thinking.token_ids) == 16
-            assert [cut.num_thinking_tokens for cut in rollout.cuts] == [4, 8, 16]
-            assert {cut.cause for cut in rollout.cuts} == {Cause.BUDGET}
-            for cut in rollout.cuts:
-                assert cut.thinking_ids == rollout.thinking.token_ids[: cut.num_thinking_tokens]
+            assert [truncation.num_thinking_tokens for truncation in rollout.truncations] == [4, 8, 16]
+            assert {truncation.cause for truncation in rollout.truncations} == {Cause.BUDGET}
+            for truncation in rollout.truncations:
+                assert truncation.thinking_ids == rollout.thinking.token_ids[: truncation.num_thinking_tokens]
             assert [len(answers) for answers in rollout.answers] == [2, 2, 2]
 
 
 async def test_thinking_that_ends_early_collapses_the_budgets_beyond(sampler: Any, tiny_model: Model) -> None:
     [[rollout, *_], _] = await (await sampler(thinking_tokens=6)).sample(PROMPTS, seed="a")
-    assert [cut.num_thinking_tokens for cut in rollout.cuts] == [4, 6, 6]
-    assert [cut.cause for cut in rollout.cuts] == [Cause.BUDGET, Cause.NATURAL, Cause.NATURAL]
-    assert rollout.cuts[1] == rollout.cuts[2]
-    assert rollout.cuts[1].inserted_ids == tiny_model.reasoning.answer_lead_in_ids
+    assert [truncation.num_thinking_tokens for truncation in rollout.truncations] == [4, 6, 6]
+    assert [truncation.cause for truncation in rollout.truncations] == [
+        Cause.BUDGET,
+        Cause.NATURAL,
+        Cause.NATURAL,
+    ]
+    assert rollout.truncations[1] == rollout.truncations[2]
+    assert rollout.truncations[1].inserted_ids == tiny_model.reasoning.answer_lead_in_ids
     assert [len(answers) for answers in rollout.answers] == [2, 2, 2], "each budget owns its answers"
 
 
@@ -59,7 +63,7 @@ async def test_all_sampled_tokens_are_counted(sampler: Any) -> None:
     assert rollout.num_sampled_tokens == 6 + 3 * 2 * len("7$")  # the answer and the end of the turn
 
 
-async def test_chance_comes_from_the_seed_alone(sampler: Any) -> None:
+async def test_rollouts_follow_from_the_seed_alone(sampler: Any) -> None:
     first, again, other = [
         await (await sampler(never_end=True)).sample(PROMPTS, seed=seed) for seed in ("a", "a", "b")
     ]
@@ -69,7 +73,7 @@ async def test_chance_comes_from_the_seed_alone(sampler: Any) -> None:
     assert len(set(thinkings)) == len(thinkings), "rollouts of a group differ"
 
 
-async def test_what_fits_fills_the_window_to_the_last_token(sampler: Any, tiny_model: Model) -> None:
+async def test_longest_fitting_prompt_fills_the_window(sampler: Any, tiny_model: Model) -> None:
     one = await sampler(never_end=True, answer="x" * 9)
     longest = 512 - 16 - tiny_model.reasoning.max_inserted_tokens - 5
     assert one.fits(longest)

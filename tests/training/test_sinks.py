@@ -32,14 +32,14 @@ def test_numbers_are_reported_under_their_path() -> None:
     assert seen == [(3, {"loss": 0.5, "step": 3.0, "timing/learn": 1.0, "variance/v1/0": 1.0})]
 
 
-def test_none_asked_for_is_none_opened(tmp_path: Path) -> None:
+def test_no_sink_is_opened_by_default(tmp_path: Path) -> None:
     with open_sinks(recipe(), tmp_path) as sinks:
         sinks.write(0, {"loss": 1})
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["wandb", "trackio", "tensorboard"])
-def test_what_is_not_installed_is_told(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_package_is_named(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.delitem(sys.modules, "torch.utils.tensorboard", raising=False)
     with (

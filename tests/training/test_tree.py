@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from anytime_training.tree import Branch, PackedRows, Segment, Tree, flatten, pack, sees
+from anytime_training.tree import Branch, PackedRows, Segment, Tree, attends, flatten, pack
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,7 +17,7 @@ PAD_ID = 99
 
 def segment(*ids: int, first_learned: int = 1) -> Segment:
     """Tokens learned from `first_learned` on, with advantage id/10 and log-probability -id/100."""
-    learned = [place >= first_learned for place in range(len(ids))]
+    learned = [index >= first_learned for index in range(len(ids))]
     return Segment(
         ids=ids,
         learned=learned,
@@ -37,7 +37,7 @@ LARGE = Tree(
 
 
 def random_trees(seed: int, *, vocab_size: int = PAD_ID) -> list[Tree]:
-    """Trees whose every learned token is unlike the others in advantage."""
+    """Trees whose learned tokens all differ in advantage."""
     rng = random.Random(seed)
 
     def make_segment(num_fixed: int, num_learned: int) -> Segment:
@@ -52,10 +52,10 @@ def random_trees(seed: int, *, vocab_size: int = PAD_ID) -> list[Tree]:
     trees = []
     for _ in range(rng.randrange(1, 6)):
         trunk = make_segment(rng.randrange(1, 4), rng.randrange(0, 12))
-        cuts = [rng.randrange(1, len(trunk) + 1) for _ in range(rng.randrange(4))]
+        lengths = [rng.randrange(1, len(trunk) + 1) for _ in range(rng.randrange(4))]
         branches = tuple(
-            Branch(segment=make_segment(rng.randrange(1, 3), rng.randrange(0, 5)), num_visible=cut)
-            for cut in cuts
+            Branch(segment=make_segment(rng.randrange(1, 3), rng.randrange(0, 5)), num_visible=length)
+            for length in lengths
             for _ in range(rng.randrange(1, 3))
         )
         trees.append(Tree(trunk=trunk, branches=branches))
@@ -63,7 +63,7 @@ def random_trees(seed: int, *, vocab_size: int = PAD_ID) -> list[Tree]:
 
 
 def slow_mask(rows: PackedRows) -> torch.Tensor:
-    """The mask by walking each row's trees: it shares nothing with `sees` but the columns."""
+    """The mask by walking each row's trees: it shares nothing with `attends` but the columns."""
     num_rows, length = rows.ids_RT.shape
     mask = torch.zeros(num_rows, length, length, dtype=torch.bool)
     for row in range(num_rows):
@@ -113,19 +113,19 @@ def test_the_mask_by_hand() -> None:
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_the_mask_is_the_slow_one(seed: int) -> None:
+def test_mask_equals_the_slow_reference(seed: int) -> None:
     rows = pack(random_trees(seed), row_tokens=64, pad_id=PAD_ID, multiple_of=16)
     assert torch.equal(rows.mask_RTT(), slow_mask(rows))
 
 
-def test_pointwise_is_the_mask() -> None:
+def test_pointwise_function_equals_the_mask() -> None:
     rows = pack(random_trees(3), row_tokens=32, pad_id=PAD_ID, multiple_of=8)
     mask = rows.mask_RTT()
     columns = (rows.tree_RT, rows.branch_RT, rows.visible_end_RT)
     rng = random.Random(0)
     for _ in range(500):
         row, query, key = (rng.randrange(size) for size in mask.shape)
-        assert sees(*columns, row, query, key) == mask[row, query, key]
+        assert attends(*columns, row, query, key) == mask[row, query, key]
 
 
 def test_flatten_by_hand() -> None:
@@ -141,18 +141,18 @@ def test_flatten_by_hand() -> None:
 
 @given(seed=st.integers(0, 10**6))
 @settings(max_examples=50, deadline=None)
-def test_a_token_sees_the_same_in_its_flat_row(seed: int) -> None:
-    """Ids with positions that a learned token sees, in the tree's row and in its flat row."""
+def test_a_token_attends_to_the_same_tokens_in_its_flat_row(seed: int) -> None:
+    """The ids with positions that a learned token attends to, in the tree's row and in its flat row."""
     trees = random_trees(seed)
 
     def views(packed: PackedRows) -> Counter[tuple[object, ...]]:
         mask, counted = packed.mask_RTT(), Counter[tuple[object, ...]]()
-        for row, place in packed.learned_RT.nonzero().tolist():
-            seen = mask[row, place]
+        for row, token in packed.learned_RT.nonzero().tolist():
+            visible = mask[row, token]
             view = zip(
-                packed.ids_RT[row, seen].tolist(), packed.positions_RT[row, seen].tolist(), strict=True
+                packed.ids_RT[row, visible].tolist(), packed.positions_RT[row, visible].tolist(), strict=True
             )
-            counted[(packed.advantages_RT[row, place].item(), *view)] += 1
+            counted[(packed.advantages_RT[row, token].item(), *view)] += 1
         return counted
 
     flat = [part for tree in trees for part in flatten(tree)]

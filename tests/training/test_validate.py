@@ -1,4 +1,4 @@
-"""Validation problems: which are drawn. What comes of asking them is tested with training from end to end."""
+"""The draw of validation problems; test_brpo.py tests their evaluation."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import random
 from pathlib import Path
 
 import pytest
+from anytime_training.demo.task import ChainTask
 from anytime_training.errors import RecipeError
-from anytime_training.tasks import ChainTask, DatasetTask
+from anytime_training.tasks import DatasetTask
 from anytime_training.validate import validation_problems
 
 
@@ -17,13 +18,13 @@ def dataset(path: Path, *, rows: int, validation_share: float) -> DatasetTask:
     return DatasetTask(path=path, validation_share=validation_share, test_share=0)
 
 
-def test_chains_are_those_that_one_draw_after_another_gives() -> None:
+def test_chains_are_those_of_consecutive_draws() -> None:
     task, rng = ChainTask(), random.Random("7:validation")
     problems = validation_problems(task, 40, seed=7)
     assert problems == [task.sample(rng, "validation") for _ in range(40)]
 
 
-def test_a_small_split_is_asked_whole_and_once(tmp_path: Path) -> None:
+def test_every_problem_of_a_small_split_is_drawn_once(tmp_path: Path) -> None:
     task = dataset(tmp_path / "rows.jsonl", rows=300, validation_share=0.2)
     whole = task.problems("validation")
     problems = validation_problems(task, 500, seed=0)
@@ -31,7 +32,7 @@ def test_a_small_split_is_asked_whole_and_once(tmp_path: Path) -> None:
     assert {problem.content for problem in problems} == {problem.content for problem in whole}
 
 
-def test_the_seed_says_which_are_asked(tmp_path: Path) -> None:
+def test_seed_selects_the_problems(tmp_path: Path) -> None:
     task = dataset(tmp_path / "rows.jsonl", rows=300, validation_share=0.5)
     problems = validation_problems(task, 40, seed=0)
     assert len({problem.content for problem in problems}) == 40
@@ -42,7 +43,7 @@ def test_the_seed_says_which_are_asked(tmp_path: Path) -> None:
     )
 
 
-def test_an_empty_split_is_told_with_its_share(tmp_path: Path) -> None:
+def test_empty_split_is_refused_with_its_share(tmp_path: Path) -> None:
     task = dataset(tmp_path / "rows.jsonl", rows=5, validation_share=0)
     with pytest.raises(RecipeError, match=r"task\.path: .*rows\.jsonl .*task\.validation_share is 0"):
         validation_problems(task, 10, seed=0)

@@ -1,4 +1,4 @@
-"""What each baseline leaves of the variance, by hand and in plain loops.
+"""The variance that each baseline leaves, by hand and in plain loops.
 
 Dimensions: P prompts, G rollouts per prompt, B budgets, A answers per budget.
 """
@@ -38,17 +38,17 @@ def test_by_hand() -> None:
 def test_only_thinking_that_reaches_a_segment_counts() -> None:
     # The second rollout ends within the first segment. The others have R = 1 | 0, 0 at the last budget, of
     # variance 1/3 - 1/9 = 2/9, and V1 = 0. V2 is still the mean over both of the prompt's.
-    cuts = torch.tensor([[[2, 4], [1, 1]], [[2, 3], [2, 4]]])
-    ratios = normalised_variance(REWARDS, cuts, [2, 4], BASE)
+    truncated = torch.tensor([[[2, 4], [1, 1]], [[2, 3], [2, 4]]])
+    ratios = normalised_variance(REWARDS, truncated, [2, 4], BASE)
     # (V1 + V2)/2 = 1/2 | 0, 0: R - V = 1/2 | 0, 0, a quarter of the variance.
     assert_ratios(ratios, {"v1": [1, 1], "v2": [0, 0], "brpo": [0, 0.25]})
 
 
 def test_thinking_that_fills_a_segment_does_not_reach_the_next() -> None:
     # Lengths 2, 2 | 2, 2 and 4: one rollout is left in the last segment, and does not vary.
-    cuts = torch.tensor([[[2, 2], [2, 2]], [[2, 2], [2, 4]]])
-    assert math.isnan(normalised_variance(REWARDS, cuts, [2, 4], BASE)["v1"][1])
-    # Nor does no rollout at all.
+    truncated = torch.tensor([[[2, 2], [2, 2]], [[2, 2], [2, 4]]])
+    assert math.isnan(normalised_variance(REWARDS, truncated, [2, 4], BASE)["v1"][1])
+    # Without any rollout in the segment it is NaN as well.
     ratios = normalised_variance(REWARDS, FULL.minimum(torch.tensor(2)), [2, 4], BASE)
     assert_ratios(ratios, {"v1": [1, math.nan], "v2": [0, math.nan], "brpo": [0, math.nan]})
 
@@ -63,7 +63,7 @@ def test_returns_that_do_not_vary() -> None:
     assert all(ratio_B.isnan().all() for ratio_B in silent.values())
 
 
-def test_the_measure_is_blind_to_scale_and_shift() -> None:
+def test_ratios_do_not_depend_on_scale_and_shift() -> None:
     before = normalised_variance(REWARDS.double(), FULL, [2, 4], BASE)
     after = normalised_variance(5 * REWARDS.double() - 2, FULL, [2, 4], BASE)
     assert_ratios(after, {name: ratio_B.tolist() for name, ratio_B in before.items()})
@@ -76,7 +76,7 @@ def test_as_in_loops(seed: int) -> None:
     rewards = torch.rand((num_prompts, num_rollouts, num_budgets, num_answers), generator=random).double()
     budgets = [3 * j for j in range(1, num_budgets + 1)]
     lengths = torch.randint(1, budgets[-1] + 3, (num_prompts, num_rollouts, 1), generator=random)
-    cuts = lengths.minimum(torch.tensor(budgets))
+    truncated = lengths.minimum(torch.tensor(budgets))
     prior, decay = torch.rand(num_budgets, generator=random).double() + 0.1, 0.3
     parts = baselines(rewards, prior, decay=decay)
     values_of = {"v1": parts.own_past_PGB, "v2": parts.group_mean_PGB, "brpo": parts.mixture_PGB}
@@ -93,30 +93,30 @@ def test_as_in_loops(seed: int) -> None:
             whole = pvariance([r for r, _ in kept]) if kept else 0.0
             left = pvariance([r - v for r, v in kept]) if kept else 0.0
             expected[name].append(left / whole if whole else math.nan)
-    assert_ratios(normalised_variance(rewards, cuts, budgets, prior, decay=decay), expected)
+    assert_ratios(normalised_variance(rewards, truncated, budgets, prior, decay=decay), expected)
 
 
-def test_rollouts_alone_keep_all_their_variance_under_v2() -> None:
+def test_v2_of_single_rollouts_leaves_all_variance() -> None:
     ratios = normalised_variance(REWARDS[:, :1], FULL[:, :1], [2, 4], BASE)
     assert_ratios(ratios, {"v1": [1, 1], "v2": [1, 1], "brpo": [1, 1]})
 
 
 @pytest.mark.parametrize(
-    ("cuts", "budgets", "says"),
+    ("truncated", "budgets", "message"),
     [
         (FULL, [2, 4, 8], "at 3 budgets"),
         (FULL[:1], [2, 4], r"not one for each of \(2, 2, 2\)"),
         (FULL, [3, 4], r"not what the budgets \[3, 4\] make"),
         (FULL, [4, 2], r"not what the budgets \[4, 2\] make"),
         (FULL[..., 1:].expand(2, 2, 2), [4, 4], r"not what the budgets \[4, 4\] make"),
-        (FULL + 1, [2, 4], "make of any lengths"),
+        (FULL + 1, [2, 4], "make of any thinking"),
     ],
 )
-def test_cuts_that_cannot_be(cuts: torch.Tensor, budgets: list[int], says: str) -> None:
-    with pytest.raises(ValueError, match=says):
-        normalised_variance(REWARDS, cuts, budgets, BASE)
+def test_impossible_lengths_are_refused(truncated: torch.Tensor, budgets: list[int], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        normalised_variance(REWARDS, truncated, budgets, BASE)
 
 
-def test_a_prior_that_cannot_be() -> None:
+def test_impossible_prior_is_refused() -> None:
     with pytest.raises(ValueError, match="does not weigh 2 budgets"):
         normalised_variance(REWARDS, FULL, [2, 4], torch.ones(3))

@@ -1,4 +1,4 @@
-"""Weights on their way into an engine: all of them, once, with their checksum."""
+"""Weight transfer: every tensor, once, with its checksum."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_tensors_are_those_of_a_checkpoint(tied: bool, tmp_path: Path) -> None:
     assert all(torch.equal(own[name], stored[name]) for name in stored)
 
 
-async def test_the_file_is_whole_when_the_engine_is_told_and_gone_after(scripted: Any) -> None:
+async def test_file_is_complete_when_the_engine_reads_it_and_gone_after(scripted: Any) -> None:
     model, engine = model_of(tied=False), scripted()
     await engine.start()
     seen: dict[str, Any] = {}

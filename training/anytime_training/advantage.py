@@ -1,12 +1,12 @@
-"""Credit: what each segment of thinking and each summary is worth, from rewards alone (arXiv 2505.13438).
+"""Advantages of thinking and of summaries, from rewards alone (arXiv 2505.13438).
 
-Thinking that is cut at the budgets b_1 < … < b_m falls into segments: segment j holds the tokens t with
-b_{j-1} < t ≤ b_j. A segment is credited with the rewards at its own budget and at later ones, less a
-baseline; a summary with its own reward, less the mean of its peers. Nothing is divided by a standard
-deviation.
+The budgets b_1 < … < b_m divide thinking into segments: segment j holds the tokens t with b_{j-1} < t ≤ b_j.
+The return of a segment is the weighted sum of the rewards at its own budget and at later budgets; its
+advantage is the return minus a baseline. The advantage of a summary is its reward minus the mean reward of
+its group. Advantages are not divided by a standard deviation.
 
-This module owns those formulas, the budget prior, and which segment a token is in. It knows no model, no
-tokens and no configuration, and not how advantages become a loss.
+This module owns those formulas, the budget prior, and the segment of each token. It knows no model, no
+token ids and no loss.
 
 Dimensions: P prompts, G rollouts per prompt, B budgets (m of them), A answers per budget, T tokens.
 Budgets are counted from 0 in tensors and from 1 in formulas.
@@ -18,27 +18,25 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 
-BaselineName = Literal["brpo", "v1_only", "v2_only", "none"]
-SummaryPreset = Literal["brpo", "grpo", "none"]
-PriorName = Literal["base", "uniform", "linear"]
+from anytime_training.config.credit import BaselineName, PriorName, SummaryPreset
 
 
 def budget_prior(prior: PriorName | Sequence[float], budgets: Sequence[int]) -> torch.Tensor:
-    """How much each budget counts in the objective, P_j of eq. 3.
+    """Weight of each budget in the objective, P_j of eq. 3.
 
-    For budgets 2, 4, 6 "base" is (0, 0, 1): only the largest counts; "uniform" is (1/3, 1/3, 1/3);
-    "linear", P_j ∝ b_j, is (1/6, 1/3, 1/2). Weights of one's own, one for each budget, are normalised.
+    For budgets 2, 4, 6 "base" is (0, 0, 1), the largest budget alone; "uniform" is (1/3, 1/3, 1/3);
+    "linear", P_j ∝ b_j, is (1/6, 1/3, 1/2). Custom weights, one for each budget, are normalised.
 
     Returns:
         prior_B, float64, of sum 1.
 
     Raises:
-        ValueError: unknown name; a weight too few or too many, negative or not finite; all are zero;
-            budgets that do not ascend.
+        ValueError: unknown name; wrong number of weights; a weight that is negative or not finite; all
+            weights zero; budgets that do not ascend.
     """
     _check_budgets(budgets)
     weights: Sequence[float]
@@ -75,18 +73,18 @@ def segments(num_tokens: int, budgets: Sequence[int]) -> torch.Tensor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Baselines:
-    """A return for each segment, and what it can be held against."""
+    """The return of each segment, and its baselines."""
 
     returns_PGB: torch.Tensor
-    """R_j, what is credited to segment j before a baseline."""
+    """R_j, the weighted sum of the rewards from budget j on."""
     own_past_PGB: torch.Tensor
-    """V1_j, foretold from the rollout's own earlier budgets."""
+    """V1_j, predicted from the rollout's own rewards at earlier budgets."""
     group_mean_PGB: torch.Tensor
-    """V2_j, what the prompt's rollouts get on average."""
+    """V2_j, the mean return of the prompt's rollouts."""
 
     @property
     def mixture_PGB(self) -> torch.Tensor:
-        """BRPO's baseline (j-1)/m · V1_j + (m-j+1)/m · V2_j: the later, the more one's own past tells."""
+        """BRPO's baseline (j-1)/m · V1_j + (m-j+1)/m · V2_j: V1 has more weight at later budgets."""
         num_budgets = self.returns_PGB.shape[-1]
         share_B = torch.arange(num_budgets).to(self.returns_PGB) / num_budgets
         return share_B * self.own_past_PGB + (1 - share_B) * self.group_mean_PGB
@@ -95,7 +93,7 @@ class Baselines:
 def baselines(
     rewards_PGBA: torch.Tensor, prior_B: torch.Tensor, *, decay: float = 0.5, leave_one_out: bool = False
 ) -> Baselines:
-    """All parts of a thinking advantage. Arguments and errors: `thinking_advantages`."""
+    """Returns and baselines of the thinking. Arguments and errors: `thinking_advantages`."""
     returns_PGB = returns(rewards_PGBA, prior_B)
     return Baselines(
         returns_PGB=returns_PGB,
@@ -113,8 +111,8 @@ def returns(rewards_PGBA: torch.Tensor, prior_B: torch.Tensor) -> torch.Tensor:
 def own_past(rewards_PGBA: torch.Tensor, prior_B: torch.Tensor, *, decay: float = 0.5) -> torch.Tensor:
     """V1_j = (Σ_{k<j} λ^{j-k} r̂_k / Σ_{k<j} λ^{j-k}) · Σ_{k≥j} P_k, and V1_1 = 0: own_past_PGB.
 
-    Were the rewards to stay what they lately were, this would be the return. `decay` is λ, in [0, 1]:
-    1 weighs all earlier budgets alike, 0 only the one before.
+    It equals the return if later rewards equal the recent ones. `decay` is λ, in [0, 1]: 1 gives all earlier
+    budgets the same weight, 0 uses the budget before j alone.
     """
     if not 0 <= decay <= 1:
         raise ValueError(f"decay must be in [0, 1], not {decay}")
@@ -123,16 +121,16 @@ def own_past(rewards_PGBA: torch.Tensor, prior_B: torch.Tensor, *, decay: float 
     own_past_PGB = torch.zeros_like(means_PGB)
     for j in range(1, means_PGB.shape[-1]):
         # λ^{j-k-1}: one power less changes no ratio, and serves λ = 0 as well.
-        weights = decay ** torch.arange(j - 1, -1, -1).to(means_PGB)
-        recent_PG = (means_PGB[..., :j] * weights).sum(dim=-1) / weights.sum()
+        weights_B = decay ** torch.arange(j - 1, -1, -1).to(means_PGB)
+        recent_PG = (means_PGB[..., :j] * weights_B).sum(dim=-1) / weights_B.sum()
         own_past_PGB[..., j] = recent_PG * prior_B[j:].sum()
     return own_past_PGB
 
 
 def group_mean(returns_PGB: torch.Tensor, *, leave_one_out: bool = False) -> torch.Tensor:
-    """V2_j: the mean return of the prompt's rollouts, or of the others: group_mean_PGB.
+    """V2_j, the mean return of the prompt's rollouts: group_mean_PGB.
 
-    Self included as in the authors' code, unless `leave_one_out`. A rollout without others has 0.
+    As in the authors' code, the mean includes the rollout itself, unless `leave_one_out`. With G = 1 it is 0.
     """
     num_rollouts = returns_PGB.shape[1]
     if num_rollouts == 1:
@@ -151,7 +149,7 @@ def thinking_advantages(
     decay: float = 0.5,
     leave_one_out: bool = False,
 ) -> torch.Tensor:
-    """Advantage of the thinking tokens of each segment: R_j less a baseline.
+    """Advantage of the thinking tokens of each segment: R_j minus a baseline.
 
     One prompt, uniform prior, rewards (0,0 | 1,0 | 1,1) and (0,1 | 0,1 | 0,0) of two rollouts at three
     budgets. Means are (0, 1/2, 1) and (1/2, 1/2, 0), returns (1/2, 1/2, 1/3) and (1/3, 1/6, 0). For the
@@ -167,82 +165,83 @@ def thinking_advantages(
 
     Returns:
         advantages_PGB, of the rewards' type, exactly 0 where return and baseline are equal. A segment that
-        a rollout's thinking never reached has one too, but no token.
+        the thinking never reached has an advantage, but no token.
 
     Raises:
-        ValueError: a shape, type or value that cannot be.
+        ValueError: a wrong shape, type or value.
     """
     if baseline not in get_args(BaselineName):
         raise ValueError(f"baseline must be one of {get_args(BaselineName)}, not {baseline!r}")
     parts = baselines(rewards_PGBA, prior_B, decay=decay, leave_one_out=leave_one_out)
     if baseline == "brpo":
-        return _above(parts.returns_PGB, parts.mixture_PGB)
+        return _difference(parts.returns_PGB, parts.mixture_PGB)
     if baseline == "v1_only":
-        return _above(parts.returns_PGB, parts.own_past_PGB)
+        return _difference(parts.returns_PGB, parts.own_past_PGB)
     if baseline == "v2_only":
-        return _above(parts.returns_PGB, parts.group_mean_PGB)
+        return _difference(parts.returns_PGB, parts.group_mean_PGB)
     return parts.returns_PGB
 
 
 def summary_advantages(
     rewards_PGBA: torch.Tensor,
-    cuts_PGB: torch.Tensor,
+    lengths_PGB: torch.Tensor,
     *,
     preset: SummaryPreset = "brpo",
     weight: float = 1.0,
     leave_one_out: bool = False,
 ) -> torch.Tensor:
-    """Advantage of each summary: its reward less the mean of its peers.
+    """Advantage of each summary: its reward minus the mean reward of its group.
 
-    Peers are the summaries of the same cut of the same thinking; budgets of equal cut make one pool. Where
-    there is one summary a budget, they are those of the prompt's other rollouts at that budget, whatever
-    their cuts. Of thinking cut at (2, 3, 3) with rewards (1,0 | 1,1 | 1,0) the pools have the means 1/2
-    and 3/4, and the advantages are (1/2, -1/2 | 1/4, 1/4 | 1/4, -3/4).
+    A group is the summaries after the same truncation of the same thinking: budgets at which the truncated
+    thinking has the same length share a group. With A = 1 a group is the summaries of the prompt's rollouts
+    at the same budget, whatever the lengths. Example: for lengths (2, 3, 3) and rewards (1,0 | 1,1 | 1,0)
+    the group means are 1/2 and 3/4, and the advantages are (1/2, -1/2 | 1/4, 1/4 | 1/4, -3/4).
 
     Args:
         rewards_PGBA: float32 or float64, finite.
-        cuts_PGB: thinking tokens before each cut, min(b_j, length); whole numbers.
-        preset: "brpo" credits all; "grpo" the last summary of the largest budget, as if no other were; "none"
-            no summary.
-        weight: multiplies. 1 as in the authors' code; eq. 10 with its uniform prior has 1/(m·A).
-        leave_one_out: the mean leaves out the summary itself. One without peers has 0 either way.
+        lengths_PGB: thinking tokens of each truncation, min(b_j, length of the thinking); integers.
+        preset: "brpo" trains all summaries; "grpo" the last summary of the largest budget, as if there were
+            no other; "none" no summary.
+        weight: factor on the advantages. The authors' code has 1, eq. 10 with its uniform prior 1/(m·A).
+        leave_one_out: exclude the summary itself from the mean. A group of one has advantage 0 either way.
 
     Returns:
-        advantages_PGBA, of the rewards' type, exactly 0 where all peers are alike.
+        advantages_PGBA, of the rewards' type, exactly 0 where all rewards of a group are equal.
 
     Raises:
-        ValueError: a shape, type or value that cannot be.
+        ValueError: a wrong shape, type or value.
     """
     if preset not in get_args(SummaryPreset):
         raise ValueError(f"preset must be one of {get_args(SummaryPreset)}, not {preset!r}")
     if not 0 <= weight < math.inf:
         raise ValueError(f"weight must be finite and not negative, not {weight}")
     _check_rewards(rewards_PGBA)
-    _check_cuts(cuts_PGB, rewards_PGBA)
-    credited_PGBA = torch.zeros_like(rewards_PGBA)
+    _check_lengths(lengths_PGB, rewards_PGBA)
+    last_PGBA = torch.zeros_like(rewards_PGBA)
     if preset == "none":
-        return credited_PGBA
+        return last_PGBA
     _, num_rollouts, _, num_answers = rewards_PGBA.shape
+    # Size and total reward of each summary's group, in shapes that broadcast to PGBA.
     if num_answers == 1:
         size = torch.tensor(num_rollouts).to(rewards_PGBA)
         total = rewards_PGBA.sum(dim=1, keepdim=True)
     else:
-        same_PGBB = cuts_PGB.unsqueeze(-1) == cuts_PGB.unsqueeze(-2)
+        same_PGBB = lengths_PGB.unsqueeze(-1) == lengths_PGB.unsqueeze(-2)
         size = num_answers * same_PGBB.sum(dim=-1, keepdim=True).to(rewards_PGBA)
         # Not a matrix product, which may round to fewer bits on a GPU.
         total = (same_PGBB * rewards_PGBA.sum(dim=-1).unsqueeze(-2)).sum(dim=-1, keepdim=True)
-    advantages_PGBA = weight * _above(rewards_PGBA, total / size)
+    advantages_PGBA = weight * _difference(rewards_PGBA, total / size)
     if leave_one_out:
-        # Of n peers, what one is above the others is n/(n-1) times what it is above all.
+        # In a group of n, the difference from the others' mean is n/(n-1) times that from the mean of all.
         advantages_PGBA = advantages_PGBA * size / (size - 1).clamp(min=1)
     if preset == "brpo":
         return advantages_PGBA
-    credited_PGBA[..., -1, -1] = advantages_PGBA[..., -1, -1]
-    return credited_PGBA
+    last_PGBA[..., -1, -1] = advantages_PGBA[..., -1, -1]
+    return last_PGBA
 
 
-def _above(values: torch.Tensor, baseline: torch.Tensor) -> torch.Tensor:
-    """The difference; exactly 0 where it is rounding alone, so that what teaches nothing can be left out."""
+def _difference(values: torch.Tensor, baseline: torch.Tensor) -> torch.Tensor:
+    """Values minus baseline; exactly 0 where only rounding is left, so that tokens can be left out."""
     difference = values - baseline
     noise = 8 * torch.finfo(values.dtype).eps * (values.abs() + baseline.abs())
     return torch.where(difference.abs() <= noise, 0, difference)
@@ -284,12 +283,13 @@ def _check_rewards(rewards_PGBA: torch.Tensor) -> None:
         raise ValueError("a reward is not a finite number")
 
 
-def _check_cuts(cuts_PGB: torch.Tensor, rewards_PGBA: torch.Tensor) -> None:
-    if cuts_PGB.shape != rewards_PGBA.shape[:3]:
+def _check_lengths(lengths_PGB: torch.Tensor, rewards_PGBA: torch.Tensor) -> None:
+    if lengths_PGB.shape != rewards_PGBA.shape[:3]:
         raise ValueError(
-            f"cuts of shape {tuple(cuts_PGB.shape)} are not one for each of {tuple(rewards_PGBA.shape[:3])}"
+            f"lengths of shape {tuple(lengths_PGB.shape)} are not one for each of "
+            f"{tuple(rewards_PGBA.shape[:3])}"
         )
-    if cuts_PGB.is_floating_point() or cuts_PGB.is_complex() or cuts_PGB.dtype == torch.bool:
-        raise ValueError(f"cuts must be whole numbers, not {cuts_PGB.dtype}")
-    if (cuts_PGB < 0).any() or (cuts_PGB.diff(dim=-1) < 0).any():
-        raise ValueError("a rollout's cuts must not be negative nor descend")
+    if lengths_PGB.is_floating_point() or lengths_PGB.is_complex() or lengths_PGB.dtype == torch.bool:
+        raise ValueError(f"lengths must be whole numbers, not {lengths_PGB.dtype}")
+    if (lengths_PGB < 0).any() or (lengths_PGB.diff(dim=-1) < 0).any():
+        raise ValueError("a rollout's lengths must not be negative nor descend")

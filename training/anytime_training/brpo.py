@@ -1,7 +1,9 @@
-"""Reinforcement learning, a step at a time: sample, grade, give credit, learn, and sync the weights.
+"""Reinforcement learning, step by step: sample rollouts, grade them, assign credit, learn, sync the weights.
 
-Whatever a step does follows from the recipe, the seed and its number, and from the weights: a run
-that is resumed goes on bit for bit as it would have. Which algorithm it is, is `credit`'s to know.
+A step follows from the recipe, the seed, the step's number and the weights alone: a resumed run continues bit
+for bit as the uninterrupted run would have. `credit` alone knows which algorithm it is.
+
+Dimensions: P prompts, G rollouts per prompt, B budgets, A answers per budget.
 """
 
 from __future__ import annotations
@@ -9,10 +11,9 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,14 +24,14 @@ from anytime_server.text.model import Model
 from anytime_training.advantage import budget_prior
 from anytime_training.checkpoint import TrainingState, load_state, save_state, save_trained_checkpoint
 from anytime_training.config.brpo import BrpoRecipe
-from anytime_training.credit import credit_trees, cuts_of
+from anytime_training.credit import credit_trees, truncation_lengths
 from anytime_training.errors import RecipeError, TrainingFailed
 from anytime_training.learner import Learner
 from anytime_training.progress import METRICS_NAME, JsonLines, ProgressReport
 from anytime_training.record import rollout_lines, step_metrics
 from anytime_training.reward import Grades, grade_rollouts
 from anytime_training.rollout import Rollout, RolloutSampler, prompt_of
-from anytime_training.run import CHECKPOINT_NAME
+from anytime_training.run import CHECKPOINT_NAME, Run
 from anytime_training.sinks import open_sinks, require_sinks
 from anytime_training.start import build_engine, build_learner, load_start, stored_tensors
 from anytime_training.tasks import Problem
@@ -39,27 +40,15 @@ from anytime_training.validate import validate, validation_problems
 from anytime_training.weight_sync import sync_weights
 
 NUM_EXAMPLES = 8
-"""Prompts that go into the manifest of a model that was trained on another task than before."""
+"""Example prompts in the manifest of a model that was trained on another task than its start."""
 MAX_DRAWS = 100
-"""Problems that are drawn for each that is wanted before giving up on finding short ones."""
+"""Problems drawn, at most, for each prompt of a step, to find prompts that fit in the window."""
 ROLLOUTS_NAME = "rollouts.jsonl"
 EVALUATIONS_NAME = "evaluations.jsonl"
 
 
-def train_brpo(
-    recipe: BrpoRecipe,
-    out: Path,
-    *,
-    resume: bool,
-    versions: dict[str, str],
-    should_stop: Callable[[], bool] = lambda: False,
-) -> bool:
-    """Train a checkpoint that thinks and leave the result in `out/checkpoint`.
-
-    Args:
-        resume: go on from the state in `out`.
-        versions: of the libraries, for the manifest.
-        should_stop: asked after every step; when true, everything is saved and training ends.
+def train_brpo(recipe: BrpoRecipe, run: Run) -> bool:
+    """Train a reasoning model and leave the result in `checkpoint` of the run's folder.
 
     Returns:
         Whether all steps are done.
@@ -67,60 +56,50 @@ def train_brpo(
     Raises:
         RecipeError: model, task and budgets do not go together.
         AnytimeError: the engine failed.
-        TrainingFailed: the loss is not finite, or the engine does not sample from what is trained.
+        TrainingFailed: the loss is not finite, or the engine does not sample from the trained policy.
     """
-    return asyncio.run(_train(recipe, out, resume=resume, versions=versions, should_stop=should_stop))
+    return asyncio.run(_train(recipe, run))
 
 
-async def _train(
-    recipe: BrpoRecipe, out: Path, *, resume: bool, versions: dict[str, str], should_stop: Callable[[], bool]
-) -> bool:
+async def _train(recipe: BrpoRecipe, run: Run) -> bool:
     model = load_start(recipe)
     validation = validation_problems(recipe.task, recipe.evaluation.problems, seed=recipe.seed)
     require_sinks(recipe)
     engine = build_engine(recipe, model)
     try:
-        await engine.start()  # before the learner: it may fork, and is not to take a model along
-        run = _Run(recipe, out, model=model, engine=engine, validation=validation, versions=versions)
-        if resume:
-            run.restore(load_state(out))
-        with run.recording():
-            while not run.is_done:
-                await run.sync()
-                if run.step % recipe.evaluation.every_steps == 0:
-                    await run.evaluate()
-                await run.learn()
-                is_stopping = should_stop()
-                if run.is_done or is_stopping or run.step % recipe.save_every_steps == 0:
-                    run.save()
-                if is_stopping and not run.is_done:
+        await engine.start()  # before the learner: it may fork, and the fork must not copy a second model
+        trainer = _Trainer(recipe, run, model=model, engine=engine, validation=validation)
+        if run.resume:
+            trainer.restore(load_state(run.folder))
+        with trainer.recording():
+            while not trainer.is_done:
+                await trainer.sync()
+                if trainer.step % recipe.evaluation.every_steps == 0:
+                    await trainer.evaluate()
+                await trainer.learn()
+                is_stopping = run.should_stop()
+                if trainer.is_done or is_stopping or trainer.step % recipe.save_every_steps == 0:
+                    trainer.save()
+                if is_stopping and not trainer.is_done:
                     return False
-            await run.sync()
-            await run.evaluate()
+            await trainer.sync()
+            await trainer.evaluate()
         return True
     finally:
         await engine.stop()
 
 
-class _Run:
-    """One run under way: its parts, and how far it has come."""
+class _Trainer:
+    """The parts of a run, and its progress."""
 
     def __init__(
-        self,
-        recipe: BrpoRecipe,
-        out: Path,
-        *,
-        model: Model,
-        engine: Engine,
-        validation: list[Problem],
-        versions: dict[str, str],
+        self, recipe: BrpoRecipe, run: Run, *, model: Model, engine: Engine, validation: list[Problem]
     ) -> None:
         self.step = 0
         self._recipe = recipe
-        self._out = out
+        self._run = run
         self._model = model
         self._engine = engine
-        self._versions = versions
         self._rollout_tokens = 0
         self._seconds_before = 0.0
         self._started = time.monotonic()
@@ -141,18 +120,18 @@ class _Run:
 
     @property
     def is_done(self) -> bool:
-        """Whether no step is left, or no tokens to sample in it."""
+        """Whether all steps are done, or all tokens sampled."""
         limit = self._recipe.max_rollout_tokens
         return self.step >= self._recipe.steps or (limit is not None and self._rollout_tokens >= limit)
 
     @property
     def _progress_made(self) -> float:
-        """The share of the run that is done, by whichever limit is nearer."""
+        """Share of the run that is done, in steps or in tokens, whichever is larger."""
         by_tokens = self._rollout_tokens / (self._recipe.max_rollout_tokens or float("inf"))
         return max(self.step / self._recipe.steps, by_tokens)
 
     def restore(self, state: TrainingState | None) -> None:
-        """Go on from a state, if there is one."""
+        """Continue from a state, if there is one."""
         if state is None:
             return
         self._learner.model.load_state_dict(state.model)
@@ -162,26 +141,26 @@ class _Run:
 
     @contextmanager
     def recording(self) -> Iterator[None]:
-        """Within, what happens is written down and shown."""
+        """Within the context, metrics and rollouts are recorded, and progress is shown."""
         with ExitStack() as files:
 
             def lines(name: str) -> JsonLines:
-                return files.enter_context(closing(JsonLines(self._out / name, from_step=self.step)))
+                return files.enter_context(closing(JsonLines(self._run.folder / name, from_step=self.step)))
 
             self._metrics = lines(METRICS_NAME)
             self._rollouts, self._evaluations = lines(ROLLOUTS_NAME), lines(EVALUATIONS_NAME)
-            self._sinks = files.enter_context(open_sinks(self._recipe, self._out, from_step=self.step))
+            self._sinks = files.enter_context(open_sinks(self._recipe, self._run.folder, from_step=self.step))
             self._progress = files.enter_context(
                 closing(ProgressReport(steps=self._recipe.steps, first_step=self.step, line_every=10))
             )
             yield
 
     async def sync(self) -> None:
-        """Let the engine sample from the weights as they are now."""
+        """Give the engine the learner's current weights."""
         await sync_weights(self._learner.model, self._engine, timeout_s=self._recipe.engine.sync_timeout_s)
 
     async def evaluate(self) -> None:
-        """Measure accuracy over budget on the validation problems."""
+        """Measure accuracy at each budget on the validation problems."""
         validation = await validate(
             self._validation_problems,
             task=self._recipe.task,
@@ -199,13 +178,13 @@ class _Run:
             f"{budget}:{accuracy:.3f}"
             for budget, accuracy in zip(summary["budgets"], summary["accuracy"], strict=True)
         )
-        self._progress.say(
+        self._progress.print_line(
             f"step {self.step}: anytime {summary['anytime']:.3f}, final {summary['final']:.3f} ({curve})"
         )
 
     async def learn(self) -> None:
-        """One step: rollouts, rewards, credit, and the optimiser."""
-        recipe, clock = self._recipe, _Clock()
+        """Take one step: rollouts, rewards, advantages, optimiser."""
+        recipe, clock = self._recipe, _StepClock()
         problems, prompts, num_skipped = self._draw_problems()
         rollouts = await self._sampler.sample(prompts, seed=f"{recipe.seed}:{self.step}:rollouts")
         clock.lap("sample")
@@ -218,19 +197,17 @@ class _Run:
             num_threads=recipe.grading_threads,
         )
         clock.lap("grade")
-        trees = credit_trees(
+        trees_PG = credit_trees(
             rollouts,
             grades.rewards_PGBA,
             self._budgets,
             recipe.credit,
             keep_all=recipe.loss.kl_coefficient > 0,
         )
-        learned = self._learn_from(trees, num_rollouts=sum(map(len, rollouts)))
+        learned = self._learn_from(trees_PG, num_rollouts=sum(map(len, rollouts)))
         clock.lap("learn")
         self._rollout_tokens += sum(rollout.num_sampled_tokens for group in rollouts for rollout in group)
-        self._write_down(
-            problems, rollouts, grades, {**learned, "skipped_prompts": num_skipped}, clock.seconds
-        )
+        self._record(problems, rollouts, grades, {**learned, "skipped_prompts": num_skipped}, clock.seconds)
         self.step += 1
         self._progress.step(
             self.step,
@@ -241,13 +218,13 @@ class _Run:
     def save(self) -> None:
         """Write the checkpoint that is served, and the state that training resumes from."""
         save_trained_checkpoint(
-            self._out / CHECKPOINT_NAME,
+            self._run.folder / CHECKPOINT_NAME,
             stored_tensors(self._learner.model),
             self._model.folder,
             self._manifest(),
         )
         save_state(
-            self._out,
+            self._run.folder,
             TrainingState(
                 step=self.step,
                 model=self._learner.model.state_dict(),
@@ -262,7 +239,7 @@ class _Run:
         return self._seconds_before + time.monotonic() - self._started
 
     def _draw_problems(self) -> tuple[list[Problem], list[list[int]], int]:
-        """The step's problems, their prompts, and how many were passed over as too long.
+        """The step's problems, their prompts, and the number of prompts that were skipped as too long.
 
         Raises:
             RecipeError: hardly any prompt leaves room for the largest budget.
@@ -283,23 +260,24 @@ class _Run:
             f"tokens for thinking of {self._budgets[-1]} and an answer of {self._answer_tokens}"
         )
 
-    def _learn_from(self, trees: list[list[Tree]], *, num_rollouts: int) -> dict[str, float]:
-        """
+    def _learn_from(self, trees_PG: list[list[Tree]], *, num_rollouts: int) -> dict[str, float]:
+        """The learner's step.
+
         Raises:
             TrainingFailed: after the step's data have been saved.
         """
         try:
             return self._learner.step(
-                trees, number=self.step, num_rollouts=num_rollouts, progress=self._progress_made
+                trees_PG, number=self.step, num_rollouts=num_rollouts, progress=self._progress_made
             )
         except TrainingFailed as error:
-            path = self._out / f"failed-step-{self.step}.pt"
-            plain = [[asdict(tree) for tree in trees_G] for trees_G in trees]
-            with suppress(OSError, RuntimeError):  # which would hide what it is about
+            path = self._run.folder / f"failed-step-{self.step}.pt"
+            plain = [[asdict(tree) for tree in trees_G] for trees_G in trees_PG]
+            with suppress(OSError, RuntimeError):  # an error in saving must not hide the failure
                 torch.save({"step": self.step, "trees": plain}, path)
             raise TrainingFailed(f"{error}; the step's data are in {path}") from error
 
-    def _write_down(
+    def _record(
         self,
         problems: list[Problem],
         rollouts: list[list[Rollout]],
@@ -312,7 +290,7 @@ class _Run:
             **step_metrics(
                 rollouts,
                 grades,
-                cuts_of(rollouts),
+                truncation_lengths(rollouts),
                 self._budgets,
                 prior_B=budget_prior(self._recipe.credit.prior, self._budgets),
                 decay=self._recipe.credit.decay,
@@ -330,7 +308,7 @@ class _Run:
             self._rollouts.write({"step": self.step, **line})
 
     def _manifest(self) -> Manifest:
-        """That of the checkpoint it began with, with what is new; accuracy is for evaluation to fill in."""
+        """The manifest of the start checkpoint, updated; evaluation adds the accuracy curve."""
         recipe = self._recipe
         prior, task = recipe.credit.prior, recipe.task.model_dump(mode="json")
         examples = self._model.manifest.examples
@@ -348,19 +326,19 @@ class _Run:
                 "examples": examples,
                 "recipe": recipe.name,
                 "seed": recipe.seed,
-                "versions": self._versions,
+                "versions": self._run.versions,
             }
         )
 
 
-class _Clock:
-    """How long the parts of a step take."""
+class _StepClock:
+    """Measures the parts of a step."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
         self._last = time.monotonic()
 
     def lap(self, name: str) -> None:
-        """End a part."""
+        """End a part, and record its duration in seconds."""
         now = time.monotonic()
         self.seconds[name], self._last = round(now - self._last, 3), now

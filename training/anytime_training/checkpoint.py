@@ -1,7 +1,7 @@
-"""What a run leaves on disk: the checkpoint that is served, and the state that training resumes from.
+"""Files that a run saves: the checkpoint, to be served, and the state that training resumes from.
 
-Both are written beside their place and then moved into it, so that what is found there is
-whole. The checkpoint is a Hugging Face folder with an `anytime.json`; the state is one file.
+Both are written under a temporary name and then renamed, so that they are complete at any time. The
+checkpoint is a Hugging Face folder with an `anytime.json`; the state is one file.
 """
 
 from __future__ import annotations
@@ -29,27 +29,27 @@ if TYPE_CHECKING:
 
 WEIGHTS_NAME = "model.safetensors"
 WEIGHTS_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".gguf", ".svg")
-"""Files of a checkpoint that hold weights, or show what they are worth."""
+"""Files of a checkpoint that hold its weights or its accuracy plot."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingState:
-    """Everything that changes while training. The data follow from the seed and the step."""
+    """Everything that changes during training. The data follow from the seed and the step."""
 
     step: int
     """Optimiser steps done."""
     model: dict[str, torch.Tensor]
     """Weights, in float32."""
     optimiser: dict[str, Any]
-    """The optimiser's own state."""
+    """State of the optimiser."""
     seconds: float
-    """Time trained so far."""
+    """Seconds trained so far."""
     rollout_tokens: int = 0
-    """Tokens sampled so far, where a model trains on its own."""
+    """Tokens sampled so far, in reinforcement learning."""
 
 
 def save_state(folder: Path, state: TrainingState) -> None:
-    """Write the state into the run's folder, in place of an earlier one."""
+    """Write the state into the run's folder; it replaces an earlier state."""
     partial = folder / f"{STATE_NAME}.partial"
     fields = {name: getattr(state, name) for name in TrainingState.__dataclass_fields__}
     try:
@@ -57,14 +57,14 @@ def save_state(folder: Path, state: TrainingState) -> None:
             torch.save(fields, file)
             file.flush()
             os.fsync(file.fileno())
-    except RuntimeError as error:  # what torch makes of a disk that is full
+    except RuntimeError as error:  # torch raises it for a full disk
         partial.unlink(missing_ok=True)
         raise TrainingFailed(f"{partial} cannot be written: {str(error).splitlines()[0]}") from error
     partial.replace(folder / STATE_NAME)
 
 
 def load_state(folder: Path) -> TrainingState | None:
-    """The state last saved in the run's folder, or None."""
+    """The latest state in the run's folder, or None."""
     path = folder / STATE_NAME
     if not path.exists():
         return None
@@ -74,7 +74,7 @@ def load_state(folder: Path) -> TrainingState | None:
 def save_checkpoint(
     folder: Path, model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerBase, manifest: Manifest
 ) -> None:
-    """Write a folder that can be served, with weights in bfloat16, in place of an earlier one."""
+    """Write a folder that can be served, with weights in bfloat16; it replaces an earlier folder."""
     weights = {name: tensor.to(torch.bfloat16).contiguous() for name, tensor in model.state_dict().items()}
     model.config.architectures = [type(model).__name__]
     config = type(model.config).from_dict(model.config.to_dict() | {"dtype": "bfloat16"})
@@ -89,11 +89,11 @@ def save_checkpoint(
 def save_trained_checkpoint(
     folder: Path, tensors: dict[str, torch.Tensor], start: Path, manifest: Manifest
 ) -> None:
-    """Write a folder that can be served: other weights, and all else as it was in `start`.
+    """Write a folder that can be served: new weights, and all other files of `start`.
 
     Args:
-        tensors: under the names, and in the types, in which they are to be stored.
-        start: checkpoint that training began from.
+        tensors: weights by name, in the types to store.
+        start: checkpoint that training started from.
     """
     with replacing_folder(folder) as partial:
         for path in start.iterdir():
@@ -101,7 +101,7 @@ def save_trained_checkpoint(
             if path.is_file() and not is_weights and path.name != MANIFEST_NAME:
                 shutil.copy(path, partial / path.name)
         config = json.loads((partial / "config.json").read_text(encoding="utf-8"))
-        config.pop("torch_dtype", None)  # its older name
+        config.pop("torch_dtype", None)  # the older name of dtype
         config["dtype"] = str(next(iter(tensors.values())).dtype).removeprefix("torch.")
         (partial / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
         _save_weights(tensors, partial / WEIGHTS_NAME)
@@ -109,23 +109,24 @@ def save_trained_checkpoint(
 
 
 def _save_weights(tensors: dict[str, torch.Tensor], path: Path) -> None:
-    """
+    """Write the weights.
+
     Raises:
-        TrainingFailed: the disk is full, or the like.
+        TrainingFailed: they cannot be written, for example to a full disk.
     """
     try:
         save_file(tensors, path, metadata={"format": "pt"})
     except SafetensorError as error:
         raise TrainingFailed(f"{path} cannot be written: {error}") from error
-    path.chmod(0o644)  # safetensors leaves it readable to its owner alone
+    path.chmod(0o644)  # safetensors makes it readable by its owner alone
 
 
 @contextmanager
 def replacing_folder(target: Path) -> Iterator[Path]:
-    """An empty folder to fill; it takes the place of `target` when all went well.
+    """An empty folder to fill, which replaces `target` unless an exception is raised.
 
-    `target` is at no time half of the old and half of the new. One that was left aside by a
-    crash between the two moves is put back first.
+    `target` is never a mixture of old and new files. If a crash between the two renames left no `target`, the
+    displaced folder is restored first.
     """
     partial = target.with_name(target.name + ".partial")
     displaced = target.with_name(target.name + ".displaced")

@@ -1,6 +1,6 @@
-"""`anytime train`: read a recipe, prepare the run's folder, train.
+"""`anytime train`: read a recipe, open the run's folder, train.
 
-Nothing heavy is imported before the recipe is known to be good.
+Nothing heavy is imported before the recipe is validated.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from anytime_server.errors import AnytimeError
 
 from anytime_training.config import Recipe, load_recipe
 from anytime_training.errors import RecipeError, TrainingFailed
-from anytime_training.run import CHECKPOINT_NAME, run_folder
+from anytime_training.run import CHECKPOINT_NAME, open_run
 
 FAILED = 1
 USAGE_ERROR = 2
@@ -27,7 +27,7 @@ INTERRUPTED = 130
 
 
 def train(argv: Sequence[str]) -> int:
-    """Run `anytime train` with the arguments after `train`; the exit code."""
+    """Run `anytime train` with the arguments after `train`. Returns the exit code."""
     try:
         arguments = _parser().parse_args(argv)
     except SystemExit as stop:
@@ -44,10 +44,11 @@ def train(argv: Sequence[str]) -> int:
 
             prepare_environment()  # before torch is imported
             preload_allocator()
-        with run_folder(out, recipe, resume=arguments.resume) as versions, _interruptible() as interrupted:
-            done = _trainer(recipe)(
-                recipe, out, resume=arguments.resume, versions=versions, should_stop=lambda: bool(interrupted)
-            )
+        with (
+            _interruptible() as interrupted,
+            open_run(out, recipe, resume=arguments.resume, should_stop=lambda: bool(interrupted)) as run,
+        ):
+            done = _trainer(recipe)(recipe, run)
     except RecipeError as error:
         print(f"anytime train: {error}", file=sys.stderr)
         return USAGE_ERROR
@@ -56,16 +57,16 @@ def train(argv: Sequence[str]) -> int:
         return FAILED
     if not done:
         again = shlex.join(["anytime", "train", *argv, *([] if arguments.resume else ["--resume"])])
-        print(f"stopped and saved; go on with: {again}", file=sys.stderr)
+        print(f"stopped and saved; continue with: {again}", file=sys.stderr)
         return INTERRUPTED
     print(f"the checkpoint is in {out / CHECKPOINT_NAME}", file=sys.stderr)
     return 0
 
 
 def _trainer(recipe: Recipe) -> Callable[..., bool]:
-    """What trains by a recipe of this kind."""
+    """The trainer for recipes of this kind: whether all steps are done, from recipe and `Run`."""
     if recipe.kind == "warmstart":
-        from anytime_training.warmstart import train_warmstart
+        from anytime_training.demo.warmstart import train_warmstart
 
         return train_warmstart
     from anytime_training.brpo import train_brpo
@@ -75,29 +76,29 @@ def _trainer(recipe: Recipe) -> Callable[..., bool]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="anytime train", description="Train a model by a recipe.", allow_abbrev=False
+        prog="anytime train", description="Train a model from a recipe.", allow_abbrev=False
     )
-    parser.add_argument("recipe", type=Path, metavar="RECIPE.toml", help="what to train, and how")
+    parser.add_argument("recipe", type=Path, metavar="RECIPE.toml", help="the recipe")
     parser.add_argument(
         "--out",
         type=Path,
         metavar="DIR",
         help="folder of the run (default: runs/ and the recipe's file name)",
     )
-    parser.add_argument("--resume", action="store_true", help="go on with the run in that folder")
-    parser.add_argument("--steps", type=int, metavar="N", help="optimiser steps, instead of the recipe's")
-    parser.add_argument("--seed", type=int, metavar="N", help="seed, instead of the recipe's")
+    parser.add_argument("--resume", action="store_true", help="resume the run in that folder")
+    parser.add_argument("--steps", type=int, metavar="N", help="steps; overrides the recipe")
+    parser.add_argument("--seed", type=int, metavar="N", help="seed; overrides the recipe")
     return parser
 
 
 @contextmanager
 def _interruptible() -> Iterator[list[int]]:
-    """Collect the first interrupt, or order to end, instead of dying of it; a second one is as usual."""
+    """Collect the first SIGINT or SIGTERM. A second signal has its usual effect."""
     received: list[int] = []
     signals = (signal.SIGINT, signal.SIGTERM)
     previous = {number: signal.getsignal(number) for number in signals}
 
-    def note(number: int, frame: FrameType | None) -> None:
+    def collect(number: int, frame: FrameType | None) -> None:
         received.append(number)
         restore()
 
@@ -106,7 +107,7 @@ def _interruptible() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
     for number in signals:
-        signal.signal(number, note)
+        signal.signal(number, collect)
     try:
         yield received
     finally:

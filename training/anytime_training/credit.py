@@ -1,9 +1,9 @@
-"""Credit: from graded rollouts to trees of tokens that say what each was worth.
+"""Credit assignment: from graded rollouts to trees whose tokens carry advantages.
 
-The one place where the algorithm's choices (`CreditConfig`) meet rollouts. The learner sees
-only what comes out of it.
+The only module that knows both rollouts and the settings of the algorithm (`CreditConfig`). The learner sees
+the trees alone.
 
-Dimensions: P prompts, G thinkings per prompt, B budgets, A answers per budget.
+Dimensions: P prompts, G rollouts per prompt, B budgets, A answers per budget, T tokens.
 """
 
 from __future__ import annotations
@@ -14,15 +14,18 @@ import torch
 from anytime_server.reasoning import Truncation
 
 from anytime_training.advantage import budget_prior, segments, summary_advantages, thinking_advantages
-from anytime_training.config.brpo import CreditConfig
+from anytime_training.config.credit import CreditConfig
 from anytime_training.rollout import Rollout
 from anytime_training.tree import Branch, Segment, Tree
 
 
-def cuts_of(rollouts_PG: Sequence[Sequence[Rollout]]) -> torch.Tensor:
-    """cuts_PGB: thinking tokens before each cut."""
+def truncation_lengths(rollouts_PG: Sequence[Sequence[Rollout]]) -> torch.Tensor:
+    """lengths_PGB: thinking tokens of each truncation."""
     return torch.tensor(
-        [[[cut.num_thinking_tokens for cut in rollout.cuts] for rollout in group] for group in rollouts_PG]
+        [
+            [[truncation.num_thinking_tokens for truncation in rollout.truncations] for rollout in rollouts_G]
+            for rollouts_G in rollouts_PG
+        ]
     )
 
 
@@ -34,10 +37,13 @@ def credit_trees(
     *,
     keep_all: bool = False,
 ) -> list[list[Tree]]:
-    """Trees of each prompt's rollouts, their tokens with advantages.
+    """Trees of each prompt's rollouts, with an advantage for every sampled token.
 
-    What has an advantage of 0 has no gradient: such answers, and rollouts of nothing else, are
-    left out, unless `keep_all` (for a divergence, which pulls on them, too).
+    Tokens with advantage 0 have no gradient: answers of such tokens, and rollouts with nothing else, are left
+    out.
+
+    Args:
+        keep_all: leave nothing out; needed for a KL penalty, whose gradient does not depend on advantages.
     """
     prior_B = budget_prior(config.prior, budgets)
     rewards_PGBA = rewards_PGBA.double()
@@ -50,22 +56,22 @@ def credit_trees(
     )
     summary_PGBA = summary_advantages(
         rewards_PGBA,
-        cuts_of(rollouts_PG),
+        truncation_lengths(rollouts_PG),
         preset=config.summary,
         weight=config.summary_weight,
         leave_one_out=config.leave_one_out,
     )
-    trees: list[list[Tree]] = []
+    trees_PG: list[list[Tree]] = []
     for rollouts_G, thinking_GB, summary_GBA in zip(rollouts_PG, thinking_PGB, summary_PGBA, strict=True):
-        grown = (
-            _grow(rollout, thinking_B, summary_BA.tolist(), budgets, keep_all=keep_all)
+        trees_G = (
+            _tree(rollout, thinking_B, summary_BA.tolist(), budgets, keep_all=keep_all)
             for rollout, thinking_B, summary_BA in zip(rollouts_G, thinking_GB, summary_GBA, strict=True)
         )
-        trees.append([tree for tree in grown if keep_all or tree.branches or any(tree.trunk.advantages)])
-    return trees
+        trees_PG.append([tree for tree in trees_G if keep_all or tree.branches or any(tree.trunk.advantages)])
+    return trees_PG
 
 
-def _grow(
+def _tree(
     rollout: Rollout,
     thinking_B: torch.Tensor,
     summary_BA: list[list[float]],
@@ -76,8 +82,10 @@ def _grow(
     thinking = rollout.thinking
     segments_T = segments(len(thinking.token_ids), budgets)
     branches = [
-        _branch(len(rollout.prompt_ids), cut, answer.token_ids, answer.logprobs, advantage)
-        for cut, answers_A, summary_A in zip(rollout.cuts, rollout.answers, summary_BA, strict=True)
+        _branch(len(rollout.prompt_ids), truncation, answer.token_ids, answer.logprobs, advantage)
+        for truncation, answers_A, summary_A in zip(
+            rollout.truncations, rollout.answers, summary_BA, strict=True
+        )
         for answer, advantage in zip(answers_A, summary_A, strict=True)
         if keep_all or advantage
     ]
@@ -88,16 +96,20 @@ def _grow(
 
 
 def _branch(
-    prompt_tokens: int, cut: Truncation, ids: Sequence[int], logprobs: Sequence[float], advantage: float
+    prompt_tokens: int,
+    truncation: Truncation,
+    ids: Sequence[int],
+    logprobs: Sequence[float],
+    advantage: float,
 ) -> Branch:
-    segment = _segment(cut.inserted_ids, ids, logprobs, [advantage] * len(ids))
-    return Branch(segment=segment, num_visible=prompt_tokens + len(cut.thinking_ids))
+    segment = _segment(truncation.inserted_ids, ids, logprobs, [advantage] * len(ids))
+    return Branch(segment=segment, num_visible=prompt_tokens + len(truncation.thinking_ids))
 
 
 def _segment(
     given_ids: Sequence[int], sampled_ids: Sequence[int], logprobs: Sequence[float], advantages: list[float]
 ) -> Segment:
-    """Tokens that were given, then those that were sampled and are learned."""
+    """Given tokens, then sampled tokens, which are trained."""
     return Segment(
         ids=[*given_ids, *sampled_ids],
         learned=[False] * len(given_ids) + [True] * len(sampled_ids),

@@ -1,6 +1,6 @@
-"""The anytime curve of a model: what it says, how it is shown, and how a checkpoint keeps it.
+"""The anytime curve of a model, accuracy over budget: its text forms, and its place in a checkpoint.
 
-Knows nothing of how it was measured.
+Knows nothing about the measurement.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from anytime_server.reasoning import AccuracyPoint, Manifest
 from anytime_server.reasoning.manifest import MANIFEST_NAME
 from pydantic import TypeAdapter, ValidationError
 
-from anytime_training.tasks import TaskSection
+from anytime_training.config.task import TaskSection
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,9 +21,9 @@ class Curve:
     """The anytime curve of a model."""
 
     points: tuple[AccuracyPoint, ...]
-    """One for each budget, ascending."""
+    """One point for each budget, ascending."""
     mean_thinking_tokens: tuple[float, ...]
-    """Thinking tokens used on average, for each budget."""
+    """Mean number of thinking tokens at each budget."""
 
     @property
     def anytime(self) -> float:
@@ -37,24 +37,24 @@ class Curve:
 
 
 def keep_curve(folder: Path, measured: Manifest, curve: Curve, *, task: TaskSection, name: str) -> str:
-    """Write and draw the curve beside the weights, where it says of the checkpoint what its own would.
+    """Write the curve into the checkpoint's manifest, and plot it beside the weights.
 
-    It does not where the checkpoint itself thinks otherwise, or was trained on another task. One
-    that names no task gets this one.
+    The checkpoint is left as it is if its manifest has another reasoning format or another task than the
+    measurement. A manifest without a task gets this task.
 
     Args:
-        measured: says how it was made to think.
-        task: what it was asked.
-        name: what the plot calls it.
+        measured: the manifest that the measurement used.
+        task: the measured task.
+        name: the model's name in the plot.
 
     Returns:
-        What was done, for people.
+        A message for the user.
     """
     from anytime_training.plot import plot_curves
 
     path, plot, own = folder / MANIFEST_NAME, folder / "accuracy.svg", Manifest.load(folder)
     if own is not None and own.texts != measured.texts:
-        return f"{path} is left as it is: it names another way to think than --reasoning-preset"
+        return f"{path} is left as it is: it names another reasoning format than --reasoning-preset"
     if measured.task is None:
         measured = measured.model_copy(update={"task": task.model_dump(mode="json")})
     elif not _is_same_task(measured.task, task):
@@ -69,7 +69,7 @@ def keep_curve(folder: Path, measured: Manifest, curve: Curve, *, task: TaskSect
 
 def _is_same_task(written: dict[str, object], task: TaskSection) -> bool:
     try:
-        # Read first: defaults that the manifest leaves out are no difference.
+        # Validated first: a default that the manifest leaves out is no difference.
         own = TypeAdapter(TaskSection).validate_python(written)
     except ValidationError:
         return False
@@ -77,9 +77,9 @@ def _is_same_task(written: dict[str, object], task: TaskSection) -> bool:
 
 
 def write_curve(folder: Path, manifest: Manifest, curve: Curve) -> Manifest:
-    """Put the curve into the checkpoint's manifest, over older points at the same budgets.
+    """Write the curve into the checkpoint's manifest; it replaces older points at the same budgets.
 
-    The budgets it was trained for stay, if it has any.
+    The manifest keeps its budgets, if it has any.
     """
     points = {point.budget: point for point in [*manifest.accuracy_curve, *curve.points]}
     budgets = manifest.budgets or [point.budget for point in curve.points if point.budget]
@@ -93,7 +93,7 @@ def json_line(curve: Curve, *, trained: str | None) -> str:
     """The curve as one line of JSON, for programs.
 
     Args:
-        trained: the last stage of the model's training.
+        trained: last stage of the model's training.
     """
     points = curve.points
     return json.dumps(

@@ -1,7 +1,7 @@
-"""`anytime evaluate`: accuracy at each budget, measured through the sessions that serve.
+"""`anytime evaluate`: accuracy at each budget, measured through the server's own sessions.
 
-Every held-out problem is asked once at every budget. What is measured is therefore exactly
-what a client would get: the same cut, the same inserted text, the same engine.
+Every held-out problem is a request at every budget, so the answers are those that a client would get: the
+same truncation, the same inserted text, the same engine.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from anytime_server.reasoning import PRESETS, AccuracyPoint, Manifest
 from anytime_server.reasoning.manifest import MANIFEST_NAME
 from anytime_server.session.events import AnswerStarted
 
+from anytime_training.config.task import TaskSection
 from anytime_training.curve import Curve, json_line, keep_curve, table
-from anytime_training.errors import RecipeError, TrainingFailed
+from anytime_training.errors import RecipeError, TrainingFailed, validation_message
 from anytime_training.interval import wilson_interval
-from anytime_training.tasks import CustomTask, Problem, Task, TaskSection, draw_distinct
+from anytime_training.tasks import CustomTask, Problem, Task, draw_distinct
 
 if TYPE_CHECKING:
     from anytime_server.engine import Engine
@@ -31,21 +32,21 @@ if TYPE_CHECKING:
 
 USAGE_ERROR = 2
 MAX_SHOWN_CHARACTERS = 80
-"""How much of a problem an error shows."""
+"""Length of a problem in an error message."""
 
 
 def held_out_problems(task: Task[Any], count: int, *, seed: int) -> list[Problem]:
-    """Up to `count` problems of the test split, no two of them alike, always the same for a seed.
+    """Up to `count` distinct problems of the test split, the same for the same seed.
 
     Raises:
         RecipeError: the split is empty, or the task cannot be used.
-        TrainingFailed: a task of the user's own failed.
+        TrainingFailed: a custom task failed.
     """
     return draw_distinct(task, count, random.Random(f"{seed}:evaluate"), split="test")
 
 
 async def measure(
-    service: Scheduler,
+    scheduler: Scheduler,
     task: Task[Any],
     problems: Sequence[Problem],
     *,
@@ -53,27 +54,27 @@ async def measure(
     seed: int,
     on_answer: Callable[[], None] = lambda: None,
 ) -> Curve:
-    """Ask every problem at each budget, as many at a time as the engine takes.
+    """Sample an answer to every problem at each budget, as many at a time as the engine computes.
 
-    A session that ends because the model had only blank answers counts as a wrong one.
+    A session that fails because every answer was blank counts as a wrong answer.
 
     Args:
-        seed: seeds the thinking on each.
+        seed: seed of the thinking, with the problem's number.
         on_answer: called after every answer.
 
     Raises:
-        AnytimeError: a session failed, or a problem cannot be asked.
-        TrainingFailed: a task of the user's own failed.
+        AnytimeError: a session failed, or a problem is not a valid request.
+        TrainingFailed: a custom task failed.
     """
-    # A few more than the engine computes at once keeps it busy without a crowd of waiting tasks.
-    room = asyncio.Semaphore(service.engine.load().max_num_seqs + 8)
+    # A few more than the engine computes at once keep it busy; more would only wait.
+    room = asyncio.Semaphore(scheduler.engine.load().max_num_seqs + 8)
 
     async def ask(number: int, problem: Problem, budget: int) -> tuple[bool, int]:
         from anytime_server.types import GenerateRequest
 
         async with room:
             try:
-                session = await service.submit(
+                session = await scheduler.submit(
                     GenerateRequest(
                         messages=[{"role": "user", "content": problem.prompt}],
                         budget_tokens=budget,
@@ -113,7 +114,7 @@ async def measure(
 
 
 async def _tokens_before_answer(session: Session) -> int:
-    """Thinking tokens of a session that has ended, which it says when the answer starts."""
+    """Thinking tokens of a failed session, from the event that starts its answer."""
     return max(
         [
             event.at_tokens
@@ -130,34 +131,38 @@ def _parser() -> argparse.ArgumentParser:
         prog="anytime evaluate",
         allow_abbrev=False,
         description="Measure a checkpoint's accuracy at each of its budgets on held-out problems. "
-        "A checkpoint that is named gets the curve written into its anytime.json, and a plot beside "
-        "it, unless another task than its own was measured; the bundled one is left as it is.",
+        "The curve is written into the anytime.json of CHECKPOINT, with a plot beside it, unless another "
+        "task than the checkpoint's own was measured. The bundled checkpoint is left as it is.",
     )
     parser.add_argument(
-        "checkpoint", nargs="?", type=Path, metavar="CHECKPOINT", help="folder (default: the bundled one)"
+        "checkpoint",
+        nargs="?",
+        type=Path,
+        metavar="CHECKPOINT",
+        help="folder (default: the bundled checkpoint)",
     )
     parser.add_argument("--problems", type=_positive, default=500, metavar="N", help="default: %(default)s")
     parser.add_argument("--seed", type=_seed, default=0, metavar="S", help="default: %(default)s")
     parser.add_argument(
-        "--budgets", type=_budgets, metavar="N,N,...", help="instead of those in the manifest"
+        "--budgets", type=_budgets, metavar="N,N,...", help="budgets (default: those in the manifest)"
     )
     parser.add_argument(
         "--reasoning-preset",
         choices=PRESETS,
-        help="family whose way to think is measured, over what the checkpoint says itself",
+        help="model family whose reasoning format is used; overrides the checkpoint's own",
     )
     parser.add_argument(
         "--task",
         type=Path,
         metavar="RECIPE.toml",
-        help="recipe whose task is measured, instead of the one that the checkpoint was trained on",
+        help="recipe whose task is measured (default: the task that the checkpoint was trained on)",
     )
     parser.add_argument(
         "--engine", choices=("vllm", "transformers"), default="vllm", help="default: %(default)s"
     )
     parser.add_argument("--json", action="store_true", help="print one line of JSON instead of a table")
     parser.add_argument(
-        "--plot", type=_plot_file, metavar="FILE", help="also draw the curve there (.svg, .png or .pdf)"
+        "--plot", type=_plot_file, metavar="FILE", help="plot the curve to this file (.svg, .png or .pdf)"
     )
     parser.add_argument("--no-write", action="store_true", help="leave the checkpoint as it is")
     return parser
@@ -231,21 +236,21 @@ async def _evaluate(arguments: argparse.Namespace) -> None:
     if len(problems) < arguments.problems:
         print(
             f"anytime evaluate: {len(problems)} problems are asked, not {arguments.problems}: "
-            "the test split has no more that differ",
+            "the test split has no more distinct problems",
             file=sys.stderr,
         )
-    service = Scheduler(model, _engine(arguments.engine, folder), measure_speed=False)
+    scheduler = Scheduler(model, _engine(arguments.engine, folder), measure_speed=False)
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         bar = progress.add_task("asking", total=len(problems) * len(budgets))
         try:
-            await service.start()
-            if budgets[-1] > (window_tokens := service.engine.window_tokens):
+            await scheduler.start()
+            if budgets[-1] > (window_tokens := scheduler.engine.window_tokens):
                 raise AnytimeError(
                     f"--budgets: {budgets[-1]} is more than the model's window of {window_tokens}"
                 )
             curve = await measure(
-                service,
+                scheduler,
                 task,
                 problems,
                 budgets=budgets,
@@ -253,7 +258,7 @@ async def _evaluate(arguments: argparse.Namespace) -> None:
                 on_answer=lambda: progress.advance(bar),
             )
         finally:
-            await service.stop()
+            await scheduler.stop()
     print(json_line(curve, trained=model.manifest.trained) if arguments.json else table(curve))
     if arguments.checkpoint is not None and not arguments.no_write:
         print(keep_curve(folder, model.manifest, curve, task=task, name=model.name), file=sys.stderr)
@@ -262,13 +267,13 @@ async def _evaluate(arguments: argparse.Namespace) -> None:
 
 
 def task_of(recipe: Path | None, manifest: Manifest, *, folder: Path) -> TaskSection:
-    """That of the recipe, or else the one that the checkpoint names.
+    """The task of the recipe, or else the task that the checkpoint names.
 
-    A checkpoint may come from anywhere: the Python task that it names is not imported.
+    A checkpoint may come from anywhere: a Python task that it names is not imported.
 
     Raises:
-        AnytimeError: there is none, or none that can be used.
-        RecipeError: it cannot be read.
+        AnytimeError: there is no task, or it cannot be used.
+        RecipeError: the recipe cannot be read.
     """
     from pydantic import TypeAdapter, ValidationError
 
@@ -282,10 +287,7 @@ def task_of(recipe: Path | None, manifest: Manifest, *, folder: Path) -> TaskSec
     try:
         task = TypeAdapter(TaskSection).validate_python(manifest.task)
     except ValidationError as error:
-        faults = [
-            f"{'.'.join(map(str, ('task', *fault['loc'])))}: {fault['msg']}" for fault in error.errors()
-        ]
-        raise AnytimeError(f"{path}: " + "; ".join(faults)) from error
+        raise AnytimeError(f"{path}: {validation_message(error, within=('task',))}") from error
     if isinstance(task, CustomTask):
         raise AnytimeError(f"{path} names a Python task; to run its code give --task RECIPE.toml")
     return task

@@ -1,22 +1,22 @@
-"""Intervals for shares, and for differences between what two models got right."""
+"""Confidence intervals of 95%: for shares, and for the difference between two methods.
+
+Dimensions: S runs of a method, N problems.
+"""
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import numpy as np
 
-Z_95 = 1.959963984540054
-
 
 def wilson_interval(num_right: int, num_tried: int) -> tuple[float, float]:
     """95% score interval of a share (Wilson 1927, equation 4), within [0, 1]."""
-    share, z2 = num_right / num_tried, Z_95**2
-    centre = (share + z2 / (2 * num_tried)) / (1 + z2 / num_tried)
-    half = Z_95 * math.sqrt(share * (1 - share) / num_tried + z2 / (4 * num_tried**2)) / (1 + z2 / num_tried)
-    return max(0.0, centre - half), min(1.0, centre + half)
+    from scipy.stats import binomtest  # a slow import, which --help must not wait for
+
+    interval = binomtest(num_right, num_tried).proportion_ci(method="wilson")
+    return float(interval.low), float(interval.high)
 
 
 def paired_bootstrap(
@@ -24,31 +24,33 @@ def paired_bootstrap(
 ) -> tuple[float, float, float]:
     """Difference of the means of two methods, with its 95% percentile bootstrap interval (Efron 1979).
 
-    Each sample draws N problems, the same for both, and for each method as many of its runs as there
-    are: the interval includes chance in training as well as in the choice of problems.
+    Each sample draws N problems, the same for both, and for each method S of its runs: the
+    interval includes the randomness of training as well as of the choice of problems.
 
     Args:
-        a_SN: what each of the S runs of one method got on each of N problems.
-        b_SN: the same of the other method, on the same problems; S may differ.
-        seed: of the samples that are drawn.
-        samples: how many.
+        a_SN: result of each of the S runs of one method on each of N problems.
+        b_SN: the same for the other method, on the same problems; S may differ.
+        seed: seed of the samples.
+        samples: number of samples.
 
     Returns:
-        The mean of a less that of b, and the lower and upper end of its interval.
+        The mean of a minus the mean of b, and the lower and upper end of its interval.
     """
     import numpy as np
+    from scipy.stats import bootstrap
 
-    rng = np.random.default_rng(seed)
-    num_problems = a_SN.shape[1]
-    # How often each problem is drawn says all about a sample, and takes no N x samples of memory.
-    shares = np.full(num_problems, 1 / num_problems)
-    differences = np.empty(samples)
-    for number in range(samples):
-        counts_N = rng.multinomial(num_problems, shares)
-        means = [
-            rng.choice(runs_SN @ counts_N / num_problems, size=len(runs_SN)).mean()
-            for runs_SN in (a_SN, b_SN)
-        ]
-        differences[number] = means[0] - means[1]
-    low, high = np.quantile(differences, [0.025, 0.975])
+    def difference(problems_N: np.ndarray, a_runs_S: np.ndarray, b_runs_S: np.ndarray) -> float:
+        return a_SN[np.ix_(a_runs_S, problems_N)].mean() - b_SN[np.ix_(b_runs_S, problems_N)].mean()
+
+    # scipy resamples indices of problems and of runs. It requires two of each: a single run is given twice.
+    runs = [np.arange(max(2, len(runs_SN))) % len(runs_SN) for runs_SN in (a_SN, b_SN)]
+    drawn = bootstrap(
+        (np.arange(a_SN.shape[1]), *runs),
+        difference,
+        n_resamples=samples,
+        vectorized=False,
+        method="percentile",
+        rng=seed,
+    )
+    low, high = drawn.confidence_interval
     return float(a_SN.mean() - b_SN.mean()), float(low), float(high)

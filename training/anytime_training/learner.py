@@ -1,6 +1,8 @@
-"""The learner: one optimiser step, or a few, over trees of tokens with advantages.
+"""The learner: optimiser steps over trees of tokens with advantages.
 
-Knows no algorithm, no rewards and no engine: it lowers `policy_loss` on packed rows.
+Knows no algorithm, no rewards and no engine: it minimises `policy_loss` on packed rows.
+
+Dimensions: P prompts, G rollouts per prompt, R rows, N learned tokens.
 """
 
 from __future__ import annotations
@@ -34,13 +36,13 @@ class Learner:
     ) -> None:
         """
         Args:
-            model: in float32, on its device, with the attention that the backend needs.
+            model: in float32, on its device, with the attention implementation of the backend.
             pad_id: any id of the vocabulary.
-            max_rollout_tokens: the most sampled tokens of thinking and one answer: what the sum over
-                tokens is divided by, for each rollout.
+            max_rollout_tokens: the most sampled tokens of thinking and one answer: the constant that the sum
+                over tokens is divided by, for each rollout.
             max_mismatch: mean difference, in nats, between the sampler's log-probabilities and the
-                model's above which nothing is learned.
-            reference: the model to stay near to, where `loss.kl_coefficient` is above 0.
+                model's above which the step fails.
+            reference: the reference model of the KL penalty, where `loss.kl_coefficient` is above 0.
         """
         self.model = model
         self.optimiser = torch.optim.AdamW(
@@ -59,35 +61,35 @@ class Learner:
 
     def step(
         self,
-        trees_P: Sequence[Sequence[Tree]],
+        trees_PG: Sequence[Sequence[Tree]],
         *,
         number: int,
         num_rollouts: int,
         progress: float = 0.0,
     ) -> dict[str, float]:
-        """Learn from a step's trees.
+        """Take an optimiser step for each mini-batch of a step's trees.
 
         Args:
-            trees_P: of each prompt; those without a gradient may be left out.
-            number: of the step, from 0, for the warm-up.
-            num_rollouts: rollouts of all prompts, those left out included.
+            trees_PG: trees of each prompt; those without a gradient may be left out.
+            number: number of the step, from 0, for the warm-up.
+            num_rollouts: rollouts of all prompts, including those that were left out.
             progress: share of the run that is done, for the decay of the learning rate.
 
         Returns:
-            Means over the learned tokens, and norms, for the record.
+            Metrics: means over the learned tokens, and norms.
 
         Raises:
-            TrainingFailed: the loss or its gradient is not finite, or the sampler is another model; the
-                weights are as they were before the mini-batch that this was found in.
+            TrainingFailed: the loss or its gradient is not finite, or the sampler's log-probabilities are
+                another model's. The weights are those from before the failing mini-batch.
         """
         learning_rate = learning_rate_at(number, progress, self._config)
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate
-        minibatches = self._minibatches(trees_P)
-        is_one = len(minibatches) == 1
-        rollouts_per_prompt = num_rollouts / len(trees_P)
-        old = None if is_one else [self._logprobs_of(self.model, batches) for _, batches in minibatches]
-        kept = (
+        minibatches = self._minibatches(trees_PG)
+        is_on_policy = len(minibatches) == 1
+        rollouts_per_prompt = num_rollouts / len(trees_PG)
+        old = None if is_on_policy else [self._logprobs_of(self.model, batches) for _, batches in minibatches]
+        reference = (
             None
             if self._reference is None
             else [self._logprobs_of(self._reference, batches) for _, batches in minibatches]
@@ -97,20 +99,20 @@ class Learner:
         total_loss = 0.0
         for index, (num_prompts, batches) in enumerate(minibatches):
             self.optimiser.zero_grad()
-            counted: list[dict[str, torch.Tensor]] = []
-            for place, rows in enumerate(batches):
+            of_minibatch: list[dict[str, torch.Tensor]] = []
+            for position, rows in enumerate(batches):
                 logprobs_N = self._logprobs(self.model, rows)
-                loss, counts = policy_loss(
+                loss, of_batch = policy_loss(
                     logprobs_N,
-                    logprobs_N.detach() if old is None else old[index][place],
+                    logprobs_N.detach() if old is None else old[index][position],
                     rows.learned_tokens(),
                     config=self._loss,
                     normaliser=rollouts_per_prompt * num_prompts * self._max_rollout_tokens,
-                    reference_logprobs_N=None if kept is None else kept[index][place],
+                    reference_logprobs_N=None if reference is None else reference[index][position],
                 )
                 loss.backward()
                 total_loss += loss.item() / self._config.minibatches
-                counted.append(counts)
+                of_minibatch.append(of_batch)
             grad_norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self._loss.max_grad_norm)
             grad_norms.append(grad_norm.item())
             if not (grad_norm.isfinite() and torch.tensor(total_loss).isfinite()):
@@ -118,9 +120,9 @@ class Learner:
                     f"in step {number} the loss is {total_loss:.3g} and the norm of its gradient "
                     f"{grad_norm.item():.3g}"
                 )
-            self._require_match(counted, step=number)
+            self._require_match(of_minibatch, step=number)
             self.optimiser.step()
-            statistics += counted
+            statistics += of_minibatch
         return {
             "loss": total_loss,
             "grad_norm": sum(grad_norms) / max(1, len(grad_norms)),
@@ -131,13 +133,13 @@ class Learner:
             ),
         }
 
-    def _minibatches(self, trees_P: Sequence[Sequence[Tree]]) -> list[tuple[int, list[PackedRows]]]:
-        """Prompts and micro-batches of each mini-batch; those without a tree are left out."""
+    def _minibatches(self, trees_PG: Sequence[Sequence[Tree]]) -> list[tuple[int, list[PackedRows]]]:
+        """Number of prompts and micro-batches of each mini-batch that has a tree."""
         is_flex = self._config.attention == "flex"
         minibatches: list[tuple[int, list[PackedRows]]] = []
         for first in range(self._config.minibatches):
-            own = trees_P[first :: self._config.minibatches]
-            trees = [tree for trees_G in own for tree in trees_G]
+            own_PG = trees_PG[first :: self._config.minibatches]
+            trees = [tree for trees_G in own_PG for tree in trees_G]
             if not trees:
                 continue
             rows = pack(
@@ -147,11 +149,11 @@ class Learner:
                 multiple_of=FLEX_BLOCK_TOKENS if is_flex else 1,
             )
             batches = rows.micro_batches(self._config.micro_batch_tokens)
-            minibatches.append((len(own), [batch.to(self._device) for batch in batches]))
+            minibatches.append((len(own_PG), [batch.to(self._device) for batch in batches]))
         return minibatches
 
-    def _require_match(self, counted: list[dict[str, torch.Tensor]], *, step: int) -> None:
-        mismatch = _means(merge_statistics(counted))["mismatch"]
+    def _require_match(self, statistics: list[dict[str, torch.Tensor]], *, step: int) -> None:
+        mismatch = _means(merge_statistics(statistics))["mismatch"]
         if not mismatch <= self._max_mismatch:
             raise TrainingFailed(
                 f"in step {step} the engine's log-probabilities differ from the trainer's by "

@@ -1,7 +1,7 @@
 """The policy gradient loss, token by token.
 
-Owns the clipped objective, its importance weights, the divergence from a reference, and what
-is counted on the way. Does not know where advantages come from, nor how tokens lie in rows.
+Owns the clipped objective, its importance weights, the KL penalty, and the statistics of them. Knows neither
+the source of advantages nor the layout of rows.
 
 Dimensions: N learned tokens.
 """
@@ -37,21 +37,21 @@ def policy_loss(
 
     The clipped objective is PPO's (Schulman et al. 2017, arXiv 1707.06347, eq. 7). The sum is
     divided by a constant and not by each answer's length: Dr. GRPO (Liu et al. 2025, arXiv
-    2503.20783, section 3.2). w is truncated importance sampling: it corrects for a sampler
-    that computes a little differently from the trainer (Yao et al. 2025, "Your Efficient RL
-    Framework Secretly Brings You Off-Policy RL Training"; the truncation is Ionides' 2008).
+    2503.20783, section 3.2). w is truncated importance sampling: it corrects for the numerical
+    differences between sampler and trainer (Yao et al. 2025, "Your Efficient RL Framework
+    Secretly Brings You Off-Policy RL Training"; the truncation is Ionides' 2008).
     k3 is Schulman's estimator ("Approximating KL Divergence", 2020), as GRPO uses it (Shao et
     al. 2024, arXiv 2402.03300, eq. 4).
 
     Args:
-        logprobs_N: of the model that is trained, with gradient.
-        old_logprobs_N: of the same model at the start of the step, by the trainer.
-        normaliser: rollouts x the most tokens that one may have.
-        reference_logprobs_N: of the model to stay near to; needed where `kl_coefficient` is above 0.
+        logprobs_N: log-probabilities of the trained model, with gradient.
+        old_logprobs_N: those of the same model at the start of the step, computed by the trainer.
+        normaliser: number of rollouts x the most tokens of a rollout.
+        reference_logprobs_N: those of the reference model; required where `kl_coefficient` is above 0.
 
     Returns:
-        The loss, and statistics that `merge_statistics` adds up:
-            num_tokens, num_clipped (whose gradient the clip took away),
+        The loss, and statistics for `merge_statistics`:
+            num_tokens, num_clipped (tokens whose gradient is clipped to 0),
             sum_abs_mismatch, max_abs_mismatch (of old logprob - sampler logprob),
             sum_mismatch_k3 (an estimate of KL(sampler || old)),
             sum_importance_weight (as applied), num_truncated (weights at the cap),
@@ -109,7 +109,7 @@ def k3(log_ratio_N: Tensor) -> Tensor:
 
 
 def merge_statistics(parts: Iterable[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """The statistics of several micro-batches, or ranks, as if they had been one."""
+    """The statistics of several micro-batches, or ranks, together."""
     merged: dict[str, Tensor] = {}
     for part in parts:
         for name, value in part.items():
@@ -123,5 +123,5 @@ def merge_statistics(parts: Iterable[dict[str, Tensor]]) -> dict[str, Tensor]:
 
 
 def _total(values_N: Tensor) -> Tensor:
-    # In double precision, so that how tokens are split into micro-batches does not show.
+    # In double precision, so that the split into micro-batches does not change the sum.
     return values_N.sum(dtype=torch.float64)

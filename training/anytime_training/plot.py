@@ -1,4 +1,4 @@
-"""Plots of what was measured."""
+"""Plots of accuracy over budget."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ def plot_curves(curves: Mapping[str, Sequence[AccuracyPoint]], path: Path) -> No
     """Accuracy over budget, with the intervals, for one model or several.
 
     Args:
-        curves: by the model's name, points with ascending budgets.
-        path: file to write; its ending says the format.
+        curves: points with ascending budgets, by the model's name.
+        path: file to write; its suffix selects the format.
     """
-    matplotlib.rcParams["svg.hashsalt"] = "anytime"  # the same curve gives the same file
+    matplotlib.rcParams["svg.hashsalt"] = "anytime"  # for reproducible files
     figure, axes = plt.subplots(figsize=(6.4, 3.6), layout="constrained")
     for name, points in curves.items():
         budgets = [point.budget for point in points]

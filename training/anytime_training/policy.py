@@ -1,17 +1,17 @@
-"""The log-probabilities that a model gives to the learned tokens of packed rows.
+"""The policy's log-probabilities of the learned tokens of packed rows.
 
-Owns how the mask reaches the model's attention, and the last layer over a large vocabulary.
-Knows neither loss nor optimiser. Temperature is always 1: other distributions than the one
-that sampled are no ground for an importance ratio.
+Owns the way of the mask into the model's attention, and the last layer over a large vocabulary. Knows neither
+loss nor optimiser. The temperature is always 1, as in sampling: an importance ratio of other distributions
+would mean nothing.
 
-Dimensions: R rows, T tokens of a row, N learned tokens, H hidden, V vocabulary.
+Dimensions: R rows, T tokens of a row, N learned tokens, C tokens of a chunk of them, H hidden, V vocabulary.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,22 +19,21 @@ from torch.nn.attention.flex_attention import BlockMask, create_block_mask
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from anytime_training.tree import PackedRows, sees
-
-AttentionBackend = Literal["sdpa", "flex"]
+from anytime_training.config.brpo import AttentionBackend
+from anytime_training.tree import PackedRows, attends
 
 ATTENTION_IMPLEMENTATIONS: dict[AttentionBackend, str] = {"sdpa": "sdpa", "flex": "flex_attention"}
-"""What Hugging Face calls each backend: a model must be loaded with it."""
+"""Hugging Face's name of each backend, with which the model must be loaded."""
 
 FLEX_BLOCK_TOKENS = 128
-"""Rows for FlexAttention must be a multiple of this: others gave NaN gradients (PyTorch #153799)."""
+"""Row lengths for FlexAttention are multiples of this: others gave NaN gradients (PyTorch #153799)."""
 
 
 def require_full_attention(config: PreTrainedConfig) -> None:
-    """Refuse a model of which a layer would not obey the mask of a tree.
+    """Refuse a model with a layer that would not apply the mask of a tree.
 
     Raises:
-        ValueError: naming what the model has instead of full attention.
+        ValueError: naming the model's other kinds of attention.
     """
     text_config = config.get_text_config()
     layer_types = getattr(text_config, "layer_types", None)
@@ -59,12 +58,12 @@ def token_logprobs(
         model: a causal language model with full attention (`require_full_attention`) whose
             logits are a matrix times the last hidden state, loaded with the backend's
             `ATTENTION_IMPLEMENTATIONS`.
-        rows: on the model's device; for `flex`, of a multiple of `FLEX_BLOCK_TOKENS`.
-        chunk_tokens: logits exist for this many tokens at a time, and are computed again in
-            the backward pass. None: for all at once, and they are kept.
+        rows: on the model's device; for `flex`, with a row length that is a multiple of `FLEX_BLOCK_TOKENS`.
+        chunk_tokens: logits are computed for this many tokens at a time, and computed again in the backward
+            pass. None computes them for all tokens at once, and keeps them.
 
     Returns:
-        logprobs_N, row by row, as `rows.learned_tokens()`; in float32, or what is wider.
+        logprobs_N, row by row, as `rows.learned_tokens()`; in float32, or the model's type if that is wider.
 
     Raises:
         ValueError: the model or the rows do not suit the backend.
@@ -75,7 +74,7 @@ def token_logprobs(
             f"the {backend} backend needs a model with attn_implementation {implementation!r}, "
             f"not {model.config._attn_implementation!r}"
         )
-    # Transformers hands masks of four dimensions, of either kind, to the layers as they are.
+    # Transformers passes masks of four dimensions, of either kind, to the layers unchanged.
     mask = block_mask(rows) if backend == "flex" else rows.mask_RTT()[:, None]
     hidden_RTH: Tensor = model.base_model(
         input_ids=rows.ids_RT, attention_mask=mask, position_ids=rows.positions_RT, use_cache=False
@@ -113,7 +112,7 @@ def head_logprobs(
 
 
 def block_mask(rows: PackedRows) -> BlockMask:
-    """The mask of `rows` for FlexAttention, which skips blocks where nobody sees anybody."""
+    """The mask of `rows` for FlexAttention, which skips blocks that are masked as a whole."""
     num_rows, length = rows.ids_RT.shape
     if length % FLEX_BLOCK_TOKENS:
         raise ValueError(f"rows of {length} tokens: FlexAttention needs a multiple of {FLEX_BLOCK_TOKENS}")
@@ -123,17 +122,17 @@ def block_mask(rows: PackedRows) -> BlockMask:
 
 def mask_mod(rows: PackedRows) -> Callable[[Any, Any, Any, Any], Tensor]:
     """The mask of `rows` as a function of row, head, query and key, as FlexAttention takes it."""
-    # The compiler follows tensors that a function closes over, not those in an object.
+    # The compiler tracks tensors in a function's closure, but not those in an object.
     tree_RT, branch_RT, visible_end_RT = rows.tree_RT, rows.branch_RT, rows.visible_end_RT
 
-    def is_seen(row: Any, head: Any, query: Any, key: Any) -> Tensor:
-        return sees(tree_RT, branch_RT, visible_end_RT, row, query, key)
+    def attends_in_head(row: Any, head: Any, query: Any, key: Any) -> Tensor:
+        return attends(tree_RT, branch_RT, visible_end_RT, row, query, key)
 
-    return is_seen
+    return attends_in_head
 
 
 @cache
 def _compiled_create_block_mask() -> Callable[..., BlockMask]:
-    # Uncompiled, it makes all R x T x T entries of the mask on the way. Shapes are left to grow
-    # dynamic by themselves: every micro-batch has its own.
+    # Uncompiled, it materialises all R x T x T entries of the mask. Shapes are not marked dynamic: torch does
+    # so when they first change, as every micro-batch has a shape of its own.
     return torch.compile(create_block_mask)

@@ -1,4 +1,4 @@
-"""How a run tells of itself: `metrics.jsonl` for programs, a bar or plain lines for people."""
+"""Progress of a run: `metrics.jsonl` for programs, a bar or plain lines for people."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ METRICS_NAME = "metrics.jsonl"
 
 
 class JsonLines:
-    """A file of one JSON object a line, each of a step."""
+    """A file with a JSON object per line, each with its step."""
 
     def __init__(self, path: Path, *, from_step: int) -> None:
-        """Open the file; lines of steps from `from_step` on, left by a run that died, are dropped."""
+        """Open the file. Lines of `from_step` and later steps, from a run that was killed, are dropped."""
         kept: list[str] = []
         if path.exists() and from_step:
             kept = [line for line in _lines(path) if _step(line) < from_step]
@@ -34,13 +34,13 @@ class JsonLines:
 
 
 def _lines(path: Path) -> list[str]:
-    """Lines with their ends; a text in them may hold other characters that end lines elsewhere."""
+    """Lines with their line ends. Only a line feed ends a line: texts may hold other line separators."""
     with path.open(encoding="utf-8", newline="\n") as file:
         return list(file)
 
 
 def _step(line: str) -> float:
-    """Step of a line; one that was cut off counts as of no step to be kept."""
+    """Step of a line; infinity for an incomplete line, which is dropped."""
     try:
         return json.loads(line)["step"]
     except (json.JSONDecodeError, KeyError):
@@ -67,18 +67,18 @@ class ProgressReport:
             self._bar.start()
 
     def step(self, number: int, text: str, *, steps: int | None = None) -> None:
-        """Tell of step `number`, counted from 1.
+        """Report step `number`, counted from 1.
 
         Args:
-            steps: how many there will be, by what is known now.
+            steps: current estimate of the number of steps.
         """
         self._steps = steps or self._steps
         if self._bar is not None:
             self._bar.update(self._task, completed=number, total=self._steps, description=text)
         elif number % self._line_every == 0 or number in (1, self._steps):
-            self.say(f"step {number}/{self._steps}  {text}")
+            self.print_line(f"step {number}/{self._steps}  {text}")
 
-    def say(self, text: str) -> None:
+    def print_line(self, text: str) -> None:
         """Print one line."""
         self._console.print(text, highlight=False, markup=False, soft_wrap=True)
 

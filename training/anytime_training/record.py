@@ -1,6 +1,6 @@
-"""What a step's rollouts look like in `metrics.jsonl` and `rollouts.jsonl`.
+"""A step's rollouts, as `metrics.jsonl` and `rollouts.jsonl` record them.
 
-Dimensions: P prompts, G thinkings per prompt, B budgets, A answers per budget.
+Dimensions: P prompts, G rollouts per prompt, B budgets, A answers per budget.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from anytime_training.variance import normalised_variance
 def step_metrics(
     rollouts_PG: Sequence[Sequence[Rollout]],
     grades: Grades,
-    cuts_PGB: torch.Tensor,
+    lengths_PGB: torch.Tensor,
     budgets: Sequence[int],
     *,
     prior_B: torch.Tensor,
     decay: float,
 ) -> dict[str, Any]:
-    """Rewards, lengths, and how much variance each baseline leaves."""
+    """Rewards, lengths, and the share of the returns' variance that each baseline leaves."""
     rollouts = [rollout for group in rollouts_PG for rollout in group]
     answers = [answer for rollout in rollouts for answers_A in rollout.answers for answer in answers_A]
-    variance = normalised_variance(grades.rewards_PGBA, cuts_PGB, budgets, prior_B, decay=decay)
+    variance = normalised_variance(grades.rewards_PGBA, lengths_PGB, budgets, prior_B, decay=decay)
     thinking_tokens = [len(rollout.thinking.token_ids) for rollout in rollouts]
     return {
         "reward": grades.rewards_PGBA.mean().item(),
@@ -54,7 +54,7 @@ def rollout_lines(
     *,
     tokenizer: ModelTokenizer,
 ) -> Iterator[dict[str, Any]]:
-    """One line for each rollout of the first problems, to be read by people."""
+    """One line for each rollout of the first prompts, for people to read."""
     texts = iter(grades.texts)
     for problem, rollouts_G, rewards_GBA in zip(
         problems, rollouts_PG[: len(problems)], grades.rewards_PGBA[: len(problems)], strict=True
@@ -65,7 +65,7 @@ def rollout_lines(
                 "answer": problem.answer,
                 "thinking": tokenizer.decode(rollout.thinking.token_ids),
                 "thinking_tokens": len(rollout.thinking.token_ids),
-                "cuts": [cut.num_thinking_tokens for cut in rollout.cuts],
+                "truncated_at": [truncation.num_thinking_tokens for truncation in rollout.truncations],
                 "answers": [[next(texts) for _ in answers_A] for answers_A in rollout.answers],
                 "rewards": rewards_BA.tolist(),
             }

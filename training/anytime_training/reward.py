@@ -1,6 +1,6 @@
 """Rewards of rollouts: 1 for a right answer after well-formed thinking, else 0.
 
-Dimensions: P prompts, G thinkings per prompt, B budgets, A answers per budget.
+Dimensions: P prompts, G rollouts per prompt, B budgets, A answers per budget.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from anytime_training.tasks import Problem, Task, grade_all
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grades:
-    """What the answers were worth."""
+    """The reward of each answer."""
 
     rewards_PGBA: torch.Tensor
-    """1.0 for those that are right and well-formed, else 0.0."""
+    """1.0 for right and well-formed answers, else 0.0."""
     formatted_PGBA: torch.Tensor
     """1.0 where thinking and answer are well-formed, else 0.0."""
     texts: list[str]
-    """The answers as they were graded, in the order of the tensors' elements."""
+    """The graded texts, in the order of the tensors' elements."""
 
 
 def grade_rollouts(
@@ -41,13 +41,13 @@ def grade_rollouts(
     """Grade every answer.
 
     Args:
-        num_threads: that grade at the same time.
+        num_threads: answers that are graded at the same time.
     """
     answers = [
-        (problem, cut, answer)
+        (problem, truncation, answer)
         for problem, rollouts_G in zip(problems_P, rollouts_PG, strict=True)
         for rollout in rollouts_G
-        for cut, answers_A in zip(rollout.cuts, rollout.answers, strict=True)
+        for truncation, answers_A in zip(rollout.truncations, rollout.answers, strict=True)
         for answer in answers_A
     ]
     texts = [
@@ -59,10 +59,10 @@ def grade_rollouts(
         [(problem, text) for (problem, _, _), text in zip(answers, texts, strict=True)],
         num_threads=num_threads,
     )
-    formatted = [is_well_formed(cut, answer, reasoning) for _, cut, answer in answers]
+    formatted = [is_well_formed(truncation, answer, reasoning) for _, truncation, answer in answers]
     rewards = [float(right and good) for right, good in zip(rights, formatted, strict=True)]
     first = rollouts_PG[0][0]
-    shape = (len(rollouts_PG), len(rollouts_PG[0]), len(first.cuts), len(first.answers[0]))
+    shape = (len(rollouts_PG), len(rollouts_PG[0]), len(first.truncations), len(first.answers[0]))
     return Grades(
         rewards_PGBA=torch.tensor(rewards).reshape(shape),
         formatted_PGBA=torch.tensor(formatted, dtype=torch.float32).reshape(shape),
@@ -70,7 +70,7 @@ def grade_rollouts(
     )
 
 
-def is_well_formed(cut: Truncation, answer: Generation, reasoning: ReasoningFormat) -> bool:
+def is_well_formed(truncation: Truncation, answer: Generation, reasoning: ReasoningFormat) -> bool:
     """Whether thinking ends exactly once: not with the end of the turn, nor again in the answer."""
-    thinking_ended_turn = cut.num_thinking_tokens > len(cut.thinking_ids)
+    thinking_ended_turn = truncation.num_thinking_tokens > len(truncation.thinking_ids)
     return not thinking_ended_turn and reasoning.think_end_id not in answer.token_ids

@@ -1,9 +1,9 @@
-"""Rollouts: thinkings of a group of prompts, cut at every budget, and answers after each cut.
+"""Rollouts: thinking that is truncated at every budget, and answers after each truncation.
 
-Thinking and answers are sampled by a serving engine, and the thinking is closed by the very
-function that closes it when serving. Knows no rewards and no training.
+A serving engine samples thinking and answers, and the server's own function truncates the thinking. Knows no
+rewards and no training.
 
-Dimensions: P prompts, G thinkings per prompt, B budgets, A answers per budget.
+Dimensions: P prompts, G rollouts per prompt, B budgets, A answers per budget.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from anytime_server.text.model import Model
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rollout:
-    """One thinking and its answers."""
+    """Thinking on a prompt, and the answers after each of its truncations."""
 
     prompt_ids: Sequence[int]
     """The conversation, with thinking open at its end."""
     thinking: Generation
-    """Up to the largest budget; its last token may be a stop token."""
-    cuts: tuple[Truncation, ...]
-    """The thinking as it is closed at each budget, B of them; equal where it ended before both."""
+    """Thinking up to the largest budget; its last token may be a stop token."""
+    truncations: tuple[Truncation, ...]
+    """The thinking truncated at each of the B budgets; budgets that the thinking did not reach are equal."""
     answers: tuple[tuple[Generation, ...], ...]
     """A answers for each of the B budgets."""
 
     @property
     def num_sampled_tokens(self) -> int:
-        """Tokens of thinking and answers, without what was inserted."""
+        """Tokens of thinking and answers, without inserted tokens."""
         answers = sum(len(answer.token_ids) for group in self.answers for answer in group)
         return len(self.thinking.token_ids) + answers
 
@@ -44,9 +44,9 @@ class RolloutSampler:
     engine: Engine
     reasoning: ReasoningFormat
     budgets: Sequence[int]
-    """Thinking tokens after which answers are sampled, B, ascending."""
+    """Budgets in thinking tokens, B of them, ascending."""
     group_size: int = 1
-    """Thinkings for each prompt, G."""
+    """Rollouts per prompt, G."""
     answers_per_budget: int = 1
     """A."""
     answer_tokens: int
@@ -65,7 +65,7 @@ class RolloutSampler:
 
         Args:
             prompts: ids, with thinking open at their end; each of them fits.
-            seed: all chance comes from it.
+            seed: of all sampling: the same seed gives the same rollouts.
 
         Raises:
             AnytimeError: the engine failed.
@@ -77,20 +77,20 @@ class RolloutSampler:
             for number, prompt_ids in enumerate(prompts)
             for index in range(self.group_size)
         ]
-        thinkings = await self.engine.generate_all(requests)
-        cuts = [
+        thinking_of = await self.engine.generate_all(requests)
+        truncations_of = [
             tuple(
                 truncate_thinking(thinking.token_ids[:budget], self.reasoning, cause=Cause.BUDGET)
                 for budget in self.budgets
             )
-            for thinking in thinkings
+            for thinking in thinking_of
         ]
         answers = iter(
             await self.engine.generate_all(
                 [
-                    self._answer_request(request, cut, f"{request.id}-{budget}-{index}", next(seeds))
-                    for request, cuts_B in zip(requests, cuts, strict=True)
-                    for budget, cut in zip(self.budgets, cuts_B, strict=True)
+                    self._answer_request(request, truncation, f"{request.id}-{budget}-{index}", next(seeds))
+                    for request, truncations_B in zip(requests, truncations_of, strict=True)
+                    for budget, truncation in zip(self.budgets, truncations_B, strict=True)
                     for index in range(self.answers_per_budget)
                 ]
             )
@@ -100,12 +100,14 @@ class RolloutSampler:
                 Rollout(
                     prompt_ids=request.prompt_ids,
                     thinking=thinking,
-                    cuts=cuts_B,
+                    truncations=truncations_B,
                     answers=tuple(
                         tuple(next(answers) for _ in range(self.answers_per_budget)) for _ in self.budgets
                     ),
                 )
-                for request, thinking, cuts_B in zip(requests, thinkings, cuts, strict=True)
+                for request, thinking, truncations_B in zip(
+                    requests, thinking_of, truncations_of, strict=True
+                )
             ]
         )
         return [[next(rollouts) for _ in range(self.group_size)] for _ in prompts]
@@ -123,10 +125,12 @@ class RolloutSampler:
             ),
         )
 
-    def _answer_request(self, request: EngineRequest, cut: Truncation, name: str, seed: int) -> EngineRequest:
+    def _answer_request(
+        self, request: EngineRequest, truncation: Truncation, name: str, seed: int
+    ) -> EngineRequest:
         return EngineRequest(
             id=name,
-            prompt_ids=cut.answer_prompt(request.prompt_ids),
+            prompt_ids=truncation.answer_prompt(request.prompt_ids),
             sampling=Sampling(
                 max_tokens=self.answer_tokens,
                 temperature=self.answer_temperature,
@@ -137,12 +141,12 @@ class RolloutSampler:
 
 
 def prompt_of(model: Model, question: str) -> list[int]:
-    """Ids of a conversation that asks this, with thinking open at its end."""
+    """Ids of a conversation with this one user message, with thinking open at its end."""
     return model.prompt_ids([{"role": "user", "content": question}])
 
 
 def _seeds(seed: str) -> Iterator[int]:
-    """Seeds of requests, without end."""
+    """An endless sequence of seeds, one for each request."""
     rng = random.Random(seed)
     while True:
         yield rng.getrandbits(62)

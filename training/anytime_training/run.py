@@ -1,4 +1,4 @@
-"""A run's folder: what is in it, and whether a run may begin or go on there."""
+"""A run and its folder: the files in it, and whether a run may start or resume there."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import fcntl
 import json
 import platform
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -19,79 +20,91 @@ from anytime_training.errors import RecipeError
 RECIPE_NAME = "recipe.json"
 """The resolved recipe."""
 VERSIONS_NAME = "versions.json"
-"""Versions of the libraries that the run was begun with."""
+"""Versions of the libraries that the run started with."""
 TOKENIZER_NAME = "tokenizer"
 STATE_NAME = "training_state.pt"
-"""What training resumes from."""
+"""The state that training resumes from."""
 CHECKPOINT_NAME = "checkpoint"
-"""What is served."""
+"""The checkpoint, to be served."""
 LOCK_NAME = "lock"
-"""Held by the process that trains here."""
+"""Held by the process that trains in the folder."""
 DISTRIBUTIONS = ("anytime-reasoner", "torch", "transformers", "tokenizers", "safetensors")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """A run in progress, as every trainer takes it."""
+
+    folder: Path
+    resume: bool
+    """Continue from the state in the folder."""
+    versions: dict[str, str]
+    """Versions of the libraries that the run started with, for the manifest."""
+    should_stop: Callable[[], bool] = lambda: False
+    """Called after every step; when true, the trainer saves everything and returns."""
+
+
 @contextmanager
-def run_folder(out: Path, recipe: BaseModel, *, resume: bool) -> Iterator[dict[str, str]]:
-    """Hold the run's folder: no other process trains there meanwhile.
+def open_run(
+    folder: Path, recipe: BaseModel, *, resume: bool, should_stop: Callable[[], bool] = lambda: False
+) -> Iterator[Run]:
+    """Lock the run's folder against other processes, and check that the run may start or resume there.
 
-    A new run's resolved recipe and versions are written; those of one that is resumed are
-    compared and read.
-
-    Yields:
-        Versions of the libraries that the run was begun with.
+    Writes the resolved recipe and the versions of a new run. Compares those of a resumed run with the current
+    ones.
 
     Raises:
-        RecipeError: the folder holds a run and it is not to be resumed, or the other way
-            round, or the run in it was made by another recipe, or is going on, or the folder
-            cannot be written.
+        RecipeError: a new run in a folder that holds a run; nothing to resume; the recipe of the run differs;
+            another process trains there; the folder cannot be written.
     """
-    if resume and not (out / RECIPE_NAME).exists():
-        raise RecipeError(f"{out} holds no run to resume")
+    if resume and not (folder / RECIPE_NAME).exists():
+        raise RecipeError(f"{folder} holds no run to resume")
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        lock = (out / LOCK_NAME).open("w")
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / LOCK_NAME).open("w")
     except OSError as error:
-        raise RecipeError(f"{out} cannot be the folder of a run: {error.strerror}") from error
+        raise RecipeError(f"{folder} cannot be the folder of a run: {error.strerror}") from error
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise RecipeError(f"{out} is in use: another process trains there") from error
-        yield _resume(out, recipe) if resume else _begin(out, recipe)
+            raise RecipeError(f"{folder} is in use: another process trains there") from error
+        versions = _resume(folder, recipe) if resume else _start(folder, recipe)
+        yield Run(folder=folder, resume=resume, versions=versions, should_stop=should_stop)
 
 
-def _begin(out: Path, recipe: BaseModel) -> dict[str, str]:
-    if (out / STATE_NAME).exists() or (out / CHECKPOINT_NAME).exists():
-        raise RecipeError(f"{out} already holds a run: give --resume to go on with it, or another --out")
+def _start(folder: Path, recipe: BaseModel) -> dict[str, str]:
+    if (folder / STATE_NAME).exists() or (folder / CHECKPOINT_NAME).exists():
+        raise RecipeError(f"{folder} already holds a run: continue it with --resume, or choose another --out")
     versions = _versions()
-    _write(out / VERSIONS_NAME, versions)
-    _write(out / RECIPE_NAME, recipe.model_dump(mode="json"))
+    _write(folder / VERSIONS_NAME, versions)
+    _write(folder / RECIPE_NAME, recipe.model_dump(mode="json"))
     return versions
 
 
-def _resume(out: Path, recipe: BaseModel) -> dict[str, str]:
-    resolved, recorded = recipe.model_dump(mode="json"), _read(out / RECIPE_NAME)
+def _resume(folder: Path, recipe: BaseModel) -> dict[str, str]:
+    resolved, recorded = recipe.model_dump(mode="json"), _read(folder / RECIPE_NAME)
     may_change: frozenset[str] = getattr(recipe, "may_change", frozenset())
-    for key, was, is_now in _differences(recorded, resolved):
+    for key, before, after in _differences(recorded, resolved):
         if key not in may_change:
-            raise RecipeError(f"{key}: the run in {out} was started with {was!r}, not {is_now!r}")
-    _write(out / RECIPE_NAME, resolved)
-    began_with, now = _read(out / VERSIONS_NAME), _versions()
-    for name, was, is_now in _differences(began_with, now):
-        print(f"anytime train: {name} is {is_now} now; the run began with {was}", file=sys.stderr)
-    return began_with
+            raise RecipeError(f"{key}: the run in {folder} was started with {before!r}, not {after!r}")
+    _write(folder / RECIPE_NAME, resolved)
+    started_with = _read(folder / VERSIONS_NAME)
+    for name, before, after in _differences(started_with, _versions()):
+        print(f"anytime train: {name} is {after} now; the run started with {before}", file=sys.stderr)
+    return started_with
 
 
 def _differences(
     recorded: dict[str, Any], resolved: dict[str, Any], prefix: str = ""
 ) -> Iterator[tuple[str, Any, Any]]:
-    """Key, old and new value of what differs, keys of tables after the table's."""
+    """Dotted key, old and new value of each difference."""
     for key in sorted(recorded.keys() | resolved.keys()):
-        was, is_now = recorded.get(key), resolved.get(key)
-        if isinstance(was, dict) and isinstance(is_now, dict):
-            yield from _differences(was, is_now, f"{prefix}{key}.")
-        elif was != is_now:
-            yield f"{prefix}{key}", was, is_now
+        before, after = recorded.get(key), resolved.get(key)
+        if isinstance(before, dict) and isinstance(after, dict):
+            yield from _differences(before, after, f"{prefix}{key}.")
+        elif before != after:
+            yield f"{prefix}{key}", before, after
 
 
 def _write(path: Path, values: dict[str, Any]) -> None:

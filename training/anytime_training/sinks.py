@@ -1,4 +1,4 @@
-"""Where metrics go besides the run's own files: TensorBoard, Weights & Biases, Trackio."""
+"""Experiment trackers that get the metrics of a run: TensorBoard, Weights & Biases, Trackio."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ Write = Callable[[int, Scalars], object]
 
 
 class Sinks:
-    """All that a recipe asks for, as one."""
+    """The trackers of a recipe."""
 
     def __init__(self, writes: list[Write]) -> None:
         self._writes = writes
 
     def write(self, step: int, metrics: Mapping[str, Any]) -> None:
-        """Report what is a number in `metrics`, nested ones under their path."""
+        """Report the numbers in `metrics`, nested ones under their path."""
         if not self._writes:
             return
         scalars = dict(_scalars(metrics))
@@ -32,10 +32,10 @@ class Sinks:
 
 
 def require_sinks(recipe: BrpoRecipe) -> None:
-    """Look, before anything is computed, whether what `report_to` names is installed.
+    """Check, before training starts, that the trackers in `report_to` are installed.
 
     Raises:
-        RecipeError: one of them is not.
+        RecipeError: a tracker is not installed.
     """
     for name in recipe.report_to:
         _import("torch.utils.tensorboard" if name == "tensorboard" else name, package=name)
@@ -43,13 +43,13 @@ def require_sinks(recipe: BrpoRecipe) -> None:
 
 @contextmanager
 def open_sinks(recipe: BrpoRecipe, out: Path, *, from_step: int = 0) -> Iterator[Sinks]:
-    """Open what `report_to` names; all are closed at the end.
+    """Open the trackers in `report_to`, and close them at the end.
 
     Args:
-        from_step: the step that comes next; what a run that died reported from it on does not count.
+        from_step: the next step; reports of it and later steps, from a run that was killed, are discarded.
 
     Raises:
-        RecipeError: one of them is not installed.
+        RecipeError: a tracker is not installed.
     """
     opened: list[tuple[Write, Callable[[], object]]] = []
     try:
@@ -75,7 +75,7 @@ def _tensorboard(recipe: BrpoRecipe, out: Path, from_step: int) -> tuple[Write, 
 
 
 def _wandb(recipe: BrpoRecipe, out: Path, from_step: int) -> tuple[Write, Callable[[], object]]:
-    # `id` and `resume` let a run that is resumed go on in the same place.
+    # With `id` and `resume`, a resumed run continues the tracked run.
     run = _import("wandb", package="wandb").init(
         project="anytime",
         name=recipe.name,
@@ -97,7 +97,7 @@ _OPENERS = {"tensorboard": _tensorboard, "wandb": _wandb, "trackio": _trackio}
 
 
 def _run_id(out: Path) -> str:
-    """Names the run's folder among all folders."""
+    """An identifier of the run's folder, unique to its path."""
     return f"{out.name}-{hashlib.sha256(str(out.absolute()).encode()).hexdigest()[:8]}"
 
 

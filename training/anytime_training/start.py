@@ -1,4 +1,4 @@
-"""What a run of reinforcement learning begins with: the checkpoint, an engine on it, a learner of it."""
+"""The start of reinforcement learning: the checkpoint, an engine and a learner on it."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 
 def load_start(recipe: BrpoRecipe) -> Model:
-    """The checkpoint that the recipe starts from, all but its weights.
+    """The checkpoint that the recipe starts from, without its weights.
 
     Raises:
-        RecipeError: there is none, or it cannot be served.
+        RecipeError: it does not exist, or cannot be served.
     """
     bundled = {path.name: path for path in BUNDLED_MODELS.iterdir()}
     folder = bundled.get(recipe.model, Path(recipe.model))
@@ -38,14 +38,14 @@ def load_start(recipe: BrpoRecipe) -> Model:
         raise RecipeError(f"model: {error}") from error
     if not model.reasoning.answer_lead_in_ids:
         raise RecipeError(
-            f"model: {folder} has no answer_lead_in; training needs one, of a token at least, for an answer "
-            "to branch off where the thinking ended"
+            f"model: {folder} has no answer_lead_in; training needs a lead-in of at least one token, "
+            "where the answer branches off the thinking"
         )
     return model
 
 
 def build_engine(recipe: BrpoRecipe, model: Model) -> Engine:
-    """The engine that samples, not yet started."""
+    """The engine that samples the rollouts, not yet started."""
     config: EngineConfig = recipe.engine
     if config.kind == "vllm":
         from anytime_server.engine.vllm import VllmEngine, VllmOptions
@@ -79,7 +79,7 @@ def build_learner(recipe: BrpoRecipe, model: Model, *, max_rollout_tokens: int) 
     """The learner, with the checkpoint's weights in float32.
 
     Raises:
-        RecipeError: the model cannot be trained on trees, or there is no such device.
+        RecipeError: the model cannot be trained on trees, or the device does not exist.
     """
     config = recipe.learner
     torch.set_num_threads(config.threads)
@@ -95,7 +95,8 @@ def build_learner(recipe: BrpoRecipe, model: Model, *, max_rollout_tokens: int) 
     if config.gradient_checkpointing:
         network.gradient_checkpointing_enable()
     network.train()
-    for module in network.modules():  # what samples has no dropout, and a resumed run would draw other ones
+    # The engine samples without dropout, and a resumed run could not repeat it.
+    for module in network.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
         elif hasattr(module, "attention_dropout"):
@@ -118,7 +119,7 @@ def load_network(folder: Path, *, attention: str) -> PreTrainedModel:
     """A checkpoint's causal language model, in float32.
 
     Raises:
-        RecipeError: it cannot be loaded, or cannot be trained on trees.
+        RecipeError: the model cannot be loaded, or not be trained on trees.
     """
     from transformers import AutoModelForCausalLM
     from transformers.utils.logging import disable_progress_bar
@@ -136,7 +137,7 @@ def load_network(folder: Path, *, attention: str) -> PreTrainedModel:
 
 
 def stored_tensors(network: PreTrainedModel) -> dict[str, torch.Tensor]:
-    """The weights as a checkpoint stores them: matrices and vectors in bfloat16."""
+    """The weights as a checkpoint stores them, in bfloat16."""
     return {
         name: tensor.detach().to("cpu", torch.bfloat16).contiguous()
         for name, tensor in own_tensors(network).items()

@@ -1,15 +1,15 @@
-"""Trees of tokens packed into rows: one thinking, and the answers that branch off it.
+"""Trees of tokens packed into rows: the thinking of a rollout, and the answers that branch off it.
 
-Owns the layout of a row, who sees whom in it, and the way back to flat rows. Knows no model
-and no algorithm: advantages come in with the tokens.
+Owns the layout of a row, its attention mask, and the conversion to flat rows. Knows no model and no
+algorithm: tokens come with their advantages.
 
     row        [ trunk 0 | branch 1 | branch 2 | trunk 0 | branch 1 | padding ]
     tree         0         0          0          1         1          -1
     branch       0         1          2          0         1           0
 
-A trunk is a prompt and its thinking. A branch saw the trunk up to its cut, then itself; its
-positions go on from the cut, not from where it lies in the row. Labels are the row shifted by
-one: right, because every segment begins with a token that is not learned.
+A trunk is a prompt and its thinking. A branch attends to the trunk up to its truncation, then to itself; its
+positions continue from the truncation, not from its offset in the row. Labels are the row shifted by one,
+which is right because every segment begins with a token that is not learned.
 
 Dimensions: R rows, T tokens of a row, N learned tokens of all rows, row by row.
 """
@@ -26,16 +26,16 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Segment:
-    """Tokens in a line, with what is to be learned of them. All four are of the same length."""
+    """Consecutive tokens and what is trained on them. All four fields have the same length."""
 
     ids: Sequence[int]
     """Token ids. The first must not be learned: nothing in its segment predicts it."""
     learned: Sequence[bool]
     """Whether each token was sampled, and trains the model."""
     advantages: Sequence[float]
-    """What each learned token was worth; 0 for others."""
+    """Advantage of each learned token; 0 for others."""
     sampler_logprobs: Sequence[float]
-    """What the sampler said of each learned token at temperature 1; 0 for others."""
+    """The sampler's log-probability of each learned token at temperature 1; 0 for others."""
 
     def __post_init__(self) -> None:
         lengths = {len(self.ids), len(self.learned), len(self.advantages), len(self.sampler_logprobs)}
@@ -57,12 +57,12 @@ class Segment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Branch:
-    """What was said after a cut: the inserted tokens, then the sampled answer."""
+    """The answer after a truncation: the inserted tokens, then the sampled ones."""
 
     segment: Segment
-    """At least one inserted token first."""
+    """Begins with at least one inserted token."""
     num_visible: int
-    """How many tokens of the trunk it goes on from: the prompt and the thinking that was kept."""
+    """Tokens of the trunk that the branch attends to: the prompt and the truncated thinking."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +72,7 @@ class Tree:
     trunk: Segment
     """The prompt and the whole thinking."""
     branches: tuple[Branch, ...] = ()
-    """In any order; several may go on from the same cut."""
+    """Answers in any order; several may follow the same truncation."""
 
     def __post_init__(self) -> None:
         for branch in self.branches:
@@ -84,31 +84,31 @@ class Tree:
 
 
 def flatten(tree: Tree) -> list[Tree]:
-    """The same tree without sharing: the trunk, and each branch with its own copy of what it saw.
+    """The same tree without sharing: the trunk, and each branch with its own copy of the tokens before it.
 
-    Each learned token is learned in one of them, so that training on them comes to the same.
+    Each learned token is learned in exactly one of them, so training on them gives the same gradient.
     """
     flat = [Tree(trunk=tree.trunk)]
     for branch in tree.branches:
-        seen, own = branch.num_visible, branch.segment
+        visible, own = branch.num_visible, branch.segment
         trunk = Segment(
-            ids=[*tree.trunk.ids[:seen], *own.ids],
-            learned=[*[False] * seen, *own.learned],
-            advantages=[*[0.0] * seen, *own.advantages],
-            sampler_logprobs=[*[0.0] * seen, *own.sampler_logprobs],
+            ids=[*tree.trunk.ids[:visible], *own.ids],
+            learned=[*[False] * visible, *own.learned],
+            advantages=[*[0.0] * visible, *own.advantages],
+            sampler_logprobs=[*[0.0] * visible, *own.sampler_logprobs],
         )
         flat.append(Tree(trunk=trunk))
     return flat
 
 
-def sees(
+def attends(
     tree_RT: Tensor, branch_RT: Tensor, visible_end_RT: Tensor, row: Any, query: Any, key: Any
 ) -> Tensor:
-    """Whether the token at `query` attends to the one at `key`: the one place that says so.
+    """Whether the token at `query` attends to the token at `key`: the only definition of the mask.
 
-    Takes indices of any shapes that broadcast, so that it makes a whole mask as well as the
-    pointwise function that FlexAttention compiles. Padding sees the padding before it and
-    itself: a query that sees nothing would give NaN.
+    Takes indices of any shapes that broadcast, for the whole mask as well as for the pointwise function that
+    FlexAttention compiles. Padding attends to itself and to the padding before it: a query that attends to
+    nothing would give NaN.
     """
     same_tree = tree_RT[row, query] == tree_RT[row, key]
     own = (branch_RT[row, query] == branch_RT[row, key]) & (key <= query)
@@ -118,7 +118,7 @@ def sees(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LearnedTokens:
-    """What came in with the learned tokens of some rows."""
+    """Inputs of the loss, for the learned tokens of some rows."""
 
     advantages_N: Tensor
     """Advantages."""
@@ -128,7 +128,7 @@ class LearnedTokens:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PackedRows:
-    """Trees in rows, padded at the right to the length of the longest."""
+    """Trees in rows, padded at the right to the length of the longest row."""
 
     ids_RT: Tensor
     """Token ids."""
@@ -145,26 +145,26 @@ class PackedRows:
     branch_RT: Tensor
     """0 for the trunk, k for the tree's k-th branch."""
     visible_end_RT: Tensor
-    """For a branch, the place in the row where its view of the trunk ends; 0 elsewhere."""
+    """For a branch, the offset in the row up to which it attends to the trunk; 0 elsewhere."""
     multiple_of: int
     """T is a multiple of this."""
 
     @property
     def num_tokens_R(self) -> Tensor:
-        """Tokens of each row, padding not counted."""
+        """Tokens of each row, without padding."""
         return (self.tree_RT >= 0).sum(-1)
 
     def mask_RTT(self) -> Tensor:
         """True where a query (second dimension) attends to a key (third)."""
         num_rows, length = self.ids_RT.shape
         row = torch.arange(num_rows, device=self.ids_RT.device)[:, None, None]
-        place = torch.arange(length, device=self.ids_RT.device)
-        return sees(
-            self.tree_RT, self.branch_RT, self.visible_end_RT, row, place[None, :, None], place[None, None, :]
+        token = torch.arange(length, device=self.ids_RT.device)
+        return attends(
+            self.tree_RT, self.branch_RT, self.visible_end_RT, row, token[None, :, None], token[None, None, :]
         )
 
     def learned_tokens(self) -> LearnedTokens:
-        """What came in with the learned tokens, row by row."""
+        """Inputs of the loss for the learned tokens, row by row."""
         return LearnedTokens(
             advantages_N=self.advantages_RT[self.learned_RT],
             sampler_logprobs_N=self.sampler_logprobs_RT[self.learned_RT],
@@ -175,10 +175,10 @@ class PackedRows:
         return replace(self, **{name: tensor.to(device) for name, tensor in self._tensors()})
 
     def micro_batches(self, max_tokens: int) -> Iterator[PackedRows]:
-        """Rows of like length together, at most `max_tokens` at a time with their padding.
+        """Batches of rows of similar length, each of at most `max_tokens` with padding.
 
-        The longest come first, so that memory runs out at once or not at all. A row that is
-        longer than `max_tokens` comes alone.
+        The longest rows come first, so that memory runs out in the first batch or not at all. A row longer
+        than `max_tokens` is a batch of its own.
         """
         lengths = [_round_up(length, self.multiple_of) for length in self.num_tokens_R.tolist()]
         order = sorted(range(len(lengths)), key=lambda row: -lengths[row])
@@ -197,9 +197,9 @@ def pack(trees: Sequence[Tree], *, row_tokens: int, pad_id: int, multiple_of: in
     """Put trees into rows: first-fit decreasing.
 
     Args:
-        row_tokens: the most tokens in a row. A tree that is longer gets a row for itself.
-        pad_id: any id that the model knows.
-        multiple_of: rows are as long as a multiple of this; divides `row_tokens`.
+        row_tokens: the most tokens in a row. A longer tree gets a row of its own.
+        pad_id: any id of the vocabulary.
+        multiple_of: the rows' length is a multiple of this; divides `row_tokens`.
     """
     if not trees:
         raise ValueError("there must be a tree to pack")
@@ -220,8 +220,8 @@ def pack(trees: Sequence[Tree], *, row_tokens: int, pad_id: int, multiple_of: in
 
     def tensor(name: str, padding: float, dtype: torch.dtype) -> Tensor:
         padded_RT = torch.full((len(columns), length), padding, dtype=dtype)
-        for row_T, of_row in zip(padded_RT, columns, strict=True):
-            values = getattr(of_row, name)
+        for row_T, unpadded in zip(padded_RT, columns, strict=True):
+            values = getattr(unpadded, name)
             row_T[: len(values)] = torch.tensor(values, dtype=dtype)
         return padded_RT
 
@@ -239,7 +239,7 @@ def pack(trees: Sequence[Tree], *, row_tokens: int, pad_id: int, multiple_of: in
 
 
 class _Columns:
-    """What one row holds, without padding."""
+    """The values of one row, without padding."""
 
     def __init__(self, trees: Sequence[Tree]) -> None:
         self.ids: list[int] = []
@@ -254,8 +254,10 @@ class _Columns:
             start = len(self.ids)
             self._append(tree.trunk, tree=number, branch=0, position=0, visible_end=0)
             for k, branch in enumerate(tree.branches, start=1):
-                seen = branch.num_visible
-                self._append(branch.segment, tree=number, branch=k, position=seen, visible_end=start + seen)
+                visible = branch.num_visible
+                self._append(
+                    branch.segment, tree=number, branch=k, position=visible, visible_end=start + visible
+                )
 
     def _append(self, segment: Segment, *, tree: int, branch: int, position: int, visible_end: int) -> None:
         self.ids += segment.ids

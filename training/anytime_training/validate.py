@@ -1,8 +1,8 @@
-"""Accuracy over budget while training, on problems that are kept from it.
+"""Accuracy at each budget during training, on held-out problems.
 
-One thinking for each problem, cut at every budget: a shorter budget's thinking is the start of
-a longer one's, as it is when serving. Two things differ from serving: a blank answer is not asked
-for again, and a right answer counts as wrong where thinking or answer are not well-formed.
+Each problem is thought about once, and the thinking is truncated at every budget: as when serving, the
+thinking of a smaller budget is the start of that of a larger budget. Two things differ from serving: a blank
+answer is not sampled again, and a right answer counts as wrong where thinking or answer is not well-formed.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ from anytime_training.tasks import Problem, Split, Task, draw_distinct
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Validation:
-    """What came of asking each problem once."""
+    """Rollouts and grades of one evaluation."""
 
     budgets: tuple[int, ...]
     rollouts_P: list[Rollout]
     grades: Grades
-    """With G = A = 1."""
+    """Grades, with G = A = 1."""
 
     @property
     def right_PB(self) -> torch.Tensor:
-        """Whether the answer to each problem was right, at each budget."""
+        """Whether the answer to each problem is right, at each budget."""
         return self.grades.rewards_PGBA[:, 0, :, 0] > 0
 
     def summary(self) -> dict[str, Any]:
-        """Accuracy, lengths and form, for the record."""
+        """Accuracy, lengths and format, as `evaluations.jsonl` records them."""
         right_PB = self.right_PB
         num_problems = len(right_PB)
         intervals = [wilson_interval(int(num_right), num_problems) for num_right in right_PB.sum(0)]
@@ -66,11 +66,11 @@ class Validation:
 def validation_problems(
     task: Task[Problem], count: int, *, seed: int, split: Split = "validation"
 ) -> list[Problem]:
-    """Up to `count` problems, no two of them alike, always the same for a seed.
+    """Up to `count` distinct problems, the same for the same seed.
 
     Raises:
         RecipeError: the split is empty, or the task cannot be used.
-        TrainingFailed: a task of the user's own failed.
+        TrainingFailed: a custom task failed.
     """
     return draw_distinct(task, count, random.Random(f"{seed}:{split}"), split)
 
@@ -86,12 +86,12 @@ async def validate(
     seed: int,
     num_threads: int = 1,
 ) -> Validation:
-    """Ask each problem, sampling as a request that says nothing of sampling is served.
+    """Sample answers to each problem at each budget, with the server's default sampling, and grade them.
 
-    Those whose prompts leave too little of the window are left out.
+    Problems whose prompts leave too little room in the window are left out.
 
     Raises:
-        RecipeError: that is all of them.
+        RecipeError: every problem is left out.
         AnytimeError: the engine failed.
     """
     sampler = RolloutSampler(
@@ -103,8 +103,8 @@ async def validate(
         thinking_top_p=THINKING_TOP_P,
         answer_temperature=ANSWER_TEMPERATURE,
     )
-    asked = [(problem, prompt_of(model, problem.prompt)) for problem in problems]
-    fitting = [(problem, prompt_ids) for problem, prompt_ids in asked if sampler.fits(len(prompt_ids))]
+    prompted = [(problem, prompt_of(model, problem.prompt)) for problem in problems]
+    fitting = [(problem, prompt_ids) for problem, prompt_ids in prompted if sampler.fits(len(prompt_ids))]
     if not fitting:
         raise RecipeError(
             f"evaluation.budgets: no prompt leaves room in the window of {engine.window_tokens} tokens for "

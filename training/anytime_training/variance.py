@@ -1,7 +1,7 @@
-"""How much of a return's variance each baseline leaves: what BRPO is for, measured without training.
+"""The variance that each baseline removes from the returns: the purpose of BRPO, measured without training.
 
-This module owns the measure Var[R - V] / Var[R] for each budget. It knows no model, and nothing of credit
-but the parts in `advantage`.
+This module owns the measure Var[R - V] / Var[R] for each budget. It knows no model; returns and baselines
+are from `advantage`.
 
 Dimensions: P prompts, G rollouts per prompt, B budgets, A answers per budget.
 """
@@ -17,41 +17,42 @@ from anytime_training.advantage import baselines
 
 def normalised_variance(
     rewards_PGBA: torch.Tensor,
-    cuts_PGB: torch.Tensor,
+    lengths_PGB: torch.Tensor,
     budgets: Sequence[int],
     prior_B: torch.Tensor,
     *,
     decay: float = 0.5,
 ) -> dict[str, torch.Tensor]:
-    """Var[R_j - V_j] / Var[R_j] for each budget and baseline; less is better, 1 is no baseline at all.
+    """Var[R_j - V_j] / Var[R_j] for each budget and baseline; less is better, and without a baseline it is 1.
 
-    Variances are taken over all prompts' rollouts whose thinking has tokens in segment j, as the
-    authors' trainer does: those cut later at b_j than at b_{j-1}, and all of them for the first. They
-    include how prompts differ, which is most of what V2 takes away at the first budget.
+    As in the authors' trainer, variances are over the rollouts of all prompts whose thinking has tokens in
+    segment j: truncated at b_j it is longer than truncated at b_{j-1}; in the first segment these are all
+    rollouts. The variance includes the differences between prompts, which are most of what V2 removes at the
+    first budget.
 
-    For one prompt, base prior, two rollouts with the rewards (0 | 0 | 1) and (1 | 1 | 1), both of full
-    length: all returns are 1, and the result is NaN. With (0 | 0 | 0) and (1 | 1 | 1) returns are 0 and 1,
-    and at the last budget V1 is 0 and 1 too: 0 of the variance is left. V2 is 1/2 for both and leaves
-    all of it.
+    Example: one prompt, base prior, two rollouts of full length with the rewards (0 | 0 | 1) and (1 | 1 |
+    1). All returns are 1, and the result is NaN. With (0 | 0 | 0) and (1 | 1 | 1) returns are 0 and 1. At
+    the last budget V1 is 0 and 1 as well, and 0 of the variance is left; V2 is 1/2 for both, and all of it
+    is left.
 
     Args:
-        rewards_PGBA: finite; reckoned in float64 whatever their type.
-        cuts_PGB: thinking tokens before each cut, min(b_j, length).
+        rewards_PGBA: finite, of any type; computed in float64.
+        lengths_PGB: thinking tokens of each truncation, min(b_j, length of the thinking).
         budgets: b_1 < … < b_m.
         prior_B: weights of the budgets.
         decay: λ of V1.
 
     Returns:
         A ratio_B for each of "v1", "v2" and "brpo", float64. NaN where returns do not vary, or no
-        thinking comes so far.
+        thinking reaches the segment.
 
     Raises:
-        ValueError: a shape, type or value that cannot be; cuts that these budgets do not make.
+        ValueError: a wrong shape, type or value; lengths that do not follow from these budgets.
     """
     parts = baselines(rewards_PGBA.double(), prior_B, decay=decay)
-    _check_cuts(cuts_PGB, budgets, rewards_PGBA)
-    reached_PGB = torch.ones_like(cuts_PGB, dtype=torch.bool)
-    reached_PGB[..., 1:] = cuts_PGB.diff(dim=-1) > 0
+    _check_lengths(lengths_PGB, budgets, rewards_PGBA)
+    reached_PGB = torch.ones_like(lengths_PGB, dtype=torch.bool)
+    reached_PGB[..., 1:] = lengths_PGB.diff(dim=-1) > 0
     variance_B = _variance(parts.returns_PGB, reached_PGB)
     # Equal returns that were summed differently differ in their last bits.
     noise_PGB = 8 * torch.finfo(torch.float64).eps * parts.returns_PGB.abs()
@@ -68,18 +69,18 @@ def normalised_variance(
 
 
 def _variance(values_PGB: torch.Tensor, reached_PGB: torch.Tensor) -> torch.Tensor:
-    """Variance over the rollouts that are reached, not corrected for their number: variance_B."""
+    """Variance over the rollouts that reach the segment, without Bessel's correction: variance_B."""
     num_B = reached_PGB.sum(dim=(0, 1))
     mean_B = torch.where(reached_PGB, values_PGB, 0).sum(dim=(0, 1)) / num_B
     return torch.where(reached_PGB, (values_PGB - mean_B) ** 2, 0).sum(dim=(0, 1)) / num_B
 
 
-def _check_cuts(cuts_PGB: torch.Tensor, budgets: Sequence[int], rewards_PGBA: torch.Tensor) -> None:
-    if cuts_PGB.shape != rewards_PGBA.shape[:3] or len(budgets) != cuts_PGB.shape[-1]:
+def _check_lengths(lengths_PGB: torch.Tensor, budgets: Sequence[int], rewards_PGBA: torch.Tensor) -> None:
+    if lengths_PGB.shape != rewards_PGBA.shape[:3] or len(budgets) != lengths_PGB.shape[-1]:
         raise ValueError(
-            f"cuts of shape {tuple(cuts_PGB.shape)} at {len(budgets)} budgets are not one for each of "
+            f"lengths of shape {tuple(lengths_PGB.shape)} at {len(budgets)} budgets are not one for each of "
             f"{tuple(rewards_PGBA.shape[:3])}"
         )
-    budgets_B = torch.tensor(budgets, device=cuts_PGB.device)
-    if (budgets_B.diff() <= 0).any() or (cuts_PGB != cuts_PGB[..., -1:].minimum(budgets_B)).any():
-        raise ValueError(f"cuts are not what the budgets {list(budgets)} make of any lengths")
+    budgets_B = torch.tensor(budgets, device=lengths_PGB.device)
+    if (budgets_B.diff() <= 0).any() or (lengths_PGB != lengths_PGB[..., -1:].minimum(budgets_B)).any():
+        raise ValueError(f"lengths are not what the budgets {list(budgets)} make of any thinking")

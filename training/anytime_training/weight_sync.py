@@ -1,4 +1,4 @@
-"""The trainer's weights, into the engine that samples: through a file in memory, held against a checksum."""
+"""Transfer of the trainer's weights to the engine: through a file in memory, verified by a checksum."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from transformers import PreTrainedModel
 
 
 def own_tensors(model: PreTrainedModel) -> dict[str, torch.Tensor]:
-    """The model's tensors as a checkpoint has them: weights that are tied to others come once."""
+    """The model's tensors as in a checkpoint: tied weights once."""
     tied = getattr(model, "all_tied_weights_keys", None) or {}
     return {name: tensor for name, tensor in model.state_dict().items() if name not in tied}
 
 
 async def sync_weights(model: PreTrainedModel, engine: Engine, *, timeout_s: float) -> None:
-    """Give the engine the model's weights as they are.
+    """Give the engine the model's current weights.
 
     Args:
-        timeout_s: seconds that the engine may take.
+        timeout_s: time limit for the engine, in seconds.
 
     Raises:
         WeightSyncFailed, EngineDead: as `Engine.update_weights()`.
@@ -30,7 +30,7 @@ async def sync_weights(model: PreTrainedModel, engine: Engine, *, timeout_s: flo
     tensors = {name: tensor.detach().contiguous().cpu() for name, tensor in own_tensors(model).items()}
     content = safetensors.torch.save(tensors)
     sha256 = hashlib.sha256(content).hexdigest()
-    # A file without a name: it cannot be left behind, and /dev/shm, often small in containers, is not asked.
+    # An unnamed file: nothing is left behind, and /dev/shm, which is often small in containers, is not used.
     with os.fdopen(os.memfd_create("anytime-weights"), "wb") as file:
         file.write(content)
         file.flush()

@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Sequence
 
 import pytest
-from anytime_training.tasks import ChainTask, Problem, Split, draw_distinct, grade_all, split_of
+from anytime_training.demo.task import ChainTask
+from anytime_training.tasks import Problem, Split, draw_distinct, grade_all, split_of
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,7 +16,7 @@ shares = st.floats(0, 0.5)
 
 
 class Recorder:
-    """Right is a text equal to the answer; remembers who graded what."""
+    """Grades a text equal to the answer as right; records the thread of each grading."""
 
     def __init__(self, seconds: float = 0) -> None:
         self.seconds = seconds
@@ -59,7 +60,7 @@ def test_a_wider_share_only_takes_from_training(content: str, test: float, one: 
         assert split_of(content, test_share=test, validation_share=wide) != "train"
 
 
-def test_what_was_held_out_before_there_was_a_validation_split_still_is() -> None:
+def test_validation_split_left_the_test_split_unchanged() -> None:
     assert [number for number in range(60) if split_of(f"2+{number}") == "test"][:1] == [7]
     assert split_of("2+0", test_share=0, validation_share=0) == "train"
     assert split_of("2+0", test_share=0, validation_share=1) == "validation"
@@ -67,13 +68,13 @@ def test_what_was_held_out_before_there_was_a_validation_split_still_is() -> Non
 
 
 @pytest.mark.parametrize("split", ["train", "validation", "test"])
-def test_chains_are_of_the_split_asked_for(split: Split) -> None:
+def test_chains_are_in_the_requested_split(split: Split) -> None:
     rng = random.Random(0)
     assert {split_of(ChainTask().sample(rng, split).content) for _ in range(100)} == {split}
 
 
 class Dice(Recorder):
-    """Draws one of so many numbers, each in a wording of its own."""
+    """Draws one of `count` numbers, each in a new wording."""
 
     def __init__(self, sides: int) -> None:
         super().__init__()
@@ -85,7 +86,7 @@ class Dice(Recorder):
 
 
 class Listed(Dice):
-    """Names all it has, each twice; drawing from it is a mistake."""
+    """Lists its problems, each twice; must not be sampled."""
 
     def sample(self, rng: random.Random, split: Split = "train") -> Problem:
         raise AssertionError
@@ -106,13 +107,13 @@ def test_a_repeat_is_skipped_and_the_next_drawn() -> None:
 
 
 @pytest.mark.parametrize("task", [Dice(6), Listed(6)])
-def test_no_more_are_drawn_than_there_are(task: Dice) -> None:
+def test_draws_end_when_there_are_no_more_distinct_problems(task: Dice) -> None:
     drawn = draw_distinct(task, 50, random.Random(0), "validation")
     assert sorted(one.content for one in drawn) == [f"validation {number}" for number in range(6)]
     assert len(draw_distinct(task, 4, random.Random(0), "validation")) == 4
 
 
-def test_of_a_list_every_problem_is_as_likely() -> None:
+def test_every_problem_of_a_list_is_equally_likely() -> None:
     counts = Counter(
         one.content for seed in range(600) for one in draw_distinct(Listed(6), 2, random.Random(seed), "test")
     )
@@ -145,7 +146,7 @@ def test_slow_grading_is_spread_over_threads_and_quick_grading_is_not() -> None:
     assert len(slow.threads) == 5
 
 
-def test_what_a_broken_grader_raises_is_not_swallowed() -> None:
+def test_grader_exceptions_are_not_swallowed() -> None:
     class Broken(Recorder):
         def grade(self, problem: Problem, answer_text: str) -> bool:
             super().grade(problem, answer_text)

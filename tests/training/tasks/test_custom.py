@@ -1,4 +1,4 @@
-"""Tasks of one's own, and what is said of those that cannot be used."""
+"""Custom tasks, and the errors of unusable ones."""
 
 import random
 import re
@@ -61,7 +61,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_it_is_made_with_its_options_and_asked(folder: Path) -> None:
+def test_entry_is_called_with_its_options(folder: Path) -> None:
     task = CustomTask(entry="own_tasks.doubling:Doubling", options={"largest": 1})
     problem = task.sample(random.Random(0), "validation")
     assert (problem.content, problem.prompt, problem.answer) == ("validation 1", "2*1", "2")
@@ -89,7 +89,7 @@ def test_it_is_made_with_its_options_and_asked(folder: Path) -> None:
         (
             "own_tasks.doubling:Sampler",
             {},
-            "task.entry: own_tasks.doubling:Sampler gave a Sampler, which has no",
+            "task.entry: own_tasks.doubling:Sampler returned a Sampler, which has no",
         ),
         (
             "own_tasks.doubling:Careless",
@@ -104,7 +104,7 @@ def test_it_is_made_with_its_options_and_asked(folder: Path) -> None:
         ),
     ],
 )
-def test_what_cannot_be_used_is_told(entry: str, options: dict[str, int], fault: str) -> None:
+def test_unusable_entry_is_refused(entry: str, options: dict[str, int], fault: str) -> None:
     with pytest.raises(RecipeError, match=re.escape(fault)):
         CustomTask(entry=entry, options=options).sample(random.Random(0))
 
@@ -115,7 +115,7 @@ def test_an_entry_names_a_module_and_an_attribute(entry: str) -> None:
         CustomTask(entry=entry)
 
 
-def test_what_its_own_code_raises_is_told_with_its_name() -> None:
+def test_exceptions_of_custom_code_name_the_entry() -> None:
     task = CustomTask(entry="own_tasks.doubling:Raising")
     problem = Problem(content="a", prompt="a", answer="1")
     with pytest.raises(TrainingFailed) as failure:

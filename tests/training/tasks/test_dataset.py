@@ -1,4 +1,4 @@
-"""Datasets on disk: their splits, their answers, and what is said of faults."""
+"""Datasets on disk: splits, answers and errors."""
 
 import contextlib
 import json
@@ -28,12 +28,12 @@ def save(rows: list[Any], path: Path) -> Path:
 def contents(task: DatasetTask) -> dict[Split, list[str]]:
     parts: dict[Split, list[str]] = {split: [] for split in SPLITS}
     for split in SPLITS:
-        with contextlib.suppress(RecipeError):  # a split of few rows may have none
+        with contextlib.suppress(RecipeError):  # a split of a small file may be empty
             parts[split] = [problem.content for problem in task.problems(split)]
     return parts
 
 
-def test_every_row_is_in_one_split_in_the_shares_asked_for(tmp_path: Path) -> None:
+def test_every_row_is_in_one_split_in_the_requested_shares(tmp_path: Path) -> None:
     task = DatasetTask(path=save(NUMBERED, tmp_path / "rows.jsonl"), validation_share=0.2, test_share=0.3)
     parts = contents(task)
     assert sorted([content for part in parts.values() for content in part]) == sorted(
@@ -102,7 +102,7 @@ def test_answers_may_be_numbers(tmp_path: Path, given: Any, text: str) -> None:
     assert task.sample(random.Random(0)).answer == text
 
 
-def test_it_is_read_at_the_first_draw_and_once(tmp_path: Path) -> None:
+def test_file_is_read_once_at_the_first_draw(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     task = DatasetTask(path=path)
     save(NUMBERED, path)
@@ -112,7 +112,7 @@ def test_it_is_read_at_the_first_draw_and_once(tmp_path: Path) -> None:
     assert task == DatasetTask(path=path)
 
 
-def test_a_copy_reads_what_it_names(tmp_path: Path) -> None:
+def test_copy_reads_its_own_file(tmp_path: Path) -> None:
     task = DatasetTask(path=save(NUMBERED, tmp_path / "rows.jsonl"), test_share=0, validation_share=0)
     assert len(task.problems("train")) == 400
     other = save(NUMBERED[:7], tmp_path / "other.jsonl")
@@ -168,7 +168,7 @@ def test_a_split_without_rows_and_a_missing_file_are_named(tmp_path: Path) -> No
         ({"grader": "vibes"}, "'math' or 'exact'"),
     ],
 )
-def test_a_table_that_makes_no_sense_is_refused(table: dict[str, Any], fault: str) -> None:
+def test_contradictory_table_is_refused(table: dict[str, Any], fault: str) -> None:
     with pytest.raises(ValidationError, match=fault):
         DatasetTask.model_validate({"path": "a", **table})
 

@@ -1,4 +1,4 @@
-"""Tasks of reasoning-gym: splits, scores made right or wrong, and what is said of faults."""
+"""Tasks of reasoning-gym: splits, thresholds and errors."""
 
 import random
 import re
@@ -18,7 +18,7 @@ COUNTDOWN = GymTask(dataset="countdown", config={"max_numbers": 4}, size=2000, t
 
 
 @pytest.mark.parametrize("split", SPLITS)
-def test_problems_are_of_the_split_asked_for_and_depend_on_the_generator_alone(split: Split) -> None:
+def test_problems_are_in_the_requested_split_and_depend_on_the_generator_alone(split: Split) -> None:
     problems, again = (
         [COUNTDOWN.sample(rng, split) for _ in range(5)] for rng in (random.Random(2), random.Random(2))
     )
@@ -33,14 +33,14 @@ def test_the_seed_makes_other_problems() -> None:
     assert other.sample(random.Random(0)) != COUNTDOWN.sample(random.Random(0))
 
 
-def test_only_a_whole_point_is_right() -> None:
+def test_partial_score_is_wrong() -> None:
     problem = COUNTDOWN.sample(random.Random(0))
     assert COUNTDOWN.grade(problem, f" {problem.answer}\n")
     for wrong in ("", " ", "nonsense", "1", f"{problem.answer} + 0", "__import__('os')._exit(0)"):
         assert not COUNTDOWN.grade(problem, wrong), wrong
 
 
-def test_a_lower_threshold_takes_shares_of_a_point() -> None:
+def test_lower_threshold_accepts_partial_scores() -> None:
     task = GymTask(dataset="countdown", config={"max_numbers": 4}, size=2000, threshold=0.01, timeout_s=20)
     assert task.grade(task.sample(random.Random(0)), "nonsense")
 
@@ -63,17 +63,17 @@ def test_an_answer_that_hangs_is_wrong() -> None:
             "task.config.max_number: not an option of 'countdown'; there is max_numbers",
         ),
         ({"dataset": "countdown", "config": {"min_numbers": 0}}, "task.config: 'countdown' refuses it: "),
-        ({"dataset": "countdown", "size": 1}, "task.size: none of 1000 problems of 'countdown' fell in the"),
+        ({"dataset": "countdown", "size": 1}, "task.size: none of 1000 problems of 'countdown' is in the"),
     ],
 )
-def test_faults_are_told_with_the_key(table: dict[str, Any], fault: str) -> None:
+def test_errors_name_the_key(table: dict[str, Any], fault: str) -> None:
     task = GymTask.model_validate(table)
     with pytest.raises(RecipeError, match=re.escape(fault)):
         [task.sample(random.Random(0), split) for split in SPLITS]
 
 
 def test_seed_and_size_are_not_options() -> None:
-    with pytest.raises(ValidationError, match="seed and size must be given beside it"):
+    with pytest.raises(ValidationError, match="seed and size must be keys of the task"):
         GymTask(dataset="countdown", config={"size": 3, "seed": 1})
 
 

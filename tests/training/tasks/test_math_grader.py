@@ -1,11 +1,11 @@
-"""Mathematical equality, against verdicts given by hand, and texts that hang a grader."""
+"""Mathematical equality, against manual verdicts, and texts that hang a grader."""
 
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from anytime_training.tasks.judge_pool import JudgePool
+from anytime_training.tasks.grader_pool import GraderPool
 from anytime_training.tasks.math_grader import is_math_equal
 
 RIGHT = [
@@ -68,12 +68,12 @@ WRONG = [
     ("5", " \n\t"),
 ]
 HANGING = ["9**9**9**9", r"$9^{9^{9^{9}}}$", r"$((((1000000!)!)!)!)$"]
-"""What sympy works on for hours, in code that no signal reaches."""
+"""Texts that occupy sympy for hours, in code that no signal interrupts."""
 
 
 @pytest.fixture(scope="module")
-def pool() -> Iterator[JudgePool]:
-    pool = JudgePool("math", num_processes=1)
+def pool() -> Iterator[GraderPool]:
+    pool = GraderPool("math", num_processes=1)
     yield pool
     pool.close()
 
@@ -82,13 +82,13 @@ def pool() -> Iterator[JudgePool]:
     ("answer", "text", "right"),
     [(*pair, True) for pair in RIGHT] + [(*pair, False) for pair in WRONG],
 )
-def test_verdicts(pool: JudgePool, answer: str, text: str, right: bool) -> None:
+def test_verdicts(pool: GraderPool, answer: str, text: str, right: bool) -> None:
     assert is_math_equal(answer, text, timeout_s=20, pool=pool) is right
 
 
 @pytest.mark.parametrize("text", HANGING)
 def test_a_text_that_hangs_is_wrong_within_the_limit_and_the_next_is_graded(
-    pool: JudgePool, text: str
+    pool: GraderPool, text: str
 ) -> None:
     assert is_math_equal("5", "5.", timeout_s=20, pool=pool)
     start = time.monotonic()
@@ -100,20 +100,20 @@ def test_a_text_that_hangs_is_wrong_within_the_limit_and_the_next_is_graded(
 @pytest.mark.parametrize(
     "text", ["{" * 5000, "\\frac" * 3000, "\x00", "\ud800", "(" * 999, "$" * 999, "∫" * 50]
 )
-def test_no_text_raises(pool: JudgePool, text: str) -> None:
+def test_no_text_raises(pool: GraderPool, text: str) -> None:
     assert not is_math_equal("5", text, timeout_s=2, pool=pool)
 
 
-def test_only_the_end_of_a_huge_text_is_looked_at(pool: JudgePool) -> None:
+def test_only_the_end_of_a_huge_text_is_graded(pool: GraderPool) -> None:
     start = time.monotonic()
     assert is_math_equal("5", "1+" * 5_000_000 + r" so \boxed{5}", timeout_s=20, pool=pool)
     assert not is_math_equal("5", r"\boxed{5}" + " dum" * 1_000_000, timeout_s=20, pool=pool)
     assert time.monotonic() - start < 20
 
 
-def test_threads_get_the_verdicts_that_one_thread_gets() -> None:
+def test_threads_get_the_same_verdicts_as_one_thread() -> None:
     jobs = ([(*pair, True) for pair in RIGHT] + [(*pair, False) for pair in WRONG]) * 3
-    pool = JudgePool("math", num_processes=2)
+    pool = GraderPool("math", num_processes=2)
     try:
         with ThreadPoolExecutor(8) as threads:
             verdicts = threads.map(lambda job: is_math_equal(*job[:2], timeout_s=20, pool=pool), jobs)
@@ -122,6 +122,6 @@ def test_threads_get_the_verdicts_that_one_thread_gets() -> None:
         pool.close()
 
 
-def test_without_a_pool_that_of_all_tasks_is_used() -> None:
+def test_shared_pool_is_the_default() -> None:
     assert is_math_equal("5", "5.", timeout_s=20)
     assert not is_math_equal("5", "6", timeout_s=20)

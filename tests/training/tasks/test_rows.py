@@ -1,5 +1,6 @@
-"""Rows written in each format and read back, and what is said of broken ones."""
+"""Rows written in each format and read back, and the errors of broken files."""
 
+import csv
 import json
 import re
 from pathlib import Path
@@ -29,8 +30,16 @@ def save_parquet(rows: list[dict[str, Any]], path: Path) -> Path:
     return path
 
 
+def save_csv(rows: list[dict[str, Any]], path: Path) -> Path:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
 def save_to_disk(rows: list[dict[str, Any]], folder: Path) -> Path:
-    """As `datasets` does: Arrow streams, and a state that names them; here the second holds most rows."""
+    """As `datasets` does: Arrow streams, and a state that names them. The second stream holds most rows."""
     folder.mkdir()
     table = pyarrow.Table.from_pylist(rows)
     names = ["data-00000-of-00002.arrow", "data-00001-of-00002.arrow"]
@@ -62,6 +71,7 @@ def test_every_format_gives_the_same_rows(tmp_path: Path) -> None:
         save_jsonl(ROWS, tmp_path / "rows.jsonl"),
         save_jsonl(ROWS, tmp_path / "rows.json"),
         save_parquet(ROWS, tmp_path / "rows.parquet"),
+        save_csv(ROWS, tmp_path / "rows.csv"),
         save_to_disk(ROWS, tmp_path / "saved"),
         folder,
     ):
@@ -69,9 +79,15 @@ def test_every_format_gives_the_same_rows(tmp_path: Path) -> None:
         assert values(path, ("a", "q", "a")) == [(a, q, a) for q, a in EXPECTED], path
 
 
-def test_places_name_file_and_row(tmp_path: Path) -> None:
+def test_csv_is_text(tmp_path: Path) -> None:
+    """Numbers keep leading zeros, and dates stay text."""
+    path = save_csv([{"q": "007", "a": "2026-01-01"}, {"q": "1e3", "a": ""}], tmp_path / "rows.csv")
+    assert values(path) == [("007", "2026-01-01"), ("1e3", "")]
+
+
+def test_locations_name_file_and_row(tmp_path: Path) -> None:
     saved = save_to_disk(ROWS, tmp_path / "saved")
-    assert [place for place, _ in read_rows(saved, ["q"])] == [
+    assert [location for location, _ in read_rows(saved, ["q"])] == [
         f"{saved}/data-00000-of-00002.arrow, row 1",
         f"{saved}/data-00001-of-00002.arrow, row 1",
         f"{saved}/data-00001-of-00002.arrow, row 2",
@@ -99,14 +115,24 @@ def test_texts_survive(tmp_path_factory: pytest.TempPathFactory, given: list[tup
         ("rows.jsonl", b'{"q": 1, "b": 2}', "rows.jsonl, line 1: no column 'a'; there is 'q', 'b'"),
         ("rows.jsonl", b"\xff\xfe", "rows.jsonl cannot be read"),
         ("rows.parquet", b"PAR1 or not", "rows.parquet is not Parquet"),
-        ("rows.csv", b"q,a", "rows.csv must end in one of .jsonl, .json, .parquet, .arrow, or be a folder"),
-        ("folder/rows.csv", b"q,a", "folder has no file that ends in one of .jsonl, .json, .parquet"),
+        (
+            "rows.csv",
+            b"q,a\n1,2\n3\n",
+            "rows.csv is not CSV: CSV parse error: Row #3: Expected 2 columns, got 1",
+        ),
+        ("rows.csv", b"q,b\n1,2\n", "rows.csv: no column 'a'; there is 'q', 'b'"),
+        (
+            "rows.txt",
+            b"q,a",
+            "rows.txt must end in one of .jsonl, .json, .parquet, .csv, .arrow, or be a folder",
+        ),
+        ("folder/rows.txt", b"q,a", "folder has no file that ends in one of .jsonl, .json, .parquet, .csv"),
         ("folder/dataset_dict.json", b"{}", "folder holds several datasets; name one of them: "),
         ("folder/state.json", b"{}", "state.json is not what datasets writes"),
         ("folder/state.json", b'{"_data_files": [{"filename": "x.arrow"}]}', "x.arrow"),
     ],
 )
-def test_what_is_broken_is_named(tmp_path: Path, name: str, content: bytes, fault: str) -> None:
+def test_broken_files_are_named(tmp_path: Path, name: str, content: bytes, fault: str) -> None:
     path = tmp_path / name
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(content)

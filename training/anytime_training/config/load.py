@@ -1,24 +1,26 @@
 """Reading recipes.
 
-Defaults < the recipe that it `extends` < the recipe's TOML file < environment (`ANYTIME_TRAIN_SEED`,
-`ANYTIME_TRAIN_OPTIMISER__LEARNING_RATE`, ...) < flags. Imports no torch, so that a mistake
-in a recipe is told at once.
+Defaults < preset < the recipe that it `extends` < the recipe's TOML file < environment (`ANYTIME_TRAIN_SEED`,
+`ANYTIME_TRAIN_OPTIMISER__LEARNING_RATE`, ...) < flags. Imports no torch, so that a mistake in a recipe is
+reported at once.
 """
 
 from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_settings import DotEnvSettingsSource, InitSettingsSource
 
 from anytime_training.config.brpo import BrpoRecipe
-from anytime_training.config.warmstart import WarmstartRecipe
-from anytime_training.errors import RecipeError
-
-ENVIRONMENT_PREFIX = "ANYTIME_TRAIN_"
+from anytime_training.demo.recipe import WarmstartRecipe
+from anytime_training.errors import RecipeError, validation_message
+from anytime_training.section import ENVIRONMENT_PREFIX, RecipeSettings
 
 Recipe = WarmstartRecipe | BrpoRecipe
 
@@ -26,7 +28,7 @@ RECIPES: dict[str, type[Recipe]] = {"warmstart": WarmstartRecipe, "brpo": BrpoRe
 
 
 def load_recipe(path: Path, *, environment: Mapping[str, str], flags: Mapping[str, Any]) -> Recipe:
-    """Read a recipe and lay environment and flags over it.
+    """Read a recipe; environment and flags override it.
 
     Args:
         flags: top-level keys given on the command line; None where a flag was not given.
@@ -34,62 +36,59 @@ def load_recipe(path: Path, *, environment: Mapping[str, str], flags: Mapping[st
     Raises:
         RecipeError: naming the file and, where there is one, the key.
     """
-    values = _read(path)
-    for variable in sorted(environment):
-        if variable.startswith(ENVIRONMENT_PREFIX):
-            keys = variable.removeprefix(ENVIRONMENT_PREFIX).lower().split("__")
-            _set_key(values, keys, _toml_value(environment[variable]), source=variable)
-    values |= {key: value for key, value in flags.items() if value is not None}
-    recipe_class = RECIPES.get(str(values.get("kind")))
+    files = _read(path)
+    kind = next((values["kind"] for values in files if "kind" in values), None)
+    recipe_class = RECIPES.get(str(kind))
     if recipe_class is None:
-        raise RecipeError(f"{path}: kind: must be one of {', '.join(RECIPES)}, not {values.get('kind')!r}")
+        raise RecipeError(f"{path}: kind: must be one of {', '.join(RECIPES)}, not {kind!r}")
+    given = {key: value for key, value in flags.items() if value is not None}
+    # Sources are merged, but a table that one variable gives as a whole replaces the recipe's.
+    whole = {key for key in recipe_class.model_fields if f"{ENVIRONMENT_PREFIX}{key.upper()}" in environment}
+    sources = (
+        InitSettingsSource(recipe_class, given),
+        _Environment(recipe_class, environment),
+        *(
+            InitSettingsSource(recipe_class, {key: values[key] for key in values.keys() - whole})
+            for values in files
+        ),
+    )
     try:
-        return recipe_class.model_validate(values)
+        return recipe_class(_build_sources=(sources, {}))  # pyright: ignore[reportCallIssue]
     except ValidationError as error:
-        faults = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()]
-        raise RecipeError(f"{path}: " + "; ".join(faults)) from error
+        raise RecipeError(f"{path}: {validation_message(error)}") from error
 
 
-def _read(path: Path, *, extended_by: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """The values of a recipe; where it `extends` another one, laid over that one's."""
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path}: cannot be read: {error}") from error
-    except tomllib.TOMLDecodeError as error:
-        raise RecipeError(f"{path}: not TOML: {error}") from error
-    if "extends" not in values:
-        return values
-    extended = path.parent / str(values.pop("extends"))
-    if extended in extended_by:
-        raise RecipeError(f"{path}: extends: {extended} extends itself")
-    return _laid_over(_read(extended, extended_by=(*extended_by, path)), values)
+def _read(path: Path) -> list[dict[str, Any]]:
+    """The values of the recipe, then those of each recipe that it extends, the nearest first."""
+    files: dict[Path, dict[str, Any]] = {}
+    while True:
+        try:
+            values = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError) as error:
+            raise RecipeError(f"{path}: cannot be read: {error}") from error
+        except tomllib.TOMLDecodeError as error:
+            raise RecipeError(f"{path}: not TOML: {error}") from error
+        files[path] = values
+        if "extends" not in values:
+            return list(files.values())
+        path = path.parent / str(values.pop("extends"))
+        if path in files:
+            raise RecipeError(f"{path}: extends: {path} extends itself")
 
 
-def _laid_over(values: dict[str, Any], others: dict[str, Any]) -> dict[str, Any]:
-    """`values`, with `others` instead where these say something; tables are merged."""
-    merged = dict(values)
-    for key, other in others.items():
-        value = values.get(key)
-        if isinstance(value, dict) and isinstance(other, dict):
-            merged[key] = _laid_over(value, other)
-        else:
-            merged[key] = other
-    return merged
+class _Environment(DotEnvSettingsSource):
+    """Environment variables, their lists and tables in TOML, as in a recipe.
 
+    The library ignores unknown variables of the environment, but not those of a `.env` file: recipes refuse
+    both.
+    """
 
-def _set_key(values: dict[str, Any], keys: list[str], value: Any, *, source: str) -> None:
-    *tables, last = keys
-    for table in tables:
-        values = values.setdefault(table, {})
-        if not isinstance(values, dict):
-            raise RecipeError(f"{source}: {table} is not a table")
-    values[last] = value
+    def __init__(self, recipe_class: type[RecipeSettings], environment: Mapping[str, str]) -> None:
+        super().__init__(recipe_class, env_file=None, dotenv_filtering="match_prefix")
+        self.env_vars = {name.lower(): value for name, value in environment.items()}
 
-
-def _toml_value(text: str) -> Any:
-    """A value as it would be read in the recipe; a bare word is a string."""
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text
+    def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
+        """The list or table. Other text stays as it is, for validation to refuse with its key."""
+        with suppress(tomllib.TOMLDecodeError):
+            return tomllib.loads(f"value = {value}")["value"]
+        return value

@@ -18,12 +18,12 @@ class LossConfig(Section):
     """The clipped policy gradient."""
 
     clip_low: Annotated[float, Field(ge=0, lt=1)] = 0.2
-    """A token whose probability has fallen by more than this share is pushed down no further."""
+    """Clip the importance ratio at 1 minus this."""
     clip_high: NonNegativeFloat = 0.2
-    """A token whose probability has risen by more than this share is pushed up no further."""
+    """Clip the importance ratio at 1 plus this."""
     kl_coefficient: NonNegativeFloat = 0.0
-    """Weight of the divergence from the reference model; 0 needs none."""
+    """Weight of the KL divergence from the reference model, which is the start checkpoint; 0 loads none."""
     importance_cap: Annotated[PositiveFloat | None, BeforeValidator(_none_if_off)] = 2.0
-    """Tokens are weighted by the trainer's probability over the sampler's, at most by this ("off": by 1)."""
+    """Cap of the importance weight, the trainer's probability over the sampler's ("off": weights are 1)."""
     max_grad_norm: PositiveFloat = 1.0
-    """Gradients longer than this are shortened to it."""
+    """Gradient clipping: the largest norm."""

@@ -1,4 +1,4 @@
-"""What a task is: a source of problems, and a judge of answers to them.
+"""The interface of a task: a source of problems, and a grader of their answers.
 
 Knows no model and no tokenizer: prompts and answers are texts.
 """
@@ -18,24 +18,24 @@ from anytime_training.section import Section
 Split = Literal["train", "validation", "test"]
 
 TEST_SHARE = 0.1
-"""Share of all problem contents that is kept for evaluation."""
+"""Share of all problem contents that is held out for evaluation."""
 
 VALIDATION_SHARE = 0.05
-"""Share that is kept for choosing between checkpoints while training goes on."""
+"""Share that is held out for evaluations during training."""
 
 INLINE_S = 0.02
-"""Grading that is done within this needs no threads."""
+"""Seconds of grading after which threads are used."""
 
 MAX_REPEATS = 1000
-"""Draws in a row, at most, that bring nothing new while problems that differ are looked for."""
+"""Consecutive draws without a new problem after which the search for distinct problems ends."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """One question with its one right answer."""
+    """A question with its right answer."""
 
     content: str
-    """What is asked, whatever the wording: problems of equal content are the same problem."""
+    """The question without its wording: problems with the same content are the same problem."""
     prompt: str
     """The user's message."""
     answer: str
@@ -49,36 +49,35 @@ class Task(Protocol[ProblemT]):
     """A family of problems."""
 
     def sample(self, rng: random.Random, split: Split = "train") -> ProblemT:
-        """Draw a problem of that split, with `rng` as the only source of chance. Called from one thread."""
+        """Draw a problem of that split; all randomness is from `rng`. Called from one thread."""
         ...
 
     def grade(self, problem: ProblemT, answer_text: str) -> bool:
         """Whether the text is the right answer.
 
-        Never raises, whatever a model wrote. Called from several threads at once: what it shares
-        between calls, if anything, it must guard.
+        Must not raise for any text. Called from several threads at once: state that calls share needs a lock.
         """
         ...
 
 
 @runtime_checkable
 class FiniteTask(Protocol):
-    """What a task has besides where it can list its problems."""
+    """A task that can list its problems."""
 
     def problems(self, split: Split) -> Sequence[Problem]:
-        """All problems of a split, some of which may be the same.
+        """All problems of a split, perhaps with repeats.
 
         Raises:
-            RecipeError: there are none.
+            RecipeError: the split is empty.
         """
         ...
 
 
 class TaskTable(Section):
-    """A task that is the `[task]` table of a recipe, and may keep what it has read in cached properties."""
+    """A task that is the `[task]` table of a recipe, and may have cached properties."""
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """A copy, without what was read: other values may name something else."""
+        """A copy without cached values, which may depend on the updated fields."""
         copy = super().model_copy(update=update, deep=deep)
         for name in set(vars(copy)) - set(type(self).model_fields):
             del vars(copy)[name]
@@ -88,10 +87,10 @@ class TaskTable(Section):
 def split_of(
     content: str, *, test_share: float = TEST_SHARE, validation_share: float = VALIDATION_SHARE
 ) -> Split:
-    """The split that a content belongs to, by a hash of it: the same in every run and on every machine.
+    """The split of a problem, by a hash of its content: the same in every run and on every machine.
 
-    The test split has the lowest hashes and the validation split those above it, so that what is
-    in the test split does not depend on `validation_share`.
+    The test split has the lowest hashes and the validation split those above it, so that the test split does
+    not depend on `validation_share`.
     """
     digest = hashlib.sha256(content.encode("utf-8", "surrogatepass")).digest()
     number = int.from_bytes(digest[:4], "big")
@@ -101,10 +100,10 @@ def split_of(
 
 
 def draw_distinct(task: Task[Any], count: int, rng: random.Random, split: Split) -> list[Problem]:
-    """Up to `count` problems, no two of equal content: as many as there are, or can be found.
+    """Up to `count` problems with distinct contents; fewer where the split has no more.
 
     Raises:
-        RecipeError: there are none.
+        RecipeError: the split is empty.
     """
     if isinstance(task, FiniteTask):
         listed: dict[str, Problem] = {}
@@ -121,12 +120,11 @@ def draw_distinct(task: Task[Any], count: int, rng: random.Random, split: Split)
 
 
 def grade_all(task: Task[ProblemT], pairs: Sequence[tuple[ProblemT, str]], *, num_threads: int) -> list[bool]:
-    """Grade answers to problems, equal ones once, in the order given.
+    """Grade answers to problems, in the order given. Equal pairs are graded once.
 
-    Grading starts in the calling thread. A task that has not got through within `INLINE_S` gets
-    `num_threads` threads for the rest: so a grader of microseconds pays for no threads, one that
-    waits on processes keeps several of them busy, and no task has to say which it is. With
-    `num_threads` of 0 or 1 all is graded in the calling thread.
+    Grading starts in the calling thread; after `INLINE_S`, `num_threads` threads grade the rest. So a fast
+    grader needs no threads, and a grader that waits for processes keeps several of them busy. With
+    `num_threads` of 0 or 1 the calling thread grades everything.
     """
     keys = [(problem.content, problem.answer, text) for problem, text in pairs]
     waiting = list(dict(zip(keys, pairs, strict=True)).items())

@@ -1,4 +1,4 @@
-"""Tasks written by whoever trains: any Python object that samples and grades, named in the recipe."""
+"""Custom tasks: any Python object with the methods of a task, named in the recipe."""
 
 from __future__ import annotations
 
@@ -20,33 +20,33 @@ from anytime_training.tasks.base import Problem, Split, Task, TaskTable
 _importing = threading.Lock()
 
 MAX_MESSAGE_CHARACTERS = 300
-"""How much is shown of what the user's own code has to say."""
+"""Length of a custom task's exception in an error message."""
 
 
 class CustomTask(TaskTable):
-    """A task that a Python module makes.
+    """A task from a Python module.
 
-    `entry` is called with `options` and gives an object with the two methods of `tasks.base.Task`:
+    `entry` is called with `options` and returns an object with the two methods of `tasks.base.Task`:
     `sample(rng, split)`, which keeps the splits apart, and `grade(problem, answer_text)`, which
     never raises and may be called from several threads at once.
     """
 
     kind: Literal["python"] = "python"
-    """Which task it is."""
+    """Kind of the task."""
     entry: str = Field(pattern=r"^[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*$")
-    """`package.module:attribute`, found from the current folder or among the installed packages."""
+    """`package.module:attribute`, imported from the current folder or from the installed packages."""
     options: dict[str, Any] = Field(default={})
-    """What the attribute is called with."""
+    """Keyword arguments of the attribute."""
 
     def sample(self, rng: random.Random, split: Split = "train") -> Problem:
         """Draw a problem of that split.
 
         Raises:
-            RecipeError: the entry cannot be imported, or does not do what a task must.
-            TrainingFailed: its `sample` raised something.
+            RecipeError: the entry cannot be imported, or is not a task.
+            TrainingFailed: its `sample` raised an exception.
         """
         task = self._task
-        with self._failures_told("sample"):
+        with self._naming_failures("sample"):
             problem = task.sample(rng, split=split)
         if not isinstance(problem, Problem):
             raise RecipeError(
@@ -56,22 +56,22 @@ class CustomTask(TaskTable):
         return problem
 
     def grade(self, problem: Problem, answer_text: str) -> bool:
-        """Whether the task says that the text is the right answer.
+        """Whether the custom task grades the text as right.
 
         Raises:
-            TrainingFailed: its `grade` raised something, which it must not.
+            TrainingFailed: its `grade` raised an exception, which it must not.
         """
         task = self._task
-        with self._failures_told("grade"):
+        with self._naming_failures("grade"):
             return bool(task.grade(problem, answer_text))
 
     @contextlib.contextmanager
-    def _failures_told(self, method: str) -> Iterator[None]:
-        """Within, what the user's own code raises is told with its name."""
+    def _naming_failures(self, method: str) -> Iterator[None]:
+        """Within the context, an exception of the custom code becomes a `TrainingFailed` that names it."""
         try:
             yield
         except (RecipeError, TrainingFailed):
-            raise  # from a task of ours within theirs: told already
+            raise  # from a built-in task that the custom task uses
         except Exception as error:
             message = f"{type(error).__name__}: {error}"[:MAX_MESSAGE_CHARACTERS]
             raise TrainingFailed(f"task.entry: {self.entry}.{method} raised {message}") from error
@@ -82,7 +82,7 @@ class CustomTask(TaskTable):
         with _current_folder_first():
             try:
                 module = importlib.import_module(module_name)
-            except Exception as error:  # what a module does while it is imported may raise anything
+            except Exception as error:  # importing a module may raise anything
                 raise RecipeError(
                     f"task.entry: {module_name} cannot be imported: {type(error).__name__}: {error}"
                 ) from error
@@ -100,14 +100,14 @@ class CustomTask(TaskTable):
         for method in ("sample", "grade"):
             if not callable(getattr(task, method, None)):
                 raise RecipeError(
-                    f"task.entry: {self.entry} gave a {type(task).__name__}, which has no method {method}"
+                    f"task.entry: {self.entry} returned a {type(task).__name__}, which has no method {method}"
                 )
         return task
 
 
 @contextlib.contextmanager
 def _current_folder_first() -> Iterator[None]:
-    """Let modules be found where the command was given, as `python -m` does."""
+    """Import from the current folder first, as `python -m` does."""
     folder = str(Path.cwd())
     with _importing:
         sys.path.insert(0, folder)

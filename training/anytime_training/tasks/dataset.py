@@ -1,4 +1,4 @@
-"""The task of a dataset on disk: questions in one column, their answers in another."""
+"""The dataset task: problems from a file, with questions in one column and answers in another."""
 
 from __future__ import annotations
 
@@ -19,39 +19,39 @@ from anytime_training.tasks.rows import UnreadableRows, read_rows
 
 
 class DatasetTask(TaskTable):
-    """Problems from a file or folder, which is read when the first one is drawn."""
+    """Problems from a file or folder, which is read when the first problem is drawn."""
 
     kind: Literal["dataset"] = "dataset"
-    """Which task it is."""
+    """Kind of the task."""
     path: Path
-    """A `.jsonl`, `.json` (one object to a line) or `.parquet` file, a folder of these, or a folder
-    written by `save_to_disk` of Hugging Face `datasets`; seen from the current folder."""
+    """A `.jsonl`, `.json` (one object to a line), `.parquet` or `.csv` file, a folder of these, or a folder
+    written by `save_to_disk` of Hugging Face `datasets`; relative to the current folder."""
     test_path: Path | None = None
-    """Likewise, with the problems of the test split; those are taken out of `path` then."""
+    """Likewise, with the problems of the test split, which are then excluded from `path`."""
     prompt_column: str = Field(default="prompt", min_length=1)
-    """Where the questions are."""
+    """Column of the questions."""
     answer_column: str = Field(default="answer", min_length=1)
-    """Where the right answers are: texts or numbers."""
+    """Column of the right answers: texts or numbers."""
     prompt_template: str = "{prompt}"
-    """What is asked, with `{prompt}` where the question goes. Other braces stay as they are."""
+    """The prompt, with `{prompt}` for the question. Other braces are literal."""
     validation_share: Share = VALIDATION_SHARE
-    """Share of the problems of `path` that make the validation split."""
+    """Share of the problems of `path` in the validation split."""
     test_share: Share = TEST_SHARE
-    """Share that makes the test split; not with `test_path`."""
+    """Share of the problems of `path` in the test split; not with `test_path`."""
     grader: Literal["math", "exact"] = "math"
-    """`math`: equal as mathematics. `exact`: the same text, but for white space around it."""
+    """`math`: mathematically equal. `exact`: the same text, apart from surrounding white space."""
     timeout_s: PositiveFloat = 5.0
-    """An answer that takes longer to judge is wrong."""
+    """Seconds after which an answer that is still being graded counts as wrong."""
 
     @field_validator("prompt_template")
     @classmethod
-    def _has_place(cls, template: str) -> str:
+    def _has_prompt(cls, template: str) -> str:
         if "{prompt}" not in template:
             raise ValueError("must have {prompt} where the question goes")
         return template
 
     @model_validator(mode="after")
-    def _shares_hold_together(self) -> DatasetTask:
+    def _shares_add_up(self) -> DatasetTask:
         if self.test_path is not None and "test_share" in self.model_fields_set:
             raise ValueError("test_share and test_path exclude each other")
         if self.validation_share + (self.test_share if self.test_path is None else 0) > 1:
@@ -67,7 +67,7 @@ class DatasetTask(TaskTable):
         return rng.choice(self.problems(split))
 
     def problems(self, split: Split) -> Sequence[Problem]:
-        """All problems of a split, in the order of the file; a question may be there twice.
+        """All problems of a split, in the order of the file, perhaps with repeats.
 
         Raises:
             RecipeError: the file cannot be used, or has no row in that split.
@@ -82,7 +82,7 @@ class DatasetTask(TaskTable):
         raise RecipeError(f"task.path: no row of {self.path} falls in the {split} split{share}")
 
     def grade(self, problem: Problem, answer_text: str) -> bool:
-        """Whether the text is the right answer, as `grader` sees it."""
+        """Whether the text is the right answer, according to `grader`."""
         if self.grader == "exact":
             return answer_text.strip() == problem.answer
         return is_math_equal(problem.answer, answer_text, timeout_s=self.timeout_s)
@@ -95,7 +95,7 @@ class DatasetTask(TaskTable):
         held_out = {problem.content for problem in splits["test"]}
         test_share = self.test_share if self.test_path is None else 0.0
         for problem in self._read("path", self.path):
-            # By what is asked alone, so that no rewording of the template moves it.
+            # By the question alone, so that the split does not depend on the template.
             split = split_of(problem.content, test_share=test_share, validation_share=self.validation_share)
             if problem.content not in held_out:
                 splits[split].append(problem)
@@ -104,15 +104,17 @@ class DatasetTask(TaskTable):
     def _read(self, key: str, path: Path) -> list[Problem]:
         problems: list[Problem] = []
         try:
-            for place, (prompt, answer) in read_rows(path, (self.prompt_column, self.answer_column)):
+            for location, (prompt, answer) in read_rows(path, (self.prompt_column, self.answer_column)):
                 if not isinstance(prompt, str):
-                    raise UnreadableRows(_wrong(place, self.prompt_column, "text", prompt))
+                    raise UnreadableRows(_wrong_type(location, self.prompt_column, "text", prompt))
                 text = _answer_text(answer)
                 if text is None:
-                    raise UnreadableRows(_wrong(place, self.answer_column, "text or a number", answer))
+                    raise UnreadableRows(
+                        _wrong_type(location, self.answer_column, "text or a number", answer)
+                    )
                 for column, value in ((self.prompt_column, prompt), (self.answer_column, text)):
                     if not value.strip():
-                        raise UnreadableRows(f"{place}: column {column!r} is blank")
+                        raise UnreadableRows(f"{location}: column {column!r} is blank")
                 problems.append(
                     Problem(
                         content=prompt, prompt=self.prompt_template.replace("{prompt}", prompt), answer=text
@@ -135,10 +137,10 @@ def _answer_text(answer: Any) -> str | None:
         return str(answer)
     if not Decimal(answer).is_finite():
         return None
-    # A column of whole numbers is often read as floats, for the sake of a missing one.
+    # A column of whole numbers is often stored as floats because a value is missing.
     return str(int(answer)) if answer == int(answer) else str(answer)
 
 
-def _wrong(place: str, column: str, wanted: str, value: Any) -> str:
+def _wrong_type(location: str, column: str, wanted: str, value: Any) -> str:
     given = "missing" if value is None else f"{type(value).__name__} {value!r}"[:80]
-    return f"{place}: column {column!r} must be {wanted}; it is {given}"
+    return f"{location}: column {column!r} must be {wanted}; it is {given}"

@@ -1,8 +1,7 @@
 """Tasks of reasoning-gym, an optional library of generated problems with their own graders.
 
-Its graders give shares of a point, some for nothing at all (Countdown gives a wrong answer 0.01),
-and some evaluate the text as an expression: scores are made right or wrong here, and run in
-processes that can be killed.
+Its graders return partial scores, some even for wrong answers (0.01 in Countdown), and some evaluate the text
+as an expression. So scores are compared with a threshold here, and computed in processes that can be killed.
 """
 
 from __future__ import annotations
@@ -18,53 +17,53 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from anytime_training.errors import RecipeError
 from anytime_training.tasks.base import Problem, Split, TaskTable, split_of
-from anytime_training.tasks.judge_pool import shared_pool
+from anytime_training.tasks.grader_pool import shared_pool
 
 MAX_CHARACTERS = 20_000
-"""How much of a text is looked at, from its end: some answers are whole grids."""
+"""Characters of a text that are graded, from its end: some answers are whole grids."""
 
 MAX_DRAWS = 1000
-"""Problems drawn, at most, for one of the split wanted."""
+"""Problems drawn, at most, to find one in the requested split."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GymProblem(Problem):
-    """A problem with all that its dataset needs to score an answer."""
+    """A problem with the data that its dataset needs to score an answer."""
 
     entry: dict[str, Any] = field(compare=False, repr=False)
-    """As reasoning-gym made it."""
+    """The entry of the reasoning-gym dataset."""
 
 
 class GymTask(TaskTable):
     """One dataset of reasoning-gym; needs the extra `gym`."""
 
     kind: Literal["gym"] = "gym"
-    """Which task it is."""
+    """Kind of the task."""
     dataset: str = Field(min_length=1)
-    """Its name in reasoning-gym."""
+    """Name of the dataset in reasoning-gym."""
     config: dict[str, Any] = Field(default={})
-    """Options of that dataset, but for `seed` and `size`."""
+    """Options of the dataset, except `seed` and `size`."""
     seed: int = Field(default=0, ge=0, lt=2**32)
-    """Of its problems."""
+    """Seed of the problems."""
     size: PositiveInt = 10_000
-    """How many problems there are, over all splits. Some datasets take long to set up where it is large."""
+    """Number of problems, over all splits. With a large number, some datasets take long to set up."""
     threshold: float = Field(default=1.0, gt=0, le=1)
-    """An answer with this score or a higher one is right."""
+    """The lowest score of a right answer."""
     timeout_s: PositiveFloat = 5.0
-    """An answer that takes longer to score is wrong."""
+    """Seconds after which an answer that is still being graded counts as wrong."""
 
     @model_validator(mode="after")
     def _own_keys(self) -> GymTask:
         if taken := {"seed", "size"} & set(self.config):
-            raise ValueError(f"config: {' and '.join(sorted(taken))} must be given beside it, not in it")
+            raise ValueError(f"config: {' and '.join(sorted(taken))} must be keys of the task, not of config")
         return self
 
     def sample(self, rng: random.Random, split: Split = "train") -> GymProblem:
-        """Draw problems until one is of that split, by a hash of its question.
+        """Draw problems until one is in that split, by a hash of its question.
 
         Raises:
             RecipeError: the dataset or its options are unknown, reasoning-gym is not installed,
-                or none of the problems drawn was of that split.
+                or none of `MAX_DRAWS` problems is in that split.
         """
         for _ in range(MAX_DRAWS):
             entry = self._problems[rng.randrange(self.size)]
@@ -77,12 +76,12 @@ class GymTask(TaskTable):
                     entry=entry,
                 )
         raise RecipeError(
-            f"task.size: none of {MAX_DRAWS} problems of {self.dataset!r} fell in the {split} split; "
-            f"it has too few that differ"
+            f"task.size: none of {MAX_DRAWS} problems of {self.dataset!r} is in the {split} split; "
+            f"it has too few distinct problems"
         )
 
     def grade(self, problem: Problem, answer_text: str) -> bool:
-        """Whether the dataset's score for the text, without white space around it, reaches the threshold."""
+        """Whether the dataset's score of the text, without surrounding white space, reaches the threshold."""
         assert isinstance(problem, GymProblem), "only this task's own problems can be graded"
         text = answer_text[-MAX_CHARACTERS:].strip()
         if not text:
@@ -96,7 +95,7 @@ class GymTask(TaskTable):
 
     @cached_property
     def _problems(self) -> Any:
-        """The dataset; an error in its options is told with the key."""
+        """The dataset; errors name the key of the recipe."""
         try:
             import reasoning_gym
             from reasoning_gym.factory import DATASETS
@@ -116,7 +115,7 @@ class GymTask(TaskTable):
                 )
         try:
             return reasoning_gym.create_dataset(self.dataset, **self._options)
-        except Exception as error:  # its checks are assertions; wrong types raise what they happen to
+        except Exception as error:  # checks are assertions, and wrong types raise arbitrary errors
             raise RecipeError(f"task.config: {self.dataset!r} refuses it: {error}") from error
 
 

@@ -1,26 +1,26 @@
-"""Whether an answer is mathematically the right one: math-verify, where it can do no harm.
+"""Mathematical equality of answers: math-verify, in processes.
 
-math-verify hangs on some answers, and its own time limits do not work in threads; so it runs in
-processes that are killed at ours. Cuts texts and catches plain cases; the rest is math-verify's.
+math-verify hangs on some answers, and its own time limits do not work in threads; so it runs in processes
+that are killed at a time limit. This module shortens texts and handles plain cases; math-verify does the
+rest.
 """
 
 from __future__ import annotations
 
-from anytime_training.tasks.judge_pool import JudgePool, shared_pool
+from anytime_training.tasks.grader_pool import GraderPool, shared_pool
 
 MAX_CHARACTERS = 2000
-"""How much of a text is looked at, from its end: where answers are."""
+"""Characters of a text that are graded, from its end, where answers are."""
 
 
-def is_math_equal(answer: str, text: str, *, timeout_s: float, pool: JudgePool | None = None) -> bool:
-    """Whether the text gives the answer: its last box or formula, or the last number in it.
+def is_math_equal(answer: str, text: str, *, timeout_s: float, pool: GraderPool | None = None) -> bool:
+    """Whether the text's last box or formula, or else its last number, equals the answer.
 
-    Never raises, whatever the text. One that takes longer than `timeout_s` to judge is wrong, as
-    is a blank one.
+    Does not raise for any text. A blank text is wrong, and so is a text that takes longer than `timeout_s`.
 
     Args:
-        answer: the right answer, in LaTeX or plain; a box around it or dollar signs do no harm.
-        pool: the judges to ask; those that all tasks share where it is None.
+        answer: the right answer, in LaTeX or plain, perhaps in a box or dollar signs.
+        pool: graders to use; None for the pool that all tasks share.
 
     Raises:
         TrainingFailed: math-verify cannot be run at all.

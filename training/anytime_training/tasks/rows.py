@@ -1,6 +1,10 @@
-"""Reading two columns of a file of rows: JSON lines, Parquet, and what `datasets` saves to disk.
+"""Columns of a file of rows: JSON lines, Parquet, CSV, and folders that Hugging Face `datasets` saved.
 
-Knows columns and rows, not what is in them. Says which file, column and row a fault is in.
+Knows columns and rows, not what is in them. An error names the file and, where there is one, column and row.
+
+JSON is read line by line with the standard library. pyarrow's reader, which `datasets` uses as well, changes
+values silently (whole numbers over 64 bits become floats, texts that look like dates become dates) and
+reports no line numbers.
 """
 
 from __future__ import annotations
@@ -8,13 +12,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    import pyarrow
+ROW_FILES = (".jsonl", ".json", ".parquet", ".csv")
+"""Suffixes of the files that are read in a folder."""
 
-ROW_FILES = (".jsonl", ".json", ".parquet")
-"""Ends of names of files with rows, as they are found in a folder."""
+ARROW_FORMATS = {".parquet": "Parquet", ".csv": "CSV", ".arrow": "an Arrow stream"}
+"""Suffixes that pyarrow reads, and what each should be."""
 
 
 class UnreadableRows(Exception):
@@ -22,7 +26,7 @@ class UnreadableRows(Exception):
 
 
 def read_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, tuple[Any, ...]]]:
-    """Each row's place, such as `data.jsonl, row 3`, and its values in those columns.
+    """Each row's location, such as `data.jsonl, line 3`, and its values in those columns.
 
     Args:
         path: a file, a folder of files, or a folder that `datasets.Dataset.save_to_disk` wrote.
@@ -34,15 +38,16 @@ def read_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, tuple[A
         raise UnreadableRows(f"{path} does not exist")
     for file in _files(path):
         try:
-            yield from _READERS[file.suffix](file, columns)
+            yield from (_arrow_rows if file.suffix in ARROW_FORMATS else _json_rows)(file, columns)
         except (OSError, UnicodeDecodeError) as error:
             raise UnreadableRows(f"{file} cannot be read: {error}") from error
 
 
 def _files(path: Path) -> list[Path]:
     if path.is_file():
-        if path.suffix not in _READERS:
-            raise UnreadableRows(f"{path} must end in one of {', '.join(_READERS)}, or be a folder")
+        suffixes = (*ROW_FILES, ".arrow")
+        if path.suffix not in suffixes:
+            raise UnreadableRows(f"{path} must end in one of {', '.join(suffixes)}, or be a folder")
         return [path]
     if (path / "dataset_dict.json").exists():
         names = sorted(child.name for child in path.iterdir() if child.is_dir())
@@ -64,55 +69,47 @@ def _json_rows(file: Path, columns: Sequence[str]) -> Iterator[tuple[str, tuple[
         for number, line in enumerate(lines, 1):
             if not line.strip():
                 continue
-            place = f"{file}, line {number}"
+            location = f"{file}, line {number}"
             try:
                 row = json.loads(line)
             except ValueError as error:
-                raise UnreadableRows(f"{place}: not JSON, one object to a line: {error}") from error
+                raise UnreadableRows(f"{location}: not JSON, one object to a line: {error}") from error
             if not isinstance(row, dict):
-                raise UnreadableRows(f"{place}: must be an object, not a {type(row).__name__}")
-            _need_columns(place, row, columns)
-            yield place, tuple(row[column] for column in columns)
-
-
-def _parquet_rows(file: Path, columns: Sequence[str]) -> Iterator[tuple[str, tuple[Any, ...]]]:
-    import pyarrow
-    from pyarrow import parquet
-
-    try:
-        with parquet.ParquetFile(file) as source:
-            _need_columns(str(file), source.schema_arrow.names, columns)
-            batches = source.iter_batches(columns=[*dict.fromkeys(columns)])
-            yield from _batch_rows(file, batches, columns)
-    except pyarrow.ArrowException as error:
-        raise UnreadableRows(f"{file} is not Parquet: {error}") from error
+                raise UnreadableRows(f"{location}: must be an object, not a {type(row).__name__}")
+            _require_columns(location, row, columns)
+            yield location, tuple(row[column] for column in columns)
 
 
 def _arrow_rows(file: Path, columns: Sequence[str]) -> Iterator[tuple[str, tuple[Any, ...]]]:
     import pyarrow
+    from pyarrow import csv, parquet
 
     try:
-        with pyarrow.memory_map(str(file)) as source, pyarrow.ipc.open_stream(source) as batches:
-            _need_columns(str(file), batches.schema.names, columns)
-            yield from _batch_rows(file, batches, columns)
+        with pyarrow.memory_map(str(file)) as source:
+            match file.suffix:
+                case ".parquet":
+                    opened = parquet.ParquetFile(source)
+                    _require_columns(str(file), opened.schema_arrow.names, columns)
+                    table = opened.read([*dict.fromkeys(columns)])
+                case ".csv":
+                    table = csv.read_csv(
+                        source,
+                        csv.ReadOptions(use_threads=False),  # with threads, an error names no row
+                        csv.ParseOptions(newlines_in_values=True),
+                        csv.ConvertOptions(column_types=dict.fromkeys(columns, pyarrow.string())),
+                    )
+                case _:
+                    table = pyarrow.ipc.open_stream(source).read_all()
+        _require_columns(str(file), table.column_names, columns)
+        rows = zip(*(table.column(column).to_pylist() for column in columns), strict=True)
     except pyarrow.ArrowException as error:
-        raise UnreadableRows(f"{file} is not an Arrow stream: {error}") from error
+        raise UnreadableRows(f"{file} is not {ARROW_FORMATS[file.suffix]}: {error}") from error
+    yield from ((f"{file}, row {number}", values) for number, values in enumerate(rows, 1))
 
 
-def _batch_rows(
-    file: Path, batches: Iterator[pyarrow.RecordBatch], columns: Sequence[str]
-) -> Iterator[tuple[str, tuple[Any, ...]]]:
-    number = 0
-    for batch in batches:
-        for values in zip(*(batch.column(column).to_pylist() for column in columns), strict=True):
-            number += 1
-            yield f"{file}, row {number}", values
-
-
-def _need_columns(place: str, present: Any, columns: Sequence[str]) -> None:
+def _require_columns(location: str, present: Any, columns: Sequence[str]) -> None:
     for column in columns:
         if column not in present:
-            raise UnreadableRows(f"{place}: no column {column!r}; there is {', '.join(map(repr, present))}")
-
-
-_READERS = {".jsonl": _json_rows, ".json": _json_rows, ".parquet": _parquet_rows, ".arrow": _arrow_rows}
+            raise UnreadableRows(
+                f"{location}: no column {column!r}; there is {', '.join(map(repr, present))}"
+            )

@@ -10,7 +10,7 @@ MODULUS = 10
 
 
 class Operation(StrEnum):
-    """What a step does; the value is how it is written."""
+    """The operation of a step; the value is its sign."""
 
     PLUS = "+"
     MINUS = "-"
@@ -26,7 +26,7 @@ class Step:
     """A digit."""
 
     def exact(self, value: int) -> int:
-        """The value after this step, not yet reduced."""
+        """The value after this step, before reduction modulo 10."""
         match self.operation:
             case Operation.PLUS:
                 return value + self.operand
@@ -49,7 +49,7 @@ class Chain:
 
     @property
     def content(self) -> str:
-        """The chain as it is written with nothing around it."""
+        """The bare expression."""
         return f"{self.start}{''.join(str(step) for step in self.steps)}"
 
     @property
@@ -69,7 +69,7 @@ class Chain:
 
 
 def run_steps(start: int, steps: Sequence[Step]) -> list[int]:
-    """The partial results, modulo 10, of going through `steps` from `start`."""
+    """The partial results of `steps` from `start`, modulo 10."""
     values: list[int] = []
     value = start
     for step in steps:

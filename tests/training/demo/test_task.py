@@ -1,11 +1,12 @@
-"""What is drawn, how it is split, and how answers are graded."""
+"""The chain task: problems, splits and grading."""
 
 import random
 from collections import Counter
 
 import pytest
-from anytime_training.tasks import ChainProblem, ChainTask, split_of
-from anytime_training.tasks.chain import Chain, Operation, Step
+from anytime_training.demo.chain import Chain, Operation, Step
+from anytime_training.demo.task import ChainProblem, ChainTask
+from anytime_training.tasks import split_of
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -48,12 +49,12 @@ def test_splits_share_no_content() -> None:
 def test_split_follows_content_and_keeps_a_tenth() -> None:
     splits = Counter(split_of(f"{number}") for number in range(20_000))
     assert 0.09 < splits["test"] / 20_000 < 0.11
-    # The same on every machine, or what was trained on there is held out here.
+    # Splits are the same on every machine: else a problem trained on elsewhere could be held out here.
     assert [number for number in range(10) if split_of(f"2+{number}") == "test"] == [7]
     assert [number for number in range(10) if split_of(f"4+{number}") == "test"] == [3]
 
 
-def test_sampled_problems_are_of_the_split_asked_for() -> None:
+def test_sampled_problems_are_in_the_requested_split() -> None:
     rng = random.Random(0)
     for split in ("train", "test"):
         assert {split_of(TASK.sample(rng, split=split).content) for _ in range(200)} == {split}

@@ -1,12 +1,12 @@
-"""Wordings, read back by a parser of their own that knows English, not the code under test."""
+"""Wordings, parsed by a parser that shares no code with them."""
 
 import random
 import re
 from collections.abc import Callable
 
 import pytest
-from anytime_training.tasks.chain import Chain, Operation, Step
-from anytime_training.tasks.wordings import bare, instructions, question, story
+from anytime_training.demo.chain import Chain, Operation, Step
+from anytime_training.demo.wordings import bare, instructions, question, story
 
 CHAIN = Chain(
     start=7,
@@ -41,7 +41,7 @@ def read_back(text: str) -> str:
 
 
 @pytest.mark.parametrize("wording", [bare, question, instructions, story])
-def test_every_wording_says_the_whole_chain(wording: Callable[[Chain, random.Random], str]) -> None:
+def test_every_wording_contains_the_whole_chain(wording: Callable[[Chain, random.Random], str]) -> None:
     rng = random.Random(0)
     texts = {wording(CHAIN, rng) for _ in range(300)}
     assert len(texts) > 10

@@ -1,7 +1,9 @@
-"""Warm start: supervised training from random weights, on examples made as they will be served.
+"""Warm start: supervised training from random weights, on examples in the format that is served.
 
-The data of a step follow from the seed and its number alone, so a run that is resumed goes
-on exactly as it would have. Dimensions: B examples, T tokens, N learned tokens, V vocabulary.
+The data of a step follow from the seed and the step's number alone: a resumed run continues exactly as the
+uninterrupted run would have.
+
+Dimensions: E examples of a batch, T tokens, N learned tokens, V vocabulary.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from itertools import zip_longest
@@ -18,7 +20,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from anytime_server.reasoning import Manifest, ReasoningFormat, ReasoningTexts
-from transformers import AutoTokenizer, PreTrainedTokenizerBase, Qwen3ForCausalLM
+from transformers import AutoTokenizer, PreTrainedTokenizerFast, Qwen3ForCausalLM
 
 from anytime_training.checkpoint import (
     TrainingState,
@@ -27,41 +29,29 @@ from anytime_training.checkpoint import (
     save_checkpoint,
     save_state,
 )
-from anytime_training.config.warmstart import OptimiserConfig, WarmstartRecipe
+from anytime_training.demo.examples import Example, ExampleSource, Part
+from anytime_training.demo.model import build_model, label_logits
+from anytime_training.demo.recipe import OptimiserConfig, WarmstartRecipe
+from anytime_training.demo.tokenizer import THINK_END, THINK_START, build_tokenizer, served_tokenizer
 from anytime_training.errors import RecipeError, TrainingFailed
-from anytime_training.examples import Example, ExampleSource, Part
-from anytime_training.model import build_model, label_logits
 from anytime_training.progress import METRICS_NAME, JsonLines, ProgressReport
-from anytime_training.run import CHECKPOINT_NAME, TOKENIZER_NAME
-from anytime_training.tokenizer import THINK_END, THINK_START, TokenizerView, build_tokenizer
+from anytime_training.run import CHECKPOINT_NAME, TOKENIZER_NAME, Run
 
 
-def train_warmstart(
-    recipe: WarmstartRecipe,
-    out: Path,
-    *,
-    resume: bool,
-    versions: dict[str, str],
-    should_stop: Callable[[], bool] = lambda: False,
-) -> bool:
-    """Train a model and leave it in `out/checkpoint`.
-
-    Args:
-        resume: go on from the state in `out`.
-        versions: of the libraries, for the manifest.
-        should_stop: asked after every step; when true, everything is saved and training ends.
+def train_warmstart(recipe: WarmstartRecipe, run: Run) -> bool:
+    """Train a model from random weights and leave it in `checkpoint` of the run's folder.
 
     Returns:
         Whether all steps are done.
 
     Raises:
-        RecipeError: examples do not fit into the model.
-        UnusableModel: the reasoning texts cannot be told apart from each other.
+        RecipeError: examples do not fit into the model's window.
+        UnusableModel: the tokenizer cannot distinguish the reasoning texts.
         TrainingFailed: the loss or its gradient is not finite.
     """
     torch.set_num_threads(recipe.threads)
-    state = load_state(out) if resume else None
-    tokenizer = _tokenizer(recipe, out / TOKENIZER_NAME, resume=resume)
+    state = load_state(run.folder) if run.resume else None
+    tokenizer = _tokenizer(recipe, run.folder / TOKENIZER_NAME, resume=run.resume)
     model = build_model(recipe.model, tokenizer, seed=recipe.seed)
     optimiser = _optimiser(model, recipe.optimiser)
     step, seconds_before = 0, 0.0
@@ -69,8 +59,8 @@ def train_warmstart(
         model.load_state_dict(state.model)
         optimiser.load_state_dict(state.optimiser)
         step, seconds_before = state.step, state.seconds
-    manifest = _manifest(recipe, versions)
-    reasoning = ReasoningFormat.from_texts(manifest.texts, TokenizerView(tokenizer))
+    manifest = _manifest(recipe, run.versions)
+    reasoning = ReasoningFormat.from_texts(manifest.texts, served_tokenizer(tokenizer))
     source = ExampleSource(
         task=recipe.task,
         traces=recipe.traces,
@@ -81,17 +71,17 @@ def train_warmstart(
     )
     pad_id = model.config.pad_token_id
     assert pad_id is not None
-    metrics = JsonLines(out / METRICS_NAME, from_step=step)
+    metrics = JsonLines(run.folder / METRICS_NAME, from_step=step)
     progress = ProgressReport(steps=recipe.steps, first_step=step)
     num_parameters = sum(weight.numel() for weight in model.parameters())
-    progress.say(f"{num_parameters:,} parameters, {len(tokenizer)} tokens in the vocabulary")
+    progress.print_line(f"{num_parameters:,} parameters, {len(tokenizer)} tokens in the vocabulary")
     started = saved = time.monotonic()
 
     def save() -> None:
         seconds = seconds_before + time.monotonic() - started
-        save_checkpoint(out / CHECKPOINT_NAME, model, tokenizer, manifest)
+        save_checkpoint(run.folder / CHECKPOINT_NAME, model, tokenizer, manifest)
         save_state(
-            out,
+            run.folder,
             TrainingState(
                 step=step, model=model.state_dict(), optimiser=optimiser.state_dict(), seconds=seconds
             ),
@@ -99,16 +89,16 @@ def train_warmstart(
 
     with closing(metrics), closing(progress):
         for batch in _batches(source, recipe, from_step=step):
-            ids_BT, parts_BT = pad_batch(batch, pad_id=pad_id)
-            if ids_BT.shape[1] > recipe.model.window_tokens:
-                raise RecipeError(f"model.window_tokens: too few; an example has {ids_BT.shape[1]} tokens")
+            ids_ET, parts_ET = pad_batch(batch, pad_id=pad_id)
+            if ids_ET.shape[1] > recipe.model.window_tokens:
+                raise RecipeError(f"model.window_tokens: too few; an example has {ids_ET.shape[1]} tokens")
             learning_rate = learning_rate_at(step, steps=recipe.steps, config=recipe.optimiser)
             for group in optimiser.param_groups:
                 group["lr"] = learning_rate
             with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bf16):
-                logits_NV, targets_N = label_logits(model, ids_BT, parts_BT != Part.CONTEXT)
+                logits_NV, targets_N = label_logits(model, ids_ET, parts_ET != Part.CONTEXT)
             losses_N = F.cross_entropy(logits_NV.float(), targets_N, reduction="none")
-            is_answer_N = parts_BT[:, 1:][parts_BT[:, 1:] != Part.CONTEXT] == Part.ANSWER
+            is_answer_N = parts_ET[:, 1:][parts_ET[:, 1:] != Part.CONTEXT] == Part.ANSWER
             loss = weighted_loss(losses_N, is_answer_N, answer_weight=recipe.examples.answer_weight)
             optimiser.zero_grad()
             loss.backward()
@@ -128,13 +118,13 @@ def train_warmstart(
                     "answer_loss": losses_N[is_answer_N].mean().item(),
                     "learning_rate": learning_rate,
                     "grad_norm": grad_norm.item(),
-                    "tokens": ids_BT.numel(),
+                    "tokens": ids_ET.numel(),
                     "seconds": round(seconds_before + time.monotonic() - started, 3),
                 }
             )
             step += 1
             progress.step(step, f"loss {loss.item():.3f}")
-            is_stopping = should_stop()
+            is_stopping = run.should_stop()
             if step == recipe.steps or is_stopping or time.monotonic() - saved >= recipe.save_every_s:
                 save()
                 saved = time.monotonic()
@@ -144,18 +134,18 @@ def train_warmstart(
 
 
 def pad_batch(batch: list[Example], *, pad_id: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """ids_BT and parts_BT of examples, padded at the right with context."""
+    """ids_ET and parts_ET of examples, padded at the right with context."""
     length = max(len(example.ids) for example in batch)
-    ids_BT = torch.full((len(batch), length), pad_id)
-    parts_BT = torch.full((len(batch), length), int(Part.CONTEXT))
+    ids_ET = torch.full((len(batch), length), pad_id)
+    parts_ET = torch.full((len(batch), length), int(Part.CONTEXT))
     for row, example in enumerate(batch):
-        ids_BT[row, : len(example.ids)] = torch.tensor(example.ids)
-        parts_BT[row, : len(example.parts)] = torch.tensor(example.parts)
-    return ids_BT, parts_BT
+        ids_ET[row, : len(example.ids)] = torch.tensor(example.ids)
+        parts_ET[row, : len(example.parts)] = torch.tensor(example.parts)
+    return ids_ET, parts_ET
 
 
 def weighted_loss(losses_N: torch.Tensor, is_answer_N: torch.Tensor, *, answer_weight: float) -> torch.Tensor:
-    """Mean of the losses, where a token of an answer counts `answer_weight` times."""
+    """Weighted mean of the losses: answer tokens have weight `answer_weight`, others 1."""
     weights_N = torch.where(is_answer_N, answer_weight, 1.0)
     return (weights_N * losses_N).sum() / weights_N.sum()
 
@@ -170,7 +160,7 @@ def learning_rate_at(step: int, *, steps: int, config: OptimiserConfig) -> float
 
 
 def _batches(source: ExampleSource, recipe: WarmstartRecipe, *, from_step: int) -> Iterator[list[Example]]:
-    """The batches of steps `from_step` to the last; the next pool is drawn while one is trained on."""
+    """Batches of the steps from `from_step` on; a thread draws the next pool meanwhile."""
 
     def draw(pool: int) -> list[list[Example]]:
         return source.pool(pool, num_batches=recipe.pool_batches, batch_examples=recipe.batch_examples)
@@ -202,12 +192,12 @@ def _optimiser(model: Qwen3ForCausalLM, config: OptimiserConfig) -> torch.optim.
     )
 
 
-def _tokenizer(recipe: WarmstartRecipe, folder: Path, *, resume: bool) -> PreTrainedTokenizerBase:
-    """A new tokenizer, also written to `folder`; a run that is resumed reads its own from there."""
+def _tokenizer(recipe: WarmstartRecipe, folder: Path, *, resume: bool) -> PreTrainedTokenizerFast:
+    """A new tokenizer, saved to `folder`, or the one that was saved there by the run that is resumed."""
     if resume and folder.exists():
         tokenizer = AutoTokenizer.from_pretrained(folder)
-        for trace_of_loading in ("is_local", "local_files_only"):
-            tokenizer.init_kwargs.pop(trace_of_loading, None)
+        for added_by_loading in ("is_local", "local_files_only"):
+            tokenizer.init_kwargs.pop(added_by_loading, None)
         return tokenizer
     rng = random.Random(f"{recipe.seed}:corpus")
     corpus: list[str] = []
@@ -225,7 +215,7 @@ def _tokenizer(recipe: WarmstartRecipe, folder: Path, *, resume: bool) -> PreTra
 
 
 def _manifest(recipe: WarmstartRecipe, versions: dict[str, str]) -> Manifest:
-    """What the checkpoint says of itself; its accuracy is for evaluation to fill in."""
+    """The checkpoint's manifest; evaluation adds the accuracy curve."""
     texts = ReasoningTexts(
         think_start=THINK_START,
         think_end=THINK_END,
@@ -247,7 +237,7 @@ def _manifest(recipe: WarmstartRecipe, versions: dict[str, str]) -> Manifest:
 
 
 def _example_prompts(recipe: WarmstartRecipe) -> list[str]:
-    """Held-out prompts, the wordings taking turns."""
+    """Prompts of held-out problems, the wordings in turn."""
     rng = random.Random(f"{recipe.seed}:examples")
     prompts: dict[str, list[str]] = {}
     for _ in range(100 * recipe.num_examples):

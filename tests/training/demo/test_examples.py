@@ -1,4 +1,4 @@
-"""Examples, token by token: what is learned, and that a cut is the server's cut."""
+"""Training examples, token by token: which tokens are learned, and that the server's function truncates."""
 
 import random
 import re
@@ -6,13 +6,13 @@ from itertools import pairwise
 
 import pytest
 from anytime_server.reasoning import Cause, ReasoningFormat, ReasoningTexts, truncate_thinking
-from anytime_training.config.warmstart import ExamplesConfig
-from anytime_training.examples import Example, ExampleSource, Part, build_example
-from anytime_training.tasks import ChainTask
-from anytime_training.tasks.traces import TraceMix
-from anytime_training.tokenizer import TokenizerView, build_tokenizer
-from anytime_training.warmstart import pad_batch
-from transformers import PreTrainedTokenizerBase
+from anytime_training.demo.examples import Example, ExampleSource, Part, build_example
+from anytime_training.demo.recipe import ExamplesConfig
+from anytime_training.demo.task import ChainTask
+from anytime_training.demo.tokenizer import build_tokenizer, served_tokenizer
+from anytime_training.demo.traces import TraceMix
+from anytime_training.demo.warmstart import pad_batch
+from transformers import PreTrainedTokenizerFast
 
 THINK_START, THINK_END, END = 1, 2, 3
 REASONING = ReasoningFormat(
@@ -27,19 +27,19 @@ THINKING_IDS = (20, 21, 22, THINK_END)
 ANSWER_IDS = (30, END)
 
 
-def build(cut_at: int | None, learned: tuple[bool, ...] = (True,) * 4) -> Example:
+def build(truncate_at: int | None, learned: tuple[bool, ...] = (True,) * 4) -> Example:
     return build_example(
         prompt_ids=PROMPT_IDS,
         thinking_ids=THINKING_IDS,
         learned=learned,
         answer_ids=ANSWER_IDS,
         reasoning=REASONING,
-        cut_at=cut_at,
+        truncate_at=truncate_at,
     )
 
 
 @pytest.mark.parametrize(
-    ("cut_at", "ids", "parts"),
+    ("truncate_at", "ids", "parts"),
     [
         (None, (10, 11, 1, 20, 21, 22, 2, 80, 30, 3), "CCCTTTTCAA"),
         (4, (10, 11, 1, 20, 21, 22, 2, 80, 30, 3), "CCCTTTTCAA"),
@@ -47,8 +47,10 @@ def build(cut_at: int | None, learned: tuple[bool, ...] = (True,) * 4) -> Exampl
         (0, (10, 11, 1, 2, 80, 30, 3), "CCCCCAA"),
     ],
 )
-def test_tokens_and_what_is_learned_of_them(cut_at: int | None, ids: tuple[int, ...], parts: str) -> None:
-    example = build(cut_at)
+def test_tokens_and_what_is_learned_of_them(
+    truncate_at: int | None, ids: tuple[int, ...], parts: str
+) -> None:
+    example = build(truncate_at)
     assert example.ids == ids
     assert "".join(part.name[0] for part in example.parts) == parts
 
@@ -58,27 +60,27 @@ def test_a_slip_is_read_but_not_learned() -> None:
     assert "".join(part.name[0] for part in example.parts) == "CCCTCTTCAA"
 
 
-@pytest.mark.parametrize("cut_at", range(5))
-def test_what_precedes_the_answer_is_what_the_server_would_send(cut_at: int) -> None:
-    cut = truncate_thinking(THINKING_IDS[:cut_at], REASONING, cause=Cause.BUDGET)
-    assert list(build(cut_at).ids[: -len(ANSWER_IDS)]) == cut.answer_prompt(PROMPT_IDS)
+@pytest.mark.parametrize("truncate_at", range(5))
+def test_tokens_before_the_answer_are_the_servers(truncate_at: int) -> None:
+    truncation = truncate_thinking(THINKING_IDS[:truncate_at], REASONING, cause=Cause.BUDGET)
+    assert list(build(truncate_at).ids[: -len(ANSWER_IDS)]) == truncation.answer_prompt(PROMPT_IDS)
 
 
 def test_batches_are_padded_with_context() -> None:
-    ids_BT, parts_BT = pad_batch([build(None), build(0)], pad_id=9)
-    assert ids_BT.tolist()[1] == [10, 11, 1, 2, 80, 30, 3, 9, 9, 9]
-    assert parts_BT.tolist()[1] == [0, 0, 0, 0, 0, 2, 2, 0, 0, 0]
-    assert ids_BT.tolist()[0] == list(build(None).ids)
+    ids_ET, parts_ET = pad_batch([build(None), build(0)], pad_id=9)
+    assert ids_ET.tolist()[1] == [10, 11, 1, 2, 80, 30, 3, 9, 9, 9]
+    assert parts_ET.tolist()[1] == [0, 0, 0, 0, 0, 2, 2, 0, 0, 0]
+    assert ids_ET.tolist()[0] == list(build(None).ids)
 
 
 @pytest.fixture(name="tokenizer", scope="module")
-def fixture_tokenizer() -> PreTrainedTokenizerBase:
+def fixture_tokenizer() -> PreTrainedTokenizerFast:
     rng, task = random.Random(0), ChainTask()
     corpus = [task.sample(rng).prompt for _ in range(300)] + ["Answer: ", "..."] * 20
     return build_tokenizer(corpus, vocab_size=400, window_tokens=1024)
 
 
-def source(tokenizer: PreTrainedTokenizerBase, *, seed: int = 0, cut_share: float = 0.5) -> ExampleSource:
+def source(tokenizer: PreTrainedTokenizerFast, *, seed: int = 0, cut_share: float = 0.5) -> ExampleSource:
     texts = ReasoningTexts(
         think_start="<think>", think_end="</think>", truncation="...", answer_lead_in="Answer: "
     )
@@ -87,12 +89,12 @@ def source(tokenizer: PreTrainedTokenizerBase, *, seed: int = 0, cut_share: floa
         traces=TraceMix(),
         config=ExamplesConfig(cut_share=cut_share, system_share=0.5, earlier_turn_share=0.5),
         tokenizer=tokenizer,
-        reasoning=ReasoningFormat.from_texts(texts, TokenizerView(tokenizer)),
+        reasoning=ReasoningFormat.from_texts(texts, served_tokenizer(tokenizer)),
         seed=seed,
     )
 
 
-def test_a_pool_depends_on_seed_and_number_alone(tokenizer: PreTrainedTokenizerBase) -> None:
+def test_a_pool_depends_on_seed_and_number_alone(tokenizer: PreTrainedTokenizerFast) -> None:
     size = {"num_batches": 2, "batch_examples": 8}
     first = source(tokenizer)
     first.pool(0, **size)
@@ -101,7 +103,7 @@ def test_a_pool_depends_on_seed_and_number_alone(tokenizer: PreTrainedTokenizerB
     assert first.pool(1, **size) != source(tokenizer, seed=1).pool(1, **size)
 
 
-def test_batches_hold_examples_of_like_length(tokenizer: PreTrainedTokenizerBase) -> None:
+def test_batches_hold_examples_of_like_length(tokenizer: PreTrainedTokenizerFast) -> None:
     batches = source(tokenizer).pool(0, num_batches=4, batch_examples=16)
     spans = sorted(
         (min(len(example.ids) for example in batch), max(len(example.ids) for example in batch))
@@ -111,8 +113,8 @@ def test_batches_hold_examples_of_like_length(tokenizer: PreTrainedTokenizerBase
     assert all(longest <= shortest for (_, longest), (shortest, _) in pairwise(spans))
 
 
-def test_examples_read_as_they_are_served(tokenizer: PreTrainedTokenizerBase) -> None:
-    """Every example, decoded: thinking open, closed once, the lead-in, one digit, the end of the turn."""
+def test_examples_read_as_they_are_served(tokenizer: PreTrainedTokenizerFast) -> None:
+    """Each decoded example: thinking opened, closed once, the lead-in, one digit, the end of the turn."""
     (batch,) = source(tokenizer).pool(0, num_batches=1, batch_examples=200)
     whole = r"(Quick: [\d, ]*\d(\. Check: [-\dx+=; ]*\d)?|Steps: [-\dx+=; ]*\d)"
     num_cut = 0
@@ -132,6 +134,6 @@ def test_examples_read_as_they_are_served(tokenizer: PreTrainedTokenizerBase) ->
     assert 70 < num_cut < 130
 
 
-def test_nothing_is_cut_unless_asked_for(tokenizer: PreTrainedTokenizerBase) -> None:
+def test_nothing_is_truncated_with_a_share_of_0(tokenizer: PreTrainedTokenizerFast) -> None:
     (batch,) = source(tokenizer, cut_share=0).pool(0, num_batches=1, batch_examples=50)
     assert not any("..." in str(tokenizer.decode(list(example.ids))) for example in batch)

@@ -1,4 +1,7 @@
-"""The small Qwen3 model that training starts from: its shape, its first weights, its forward pass."""
+"""The small Qwen3 model of the warm start: its shape, its random weights, its forward pass.
+
+Dimensions: E examples of a batch, T tokens, N learned tokens, H hidden, V vocabulary.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from transformers import GenerationConfig, Qwen3Config, Qwen3ForCausalLM
 
-from anytime_training.config.warmstart import ModelConfig
+from anytime_training.demo.recipe import ModelConfig
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -16,8 +19,7 @@ if TYPE_CHECKING:
 def build_model(config: ModelConfig, tokenizer: PreTrainedTokenizerBase, *, seed: int) -> Qwen3ForCausalLM:
     """A model with random weights.
 
-    Input and output embeddings are separate weights: tied ones would go stale in an engine
-    that new weights are sent to.
+    Input and output embeddings are separate weights: an engine would not update tied ones with new weights.
     """
     torch.manual_seed(seed)
     vocabulary = tokenizer.get_vocab()
@@ -46,19 +48,19 @@ def build_model(config: ModelConfig, tokenizer: PreTrainedTokenizerBase, *, seed
 
 
 def label_logits(
-    model: Qwen3ForCausalLM, ids_BT: torch.Tensor, learned_BT: torch.Tensor
+    model: Qwen3ForCausalLM, ids_ET: torch.Tensor, learned_ET: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits for the tokens that are learned, and those tokens.
+    """Logits of the learned tokens, and the tokens themselves.
 
-    Rows are padded at their right, where causal attention never looks: no attention mask.
+    Examples are padded at the right, which causal attention never reaches: there is no attention mask.
 
     Args:
-        ids_BT: token ids.
-        learned_BT: where a token is to be predicted from those before it.
+        ids_ET: token ids.
+        learned_ET: whether each token is learned, that is predicted from the tokens before it.
 
     Returns:
-        logits_NV and targets_N, over the N learned tokens, row by row.
+        logits_NV and targets_N, over the N learned tokens, example by example.
     """
-    hidden_BTH = model.model(input_ids=ids_BT, use_cache=False).last_hidden_state
-    predicts_BT = learned_BT[:, 1:]
-    return model.lm_head(hidden_BTH[:, :-1][predicts_BT]), ids_BT[:, 1:][predicts_BT]
+    hidden_ETH = model.model(input_ids=ids_ET, use_cache=False).last_hidden_state
+    predicts_ET = learned_ET[:, 1:]
+    return model.lm_head(hidden_ETH[:, :-1][predicts_ET]), ids_ET[:, 1:][predicts_ET]

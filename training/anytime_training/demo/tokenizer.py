@@ -1,19 +1,16 @@
-"""The tokenizer of models trained from random weights, and its chat template.
+"""The tokenizer of the warm start, and its chat template.
 
-Byte-level BPE: every text encodes and comes back whole. Words keep the space after them,
-digits stand alone, so that `7 - 3` is three tokens and each digit the same one everywhere.
+Byte-level BPE: every text decodes to itself. A word includes the space after it and a digit is a token of its
+own, so that `7 - 3` is three tokens and a digit is the same token everywhere.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
+from anytime_server.text.tokenizer import ModelTokenizer
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
 
 PAD = "<|pad|>"
 SYSTEM = "<|system|>"
@@ -29,7 +26,7 @@ _THINKING = (THINK_START, THINK_END)
 # A spaced operator; a word with its colon and space; a digit; punctuation with its space; other space.
 _PIECES = r" [-+x*×] |\p{L}+:? ?|\p{N}|[^\s\p{L}\p{N}]+ ?|\s+"
 
-# Earlier thinking is dropped; the generation prompt opens the new one.
+# Earlier thinking is dropped; the generation prompt opens new thinking.
 CHAT_TEMPLATE = (
     "{%- for message in messages -%}"
     "{%- set content = message['content'] -%}"
@@ -52,7 +49,7 @@ def build_tokenizer(texts: Iterable[str], *, vocab_size: int, window_tokens: int
     """Learn merges from `texts`.
 
     Args:
-        vocab_size: entries in all, special tokens included.
+        vocab_size: number of entries, including special tokens.
         window_tokens: the model's context length, recorded with the tokenizer.
     """
     tokenizer = Tokenizer(models.BPE())
@@ -83,23 +80,6 @@ def build_tokenizer(texts: Iterable[str], *, vocab_size: int, window_tokens: int
     )
 
 
-class TokenizerView:
-    """A Hugging Face tokenizer as `anytime_server.reasoning` looks at one."""
-
-    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
-        self._tokenizer = tokenizer
-        self._vocabulary = tokenizer.get_vocab()
-
-    def encode(self, text: str) -> list[int]:
-        """Ids of `text` alone."""
-        return self._tokenizer.encode(text, add_special_tokens=False)
-
-    def token_id(self, token: str) -> int | None:
-        """Id of a vocabulary entry, or None."""
-        return self._vocabulary.get(token)
-
-    @property
-    def eos_ids(self) -> frozenset[int]:
-        """The id that ends a turn."""
-        eos_id = self.token_id(str(self._tokenizer.eos_token))
-        return frozenset() if eos_id is None else frozenset({eos_id})
+def served_tokenizer(tokenizer: PreTrainedTokenizerFast) -> ModelTokenizer:
+    """The tokenizer with the interface of the server."""
+    return ModelTokenizer(tokenizer, eos_ids=frozenset({tokenizer.get_vocab()[str(tokenizer.eos_token)]}))

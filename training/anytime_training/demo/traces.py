@@ -1,17 +1,16 @@
-"""Thinking traces: the styles in which a chain is thought through.
+"""Thinking traces of a chain, in several styles.
 
 | style   | for 7-3x2+5                                  | in use                             |
 |---------|----------------------------------------------|------------------------------------|
-| terse   | `Quick: 4, 8, 3`                             | short; the place is kept in mind   |
+| terse   | `Quick: 4, 8, 3`                             | short; the position is implicit    |
 | wordy   | `Steps: 7-3=4; 4x2=8; 8+5=3`                 | long; each step is easy            |
 | recheck | `Quick: 4, 8, 3. Check: 7-3=4; 4x2=8; 8+5=3` | an early guess and later certainty |
 
-With a stride of 2 the terse style leaves out every second result (`Quick: 8, 3`), which is
-harder still.
+With a stride of 2 the terse style leaves out every second result (`Quick: 8, 3`), which is harder.
 
-What a trace states is right, with one exception: the guess of a re-check may slip, as a
-model's own guess will. From the slip to the end of the guess nothing is learned; what is
-learned is that the check goes its own way.
+Everything that a trace states is right, with one exception: the guess of a re-check may slip, as a model's
+own guess may. The guess is not learned from the slip on; the check after it is, and it does not depend on
+the guess.
 """
 
 from __future__ import annotations
@@ -23,8 +22,8 @@ from typing import Literal
 
 from pydantic import NonNegativeFloat, PositiveInt, model_validator
 
+from anytime_training.demo.chain import MODULUS, Chain, run_steps
 from anytime_training.section import Section, Share
-from anytime_training.tasks.chain import MODULUS, Chain, run_steps
 
 Style = Literal["terse", "wordy", "recheck"]
 
@@ -35,7 +34,7 @@ class Passage:
 
     text: str
     learned: bool = True
-    """False where the text is only there to be thought on from."""
+    """False for a slip, which is context only."""
 
 
 class TraceMix(Section):
@@ -44,11 +43,11 @@ class TraceMix(Section):
     terse_weight: NonNegativeFloat = 0.3
     """Weight of the quick style."""
     wordy_weight: NonNegativeFloat = 0.4
-    """Weight of the step by step style."""
+    """Weight of the step-by-step style."""
     recheck_weight: NonNegativeFloat = 0.3
     """Weight of the quick style followed by the steps."""
     stride: PositiveInt = 1
-    """Steps that a quick partial result spans."""
+    """Steps per partial result in the quick style."""
     slip_share: Share = 0.3
     """Share of the re-checks whose guess slips."""
 
@@ -59,7 +58,7 @@ class TraceMix(Section):
         return self
 
     def sample(self, chain: Chain, rng: random.Random) -> tuple[Passage, ...]:
-        """The thinking on one chain, without the think-end."""
+        """A trace of one chain, without the think-end."""
         weights = (self.terse_weight, self.wordy_weight, self.recheck_weight)
         style: Style = rng.choices(("terse", "wordy", "recheck"), weights)[0]
         if style == "terse":
@@ -84,7 +83,7 @@ def recheck(chain: Chain, *, stride: int, slip_rng: random.Random | None) -> tup
     """The terse trace, then the steps.
 
     Args:
-        slip_rng: draws where the guess slips and to what; None for a guess that is right.
+        slip_rng: draws the step at which the guess slips, and the wrong result; None for a right guess.
     """
     check = Passage(text=". Check: " + _written_out(chain))
     if slip_rng is None:

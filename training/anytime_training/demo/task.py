@@ -1,7 +1,7 @@
-"""The chain task: follow a chain of operations, modulo 10, however it is put.
+"""The chain task: follow a chain of operations modulo 10, in any wording.
 
 Answers are close to uniform over the ten digits: operands of + and - are uniform, most
-multipliers (3, 7, 9) permute the digits, and an even one never comes last.
+multipliers (3, 7, 9) permute the digits, and the last is never even.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from typing import Literal
 
 from pydantic import Field, NonNegativeFloat, model_validator
 
+from anytime_training.demo.chain import Chain, Operation, Step
+from anytime_training.demo.wordings import Wording, bare, instructions, question, story
 from anytime_training.section import Section
 from anytime_training.tasks.base import Problem, Split, split_of
-from anytime_training.tasks.chain import Chain, Operation, Step
-from anytime_training.tasks.wordings import Wording, bare, instructions, question, story
 
 MULTIPLIER_WEIGHTS = {2: 3, 3: 4, 4: 1, 6: 1, 7: 4, 8: 1, 9: 4}
-"""0, 1 and 5 are left out: they give the answer away, or half of it."""
+"""0, 1 and 5 are left out: the answer, or half of it, would not depend on the chain before them."""
 
 LOWER_CASE_SHARE = 0.08
-"""Share of the prompts that are written without capitals."""
+"""Share of the prompts in lower case."""
 
 _WORDINGS: dict[str, Wording] = {
     "bare": bare,
@@ -35,30 +35,30 @@ _OPERATION_WEIGHTS = {Operation.PLUS: 4, Operation.MINUS: 4, Operation.TIMES: 3}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChainProblem(Problem):
-    """A problem with the chain that it puts into words."""
+    """A problem and its chain."""
 
     chain: Chain
     wording: str
-    """Name of the way in which it is put."""
+    """Name of the wording."""
 
 
 class ChainTask(Section):
     """Chains of a range of lengths, in a mixture of wordings."""
 
     kind: Literal["chain"] = "chain"
-    """Which task it is."""
+    """Kind of the task."""
     min_operands: int = Field(default=4, ge=2)
-    """The fewest numbers in a chain, the start included."""
+    """The fewest numbers in a chain, including the start."""
     max_operands: int = Field(default=12, ge=2)
-    """The most."""
+    """The most numbers in a chain."""
     bare_weight: NonNegativeFloat = 0.3
     """Weight of the bare expression."""
     question_weight: NonNegativeFloat = 0.3
     """Weight of a question around the expression."""
     instructions_weight: NonNegativeFloat = 0.3
-    """Weight of step by step instructions."""
+    """Weight of step-by-step instructions."""
     story_weight: NonNegativeFloat = 0.1
-    """Weight of a little story."""
+    """Weight of a short story."""
 
     @model_validator(mode="after")
     def _holds_together(self) -> ChainTask:
@@ -69,7 +69,7 @@ class ChainTask(Section):
         return self
 
     def sample(self, rng: random.Random, split: Split = "train") -> ChainProblem:
-        """Draw chains until one is of that split, then put it into words."""
+        """Draw chains until one is in that split, then word it."""
         while True:
             chain = self._sample_chain(rng)
             if split_of(chain.content) == split:
@@ -86,7 +86,7 @@ class ChainTask(Section):
         )
 
     def grade(self, problem: Problem, answer_text: str) -> bool:
-        """Whether the text is the answer's digit, but for white space and punctuation at its end."""
+        """Whether the text is the answer's digit, apart from white space and closing punctuation."""
         return answer_text.strip().rstrip(string.punctuation + string.whitespace) == problem.answer
 
     def _sample_chain(self, rng: random.Random) -> Chain:

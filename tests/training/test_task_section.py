@@ -1,12 +1,14 @@
-"""The `[task]` table, and what importing it costs."""
+"""The `[task]` table, and the libraries that its import loads."""
 
 import subprocess
 import sys
 from typing import Any
 
 import pytest
+from anytime_training.config.task import TaskSection
+from anytime_training.demo.task import ChainTask
 from anytime_training.section import Section
-from anytime_training.tasks import ChainTask, CustomTask, DatasetTask, GymTask, TaskSection
+from anytime_training.tasks import CustomTask, DatasetTask, GymTask
 from pydantic import ValidationError
 
 
@@ -36,7 +38,7 @@ def test_kind_says_which_task_and_nothing_is_read_yet(table: dict[str, Any], tas
         ({"path": "x"}, "kind must be one of chain, dataset, gym, python"),
     ],
 )
-def test_an_unknown_kind_is_told_in_plain_words(table: dict[str, Any], message: str) -> None:
+def test_unknown_kind_is_refused_with_a_short_message(table: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError) as refusal:
         Recipe.model_validate({"task": table})
     (fault,) = refusal.value.errors()
@@ -44,7 +46,7 @@ def test_an_unknown_kind_is_told_in_plain_words(table: dict[str, Any], message: 
     assert fault["msg"] == message
 
 
-def test_a_wrong_key_is_told_with_its_name() -> None:
+def test_unknown_key_is_named() -> None:
     with pytest.raises(ValidationError) as refusal:
         Recipe.model_validate({"task": {"kind": "gym", "dataset": "countdown", "sede": 3}})
     assert refusal.value.errors()[0]["loc"][-1] == "sede"

@@ -1,7 +1,7 @@
-"""Ways to put a chain into words: bare, as a question, as instructions or as a little story.
+"""Wordings of a chain: bare, as a question, as instructions or as a short story.
 
-A wording that asks for "the last digit" is used only where no partial result is below
-zero, so that what is asked and what is graded are the same number.
+A wording that asks for "the last digit" is used only where no partial result is below zero, so that the last
+digit is the result modulo 10.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-from anytime_training.tasks.chain import Chain, Operation, Step
+from anytime_training.demo.chain import Chain, Operation, Step
 
 Wording = Callable[[Chain, random.Random], str]
 
@@ -80,7 +80,7 @@ def instructions(chain: Chain, rng: random.Random) -> str:
 
 
 def story(chain: Chain, rng: random.Random) -> str:
-    """`Ann has 7 coins. She loses 3. She now has 2 times as many. ...`; no debts."""
+    """`Ann has 7 coins. She loses 3. She now has 2 times as many. ...`; instructions for negative counts."""
     if not chain.never_negative:
         return instructions(chain, rng)
     name, pronoun = rng.choice(_PEOPLE)

@@ -1,7 +1,7 @@
-"""Chains against results worked out by hand."""
+"""Chains against results computed by hand."""
 
 import pytest
-from anytime_training.tasks.chain import Chain, Operation, Step
+from anytime_training.demo.chain import Chain, Operation, Step
 
 
 def chain(start: int, *steps: str) -> Chain:
@@ -32,7 +32,7 @@ def test_content_is_the_chain_as_written() -> None:
     [
         (chain(7, "-3", "-4"), True),
         (chain(7, "-3", "-5"), False),
-        (chain(9, "+9", "-9", "-9"), True),  # 0 exactly: the running values are not reduced
+        (chain(9, "+9", "-9", "-9"), True),  # 0 exactly: the exact partial results count
         (chain(1, "-2", "+5"), False),
     ],
 )

@@ -1,7 +1,7 @@
-"""Training examples: a conversation, a thinking that may be cut, and the answer.
+"""Training examples of the warm start: a conversation, thinking that may be truncated, and the answer.
 
-The thinking is closed by the very function that closes it when serving, on token ids. Only
-what a model would have sampled is learned: never the prompt, never what was inserted.
+The server's own function truncates the thinking, on token ids. Only tokens that a model would have sampled
+are learned, neither the prompt nor inserted tokens.
 """
 
 from __future__ import annotations
@@ -14,32 +14,32 @@ from typing import TYPE_CHECKING
 
 from anytime_server.reasoning import Cause, ReasoningFormat, truncate_thinking
 
-from anytime_training.config.warmstart import ExamplesConfig
-from anytime_training.tasks import ChainProblem, ChainTask, TraceMix
-from anytime_training.tasks.traces import Passage
+from anytime_training.demo.recipe import ExamplesConfig
+from anytime_training.demo.task import ChainProblem, ChainTask
+from anytime_training.demo.traces import Passage, TraceMix
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
 class Part(IntEnum):
-    """What a token of an example is."""
+    """The part of an example that a token belongs to."""
 
     CONTEXT = 0
-    """The prompt, what was inserted, or a slip: not learned."""
+    """The prompt, inserted tokens, or a slip: not learned."""
     THINKING = 1
-    """Sampled thinking, the think-end included."""
+    """Sampled thinking, including the think-end."""
     ANSWER = 2
     """The answer and the end of the turn."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Example:
-    """One sequence to learn from."""
+    """One training sequence."""
 
     ids: tuple[int, ...]
     parts: tuple[Part, ...]
-    """What each of `ids` is."""
+    """Part of each of `ids`."""
 
 
 def build_example(
@@ -49,29 +49,29 @@ def build_example(
     learned: Sequence[bool],
     answer_ids: Sequence[int],
     reasoning: ReasoningFormat,
-    cut_at: int | None,
+    truncate_at: int | None,
 ) -> Example:
-    """Put an example together.
+    """Assemble an example.
 
     Args:
         prompt_ids: the conversation, with thinking open at its end.
-        thinking_ids: a whole thinking, its think-end included.
-        learned: for each of `thinking_ids`, whether it is to be learned.
+        thinking_ids: the whole thinking, including the think-end.
+        learned: whether each of `thinking_ids` is learned.
         answer_ids: the answer with the end of the turn.
-        cut_at: thinking tokens kept; None, or all of them, for a thinking that ends by itself.
+        truncate_at: thinking tokens to keep; None, or all of them, for thinking that ends by itself.
     """
-    kept_ids = thinking_ids[:cut_at]
-    cut = truncate_thinking(kept_ids, reasoning, cause=Cause.BUDGET)
-    answer_prompt_ids = cut.answer_prompt(prompt_ids)
+    kept_ids = thinking_ids[:truncate_at]
+    truncation = truncate_thinking(kept_ids, reasoning, cause=Cause.BUDGET)
+    answer_prompt_ids = truncation.answer_prompt(prompt_ids)
     parts = [Part.CONTEXT] * len(prompt_ids)
     parts += [Part.THINKING if is_learned else Part.CONTEXT for is_learned in learned[: len(kept_ids)]]
-    parts += [Part.CONTEXT] * len(cut.inserted_ids)
+    parts += [Part.CONTEXT] * len(truncation.inserted_ids)
     parts += [Part.ANSWER] * len(answer_ids)
     return Example(ids=(*answer_prompt_ids, *answer_ids), parts=tuple(parts))
 
 
 class ExampleSource:
-    """Draws examples. All chance comes from the seed and the number of the pool that is asked for."""
+    """Draws examples in pools; a pool follows from the seed and its number alone."""
 
     def __init__(
         self,
@@ -91,7 +91,7 @@ class ExampleSource:
         self._seed = seed
 
     def pool(self, number: int, *, num_batches: int, batch_examples: int) -> list[list[Example]]:
-        """The batches of one pool: examples of like length together, batches in random order."""
+        """The batches of one pool: examples of similar length together, batches in random order."""
         rng = random.Random(f"{self._seed}:{number}")
         examples = self._sample(rng, num_batches * batch_examples)
         examples.sort(key=lambda example: len(example.ids))
@@ -106,12 +106,11 @@ class ExampleSource:
         prompts_ids = self._encode([self._conversation(problem, rng) for problem in problems])
         answers_ids = self._encode([problem.answer + str(self._tokenizer.eos_token) for problem in problems])
         traces = [self._traces.sample(problem.chain, rng) for problem in problems]
-        thinkings = self._encode_traces(traces)
         examples: list[Example] = []
         for prompt_ids, (thinking_ids, learned), answer_ids in zip(
-            prompts_ids, thinkings, answers_ids, strict=True
+            prompts_ids, self._encode_traces(traces), answers_ids, strict=True
         ):
-            is_cut = rng.random() < self._config.cut_share
+            is_truncated = rng.random() < self._config.cut_share
             examples.append(
                 build_example(
                     prompt_ids=prompt_ids,
@@ -119,13 +118,13 @@ class ExampleSource:
                     learned=learned,
                     answer_ids=answer_ids,
                     reasoning=self._reasoning,
-                    cut_at=rng.randrange(len(thinking_ids)) if is_cut else None,
+                    truncate_at=rng.randrange(len(thinking_ids)) if is_truncated else None,
                 )
             )
         return examples
 
     def _conversation(self, problem: ChainProblem, rng: random.Random) -> str:
-        """The conversation's text, by the chat template, with thinking open."""
+        """The conversation's text, rendered by the chat template, with thinking open."""
         messages: list[dict[str, str]] = []
         if rng.random() < self._config.system_share:
             messages.append({"role": "system", "content": rng.choice(self._config.system_prompts)})
@@ -142,9 +141,9 @@ class ExampleSource:
         return self._tokenizer(texts, add_special_tokens=False)["input_ids"]
 
     def _encode_traces(self, traces: list[tuple[Passage, ...]]) -> list[tuple[list[int], list[bool]]]:
-        """Ids of each whole thinking, and for each id whether it is learned."""
+        """Ids of each trace with its think-end, and whether each id is learned."""
         passages_ids = iter(self._encode([passage.text for trace in traces for passage in trace]))
-        thinkings: list[tuple[list[int], list[bool]]] = []
+        encoded: list[tuple[list[int], list[bool]]] = []
         for trace in traces:
             ids: list[int] = []
             learned: list[bool] = []
@@ -152,5 +151,5 @@ class ExampleSource:
                 passage_ids = next(passages_ids)
                 ids += passage_ids
                 learned += [passage.learned] * len(passage_ids)
-            thinkings.append(([*ids, self._reasoning.think_end_id], [*learned, True]))
-        return thinkings
+            encoded.append(([*ids, self._reasoning.think_end_id], [*learned, True]))
+        return encoded

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
-from anytime_training.section import Section, Share
-from anytime_training.tasks import ChainTask, TraceMix
+from anytime_training.demo.task import ChainTask
+from anytime_training.demo.traces import TraceMix
+from anytime_training.section import Beta, RecipeSettings, Section, Share
 
 
 class ModelConfig(Section):
@@ -22,7 +23,7 @@ class ModelConfig(Section):
     num_key_value_heads: PositiveInt = 4
     """Key and value heads; divides `num_heads`."""
     head_dim: Literal[32, 64, 128] = 32
-    """Width of a head: sizes that the serving engine's attention takes."""
+    """Width of a head: sizes that the serving engine's attention supports."""
     mlp_size: PositiveInt = 384
     """Width of the feed-forward layer."""
     window_tokens: PositiveInt = 1024
@@ -43,20 +44,20 @@ class TokenizerConfig(Section):
     vocab_size: int = Field(default=512, ge=272)
     """Entries: 256 bytes, the special tokens, and merges for frequent words."""
     corpus_problems: PositiveInt = 20_000
-    """Problems, with their traces, whose text the merges are learned from."""
+    """Problems, with their traces, that the merges are learned from."""
 
 
 class ReasoningConfig(Section):
-    """How thinking is closed, as written to the manifest."""
+    """The reasoning format, as written to the manifest."""
 
     truncation: str = "..."
-    """Inserted, before the think-end, where thinking was cut short."""
+    """Inserted before the think-end where thinking was truncated."""
     answer_lead_in: str = "Answer: "
     """Inserted after the think-end."""
     answer_tokens: PositiveInt = 8
-    """Room for an answer."""
+    """The most tokens of an answer."""
     budgets: list[PositiveInt] = Field(default=[8, 16, 32, 64, 96])
-    """Budgets that evaluation measures at, ascending."""
+    """Budgets of evaluations, ascending."""
 
     @model_validator(mode="after")
     def _budgets_ascend(self) -> ReasoningConfig:
@@ -66,18 +67,18 @@ class ReasoningConfig(Section):
 
 
 class ExamplesConfig(Section):
-    """How problems and traces become training examples."""
+    """Training examples from problems and traces."""
 
     cut_share: Share = 0.35
-    """Share of the examples whose thinking is cut at a random place."""
+    """Share of the examples whose thinking is truncated, at a random token."""
     system_share: Share = 0.06
     """Share of the conversations that open with one of `system_prompts`."""
     system_prompts: list[str] = Field(default=["You are a helpful assistant."])
     """System prompts to draw from."""
     answer_weight: PositiveFloat = 4.0
-    """Weight in the loss of a token of the answer, against one of the thinking: answers are so short."""
+    """Weight in the loss of a token of the answer; a token of the thinking has 1. Answers are short."""
     earlier_turn_share: Share = 0.04
-    """Share of the conversations with an earlier problem and its answer before the one asked."""
+    """Share of the conversations in which an earlier problem and its answer come first."""
 
     @model_validator(mode="after")
     def _has_system_prompts(self) -> ExamplesConfig:
@@ -90,44 +91,44 @@ class OptimiserConfig(Section):
     """AdamW, with a linear warm-up and a cosine decay of the learning rate."""
 
     learning_rate: PositiveFloat = 2e-3
-    """At its peak."""
+    """Learning rate at its peak."""
     final_share: Share = 0.02
-    """What is left of it at the last step."""
+    """Share of the learning rate at the last step."""
     warmup_steps: PositiveInt = 100
-    """Steps over which it rises."""
+    """Steps over which the learning rate rises."""
     weight_decay: NonNegativeFloat = 0.05
-    """On matrices; vectors are not decayed."""
-    beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    """Weight decay of matrices; vectors have none."""
+    beta1: Beta = 0.9
     """Decay of the mean of gradients."""
-    beta2: Annotated[float, Field(ge=0, lt=1)] = 0.98
-    """Decay of the mean of their squares."""
+    beta2: Beta = 0.98
+    """Decay of the mean of squared gradients."""
     max_grad_norm: PositiveFloat = 1.0
-    """Gradients longer than this are shortened to it."""
+    """Gradient clipping: the largest norm."""
 
 
-class WarmstartRecipe(Section):
+class WarmstartRecipe(RecipeSettings):
     """Supervised training from random weights on generated problems with thinking traces."""
 
     kind: Literal["warmstart"] = "warmstart"
-    """Which trainer the recipe is for."""
+    """Trainer that the recipe is for."""
     name: str = Field(min_length=1)
-    """What the checkpoint calls itself."""
+    """Name of the checkpoint, written to its manifest."""
     seed: int = Field(default=0, ge=0, lt=2**63)
-    """Of the weights and of the data."""
+    """Seed of the weights and of the data."""
     steps: PositiveInt
     """Optimiser steps."""
     batch_examples: PositiveInt = 256
     """Examples per step."""
     pool_batches: PositiveInt = 16
-    """Batches that are drawn at once and sorted by length, to waste little on padding."""
+    """Batches that are drawn at once and sorted by length, for little padding."""
     threads: PositiveInt = 2
     """Threads that torch may use."""
     bf16: bool = False
-    """Whether matrix products run in bfloat16: quick only on processors that have it built in."""
+    """Run matrix products in bfloat16; fast only on processors with instructions for it."""
     save_every_s: NonNegativeFloat = 60.0
     """Seconds between checkpoints."""
     num_examples: PositiveInt = 8
-    """Example prompts, of held-out problems, that go into the manifest."""
+    """Prompts of held-out problems that are written to the manifest as examples."""
     model: ModelConfig = ModelConfig()
     tokenizer: TokenizerConfig = TokenizerConfig()
     reasoning: ReasoningConfig = ReasoningConfig()

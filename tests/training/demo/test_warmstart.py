@@ -15,10 +15,10 @@ import torch
 from anytime_server.reasoning import Manifest, ReasoningFormat
 from anytime_training import progress
 from anytime_training.cli import train
-from anytime_training.config.warmstart import OptimiserConfig
+from anytime_training.demo.recipe import OptimiserConfig
+from anytime_training.demo.tokenizer import served_tokenizer
+from anytime_training.demo.warmstart import learning_rate_at, weighted_loss
 from anytime_training.tasks import split_of
-from anytime_training.tokenizer import TokenizerView
-from anytime_training.warmstart import learning_rate_at, weighted_loss
 from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen3ForCausalLM
 
 STEPS = 7
@@ -47,7 +47,7 @@ warmup_steps = 2
 
 
 def metrics_of(folder: Path) -> list[dict[str, Any]]:
-    """The lines written so far, less what differs between runs: the clock."""
+    """The lines written so far, without times, which differ between runs."""
     path = folder / "metrics.jsonl"
     lines = path.read_text().splitlines(keepends=True) if path.exists() else []
     whole = [json.loads(line) for line in lines if line.endswith("\n")]
@@ -63,7 +63,7 @@ def fixture_recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(name="finished", scope="module")
 def fixture_finished(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that nothing disturbed."""
+    """An uninterrupted run."""
     out = tmp_path_factory.mktemp("finished") / "run"
     assert train([str(recipe), "--out", str(out)]) == 0
     return out
@@ -72,12 +72,12 @@ def fixture_finished(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 def test_every_step_is_recorded(finished: Path) -> None:
     metrics = metrics_of(finished)
     assert [line["step"] for line in metrics] == list(range(STEPS))
-    assert 5 < metrics[0]["loss"] < 6.5  # about ln 300 = 5.7: nothing is known yet
+    assert 5 < metrics[0]["loss"] < 6.5  # about ln 300 = 5.7, the loss of random weights
     assert metrics[0]["learning_rate"] == pytest.approx(1e-3)
     assert metrics[1]["learning_rate"] == pytest.approx(2e-3)
 
 
-def test_recipe_and_versions_stand_beside_the_run(finished: Path) -> None:
+def test_recipe_and_versions_are_saved_with_the_run(finished: Path) -> None:
     resolved = json.loads((finished / "recipe.json").read_text())
     assert (resolved["seed"], resolved["optimiser"]["beta1"]) == (3, 0.9)
     assert json.loads((finished / "versions.json").read_text())["torch"] == torch.__version__
@@ -85,7 +85,7 @@ def test_recipe_and_versions_stand_beside_the_run(finished: Path) -> None:
     assert not list(finished.glob("*.displaced"))
 
 
-def test_checkpoint_loads_and_says_how_to_cut(finished: Path) -> None:
+def test_checkpoint_loads_with_its_reasoning_format(finished: Path) -> None:
     folder = finished / "checkpoint"
     manifest = Manifest.load(folder)
     assert manifest is not None
@@ -93,7 +93,7 @@ def test_checkpoint_loads_and_says_how_to_cut(finished: Path) -> None:
     assert len(manifest.examples) == 4
     assert manifest.accuracy_curve == []
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    reasoning = ReasoningFormat.from_texts(manifest.texts, TokenizerView(tokenizer))
+    reasoning = ReasoningFormat.from_texts(manifest.texts, served_tokenizer(tokenizer))
     assert reasoning.answer_lead_in_ids
     model = AutoModelForCausalLM.from_pretrained(folder)
     assert isinstance(model, Qwen3ForCausalLM)
@@ -115,7 +115,7 @@ def test_checkpoint_holds_the_trained_weights(finished: Path) -> None:
         assert torch.equal(weight, state["model"][name].to(torch.bfloat16)), name
 
 
-def test_interrupt_saves_and_resume_goes_on_exactly(
+def test_interrupted_run_resumes_exactly(
     recipe: Path, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "run"
@@ -136,7 +136,7 @@ def test_interrupt_saves_and_resume_goes_on_exactly(
         assert (out / "checkpoint" / path.name).read_bytes() == path.read_bytes(), path.name
 
 
-def test_killed_and_resumed_it_goes_on_exactly(recipe: Path, finished: Path, tmp_path: Path) -> None:
+def test_killed_run_resumes_exactly(recipe: Path, finished: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     program = "import sys; from anytime_training.cli import train; sys.exit(train(sys.argv[1:]))"
     process = subprocess.Popen(
@@ -153,15 +153,15 @@ def test_killed_and_resumed_it_goes_on_exactly(recipe: Path, finished: Path, tmp
 
 
 @pytest.mark.parametrize(
-    ("fault", "status", "told"),
+    ("fault", "status", "message"),
     [
         ("[model]\nwindow_tokens = 16", 2, "model.window_tokens: too few; an example has"),
         ("[reasoning]\nanswer_lead_in = '</think>'", 1, "think"),
         ("[optimiser]\nlearning_rate = 1e30", 1, "try a lower learning rate"),
     ],
 )
-def test_a_run_that_fails_says_why_and_can_be_begun_again(
-    recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], fault: str, status: int, told: str
+def test_failed_run_reports_the_cause_and_can_be_started_again(
+    recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], fault: str, status: int, message: str
 ) -> None:
     table, _, setting = fault.partition("\n")
     good = recipe.read_text().replace("save_every_s = 0\n", "")
@@ -171,7 +171,7 @@ def test_a_run_that_fails_says_why_and_can_be_begun_again(
     assert train([str(path), "--out", str(out)]) == status
     complaint = capsys.readouterr().err.splitlines()[-1]
     assert complaint.startswith("anytime train: ")
-    assert told in complaint
+    assert message in complaint
     path.write_text(good)
     assert train([str(path), "--out", str(out), "--steps", "1"]) == 0
 
@@ -196,7 +196,7 @@ def test_examples_in_the_manifest_are_held_out(finished: Path) -> None:
         assert split_of(content) == "test"
 
 
-def test_answers_weigh_as_much_as_they_are_given() -> None:
+def test_answer_tokens_have_the_given_weight() -> None:
     losses_N = torch.tensor([1.0, 2.0, 6.0])
     is_answer_N = torch.tensor([False, False, True])
     assert weighted_loss(losses_N, is_answer_N, answer_weight=1).item() == pytest.approx(3.0)

@@ -5,9 +5,9 @@ import random
 import re
 
 import pytest
-from anytime_training.tasks import ChainProblem, ChainTask
-from anytime_training.tasks.chain import Chain, Operation, Step
-from anytime_training.tasks.traces import Passage, TraceMix, recheck, terse, wordy
+from anytime_training.demo.chain import Chain, Operation, Step
+from anytime_training.demo.task import ChainProblem, ChainTask
+from anytime_training.demo.traces import Passage, TraceMix, recheck, terse, wordy
 
 SIGNS = {"+": operator.add, "-": operator.sub, "x": operator.mul}
 CHAIN = Chain(
@@ -33,7 +33,7 @@ def partial_results(content: str) -> list[int]:
 
 
 def check_steps(steps: str, problem: ChainProblem) -> None:
-    """Each step starts where the last one ended, does what the problem says and is right."""
+    """Each step starts at the previous result, is the problem's step, and is right."""
     expected = partial_results(problem.content)
     operations = re.findall(r"[-+x]\d", problem.content[1:])
     before = int(problem.content[0])
@@ -90,7 +90,7 @@ def test_everything_that_is_learned_is_right(stride: int) -> None:
     assert min(seen.values()) > 50
 
 
-def test_a_slip_goes_on_from_the_wrong_result() -> None:
+def test_slip_continues_from_the_wrong_result() -> None:
     slips = {text_of(recheck(CHAIN, stride=2, slip_rng=random.Random(seed))) for seed in range(200)}
     guesses = {slip.partition(".")[0] for slip in slips}
     assert "Quick: 8, 3" not in guesses

@@ -1,0 +1,33 @@
+"""Credit assignment, as recipes set it. Imports no torch."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, NonNegativeFloat, PositiveFloat
+
+from anytime_training.section import Section
+
+BaselineName = Literal["brpo", "v1_only", "v2_only", "none"]
+SummaryPreset = Literal["brpo", "grpo", "none"]
+PriorName = Literal["base", "uniform", "linear"]
+
+
+class CreditConfig(Section):
+    """From rewards to advantages (`anytime_training.advantage`)."""
+
+    prior: PriorName | list[NonNegativeFloat] = "uniform"
+    """Weight of each budget in the objective: `base` is the largest budget alone, `uniform` all alike,
+    `linear` in proportion to their size, or one weight for each."""
+    baseline: BaselineName = "brpo"
+    """Baseline of the thinking: the rollout's own earlier rewards (V1), the mean of its group (V2), a mixture
+    that moves from V2 to V1 (`brpo`), or none."""
+    decay: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """λ: weight in V1 of each earlier budget, relative to the budget after it."""
+    summary: SummaryPreset = "brpo"
+    """Answers that are trained: all, the last answer of the largest budget, or none."""
+    summary_weight: PositiveFloat = 1.0
+    """Factor on the advantages of answers. The paper's equation 10 has 1 over budgets times
+    answers per budget, its authors' code 1."""
+    leave_one_out: bool = False
+    """Exclude each rollout from the group mean that is its own baseline."""
