@@ -19,7 +19,7 @@ class RequestContext:
     """An HTTP request as known before its body is read: time, id, API key, trace."""
 
     arrived_at: float = field(default_factory=time.monotonic)
-    """`time.monotonic()` of its arrival; deadlines count from here."""
+    """`time.monotonic()` of the request's arrival; deadlines count from here."""
     request_id: str | None = None
     """The client's own `X-Request-Id`, or a generated id; None without HTTP."""
     account: Account | None = None
