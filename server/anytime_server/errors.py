@@ -141,3 +141,8 @@ class UnusableModel(AnytimeError):
 
 class UnusableOption(AnytimeError):
     code = "unusable_option"
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, or the name of its type."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 from anytime_server.errors import AnytimeError, EmptyAnswer, InvalidRequest
 from anytime_server.reasoning import PRESETS, AccuracyPoint, Manifest
 from anytime_server.reasoning.manifest import MANIFEST_NAME
-from anytime_server.session.events import AnswerStarted
 
 from anytime_training.config.task import TaskSection
 from anytime_training.curve import Curve, json_line, keep_curve, table
@@ -28,7 +27,6 @@ from anytime_training.tasks import CustomTask, Problem, Task, draw_distinct
 if TYPE_CHECKING:
     from anytime_server.engine import Engine
     from anytime_server.scheduler.scheduler import Scheduler
-    from anytime_server.session import Session
 
 USAGE_ERROR = 2
 MAX_SHOWN_CHARACTERS = 80
@@ -89,7 +87,7 @@ async def measure(
             await session.ended()
         if isinstance(session.error, EmptyAnswer):
             on_answer()
-            return False, await _tokens_before_answer(session)
+            return False, session.thinking_tokens
         if session.done is None:
             raise session.error or AnytimeError("a session ended without an answer")
         on_answer()
@@ -111,19 +109,6 @@ async def measure(
         )
         mean_thinking_tokens.append(sum(tokens for _, tokens in results) / len(problems))
     return Curve(points=tuple(points), mean_thinking_tokens=tuple(mean_thinking_tokens))
-
-
-async def _tokens_before_answer(session: Session) -> int:
-    """Thinking tokens of a failed session, from the event that starts its answer."""
-    return max(
-        [
-            event.at_tokens
-            async for batch in session.read()
-            for event in batch
-            if isinstance(event, AnswerStarted)
-        ],
-        default=0,
-    )
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from anytime_server.engine import Engine
-from anytime_server.errors import AnytimeError
+from anytime_server.errors import AnytimeError, first_line
 from anytime_server.text.model import BUNDLED_MODELS, Model
 
 from anytime_training.config.brpo import BrpoRecipe, EngineConfig
@@ -131,8 +131,7 @@ def load_network(folder: Path, *, attention: str) -> PreTrainedModel:
         )
         require_full_attention(network.config)
     except Exception as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise RecipeError(f"model: {folder} cannot be trained: {reason}") from error
+        raise RecipeError(f"model: {folder} cannot be trained: {first_line(error)}") from error
     return network
 
 

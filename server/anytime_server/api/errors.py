@@ -1,4 +1,4 @@
-"""Errors as HTTP responses in the dialect of their path. The only module that does this."""
+"""Errors as HTTP responses in the dialect of their path: exception handlers and the last resort."""
 
 from __future__ import annotations
 

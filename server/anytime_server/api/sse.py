@@ -50,6 +50,11 @@ class Encoder(ABC, Generic[Wire]):
         """A wire event as server-sent event."""
 
 
+def named_event(wire: dict[str, Any]) -> bytes:
+    """A server-sent event whose name is the `type` of its data."""
+    return b"event: %s\ndata: %s\n\n" % (wire["type"].encode(), to_json(wire))
+
+
 async def respond(
     sessions: Sequence[Session],
     encoder: Encoder[Any],

@@ -7,6 +7,7 @@ checkpoint is recognised too.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from anytime_server.reasoning.format import ReasoningTexts, Tokenizer
 
@@ -18,7 +19,9 @@ class Preset:
     """Vocabulary entries which, all present, identify the family."""
 
 
-PRESETS: dict[str, Preset] = {
+PresetName = Literal["deepseek-r1", "qwen3", "magistral"]
+
+PRESETS: dict[PresetName, Preset] = {
     # Truncation and lead-in as the AnytimeReasoner authors trained with (arXiv 2505.13438).
     "deepseek-r1": Preset(
         texts=ReasoningTexts(
@@ -49,7 +52,7 @@ PRESETS: dict[str, Preset] = {
 }
 
 
-def detect_preset(tokenizer: Tokenizer) -> str | None:
+def detect_preset(tokenizer: Tokenizer) -> PresetName | None:
     """Name of the family whose markers the vocabulary has, or None."""
     for name, preset in PRESETS.items():
         if all(tokenizer.token_id(marker) is not None for marker in preset.markers):

@@ -1,4 +1,4 @@
-"""Compilation: from a `GenerateRequest` to token ids and limits. All that can be wrong is found here."""
+"""Compilation: from a `GenerateRequest` to token ids and limits. The model's limits are checked here."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from anytime_server.engine.checkpoint import require_complete
-from anytime_server.errors import UnusableModel
+from anytime_server.errors import UnusableModel, first_line
 from anytime_server.server.settings import ServeSettings
 from anytime_server.text.model import BUNDLED_MODEL, Model
 
@@ -38,5 +38,5 @@ def _find(name: str) -> Path:
     except Exception as error:
         raise UnusableModel(
             f"{name!r} is neither a folder nor a model that can be downloaded from the Hugging Face hub: "
-            f"{(str(error).strip() or type(error).__name__).splitlines()[0]}"
+            f"{first_line(error)}"
         ) from error

@@ -1,4 +1,4 @@
-"""The second phase: sample an answer after a truncation. An answer is never blank."""
+"""The second phase: sample an answer after a truncation, again where it is blank."""
 
 from __future__ import annotations
 

@@ -10,10 +10,10 @@ import asyncio
 import bisect
 import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from anytime_server.errors import AnytimeError
-from anytime_server.reasoning import Cause, Truncation, normalized_answer, truncate_thinking
+from anytime_server.reasoning import Cause, normalized_answer
 from anytime_server.session.answer import AnswerPhase, AnswerResult
 from anytime_server.session.event_queue import EventQueue
 from anytime_server.session.request import CompiledRequest
@@ -25,7 +25,13 @@ logger = logging.getLogger(__name__)
 class EarlyAnswers:
     """The early answers of one request. A failure of one does not affect the others or the session."""
 
-    def __init__(self, request: CompiledRequest, *, runtime: Runtime, queue: EventQueue) -> None:
+    def __init__(
+        self, request: CompiledRequest, *, runtime: Runtime, queue: EventQueue, indices: Iterator[int]
+    ) -> None:
+        """
+        Args:
+            indices: of the session's answers, in the order in which they begin.
+        """
         self.sampled_tokens = 0
         """Tokens sampled for early answers, those of dropped ones included."""
         self.leaked_tokens = 0
@@ -36,7 +42,7 @@ class EarlyAnswers:
         self._request = request
         self._runtime = runtime
         self._queue = queue
-        self._next_index = 0
+        self._indices = indices
         self._thinking_ids: Sequence[int] = ()
         self._num_reached = -1
         self._requested_at: deque[int] = deque()
@@ -46,11 +52,6 @@ class EarlyAnswers:
         self._requested: set[asyncio.Task[None]] = set()
         self._probes: set[asyncio.Task[None]] = set()
         self._comparison = None if request.stop_when is None else AnswerComparison(request)
-
-    def take_index(self) -> int:
-        """Index of the session's next answer."""
-        index, self._next_index = self._next_index, self._next_index + 1
-        return index
 
     def reach(self, thinking_ids: Sequence[int], num_certain: int) -> None:
         """Start the early answers that are due.
@@ -97,12 +98,13 @@ class EarlyAnswers:
         self._start_next()
 
     async def _answer(self, at_tokens: int, *, is_probe: bool) -> None:
+        request = self._request
         # A probe may be dropped at any time: its events are emitted once it is whole.
         queue = EventQueue() if is_probe else self._queue
         phase = AnswerPhase(
-            self._request,
-            self._truncation(at_tokens),
-            index=self.take_index(),
+            request,
+            request.truncate(self._thinking_ids[:at_tokens], Cause.BUDGET, self._runtime.model.reasoning),
+            index=next(self._indices),
             provisional=True,
             runtime=self._runtime,
             queue=queue,
@@ -125,17 +127,6 @@ class EarlyAnswers:
             agreed = self._comparison.add(at_tokens, result)
             if agreed is not None:
                 self.agreed.set_result(agreed)
-
-    def _truncation(self, at_tokens: int) -> Truncation:
-        request = self._request
-        return truncate_thinking(
-            [*request.carried_ids, *self._thinking_ids[:at_tokens]],
-            self._runtime.model.reasoning,
-            cause=Cause.BUDGET,
-            forcing=request.answer.forcing,
-            num_carried_tokens=len(request.carried_ids),
-            tool_start_ids=request.tool_start_ids,
-        )
 
     def drop_probes(self) -> None:
         """End the probes: the thinking is over, and comparing answers is of no use any more."""

@@ -18,7 +18,7 @@ from anytime_server.text.tool_calls import ToolCall
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Started:
     id: str
-    """Names the session for `/answer`, `/extend` and `DELETE`."""
+    """Names the session for its controls."""
     model: str
     budget_tokens: int
     deadline_s: float | None
@@ -101,6 +101,11 @@ class Usage:
     """Sampled for early answers."""
     cached_tokens: int
     """Tokens of the answer's prompt (prompt, thinking, inserted) found in the prefix cache."""
+
+    @property
+    def output_tokens(self) -> int:
+        """All sampled tokens."""
+        return self.thinking_tokens + self.answer_tokens + self.provisional_tokens
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

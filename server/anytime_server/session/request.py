@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from anytime_server.reasoning import Forcing, TokenLimits
+from anytime_server.reasoning import (
+    Cause,
+    Forcing,
+    ReasoningFormat,
+    TokenLimits,
+    Truncation,
+    truncate_thinking,
+)
 from anytime_server.text.tool_calls import ToolCallParser
 from anytime_server.types import RequestContext, StopWhen
 
@@ -69,6 +77,17 @@ class CompiledRequest:
     def context_ids(self) -> list[int]:
         """Token ids that the thinking continues."""
         return [*self.prompt_ids, *self.carried_ids]
+
+    def truncate(self, thinking_ids: Sequence[int], cause: Cause, reasoning: ReasoningFormat) -> Truncation:
+        """Close the thinking sampled for this request, after what it carries."""
+        return truncate_thinking(
+            [*self.carried_ids, *thinking_ids],
+            reasoning,
+            cause=cause,
+            forcing=self.answer.forcing,
+            num_carried_tokens=len(self.carried_ids),
+            tool_start_ids=self.tool_start_ids,
+        )
 
     @property
     def tool_start_ids(self) -> frozenset[int]:

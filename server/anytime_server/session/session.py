@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import itertools
 import logging
 import time
 from collections.abc import AsyncGenerator, Sequence
@@ -11,7 +12,7 @@ from contextlib import AsyncExitStack, aclosing, suppress
 from typing import Literal
 
 from anytime_server.errors import AlreadyAnswering, AnytimeError, SessionCancelled
-from anytime_server.reasoning import Cause, Truncation, truncate_thinking
+from anytime_server.reasoning import Cause, Truncation
 from anytime_server.session import events
 from anytime_server.session.answer import AnswerPhase, AnswerResult
 from anytime_server.session.early_answers import EarlyAnswers
@@ -54,11 +55,11 @@ class Session:
         """Answer tokens that were thinking."""
         self.tool_parser_failures = 0
         """Times that the tool parser failed on an answer."""
-        self._early = EarlyAnswers(request, runtime=runtime, queue=self.queue)
+        self._indices = itertools.count()
+        self._early = EarlyAnswers(request, runtime=runtime, queue=self.queue, indices=self._indices)
         self._thinking = ThinkingPhase(
             request, runtime=runtime, lease=self.lease, early=self._early, queue=self.queue
         )
-        self._truncation: Truncation | None = None
         self._continuation: str | None = None
         self._only_answers = False
         self._task: asyncio.Task[events.Done] | None = None
@@ -147,13 +148,13 @@ class Session:
                 kind = SlotKind.LATE_ANSWER if thinking.is_truncated else SlotKind.ANSWER
                 await held.enter_async_context(lease.slot(kind))
             self.phase = "thinking"
-            self.timeline.room_at = time.monotonic()
+            self.timeline.slot_at = time.monotonic()
             try:
                 truncation, result, answer_tokens = await self._think_and_answer()
             finally:
                 await self._early.close()
-        self.leaked_tokens += self._early.leaked_tokens
-        self.tool_parser_failures += self._early.tool_parser_failures
+                self.leaked_tokens += self._early.leaked_tokens
+                self.tool_parser_failures += self._early.tool_parser_failures
         return self._done(truncation, result, answer_tokens=answer_tokens)
 
     async def _think_and_answer(self) -> tuple[Truncation, AnswerResult, int]:
@@ -161,7 +162,7 @@ class Session:
         thinking, early, timeline = self._thinking, self._early, self.timeline
         cause = await thinking.run()
         self.phase = "answering"
-        cut_at = timeline.cut_at = thinking.due_at or time.monotonic()
+        stopped_at = timeline.stopped_at = thinking.due_at or time.monotonic()
         timeline.first_token_at = thinking.timer.first_token_at
         early.drop_probes()
         truncation = self._truncate(cause)
@@ -170,11 +171,13 @@ class Session:
             answer_tokens = result.answer.answer_tokens
         else:
             phase = self._final_answer(truncation)
-            result = await phase.run()
+            try:
+                result = await phase.run()
+            finally:
+                self.leaked_tokens += phase.leaked_tokens
+                self.tool_parser_failures += phase.tool_parser_failures
             answer_tokens = phase.sampled_tokens
-            self.leaked_tokens = phase.leaked_tokens
-            self.tool_parser_failures = phase.tool_parser_failures
-            self._record_latency(truncation, result, cut_to_answer_s=result.first_token_at - cut_at)
+            self._record_latency(truncation, result, cut_to_answer_s=result.first_token_at - stopped_at)
         timeline.first_token_at = timeline.first_token_at or result.first_sampled_at
         timeline.answer_at = result.first_token_at
         self.answer = result
@@ -185,14 +188,7 @@ class Session:
 
     def _truncate(self, cause: Cause) -> Truncation:
         request = self.request
-        self._truncation = truncation = truncate_thinking(
-            [*request.carried_ids, *self._thinking.token_ids],
-            self.runtime.model.reasoning,
-            cause=cause,
-            forcing=request.answer.forcing,
-            num_carried_tokens=len(request.carried_ids),
-            tool_start_ids=request.tool_start_ids,
-        )
+        truncation = request.truncate(self._thinking.token_ids, cause, self.runtime.model.reasoning)
         self._continuation = self.runtime.signer.sign(
             request.prompt_ids, truncation.thinking_ids, ended=truncation.cause is Cause.NATURAL
         )
@@ -202,7 +198,7 @@ class Session:
         return AnswerPhase(
             self.request,
             truncation,
-            index=self._early.take_index(),
+            index=next(self._indices),
             provisional=False,
             runtime=self.runtime,
             queue=self.queue,
@@ -211,7 +207,7 @@ class Session:
 
     def _adopt(self, agreed: AnswerResult) -> AnswerResult:
         """Make the early answer that the probes agree on the final answer; it is not sampled again."""
-        index, now = self._early.take_index(), time.monotonic()
+        index, now = next(self._indices), time.monotonic()
         answer = dataclasses.replace(agreed.answer, index=index, provisional=False)
         self.queue.emit(
             events.AnswerStarted(
@@ -273,9 +269,9 @@ class Session:
 
     def _done(self, truncation: Truncation, result: AnswerResult, *, answer_tokens: int) -> events.Done:
         request, thinking = self.request, self._thinking
-        first_token_at, cut_at = self.timeline.first_token_at, self.timeline.cut_at
+        first_token_at, stopped_at = self.timeline.first_token_at, self.timeline.stopped_at
         assert first_token_at is not None
-        assert cut_at is not None
+        assert stopped_at is not None
         cached = thinking.cached_tokens
         adopted_tokens = answer_tokens if truncation.cause is Cause.STABLE else 0  # counted once
         return events.Done(
@@ -299,7 +295,7 @@ class Session:
             ),
             timing=events.Timing(
                 time_to_first_token_s=first_token_at - request.arrived_at,
-                cut_to_answer_s=result.first_token_at - cut_at,
+                cut_to_answer_s=result.first_token_at - stopped_at,
                 time_to_answer_s=result.first_token_at - request.arrived_at,
                 total_s=result.last_token_at - request.arrived_at,
             ),

@@ -1,4 +1,4 @@
-"""When a session got from one stage to the next: what metrics, logs and traces are made of, at its end."""
+"""Times at which a session reached each stage: the source of metrics, logs and traces at its end."""
 
 from __future__ import annotations
 
@@ -7,26 +7,26 @@ from dataclasses import dataclass
 
 @dataclass(slots=True, kw_only=True)
 class Timeline:
-    """`time.monotonic()` of each, None where it has not come to that. In this order, where they are there."""
+    """`time.monotonic()` of each stage in order; None for stages that were not reached."""
 
     arrived_at: float
-    """The request came in."""
+    """Arrival of the request."""
     opened_at: float
-    """It was read, found good and put in line."""
-    room_at: float | None = None
-    """There was room for it in the engine."""
+    """End of compilation; the session waits for a slot."""
+    slot_at: float | None = None
+    """The slot was granted."""
     first_token_at: float | None = None
-    """The first token was there, of thinking or answer."""
-    cut_at: float | None = None
-    """The thinking was over."""
+    """First token, of thinking or answer."""
+    stopped_at: float | None = None
+    """End of the thinking."""
     answer_at: float | None = None
-    """The first token of the answer was there."""
+    """First token of the answer."""
     ended_at: float | None = None
-    """All was over, whatever the end."""
+    """End of the session, whatever ended it."""
 
     @property
     def held_s(self) -> float | None:
-        """Seconds for which it had its places; None where it never had any, or still has."""
-        if self.room_at is None or self.ended_at is None:
+        """Seconds for which it held its slots; None where it never had any, or still has."""
+        if self.slot_at is None or self.ended_at is None:
             return None
-        return self.ended_at - self.room_at
+        return self.ended_at - self.slot_at

@@ -125,7 +125,7 @@ def _outcome(session: Session) -> dict[str, Any]:
         "deadline_ms": None if deadline_s is None else round(deadline_s * 1000),
         "prompt_tokens": request.num_context_tokens,
         "thinking_tokens": session.thinking_tokens if done is None else done.stop.thinking_tokens,
-        "queue_s": None if timeline.room_at is None else round(timeline.room_at - timeline.arrived_at, 4),
+        "queue_s": None if timeline.slot_at is None else round(timeline.slot_at - timeline.arrived_at, 4),
     }
     if done is not None:
         counts = ("answer_tokens", "provisional_tokens", "cached_tokens")

@@ -80,7 +80,7 @@ class Metrics:
             "forcing",
         )
         self._tool_parser_failures = self._counter(
-            "tool_parser_failures", "Answers whose tool calls stay text, because the tool parser failed."
+            "tool_parser_failures", "Failures of the tool parser, after which a call is shown as text."
         )
         self._deadlines_missed = self._counter(
             "deadlines_missed", "Answered requests whose last token came after the deadline."
@@ -155,8 +155,8 @@ class Metrics:
         key, timeline = session.request.context.client, session.timeline
         self._tool_parser_failures.inc(session.tool_parser_failures)
         self._sessions.labels(key, outcome_of(session)).inc()
-        if timeline.room_at is not None:
-            self._queue.observe(timeline.room_at - timeline.arrived_at)
+        if timeline.slot_at is not None:
+            self._queue.observe(timeline.slot_at - timeline.arrived_at)
         if session.error is not None:
             self._errors.labels(session.error.code).inc()
         if session.done is None:
@@ -175,8 +175,12 @@ class Metrics:
         self._budget_tokens.observe(limits.budget_tokens)
         self._thinking_tokens.observe(stop.thinking_tokens)
         self._overrun_tokens.inc(max(0, stop.thinking_tokens - stop.budget_tokens))
-        if stop.thinking_tokens > 1 and timeline.cut_at is not None and timeline.first_token_at is not None:
-            thought_s = max(0.0, timeline.cut_at - timeline.first_token_at)
+        if (
+            stop.thinking_tokens > 1
+            and timeline.stopped_at is not None
+            and timeline.first_token_at is not None
+        ):
+            thought_s = max(0.0, timeline.stopped_at - timeline.first_token_at)
             self._token_seconds.observe(thought_s / (stop.thinking_tokens - 1))
         self._answers.labels(stop.cause.value).inc()
         self._provisional_tokens.inc(usage.provisional_tokens)

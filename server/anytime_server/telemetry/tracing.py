@@ -91,15 +91,19 @@ def stages(timeline: Timeline) -> list[tuple[str, float, float]]:
     A session without thinking has neither `prefill` nor `think`.
     """
     assert timeline.ended_at is not None
-    room_at, first_at, cut_at = timeline.room_at, timeline.first_token_at, timeline.cut_at
-    has_thought = cut_at is None or (first_at is not None and first_at < cut_at)
-    if cut_at is not None and room_at is not None:
-        cut_at = max(cut_at, room_at)  # a deadline may pass while the session still waits for its slot
+    slot_at, first_at, stopped_at = (
+        timeline.slot_at,
+        timeline.first_token_at,
+        timeline.stopped_at,
+    )
+    has_thought = stopped_at is None or (first_at is not None and first_at < stopped_at)
+    if stopped_at is not None and slot_at is not None:
+        stopped_at = max(stopped_at, slot_at)
     moments = {
         "admit": timeline.arrived_at,
-        "prefill": room_at if has_thought else None,
+        "prefill": slot_at if has_thought else None,
         "think": first_at if has_thought else None,
-        "cut": cut_at,
+        "cut": stopped_at,
         "answer": timeline.answer_at,
     }
     began = [(name, moment) for name, moment in moments.items() if moment is not None]
@@ -133,7 +137,7 @@ def _attributes(session: Session, model: str) -> dict[str, AttributeValue]:
         "anytime.outcome": outcome_of(session),
         "anytime.budget_tokens": limits.budget_tokens if done is None else done.stop.budget_tokens,
         "anytime.deadline_s": limits.deadline_s,
-        "anytime.queue_s": None if timeline.room_at is None else timeline.room_at - timeline.arrived_at,
+        "anytime.queue_s": None if timeline.slot_at is None else timeline.slot_at - timeline.arrived_at,
         "anytime.request_id": request.context.request_id,
         "anytime.key": request.context.client or None,
         "error.type": None if session.error is None else session.error.code,

@@ -13,7 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from anytime_server.errors import UnusableModel
-from anytime_server.reasoning import PRESETS, Manifest, ReasoningFormat, detect_preset, open_thinking
+from anytime_server.reasoning import (
+    PRESETS,
+    Manifest,
+    PresetName,
+    ReasoningFormat,
+    detect_preset,
+    open_thinking,
+)
 from anytime_server.text.tokenizer import ModelTokenizer
 
 BUNDLED_MODELS = Path(__file__).parents[1] / "checkpoints"
@@ -31,7 +38,7 @@ class Model:
         self.reasoning = ReasoningFormat.from_texts(manifest.texts, tokenizer)
 
     @classmethod
-    def load(cls, folder: Path, *, name: str | None = None, preset: str | None = None) -> Model:
+    def load(cls, folder: Path, *, name: str | None = None, preset: PresetName | None = None) -> Model:
         """Read a checkpoint, all but its weights.
 
         Args:

@@ -9,7 +9,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from anytime_server.errors import InvalidRequest, UnusableModel
+from anytime_server.errors import InvalidRequest, UnusableModel, first_line
 from anytime_server.text.detokenizer import Detokenizer
 
 if TYPE_CHECKING:
@@ -40,8 +40,7 @@ class ModelTokenizer:
         try:
             tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         except Exception as error:
-            first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise UnusableModel(f"no tokenizer can be loaded from {folder}: {first_line}") from error
+            raise UnusableModel(f"no tokenizer can be loaded from {folder}: {first_line(error)}") from error
         if not isinstance(tokenizer, PreTrainedTokenizerFast):
             raise UnusableModel(
                 f"the tokenizer in {folder} has no tokenizer.json, which streaming text needs"

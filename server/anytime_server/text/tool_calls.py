@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import ValidationError
 
-from anytime_server.errors import InvalidRequest, NotSupported, UnusableOption
+from anytime_server.errors import InvalidRequest, NotSupported, UnusableOption, first_line
 from anytime_server.text.model import Model
 from anytime_server.text.tokenizer import ModelTokenizer
 from anytime_server.text.tool_formats import TOOL_FORMATS, ToolFormat, detect_tool_format
@@ -229,8 +229,9 @@ def _check(name: str, tokenizer: ModelTokenizer) -> None:
     try:
         _make(parser_class, tokenizer, [])
     except Exception as error:
-        first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise UnusableOption(f"--tool-parser: {name} does not suit this model: {first_line}") from error
+        raise UnusableOption(
+            f"--tool-parser: {name} does not suit this model: {first_line(error)}"
+        ) from error
 
 
 def _import(name: str) -> tuple[type[ToolParser], type[ChatCompletionRequest]]:

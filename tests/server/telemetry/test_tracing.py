@@ -183,7 +183,7 @@ async def test_an_error_sets_the_status(traced: Any, receiver: Receiver) -> None
 
 def test_a_truncation_while_waiting_comes_after_the_wait() -> None:
     timeline = Timeline(
-        arrived_at=0, opened_at=1, room_at=5, cut_at=4, first_token_at=7, answer_at=7, ended_at=9
+        arrived_at=0, opened_at=1, slot_at=5, stopped_at=4, first_token_at=7, answer_at=7, ended_at=9
     )
     assert stages(timeline) == [("admit", 0, 5), ("cut", 5, 7), ("answer", 7, 9)]
 

@@ -7,11 +7,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal
 from uuid import uuid4
 
-from pydantic_core import to_json
-
 from anytime_server.api.anthropic.errors import error_event
 from anytime_server.api.schema.outcome import anytime_object
-from anytime_server.api.sse import Encoder
+from anytime_server.api.sse import Encoder, named_event
 from anytime_server.session import events
 from anytime_server.text.tool_calls import ToolCall
 
@@ -20,14 +18,10 @@ StopReason = Literal["end_turn", "max_tokens", "stop_sequence", "tool_use"]
 PING: Wire = {"type": "ping"}
 
 
-def _frame(wire: Wire) -> bytes:
-    return b"event: %s\ndata: %s\n\n" % (wire["type"].encode(), to_json(wire))
-
-
 class MessagesEncoder(Encoder[Wire]):
     """Blocks are opened by the first event that belongs in them."""
 
-    keep_alive = _frame(PING)
+    keep_alive = named_event(PING)
 
     def __init__(self, *, omits_thinking: bool) -> None:
         """
@@ -41,7 +35,7 @@ class MessagesEncoder(Encoder[Wire]):
         self._answer: events.AnswerDone | None = None
 
     def frame(self, wire: Wire) -> bytes:
-        return _frame(wire)
+        return named_event(wire)
 
     def encode(self, index: int, event: events.Event) -> Iterator[Wire]:
         match event:
@@ -166,7 +160,7 @@ def _stop(answer: events.AnswerDone) -> Wire:
 def _usage(usage: events.Usage) -> Wire:
     """Tokens in Anthropic's terms; early answers are output, too."""
     return _input_usage(usage.prompt_tokens, cached_tokens=usage.prompt_cached_tokens) | {
-        "output_tokens": usage.thinking_tokens + usage.answer_tokens + usage.provisional_tokens,
+        "output_tokens": usage.output_tokens,
         "output_tokens_details": {"thinking_tokens": usage.thinking_tokens},
     }
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from anytime_server.engine.base import Delta, Engine, EngineLoad, EngineRequest, Generation
-from anytime_server.errors import EngineDead, EngineFailed, UnusableModel, WeightSyncFailed
+from anytime_server.errors import EngineDead, EngineFailed, UnusableModel, WeightSyncFailed, first_line
 
 if TYPE_CHECKING:
     from anytime_server.engine.structured.grammar import Grammars, Matcher
@@ -81,8 +81,7 @@ class TransformersEngine(Engine):
         except (ModuleNotFoundError, UnusableModel):
             raise  # for a missing module, the command line names the package to install
         except Exception as error:
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise UnusableModel(f"transformers cannot load {self._model}: {reason}") from error
+            raise UnusableModel(f"transformers cannot load {self._model}: {first_line(error)}") from error
         from anytime_server.engine.structured.grammar import Grammars
 
         self._loaded = loaded
@@ -295,5 +294,4 @@ class TransformersEngine(Engine):
         except WeightSyncFailed:
             raise
         except Exception as error:
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise WeightSyncFailed(f"the engine cannot load {weights}: {reason}") from error
+            raise WeightSyncFailed(f"the engine cannot load {weights}: {first_line(error)}") from error

@@ -38,7 +38,14 @@ from anytime_server.engine.environment import (
     prepare_environment,
 )
 from anytime_server.engine.weights import checkpoint_shapes, require_same_tensors
-from anytime_server.errors import EngineDead, EngineFailed, InvalidRequest, UnusableModel, WeightSyncFailed
+from anytime_server.errors import (
+    EngineDead,
+    EngineFailed,
+    InvalidRequest,
+    UnusableModel,
+    WeightSyncFailed,
+    first_line,
+)
 
 if TYPE_CHECKING:
     from vllm import SamplingParams
@@ -375,4 +382,4 @@ def _reason(error: Exception) -> str:
     """The first line of an error message, without pydantic's heading."""
     if isinstance(error, ValidationError):
         return error.errors()[0]["msg"].removeprefix("Value error, ").splitlines()[0]
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    return first_line(error)

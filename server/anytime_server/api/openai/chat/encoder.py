@@ -12,7 +12,7 @@ from anytime_server.api.openai.errors import error_object
 from anytime_server.api.schema.outcome import anytime_object
 from anytime_server.api.schema.tools import call_object
 from anytime_server.api.sse import Encoder
-from anytime_server.session import Session, events
+from anytime_server.session import events
 from anytime_server.text.answer_text import AnswerToken
 
 Chunk = dict[str, Any]
@@ -23,27 +23,22 @@ DONE: Chunk = {}
 class ChatEncoder(Encoder[Chunk]):
     """Events of the choices' sessions as `chat.completion.chunk`s."""
 
-    def __init__(
-        self, sessions: Sequence[Session], *, shows_thinking: bool, shows_usage: bool, has_tools: bool
-    ) -> None:
-        self._head = {
-            "id": sessions[0].request.id,
-            "object": "chat.completion.chunk",
-            "created": int(time.time()),
-            "model": sessions[0].runtime.model.name,
-        }
-        self._num_choices = len(sessions)
+    def __init__(self, num_choices: int, *, shows_thinking: bool, shows_usage: bool, has_tools: bool) -> None:
+        self._head: dict[str, Any] = {}
+        """Fields of every chunk; known from the first session's first event on."""
+        self._num_choices = num_choices
         self._shows_thinking = shows_thinking
         self._shows_usage = shows_usage
         self._has_tools = has_tools
         self._finish_reasons: dict[int, str] = {}
-        self._unreported: dict[int, list[AnswerToken]] = {index: [] for index in range(len(sessions))}
+        self._unreported: dict[int, list[AnswerToken]] = {index: [] for index in range(num_choices)}
         """Tokens of each choice that had no text to go with."""
         self._usages: dict[int, events.Usage] = {}
 
     def encode(self, index: int, event: events.Event) -> Iterator[Chunk]:
         match event:
             case events.Started():
+                self._head = self._head or _head(event)
                 yield self._chunk(index, {"role": "assistant", "content": None if self._has_tools else ""})
             case events.ThinkingDelta(text=text) if self._shows_thinking and text:
                 # Both names are in use; a client reads the one it knows.
@@ -108,6 +103,15 @@ class ChatEncoder(Encoder[Chunk]):
         return b"data: %s\n\n" % (b"[DONE]" if wire is DONE else to_json(wire))
 
 
+def _head(started: events.Started) -> dict[str, Any]:
+    return {
+        "id": started.id,
+        "object": "chat.completion.chunk",
+        "created": int(time.time()),
+        "model": started.model,
+    }
+
+
 class _WholeChoice:
     """The sum of one choice's chunks."""
 
@@ -167,9 +171,7 @@ def _usage(usages: Sequence[events.Usage]) -> dict[str, Any]:
     """
     prompt_tokens = usages[0].prompt_tokens
     thinking_tokens = sum(usage.thinking_tokens for usage in usages)
-    completion_tokens = thinking_tokens + sum(
-        usage.answer_tokens + usage.provisional_tokens for usage in usages
-    )
+    completion_tokens = sum(usage.output_tokens for usage in usages)
     return {
         "prompt_tokens": prompt_tokens,
         "completion_tokens": completion_tokens,

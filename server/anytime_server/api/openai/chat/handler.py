@@ -80,7 +80,7 @@ def router(scheduler: Scheduler) -> APIRouter:
         completion = Completion(sessions, is_controllable=body.reasoning_control is not False)
         under_way[sessions[0].request.id] = request.state.completion = completion
         encoder = ChatEncoder(
-            sessions,
+            len(sessions),
             shows_thinking=body.shows_thinking,
             shows_usage=body.streams_usage or not body.stream,
             has_tools=bool(generate.tools),

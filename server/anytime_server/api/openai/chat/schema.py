@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field, StrictBool, StrictInt, StrictStr
+from pydantic import BeforeValidator, Field, StrictBool, StrictInt, StrictStr
 
 from anytime_server.api.openapi import NoEffect, Refused
 from anytime_server.api.schema.budgets import BudgetAliases
@@ -67,8 +67,6 @@ class StreamOptions(Fields):
 
 class ChatRequest(Conversation, BudgetAliases):
     """A chat completion; every alias of the thinking budget is understood."""
-
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     model: StrictStr
     max_tokens: AtLeastOne | None = None

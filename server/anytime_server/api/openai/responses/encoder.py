@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from pydantic_core import to_json
-
 from anytime_server.api.openai.responses.items import (
     Items,
     ended,
@@ -17,7 +15,7 @@ from anytime_server.api.openai.responses.items import (
     text_part,
 )
 from anytime_server.api.openai.responses.schema import ResponsesRequest
-from anytime_server.api.sse import Encoder
+from anytime_server.api.sse import Encoder, named_event
 from anytime_server.session import Session, events
 from anytime_server.text.answer_text import AnswerToken
 from anytime_server.text.tool_calls import ToolCall
@@ -53,7 +51,7 @@ class ResponsesEncoder(Encoder[Wire]):
         return last["response"]
 
     def frame(self, wire: Wire) -> bytes:
-        return b"event: %s\ndata: %s\n\n" % (wire["type"].encode(), to_json(wire))
+        return named_event(wire)
 
     def _encode(self, event: events.Event) -> Iterator[Wire]:
         match event:

@@ -145,11 +145,10 @@ def logprobs(tokens: Sequence[AnswerToken], *, with_bytes: bool) -> list[dict[st
 
 
 def _usage(usage: events.Usage) -> dict[str, Any]:
-    output_tokens = usage.thinking_tokens + usage.answer_tokens + usage.provisional_tokens
     return {
         "input_tokens": usage.prompt_tokens,
         "input_tokens_details": {"cached_tokens": usage.prompt_cached_tokens, "cache_write_tokens": 0},
-        "output_tokens": output_tokens,
+        "output_tokens": usage.output_tokens,
         "output_tokens_details": {"reasoning_tokens": usage.thinking_tokens},
-        "total_tokens": usage.prompt_tokens + output_tokens,
+        "total_tokens": usage.prompt_tokens + usage.output_tokens,
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field, StrictBool, StrictInt, StrictStr
+from pydantic import BeforeValidator, Field, StrictBool, StrictInt, StrictStr
 
 from anytime_server.api.openai.responses.input import Items, dialogue_of
 from anytime_server.api.openapi import NoEffect, Refused
@@ -120,8 +120,6 @@ class ResponsesStreamOptions(Fields):
 
 class ResponsesRequest(BudgetAliases):
     """A request for a response; every alias of the thinking budget is understood."""
-
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     model: StrictStr
     input: Items

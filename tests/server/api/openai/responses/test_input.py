@@ -132,7 +132,7 @@ async def test_thinking_that_cannot_be_resumed_is_refused(served: Any) -> None:
     for items, field, message in [
         ([USER, ended], "input.1.encrypted_content", "had ended this thinking by itself"),
         ([{"role": "user", "content": "2+2"}, ended], "input.1.encrypted_content", "another conversation"),
-        ([USER, ended | {"encrypted_content": "gAAAA"}], "input.1.encrypted_content", "no continuation"),
+        ([USER, ended | {"encrypted_content": "gAAAA"}], "input.1.encrypted_content", "cannot be used"),
         ([USER, THINKING], "input.1.encrypted_content", "required"),
         ([ended], "input.0", "must be before it"),
         ([USER, THINKING, ended], "input.1", "only one"),
