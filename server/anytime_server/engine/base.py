@@ -131,9 +131,9 @@ class Engine(ABC):
         """Share of the KV cache in use by running requests, 0 to 1; None if unknown."""
         return None
 
-    def check_json_schema(self, json_schema: str) -> None:
-        """Check that the engine can enforce this schema. Call it after the start, in a thread: a schema that
-        is new to the engine is compiled, which can take seconds.
+    async def check_json_schema(self, json_schema: str) -> None:
+        """Check that the engine can enforce this schema. Call it after the start: a schema that is new to the
+        engine is compiled, which can take seconds, and for the first schema some more.
 
         Raises:
             InvalidRequest: the text is no schema, or cannot be enforced; the caller sets `field`.

@@ -90,7 +90,7 @@ class ScriptedEngine(Engine):
     def alive(self) -> bool:
         return self._alive
 
-    def check_json_schema(self, json_schema: str) -> None:
+    async def check_json_schema(self, json_schema: str) -> None:
         """Accept any object: the answers are scripted."""
         try:
             schema = json.loads(json_schema)

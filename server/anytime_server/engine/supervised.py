@@ -99,8 +99,8 @@ class SupervisedEngine(Engine):
     def kv_cache_use(self) -> float | None:
         return self._engine.kv_cache_use
 
-    def check_json_schema(self, json_schema: str) -> None:
-        self._engine.check_json_schema(json_schema)
+    async def check_json_schema(self, json_schema: str) -> None:
+        await self._engine.check_json_schema(json_schema)
 
     async def start(self) -> None:
         await self._engine.start()

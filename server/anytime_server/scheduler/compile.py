@@ -125,7 +125,7 @@ class RequestCompiler:
 
     async def _check_json_schema(self, json_schema: str) -> None:
         try:
-            await asyncio.to_thread(self._runtime.engine.check_json_schema, json_schema)
+            await self._runtime.engine.check_json_schema(json_schema)
         except InvalidRequest as error:
             error.field = "answer.json_schema"
             raise

@@ -26,6 +26,26 @@ from anytime_server.types import GenerateRequest
 from .conftest import read_all, request, submit_slowly
 
 
+async def test_schemas_that_compile_delay_no_prompt(
+    start_scheduler: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scheduler, compiled = await start_scheduler(), asyncio.Event()
+
+    async def compile_slowly(engine: ScriptedEngine, json_schema: str) -> None:
+        await compiled.wait()
+
+    monkeypatch.setattr(ScriptedEngine, "check_json_schema", compile_slowly)
+    # More than there are threads to render prompts.
+    delayed = [asyncio.create_task(scheduler.submit(request(json_schema="{}"))) for _ in range(64)]
+    submission, go_on = await submit_slowly(scheduler, monkeypatch)
+    go_on.set()
+    await read_all(await submission)
+    assert not any(task.done() for task in delayed)
+    compiled.set()
+    for task in delayed:
+        (await task).cancel()
+
+
 async def test_running_sessions_never_exceed_the_engine_slots(
     scripted: Callable[..., ScriptedEngine], tiny_model: Model
 ) -> None:

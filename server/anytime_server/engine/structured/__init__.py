@@ -1,1 +1,1 @@
-"""JSON constraints: schemas compiled to grammars over the vocabulary of a checkpoint."""
+"""JSON constraints: which schemas can be enforced, and grammars of them over a checkpoint's vocabulary."""

@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from anytime_server.engine.base import Delta, Engine, EngineLoad, EngineRequest, Generation
+from anytime_server.engine.structured.compiler import SchemaCompiler
+from anytime_server.engine.structured.grammar import Grammars, Matcher
 from anytime_server.errors import EngineDead, EngineFailed, UnusableModel, WeightSyncFailed, first_line
 
 if TYPE_CHECKING:
-    from anytime_server.engine.structured.grammar import Grammars, Matcher
     from anytime_server.engine.transformers.decoder import Sampled
     from anytime_server.engine.transformers.loading import LoadedModel
     from anytime_server.engine.transformers.sequence import SequenceState
@@ -54,6 +55,7 @@ class TransformersEngine(Engine):
         self._model = str(model)
         self._options = options or TransformersOptions()
         self._loaded: LoadedModel | None = None
+        self._schemas: SchemaCompiler | None = None
         self._grammars: Grammars | None = None
         self._building: asyncio.Future[LoadedModel] | None = None
         self._loop: asyncio.Task[None] | None = None
@@ -82,9 +84,8 @@ class TransformersEngine(Engine):
             raise  # for a missing module, the command line names the package to install
         except Exception as error:
             raise UnusableModel(f"transformers cannot load {self._model}: {first_line(error)}") from error
-        from anytime_server.engine.structured.grammar import Grammars
-
         self._loaded = loaded
+        self._schemas = SchemaCompiler(Path(self._model), loaded.decoder.num_vocabulary)
         self._grammars = Grammars(Path(self._model), loaded.decoder.num_vocabulary)
         self._alive = True
         self._loop = asyncio.create_task(self._decode_until_dead())
@@ -103,11 +104,11 @@ class TransformersEngine(Engine):
             threads=options.threads,
         )
 
-    def check_json_schema(self, json_schema: str) -> None:
-        if self._grammars is None:
+    async def check_json_schema(self, json_schema: str) -> None:
+        if self._schemas is None or self._grammars is None:
             raise EngineDead("the engine is not running")
-        self._grammars.check(json_schema)
-        self._grammars.compiled(json_schema)
+        await self._schemas.check(json_schema)
+        await self._grammars.compile(json_schema)
 
     async def stop(self) -> None:
         self._alive = False
@@ -117,6 +118,9 @@ class TransformersEngine(Engine):
         self._submitted.set()
         if self._loop is not None:
             await asyncio.wait([self._loop])
+        if self._schemas is not None and self._grammars is not None:
+            await self._schemas.close()
+            self._grammars.close()
         if (loaded := self._loaded) is not None:
             self._loaded = self._loop = self._building = None
             await asyncio.get_running_loop().run_in_executor(self._thread, loaded.free)
@@ -155,8 +159,8 @@ class TransformersEngine(Engine):
         news = asyncio.Event()
         sequences: list[SequenceState] = []
         try:
-            for request in requests:
-                matcher = await self._matcher(request)
+            matchers = [await self._matcher(request) for request in requests]
+            for request, matcher in zip(requests, matchers, strict=True):
                 sequences.append(self._submit(request, news, matcher, is_streamed=False))
             pending = sequences
             while pending := [c for c in pending if not c.ended]:
@@ -175,10 +179,7 @@ class TransformersEngine(Engine):
             return None
         if self._grammars is None:
             raise EngineDead("the engine is not running")
-        grammar = self._grammars.kept(schema)
-        if grammar is None:  # dropped since the check
-            grammar = await asyncio.to_thread(self._grammars.compiled, schema)
-        return self._grammars.matcher(grammar, request.sampling.stop_ids)
+        return await self._grammars.matcher(schema, request.sampling.stop_ids)
 
     def _submit(
         self, request: EngineRequest, news: asyncio.Event, matcher: Matcher | None, *, is_streamed: bool

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import logging
 import os
 import signal
@@ -37,6 +38,7 @@ from anytime_server.engine.environment import (
     gpu_is_there,
     prepare_environment,
 )
+from anytime_server.engine.structured.compiler import SchemaCompiler
 from anytime_server.engine.weights import checkpoint_shapes, require_same_tensors
 from anytime_server.errors import (
     EngineDead,
@@ -53,7 +55,6 @@ if TYPE_CHECKING:
     from vllm.logprobs import Logprob
     from vllm.v1.engine.async_llm import AsyncLLM
 
-    from anytime_server.engine.structured.grammar import Grammars
     from anytime_server.engine.vllm.stats import LatestStats
 
 WORKER_MODULE = "anytime_server.engine.vllm.worker"
@@ -88,7 +89,7 @@ class VllmEngine(Engine):
         self._llm: AsyncLLM | None = None
         self._building: asyncio.Future[None] | None = None
         self._sampling_params: type[SamplingParams] | None = None
-        self._grammars: Grammars | None = None
+        self._schemas: SchemaCompiler | None = None
         self._window_tokens = 0
         self._min_prompt_tokens = 1
         self._requests: set[str] = set()
@@ -125,8 +126,6 @@ class VllmEngine(Engine):
         from vllm.usage.usage_lib import UsageContext
         from vllm.v1.engine.async_llm import AsyncLLM
 
-        from anytime_server.engine.structured.grammar import Grammars
-
         os.environ[SERVER_PID] = str(os.getpid())
         for name in ("vllm", "torch._library.triton"):
             logging.getLogger(name).setLevel(logging.ERROR)
@@ -146,7 +145,7 @@ class VllmEngine(Engine):
         self._llm.log_stats = self._llm.output_processor.log_stats = False
         logging.getLogger("vllm.v1.engine.async_llm").addFilter(_is_not_of_a_dead_core)
         self._window_tokens = config.model_config.max_model_len
-        self._grammars = Grammars(Path(self._model), config.model_config.get_vocab_size())
+        self._schemas = SchemaCompiler(Path(self._model), config.model_config.get_vocab_size())
         # With fewer tokens, attention in vLLM 0.32's CPU build hits an illegal instruction (seen with AMX).
         self._min_prompt_tokens = 5 if on_cpu else 1
 
@@ -198,6 +197,8 @@ class VllmEngine(Engine):
         if self._building is not None:
             await asyncio.wait([self._building])  # a thread cannot be interrupted
         llm, self._llm = self._llm, None
+        if self._schemas is not None:
+            await self._schemas.close()
         if llm is not None:
             if llm.output_handler is not None:
                 llm.output_handler.cancel()  # or it logs the end of the core as a failure
@@ -212,20 +213,17 @@ class VllmEngine(Engine):
     def load(self) -> EngineLoad:
         return EngineLoad(num_requests=len(self._requests), max_num_seqs=self._options.max_num_seqs)
 
-    def check_json_schema(self, json_schema: str) -> None:
-        if self._grammars is None:
+    async def check_json_schema(self, json_schema: str) -> None:
+        if self._schemas is None:
             raise EngineDead("the engine is not running")
-        self._grammars.check(json_schema)
-        from vllm.exceptions import VLLMValidationError
-        from vllm.sampling_params import SamplingParams, StructuredOutputsParams
-        from vllm.v1.structured_output.backend_xgrammar import validate_xgrammar_grammar
+        await self._schemas.check(json_schema)
+        from vllm.v1.structured_output.backend_xgrammar import has_xgrammar_unsupported_json_features
 
-        try:  # vLLM also refuses values and annotations that look like schemas
-            validate_xgrammar_grammar(
-                SamplingParams(structured_outputs=StructuredOutputsParams(json=json_schema))
+        if has_xgrammar_unsupported_json_features(json.loads(json_schema)):
+            # vLLM also refuses values and annotations that look like schemas.
+            raise InvalidRequest(
+                "the JSON schema cannot be enforced: a value in it looks like a schema to vLLM"
             )
-        except VLLMValidationError as error:
-            raise InvalidRequest(f"the JSON schema cannot be enforced: {_reason(error)}") from error
 
     async def generate(self, request: EngineRequest) -> AsyncGenerator[Delta, None]:
         if self._llm is None or self._sampling_params is None:
@@ -236,7 +234,7 @@ class VllmEngine(Engine):
 
         outputs = self._llm.generate(
             tokens_input(request.prompt_ids),
-            self._params(request.sampling),
+            await self._params(request.sampling),
             request.id,
             priority=request.priority,
         )
@@ -317,17 +315,17 @@ class VllmEngine(Engine):
         except EngineGenerateError as error:
             raise EngineFailed("the engine failed on this request") from error
 
-    def _params(self, sampling: Sampling) -> SamplingParams:
+    async def _params(self, sampling: Sampling) -> SamplingParams:
         from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 
         assert self._sampling_params is not None
         min_tokens, unlikely_ids, structured_outputs = sampling.min_tokens, sampling.banned_ids, None
         if sampling.json_schema is not None:
-            assert self._grammars is not None
+            assert self._schemas is not None
             structured_outputs = StructuredOutputsParams(json=sampling.json_schema)
             min_tokens = 0  # or no token could be sampled once the JSON is complete
             # vLLM treats special tokens as their text.
-            unlikely_ids |= self._grammars.unspellable_ids(sampling.json_schema) - sampling.stop_ids
+            unlikely_ids |= await self._schemas.unspellable_ids(sampling.json_schema) - sampling.stop_ids
         return self._sampling_params(
             max_tokens=sampling.max_tokens,
             min_tokens=min_tokens,

@@ -134,7 +134,7 @@ async def test_bad_requests_are_400_and_name_the_field(served: Any) -> None:
 
 
 async def test_schema_error_names_the_schema_field(served: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(engine: ScriptedEngine, json_schema: str) -> None:
+    async def refuse(engine: ScriptedEngine, json_schema: str) -> None:
         raise InvalidRequest("the JSON schema cannot be enforced", field="answer.response_format")
 
     monkeypatch.setattr(ScriptedEngine, "check_json_schema", refuse)

@@ -126,7 +126,7 @@ async def test_schema_that_cannot_be_enforced_is_refused(sdk: Any, monkeypatch: 
     schema = {"type": "json_schema", "json_schema": {"name": "a", "schema": {}}}
     assert await create(client, response_format=schema)
 
-    def refuse(engine: Any, json_schema: str) -> None:
+    async def refuse(engine: Any, json_schema: str) -> None:
         raise InvalidRequest(f"not {json_schema}")
 
     monkeypatch.setattr("anytime_server.engine.scripted.ScriptedEngine.check_json_schema", refuse)

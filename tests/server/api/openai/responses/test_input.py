@@ -314,7 +314,7 @@ def test_core_field_names_are_mapped_to_own_fields(core_field: str | None, own_f
 
 
 async def test_schema_error_names_the_schema_field(served: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(engine: ScriptedEngine, json_schema: str) -> None:
+    async def refuse(engine: ScriptedEngine, json_schema: str) -> None:
         raise InvalidRequest("the JSON schema cannot be enforced")
 
     monkeypatch.setattr(ScriptedEngine, "check_json_schema", refuse)

@@ -1,0 +1,148 @@
+"""Checks JSON schemas in a process beside the server, where they may take long, eat memory or crash.
+
+The process starts with the first schema. Nothing here blocks the event loop or takes one of its threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections import OrderedDict
+from contextlib import suppress
+from pathlib import Path
+
+from anytime_server.errors import EngineDead, EngineFailed, InvalidRequest, NotSupported
+
+LIMIT_S, LIMIT_BYTES = 20.0, 2 << 30
+"""Of one schema, in processor time. A string of up to 200 characters over 150,000 ids takes 8 s."""
+MAX_CHARACTERS = 131_072
+"""vLLM reads a schema on the server's event loop for every request."""
+MAX_VERDICTS = 512
+MAX_REPLY_BYTES = 16 << 20
+"""The first reply lists ids."""
+ENVIRONMENT = {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+PROGRAM = ("-P", "-m", "anytime_server.engine.structured.process")
+
+
+class SchemaCompiler:
+    """Which schemas the tokens of one checkpoint can be held to. Belongs to one event loop."""
+
+    def __init__(
+        self, folder: Path, num_ids: int, *, limit_s: float = LIMIT_S, limit_bytes: int = LIMIT_BYTES
+    ) -> None:
+        """
+        Args:
+            folder: checkpoint with a tokenizer.
+            num_ids: ids that the model gives logits for.
+            limit_s: processor time that one schema may take.
+            limit_bytes: memory that one schema may take.
+        """
+        self._arguments = [str(argument) for argument in (folder, num_ids, limit_s, limit_bytes)]
+        self._process: Process | None = None
+        self._turn = asyncio.Lock()
+        self._compiling: asyncio.Task[None] | None = None
+        self._refusals: OrderedDict[str, str | None] = OrderedDict()
+        """Of each schema, the least lately used first; None where it is accepted."""
+        self._added_ids, self._control_ids = frozenset[int](), frozenset[int]()
+        self._fault: str | None = None
+        self._is_closed = False
+
+    async def check(self, json_schema: str) -> None:
+        """Pass if tokens can be held to this schema.
+
+        Raises:
+            InvalidRequest: they cannot, to this one.
+            NotSupported: nor to any other.
+            EngineDead: closed.
+            EngineFailed: the process cannot be started.
+        """
+        if len(json_schema) > MAX_CHARACTERS:
+            raise InvalidRequest(f"the JSON schema is longer than {MAX_CHARACTERS} characters")
+        if json_schema not in self._refusals:
+            async with self._turn:
+                if self._compiling is not None:  # for a client that has gone since
+                    await asyncio.wait([self._compiling])
+                if json_schema not in self._refusals:
+                    self._compiling = asyncio.create_task(self._compile(json_schema))
+                    await asyncio.shield(self._compiling)
+        self._refusals.move_to_end(json_schema)
+        if (refusal := self._refusals[json_schema]) is not None:
+            raise InvalidRequest(refusal)
+
+    async def unspellable_ids(self, json_schema: str) -> frozenset[int]:
+        """Ids that stand in no JSON, but that xgrammar lets into strings over the plain vocabulary."""
+        await self.check(json_schema)
+        return self._added_ids | self._control_ids if 'Length"' in json_schema else self._added_ids
+
+    async def close(self) -> None:
+        """End the process; whatever waits for it gets EngineDead. May be called more than once."""
+        self._is_closed = True
+        if self._process is not None:
+            _kill(self._process)
+        if self._compiling is not None:
+            await asyncio.wait([self._compiling])
+        await self._end()
+
+    async def _compile(self, json_schema: str) -> None:
+        for _ in range(2):
+            process = await self._started()
+            if self._fault is not None:
+                raise NotSupported(self._fault)
+            if reply := await _reply(process, json_schema):
+                self._refusals[json_schema] = json.loads(reply)
+                if len(self._refusals) > MAX_VERDICTS:
+                    self._refusals.popitem(last=False)
+                return
+            await self._end()  # it was killed, by no schema
+        raise EngineFailed("the process that compiles JSON schemas does not stay")
+
+    async def _started(self) -> Process:
+        if self._is_closed:
+            raise EngineDead("the engine is not running")
+        if self._process is None:
+            self._process = await asyncio.create_subprocess_exec(
+                *(sys.executable, *PROGRAM, *self._arguments),
+                stdin=PIPE,
+                stdout=PIPE,
+                stderr=DEVNULL,
+                limit=MAX_REPLY_BYTES,
+                env=os.environ | ENVIRONMENT | {"PYTHONPATH": os.pathsep.join(sys.path)},
+                start_new_session=True,  # Ctrl-C at the terminal is for the server, which then drains
+            )
+            if self._is_closed:  # meanwhile
+                _kill(self._process)
+            if not (reply := await _reply(self._process)):
+                await self._end()
+                raise EngineFailed("the process that compiles JSON schemas does not start")
+            about = json.loads(reply)
+            self._fault = about["fault"]
+            self._added_ids, self._control_ids = map(frozenset, (about["added_ids"], about["control_ids"]))
+        return self._process
+
+    async def _end(self) -> None:
+        process, self._process = self._process, None
+        if process is not None:
+            _kill(process)
+            await process.communicate()
+
+
+def _kill(process: Process) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)  # with its child that compiles
+
+
+async def _reply(process: Process, json_schema: str | None = None) -> bytes:
+    """Its next line, after it was given the schema; empty where it has ended."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        if json_schema is not None:
+            process.stdin.write(json.dumps(json_schema).encode() + b"\n")
+            await process.stdin.drain()
+        return await process.stdout.readline()
+    except ConnectionError:
+        return b""

@@ -1,0 +1,175 @@
+"""The process that compiles JSON schemas; and what it shares with `grammar.py`, which compiles in the server.
+
+Each line of its input is a schema's text as a JSON string. The first line of its output describes the
+vocabulary, each further line is the refusal of a schema or null. A child compiles each schema: what ends the
+child is a refusal, and costs nothing that was loaded.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import resource
+import signal
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+import numpy as np
+
+from anytime_server.engine.structured.unenforced import find_fault
+
+if TYPE_CHECKING:
+    from xgrammar import CompiledGrammar
+
+START_LIMIT_S = 120
+"""For importing the libraries, on a machine that is busy with other things."""
+STACK_BYTES = 4 << 20
+"""Half of what threads of the engine have: a recursion that would end these ends the child."""
+CONVERSION_LIMIT_S = 0.25
+"""Processor time of the step that vLLM repeats on the server's event loop for every request."""
+MASK_LIMIT_S = 0.05
+"""Processor time for one token: every request in the engine's batch waits for it."""
+NUM_WALKS, NUM_STEPS = 4, 64
+NEEDED_BYTES = frozenset(bytes([byte]) for byte in range(0x20, 0x7F))
+"""JSON is written with these; each must be a token."""
+SOURCE_POSITION = re.compile(r"^\[[^\]]*\] \S+:\d+: (Check failed: .* is false: )?")
+COMPACT: dict[str, Any] = {"any_whitespace": False, "separators": (",", ":")}
+"""With white space allowed, a model could spend a whole budget on it."""
+
+
+class Vocabulary:
+    """What the tokens of a checkpoint spell in JSON."""
+
+    def __init__(self, folder: Path, num_ids: int) -> None:
+        """
+        Args:
+            folder: checkpoint with a tokenizer.
+            num_ids: ids that the model gives logits for.
+        """
+        from transformers import AutoTokenizer
+        from xgrammar import TokenizerInfo, VocabType
+
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        info = TokenizerInfo.from_huggingface(tokenizer, vocab_size=num_ids, stop_token_ids=[0])
+        tokens = info.decoded_vocab
+        self.added_ids = sorted(i for i in tokenizer.added_tokens_decoder if i < num_ids)
+        """Added to the vocabulary: no text is spelled with these."""
+        self.control_ids = [i for i, token in enumerate(tokens) if any(byte < 0x20 for byte in token)]
+        """With control characters, which xgrammar lets into strings of bounded length."""
+        blank_ids = {*self.added_ids, *self.control_ids}
+        self.tokens = [b"" if i in blank_ids else token for i, token in enumerate(tokens)]
+        # Each matcher brings its own stop ids, but xgrammar wants some here. As these are then taken for
+        # text, it is an id beyond the vocabulary.
+        self.info = TokenizerInfo(
+            self.tokens, VocabType.RAW, vocab_size=num_ids + 1, stop_token_ids=[num_ids]
+        )
+
+
+def refusal(vocabulary: Vocabulary, json_schema: str) -> str | None:
+    """Why tokens cannot be held to a schema; None where they can."""
+    from xgrammar import Grammar, GrammarCompiler
+
+    if (fault := find_fault(json_schema)) is not None:
+        return fault
+    try:
+        started_s = time.thread_time()
+        Grammar.from_json_schema(json_schema, **COMPACT)
+        if time.thread_time() - started_s > CONVERSION_LIMIT_S:
+            return "the JSON schema takes too long to compile: it repeats too much"
+        # With its cache, as in the engines: without, it takes other ways.
+        grammar = GrammarCompiler(vocabulary.info).compile_json_schema(json_schema, **COMPACT)
+        return try_out(grammar, vocabulary.tokens)
+    except Exception as error:
+        reason = SOURCE_POSITION.sub("", (str(error).splitlines() or [""])[0]).strip()
+        if isinstance(error, MemoryError) or "bad_alloc" in reason:
+            reason = "it takes too much memory to compile"
+        return f"the JSON schema cannot be enforced: {reason or 'xgrammar does not take it'}"
+
+
+def try_out(grammar: CompiledGrammar, tokens: list[bytes]) -> str | None:
+    """Sample beginnings of instances, and refuse what takes long or leads to a dead end."""
+    from xgrammar import GrammarMatcher
+
+    rng, bits = random.Random(0), np.zeros((1, len(tokens) // 32 + 1), np.int32)
+    next_part_ids = [i for i, token in enumerate(tokens) if token in (b'"', b",", b":")]
+    for walk in range(NUM_WALKS):
+        matcher, token_id = GrammarMatcher(grammar), None
+        for _ in range(NUM_STEPS):
+            started_s = time.thread_time()
+            if token_id is not None:
+                matcher.accept_token(token_id)
+            matcher.fill_next_token_bitmask(bits)
+            if time.thread_time() - started_s > MASK_LIMIT_S:
+                return f"the JSON schema is too ambiguous: a token takes over {MASK_LIMIT_S * 1e3:.0f} ms"
+            allowed = np.unpackbits(bits.view(np.uint8)[0], count=len(tokens), bitorder="little")
+            # Every second walk ends strings early, to come to what follows.
+            ids = [i for i in next_part_ids if allowed[i]] if walk % 2 and rng.random() < 0.5 else []
+            if not ids and not len(ids := np.flatnonzero(allowed)):
+                if not matcher.is_completed():
+                    return "the JSON schema cannot be enforced: no token is allowed at some point"
+                break
+            # Long tokens can be read in the most ways.
+            token_id = max((int(rng.choice(ids)) for _ in range(8)), key=lambda i: len(tokens[i]))
+    return None
+
+
+def answer(
+    replies: TextIO, vocabulary: Vocabulary, json_schema: str, limit_s: float, limit_bytes: int
+) -> None:
+    """Write the refusal of a schema, from a child process within limits."""
+    if (child := os.fork()) == 0:
+        try:
+            signal.setitimer(signal.ITIMER_PROF, limit_s)  # not of the clock, lest load decides
+            present = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+            limit(resource.RLIMIT_AS, present + limit_bytes)
+            reply = refusal(vocabulary, json_schema)
+            signal.setitimer(signal.ITIMER_PROF, 0)
+            print(json.dumps(reply), file=replies, flush=True)
+            os._exit(0)
+        finally:
+            os._exit(1)
+    if status := os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]):
+        reply = "the JSON schema cannot be enforced: its compiler crashes on it"
+        if status == -signal.SIGPROF:
+            reply = f"the JSON schema takes too long to compile: more than {limit_s:g} s of processor time"
+        print(json.dumps(reply), file=replies, flush=True)
+
+
+def limit(resource_id: int, value: int) -> None:
+    with suppress(ValueError):  # there is a stricter limit already
+        resource.setrlimit(resource_id, (value, resource.getrlimit(resource_id)[1]))
+
+
+def main() -> None:
+    """Arguments: the checkpoint's folder, its number of ids; processor seconds and bytes of a schema."""
+    folder, num_ids, limit_s, limit_bytes = sys.argv[1:]
+    signal.setitimer(signal.ITIMER_REAL, START_LIMIT_S)
+    limit(resource.RLIMIT_CORE, 0)
+    limit(resource.RLIMIT_STACK, STACK_BYTES)
+    replies = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # for whatever the libraries print
+    about: dict[str, Any] = {"fault": None, "added_ids": [], "control_ids": []}
+    vocabulary = None
+    try:
+        vocabulary = Vocabulary(Path(folder), int(num_ids))
+        about |= {"added_ids": vocabulary.added_ids, "control_ids": vocabulary.control_ids}
+        if not set(vocabulary.tokens) >= NEEDED_BYTES:
+            about["fault"] = "the model's vocabulary cannot spell every JSON"
+    except ImportError as error:
+        about["fault"] = f"an answer can be held to a JSON schema only with {error.name}"
+    except Exception as error:
+        about["fault"] = f"the model's tokenizer cannot be held to a JSON schema: {error}"
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    print(json.dumps(about), file=replies, flush=True)
+    for line in sys.stdin:
+        assert vocabulary is not None  # or the server, which knows the fault, would ask nothing
+        answer(replies, vocabulary, json.loads(line), float(limit_s), int(limit_bytes))
+
+
+if __name__ == "__main__":
+    main()

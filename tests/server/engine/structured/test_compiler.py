@@ -1,0 +1,253 @@
+"""Schemas are checked by a process that they cannot harm, one at a time, and each once."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from anytime_server.engine.structured import compiler
+from anytime_server.engine.structured.compiler import MAX_CHARACTERS, SchemaCompiler
+from anytime_server.errors import EngineDead, EngineFailed, InvalidRequest, NotSupported
+from anytime_server.text.model import BUNDLED_MODEL
+
+STAND_IN = """
+import json, os, pathlib, signal, sys, time
+
+folder = pathlib.Path(sys.argv[1])
+(folder / "starts").open("a").write("start\\n")
+greeting = {"fault": None, "added_ids": [1], "control_ids": [2]} | json.loads(
+    (folder / "greeting").read_text()
+)
+print(json.dumps(greeting), flush=True)
+for line in sys.stdin:
+    schema = json.loads(json.loads(line))
+    (folder / "asked").open("a").write(schema["title"] + "\\n")
+    if schema["title"].startswith("die"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    if os.fork():
+        os.wait()
+        continue
+    while schema["title"].startswith("slow") and not (folder / "go").exists():
+        time.sleep(0.01)
+    print(json.dumps(f"refused: {schema['title']}" if "bad" in schema["title"] else None), flush=True)
+    os._exit(0)
+"""
+"""A process that stands in for the real one: schemas say in their titles what becomes of them."""
+LIMIT_S = 2
+"""For the real process."""
+
+
+def schema(title: str) -> str:
+    return json.dumps({"title": title})
+
+
+def lines(file: Path) -> list[str]:
+    return file.read_text().splitlines() if file.exists() else []
+
+
+def children(*arguments: Any) -> list[psutil.Process]:
+    """Processes of this one with these arguments among theirs."""
+    texts = {str(argument) for argument in arguments}
+    return [child for child in psutil.Process().children() if texts <= set(child.cmdline())]
+
+
+@pytest.fixture
+async def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[SchemaCompiler, None]:
+    program = tmp_path / "stand_in.py"
+    program.write_text(STAND_IN)
+    (tmp_path / "greeting").write_text("{}")
+    monkeypatch.setattr(compiler, "PROGRAM", (str(program),))
+    one = SchemaCompiler(tmp_path, 512)
+    yield one
+    (tmp_path / "go").touch()
+    await one.close()
+
+
+@pytest.fixture(scope="module")
+async def real() -> AsyncGenerator[SchemaCompiler, None]:
+    one = SchemaCompiler(BUNDLED_MODEL, 512, limit_s=LIMIT_S)
+    yield one
+    await one.close()
+
+
+async def asked(folder: Path, num: int) -> list[str]:
+    """The titles that the stand-in was asked about, once there are so many."""
+    while len(titles := lines(folder / "asked")) < num:
+        await asyncio.sleep(0.01)
+    return titles
+
+
+async def test_waiting_schemas_take_no_thread(stand_in: SchemaCompiler, tmp_path: Path) -> None:
+    checks = [asyncio.create_task(stand_in.check(schema(f"slow {i}"))) for i in range(64)]
+    await asked(tmp_path, 1)
+    assert await asyncio.to_thread(lambda: "a prompt is rendered") == "a prompt is rendered"
+    assert not any(check.done() for check in checks)
+    (tmp_path / "go").touch()
+    await asyncio.gather(*checks)
+    assert await asked(tmp_path, 64) == [f"slow {i}" for i in range(64)]
+
+
+async def test_verdict_is_kept(stand_in: SchemaCompiler, tmp_path: Path) -> None:
+    for _ in range(2):
+        await stand_in.check(schema("good"))
+        with pytest.raises(InvalidRequest, match="refused: bad"):
+            await stand_in.check(schema("bad"))
+    assert await asked(tmp_path, 2) == ["good", "bad"]
+
+
+async def test_schema_is_compiled_once_for_all_that_wait(stand_in: SchemaCompiler, tmp_path: Path) -> None:
+    checks = [asyncio.create_task(stand_in.check(schema("slow"))) for _ in range(3)]
+    await asked(tmp_path, 1)
+    (tmp_path / "go").touch()
+    await asyncio.gather(*checks)
+    assert await asked(tmp_path, 1) == ["slow"]
+
+
+async def test_least_lately_used_verdict_is_dropped(
+    stand_in: SchemaCompiler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compiler, "MAX_VERDICTS", 2)
+    for title in "abacab":
+        await stand_in.check(schema(title))
+    assert await asked(tmp_path, 4) == ["a", "b", "c", "b"]
+
+
+async def test_client_that_goes_leaves_its_verdict_behind(stand_in: SchemaCompiler, tmp_path: Path) -> None:
+    gone = asyncio.create_task(stand_in.check(schema("slow and bad")))
+    await asked(tmp_path, 1)
+    gone.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await gone
+    (tmp_path / "go").touch()
+    await stand_in.check(schema("good"))
+    with pytest.raises(InvalidRequest, match="slow and bad"):
+        await stand_in.check(schema("slow and bad"))
+    assert await asked(tmp_path, 2) == ["slow and bad", "good"]
+
+
+async def test_process_that_is_killed_is_started_again(stand_in: SchemaCompiler, tmp_path: Path) -> None:
+    await stand_in.check(schema("first"))
+    [child] = children(tmp_path)
+    child.kill()
+    child.wait()
+    await stand_in.check(schema("second"))
+    assert len(lines(tmp_path / "starts")) == 2
+    with pytest.raises(EngineFailed, match="does not stay"):
+        await stand_in.check(schema("die"))
+    assert len(lines(tmp_path / "starts")) == 3
+    await stand_in.check(schema("third"))
+
+
+async def test_process_that_cannot_start_fails_the_request(stand_in: SchemaCompiler, tmp_path: Path) -> None:
+    (tmp_path / "greeting").unlink()
+    with pytest.raises(EngineFailed, match="does not start"):
+        await stand_in.check(schema("good"))
+    (tmp_path / "greeting").write_text("{}")
+    await stand_in.check(schema("good"))
+
+
+async def test_fault_of_the_vocabulary_refuses_every_schema(stand_in: SchemaCompiler, tmp_path: Path) -> None:
+    (tmp_path / "greeting").write_text('{"fault": "no braces"}')
+    for title in "ab":
+        with pytest.raises(NotSupported, match="no braces"):
+            await stand_in.check(schema(title))
+    assert len(lines(tmp_path / "starts")) == 1
+    assert not lines(tmp_path / "asked")
+
+
+async def test_text_that_is_too_long_is_refused_without_a_process(
+    stand_in: SchemaCompiler, tmp_path: Path
+) -> None:
+    with pytest.raises(InvalidRequest, match="longer than 131072 characters"):
+        await stand_in.check(schema("a" * MAX_CHARACTERS))
+    assert not children(tmp_path)
+
+
+async def test_control_characters_are_unspellable_in_strings_of_bounded_length(
+    stand_in: SchemaCompiler,
+) -> None:
+    assert await stand_in.unspellable_ids(schema("free")) == {1}
+    bounded = json.dumps({"title": "bounded", "type": "string", "maxLength": 3})
+    assert await stand_in.unspellable_ids(bounded) == {1, 2}
+
+
+async def test_close_ends_the_process_and_what_waits_for_it(stand_in: SchemaCompiler, tmp_path: Path) -> None:
+    checks = [asyncio.create_task(stand_in.check(schema(f"slow {i}"))) for i in range(2)]
+    await asked(tmp_path, 1)
+    await stand_in.close()
+    for check in (*checks, stand_in.check(schema("late"))):
+        with pytest.raises(EngineDead):
+            await check
+    assert not children(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("harm", "reason"),
+    [
+        (
+            {"type": "object", "properties": {f"p{i}": {"type": "null"} for i in range(2000)}},
+            "takes too long to compile: more than 2 s of processor time",
+        ),
+        ({"type": "string", "pattern": "(" * 20_000 + "a" + ")" * 20_000}, "its compiler crashes on it"),
+    ],
+    ids=["slow", "crash"],
+)
+async def test_harmful_schema_is_refused_and_the_next_is_compiled(
+    real: SchemaCompiler, harm: dict[str, Any], reason: str
+) -> None:
+    await real.check('{"title":"before"}')
+    [child] = children(BUNDLED_MODEL, LIMIT_S)
+    with pytest.raises(InvalidRequest, match=reason):
+        await real.check(json.dumps(harm))
+    await real.check(json.dumps({"title": "after", "not": False, "const": reason}))
+    assert children(BUNDLED_MODEL, LIMIT_S) == [child], "which has loaded the vocabulary"
+
+
+async def test_schema_that_takes_too_much_memory_is_refused() -> None:
+    one = SchemaCompiler(BUNDLED_MODEL, 512, limit_bytes=1 << 20)
+    with pytest.raises(InvalidRequest, match="the JSON schema cannot be enforced"):
+        await one.check(json.dumps({"type": "string", "pattern": "(" * 10_000 + "a" + ")" * 10_000}))
+    await one.close()
+
+
+async def test_process_has_no_socket_of_the_server(stand_in: SchemaCompiler, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.set_inheritable(True)
+        await stand_in.check(schema("good"))
+        [child] = children(tmp_path)
+        assert not child.net_connections()
+
+
+SERVER = """
+import asyncio, sys
+from pathlib import Path
+from anytime_server.engine.structured.compiler import SchemaCompiler
+
+async def serve():
+    await SchemaCompiler(Path(sys.argv[1]), 512).check("{}")
+    print("ready", flush=True)
+    await asyncio.sleep(1000)
+
+asyncio.run(serve())
+"""
+
+
+async def test_process_ends_with_a_server_that_was_killed() -> None:
+    server = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", SERVER, str(BUNDLED_MODEL)), stdout=subprocess.PIPE
+    )
+    assert server.stdout is not None
+    assert await server.stdout.readline() == b"ready\n"
+    started = psutil.Process(server.pid).children()
+    server.kill()
+    await server.communicate()
+    _, alive = await asyncio.to_thread(psutil.wait_procs, started, timeout=60)
+    assert not alive
