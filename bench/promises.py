@@ -34,16 +34,18 @@ async def measure(server: Server, *, num_requests: int) -> dict[str, Any]:
         problems = [Problem(prompt=examples[number % len(examples)]) for number in range(count)]
         return await send_load(server, ask, problems, users=users)
 
-    await load(Ask(model=MODEL_NAME, budget=BUDGET), users=32, count=num_requests)  # warms up
+    # Deadlines come before the load of many users, from which the server would expect slow answers.
+    truncating = Ask(model=MODEL_NAME, budget=BUDGET)
+    await load(truncating, users=1, count=num_requests)  # warms up
     deadlines = []
     for deadline_ms in DEADLINES_MS:
         ask = Ask(model=MODEL_NAME, deadline_ms=deadline_ms)
         deadlines.append(_deadline_row(deadline_ms, await load(ask, users=1, count=num_requests)))
+    await load(truncating, users=max(USERS), count=2 * max(USERS))  # warms up
     truncations = []
     for users in USERS:
-        ask = Ask(model=MODEL_NAME, budget=BUDGET)
         count = num_requests + 20 * users
-        truncations.append(_truncation_row(users, await load(ask, users=users, count=count)))
+        truncations.append(_truncation_row(users, await load(truncating, users=users, count=count)))
     return {"deadlines": deadlines, "truncations": truncations}
 
 
