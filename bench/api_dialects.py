@@ -17,7 +17,7 @@ from anytime_client.sse import ServerSentEvent
 ANSWER_TOKENS = 100
 """Room for the answer in a dialect that limits thinking and answer together."""
 FAULTS = ("blank", "over_budget", "think_tokens", "not_ended")
-"""What `faults_of` looks for."""
+"""Names of the faults that `faults_of` finds."""
 
 Json = dict[str, Any]
 

@@ -259,7 +259,7 @@ def _connections(process: psutil.Process) -> int:
 
 
 async def _left(url: str, process: psutil.Process) -> dict[str, int]:
-    """What the server still has after the clients have gone, at the latest after `LEFT_S`."""
+    """Requests, sessions and connections of the server once all are gone, or after `LEFT_S`."""
     until = time.monotonic() + LEFT_S
     while True:
         async with _http_client(url) as client:
