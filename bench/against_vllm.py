@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from anytime_client.bench.dialects import Ask
+from anytime_client.bench.dialects import RequestTemplate
 from anytime_client.bench.problems import Problem
 from client import Load, send_load
 from models import five_million, write_random_model
@@ -51,7 +51,7 @@ class Variant:
     """A server, and how it is asked."""
 
     server: Server
-    ask: Ask
+    template: RequestTemplate
 
 
 def figures(load: Load, *, tokens: int) -> dict[str, float]:
@@ -84,7 +84,9 @@ async def _run(
     seed = first_seed + number * count  # no two rounds send the same request
     problems = [Problem(prompt=f"Problem {seed + n}: 7 - 3 + 5 x 4 =") for n in range(count)]
     variant = variants[name]
-    load = await send_load(variant.server, variant.ask, problems, users=users, dialect="openai", seed=seed)
+    load = await send_load(
+        variant.server, variant.template, problems, users=users, dialect="openai", seed=seed
+    )
     return figures(load, tokens=tokens)
 
 
@@ -145,8 +147,10 @@ def main() -> None:
     answer_tokens = tokens - round(THINKING_SHARE * tokens)
     fields = {"temperature": 1.0, "top_p": 1.0}
 
-    def ask(budget: int | None, **more: Any) -> Ask:
-        return Ask(model=MODEL_NAME, budget=budget, max_tokens=tokens, more=fields | more)
+    def template(budget: int | None, **extra_fields: Any) -> RequestTemplate:
+        return RequestTemplate(
+            model=MODEL_NAME, budget=budget, max_tokens=tokens, extra_fields=fields | extra_fields
+        )
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -160,9 +164,9 @@ def main() -> None:
             vllm_server(folder, max_num_seqs=slots + spare, kv_cache_mib=KV_CACHE_MIB) as theirs,
         ):
             variants = {
-                VLLM: Variant(server=theirs, ask=ask(None, ignore_eos=True)),
-                "thinking": Variant(server=ours, ask=ask(tokens - answer_tokens)),
-                "answer": Variant(server=ours, ask=ask(0)),
+                VLLM: Variant(server=theirs, template=template(None, ignore_eos=True)),
+                "thinking": Variant(server=ours, template=template(tokens - answer_tokens)),
+                "answer": Variant(server=ours, template=template(0)),
             }
             rows = asyncio.run(
                 measure(variants, user_counts=arguments.users, tokens=tokens, num_rounds=arguments.rounds)

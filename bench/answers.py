@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from anytime_client.bench.dialects import Ask, Told
+from anytime_client.bench.dialects import ParsedStream, RequestTemplate
 from anytime_client.bench.exchange import Exchange
 from anytime_training.config.warmstart import ModelConfig
 from api_dialects import API_DIALECTS, FAULTS, ApiDialect, at_temperature, faults_of
@@ -49,11 +49,11 @@ class Asked:
 
     def request(self) -> Request:
         fields = at_temperature(self.dialect.name, self.temperature)
-        ask = Ask(model=MODEL_NAME, budget=self.budget, more=fields)
-        body = self.dialect.body(ask, self.prompt, self.budget, streamed=self.is_streamed)
+        template = RequestTemplate(model=MODEL_NAME, budget=self.budget, extra_fields=fields)
+        body = self.dialect.body(template, self.prompt, self.budget, streamed=self.is_streamed)
         return self.dialect.base.path, body
 
-    def read(self, exchange: Exchange) -> tuple[Told, int]:
+    def read(self, exchange: Exchange) -> tuple[ParsedStream, int]:
         """The content of the response, and how often it was completed.
 
         Raises:
@@ -61,9 +61,7 @@ class Asked:
         """
         if self.is_streamed:
             return self.dialect.read_stream(events_of(exchange))
-        return self.dialect.read_whole(
-            json.loads(b"".join(piece for _, piece in response_of(exchange).pieces))
-        )
+        return self.dialect.read_whole(json.loads(b"".join(piece for _, piece in response_of(exchange).body)))
 
 
 async def count_faults(server: Server, *, step: int) -> list[dict[str, Any]]:
@@ -90,13 +88,13 @@ async def count_faults(server: Server, *, step: int) -> list[dict[str, Any]]:
         count = counts.setdefault((one.dialect.name, one.is_streamed), Counter())
         count["requests"] += 1
         try:
-            told, num_ends = one.read(exchange)
+            stream, num_ends = one.read(exchange)
         except (RuntimeError, ValueError, LookupError) as error:
             faults, shown = ["failed"], repr(error)
         else:
-            faults, shown = faults_of(told, num_ends, budget=one.budget, marks=marks), repr(told)
-            count["truncated"] += told.cause == "budget"
-            count["thinking_tokens"] += told.thinking_tokens or 0
+            faults, shown = faults_of(stream, num_ends, budget=one.budget, marks=marks), repr(stream)
+            count["truncated"] += stream.cause == "budget"
+            count["thinking_tokens"] += stream.thinking_tokens or 0
         count.update(faults)
         num_faulty += bool(faults)
         if faults and num_faulty <= NUM_PRINTED:

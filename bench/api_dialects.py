@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from anytime_client.bench import dialects as client
-from anytime_client.bench.dialects import Ask, Dialect, Timed, Told
+from anytime_client.bench.dialects import Dialect, ParsedStream, RequestTemplate, TimedEvents
 from anytime_client.sse import ServerSentEvent
 
 ANSWER_TOKENS = 100
@@ -33,22 +33,22 @@ class ApiDialect:
     answer: Callable[[Json], str]
     """The answer in a whole response."""
 
-    def body(self, ask: Ask, prompt: str, seed: int, *, streamed: bool) -> Json:
+    def body(self, template: RequestTemplate, prompt: str, seed: int, *, streamed: bool) -> Json:
         """The body of a request."""
-        body = self.base.body(ask, prompt, seed) | {"stream": streamed}
+        body = self.base.body(template, prompt, seed) | {"stream": streamed}
         if not streamed:
             body.pop("stream_options", None)
         return body
 
-    def read_stream(self, events: Timed) -> tuple[Told, int]:
+    def read_stream(self, events: TimedEvents) -> tuple[ParsedStream, int]:
         """The content of a stream, and how often it was completed."""
-        return self.base.read(events), sum(self.ends(event) for _, event in events)
+        return self.base.parse(events), sum(self.ends(event) for _, event in events)
 
-    def read_whole(self, body: Json) -> tuple[Told, int]:
+    def read_whole(self, body: Json) -> tuple[ParsedStream, int]:
         """The content of a whole response, which is completed once."""
         stop = body["stop"] if self.name == "native" else body["anytime"]["stop"]
         answer = self.answer(body)
-        return Told(answer=answer, thinking_tokens=stop["thinking_tokens"], cause=stop["cause"]), 1
+        return ParsedStream(answer=answer, thinking_tokens=stop["thinking_tokens"], cause=stop["cause"]), 1
 
 
 def at_temperature(name: str, temperature: float | None) -> Json:
@@ -58,7 +58,7 @@ def at_temperature(name: str, temperature: float | None) -> Json:
     return {"answer": {"temperature": temperature}} if name == "native" else {"temperature": temperature}
 
 
-def faults_of(told: Told, num_ends: int, *, budget: int, marks: Sequence[str] = ()) -> list[str]:
+def faults_of(stream: ParsedStream, num_ends: int, *, budget: int, marks: Sequence[str] = ()) -> list[str]:
     """Names of the faults of a response, of `FAULTS`.
 
     Args:
@@ -66,57 +66,64 @@ def faults_of(told: Told, num_ends: int, *, budget: int, marks: Sequence[str] = 
         marks: texts that begin and end thinking, which no answer may contain.
     """
     is_found = {
-        "blank": not told.answer.strip(),
-        "over_budget": (told.thinking_tokens or 0) > budget,
-        "think_tokens": any(mark in told.answer for mark in marks),
-        "not_ended": num_ends != 1 or told.cause is None,
+        "blank": not stream.answer.strip(),
+        "over_budget": (stream.thinking_tokens or 0) > budget,
+        "think_tokens": any(mark in stream.answer for mark in marks),
+        "not_ended": num_ends != 1 or stream.cause is None,
     }
     return [name for name in FAULTS if is_found[name]]
 
 
-def _messages_body(ask: Ask, prompt: str, seed: int) -> Json:
-    thinking = {"type": "enabled", "budget_tokens": ask.budget} if ask.budget else {"type": "disabled"}
+def _messages_body(template: RequestTemplate, prompt: str, seed: int) -> Json:
+    thinking = (
+        {"type": "enabled", "budget_tokens": template.budget} if template.budget else {"type": "disabled"}
+    )
     return {
-        "model": ask.model,
+        "model": template.model,
         "messages": [{"role": "user", "content": prompt}],
-        "max_tokens": (ask.budget or 0) + ANSWER_TOKENS,
+        "max_tokens": (template.budget or 0) + ANSWER_TOKENS,
         "thinking": thinking,
-        **ask.more,
+        **template.extra_fields,
     }
 
 
-def _read_messages(events: Timed) -> Told:
-    told = Told()
+def _parse_messages(events: TimedEvents) -> ParsedStream:
+    stream = ParsedStream()
     for at, event in events:
         fields = json.loads(event.data)
         delta = fields.get("delta", {})
         if delta.get("type") == "thinking_delta":
-            told.thinking_s.append(at)
+            stream.thinking_s.append(at)
         elif delta.get("type") == "text_delta":
-            told.answer_s.append(at)
-            told.answer += delta["text"]
-        _read_stop(told, fields)
-    return told
+            stream.answer_s.append(at)
+            stream.answer += delta["text"]
+        _read_stop(stream, fields)
+    return stream
 
 
-def _responses_body(ask: Ask, prompt: str, seed: int) -> Json:
-    return {"model": ask.model, "input": prompt, "thinking_token_budget": ask.budget, **ask.more}
+def _responses_body(template: RequestTemplate, prompt: str, seed: int) -> Json:
+    return {
+        "model": template.model,
+        "input": prompt,
+        "thinking_token_budget": template.budget,
+        **template.extra_fields,
+    }
 
 
-def _read_responses(events: Timed) -> Told:
-    told = Told()
+def _parse_responses(events: TimedEvents) -> ParsedStream:
+    stream = ParsedStream()
     for at, event in events:
         fields = json.loads(event.data)
         if fields["type"] == "response.output_text.delta":
-            told.answer_s.append(at)
-            told.answer += fields["delta"]
-        _read_stop(told, fields.get("response", {}))
-    return told
+            stream.answer_s.append(at)
+            stream.answer += fields["delta"]
+        _read_stop(stream, fields.get("response", {}))
+    return stream
 
 
-def _read_stop(told: Told, fields: Json) -> None:
+def _read_stop(stream: ParsedStream, fields: Json) -> None:
     if own := fields.get("anytime"):
-        told.cause, told.thinking_tokens = own["stop"]["cause"], own["stop"]["thinking_tokens"]
+        stream.cause, stream.thinking_tokens = own["stop"]["cause"], own["stop"]["thinking_tokens"]
 
 
 def _output_text(response: Json) -> str:
@@ -143,13 +150,13 @@ API_DIALECTS = (
     ),
     ApiDialect(
         name="messages",
-        base=Dialect(path="/v1/messages", body=_messages_body, read=_read_messages),
+        base=Dialect(path="/v1/messages", body=_messages_body, parse=_parse_messages),
         ends=_has_type("message_stop"),
         answer=lambda body: "".join(block["text"] for block in body["content"] if block["type"] == "text"),
     ),
     ApiDialect(
         name="responses",
-        base=Dialect(path="/v1/responses", body=_responses_body, read=_read_responses),
+        base=Dialect(path="/v1/responses", body=_responses_body, parse=_parse_responses),
         ends=_has_type("response.completed", "response.incomplete"),
         answer=_output_text,
     ),

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from anytime_client.bench.dialects import DIALECTS, Ask
-from anytime_client.bench.exchange import Exchange, Response, Target, read_response
+from anytime_client.bench.dialects import DIALECTS, RequestTemplate
+from anytime_client.bench.exchange import Exchange, Response, Target, parse_response
 from anytime_client.bench.load import Run, Send, arrivals, closed_loop, open_loop
 from anytime_client.bench.outcomes import Outcome, outcome_of
 from anytime_client.bench.problems import Problem
@@ -35,7 +35,7 @@ class Load:
 
 async def send_load(
     server: Server,
-    ask: Ask,
+    template: RequestTemplate,
     problems: Sequence[Problem],
     *,
     users: int | None = None,
@@ -55,7 +55,7 @@ async def send_load(
     """
     chosen, count, run = DIALECTS[dialect], len(problems), Run()
     send = _sender(
-        server, [(chosen.path, chosen.body(ask, one.prompt, seed + n)) for n, one in enumerate(problems)]
+        server, [(chosen.path, chosen.body(template, one.prompt, seed + n)) for n, one in enumerate(problems)]
     )
     cpu_s = server.cpu_s()
     if rate is not None:
@@ -64,7 +64,9 @@ async def send_load(
         await closed_loop(send, run, users=users or 1, count=count, duration_s=None)
     cpu_s = server.cpu_s() - cpu_s
     outcomes = [
-        outcome_of(sent, began_s=run.began_s, dialect=chosen, ask=ask, problem=problems[sent.number])
+        outcome_of(
+            sent, began_s=run.began_s, dialect=chosen, template=template, problem=problems[sent.number]
+        )
         for sent in sorted(run.sent, key=lambda sent: sent.number)
     ]
     report = report_of(outcomes, run)
@@ -93,7 +95,9 @@ def _sender(server: Server, requests: Sequence[Request]) -> Send:
 def native_request(prompt: str, *, seed: int, budget: int | None = None, **fields: Any) -> Request:
     """A request of the native dialect. `fields` are further fields of the body."""
     native = DIALECTS["native"]
-    return native.path, native.body(Ask(model=MODEL_NAME, budget=budget, more=fields), prompt, seed)
+    return native.path, native.body(
+        RequestTemplate(model=MODEL_NAME, budget=budget, extra_fields=fields), prompt, seed
+    )
 
 
 def response_of(exchange: Exchange) -> Response:
@@ -102,7 +106,7 @@ def response_of(exchange: Exchange) -> Response:
     Raises:
         RuntimeError: the server answered with an error, or the response is not complete.
     """
-    response = read_response(exchange)
+    response = parse_response(exchange)
     if response is None or response.status != 200 or exchange.failure is not None:
         raise RuntimeError(f"a request failed: {exchange.failure}, {response}")
     return response
@@ -115,4 +119,4 @@ def events_of(exchange: Exchange) -> list[tuple[float, ServerSentEvent]]:
         RuntimeError: as for `response_of`.
     """
     response, decoder = response_of(exchange), Decoder()
-    return [(at - exchange.sent_s, event) for at, piece in response.pieces for event in decoder.feed(piece)]
+    return [(at - exchange.sent_s, event) for at, piece in response.body for event in decoder.feed(piece)]

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from anytime_client.bench.dialects import Ask
+from anytime_client.bench.dialects import RequestTemplate
 from anytime_client.bench.problems import Problem
 from client import send_load
 from models import five_million, write_random_model
@@ -50,10 +50,10 @@ async def measure(
 
 
 async def _run(server: Server, sessions: int, length: int, *, seed: int) -> dict[str, float]:
-    ask = Ask(model=MODEL_NAME, budget=length, max_tokens=length + ANSWER_TOKENS)
+    template = RequestTemplate(model=MODEL_NAME, budget=length, max_tokens=length + ANSWER_TOKENS)
     count, seed = max(sessions, -(-LEAST_TOKENS // length)), seed + length * 1000 + sessions
     problems = [Problem(prompt=f"Problem {seed + n}: 7 - 3 + 5 x 4 =") for n in range(count)]
-    load = await send_load(server, ask, problems, users=sessions, dialect="openai", seed=seed)
+    load = await send_load(server, template, problems, users=sessions, dialect="openai", seed=seed)
     report = load.report
     if report.thinking_tokens != count * length:
         raise RuntimeError(f"not every session thought for {length} tokens: {report}")

@@ -70,17 +70,17 @@ async def run(server: Server, variant: str, number: int, *, users: int, num_prom
     total_s, thinking_s = 0.0, list[float]()
     for (budget, _), exchange in zip(asked, exchanges, strict=True):
         events = events_of(exchange)
-        told = DIALECTS["native"].read(events)
+        stream = DIALECTS["native"].parse(events)
         answered = [
             fields["at_tokens"]
             for _, event in events
             if (fields := json.loads(event.data))["type"] == "answer.done"
         ]
-        if told.thinking_tokens != budget or sorted(answered) != [*early.get("budgets", ()), budget]:
-            raise RuntimeError(f"{told.thinking_tokens} thinking tokens, and answers at {answered}")
+        if stream.thinking_tokens != budget or sorted(answered) != [*early.get("budgets", ()), budget]:
+            raise RuntimeError(f"{stream.thinking_tokens} thinking tokens, and answers at {answered}")
         total_s += events[-1][0]
         if budget == BUDGETS[-1]:
-            thinking_s.append(told.thinking_s[-1])
+            thinking_s.append(stream.thinking_s[-1])
     return Waits(total_s=total_s / num_prompts, thinking_s=statistics.mean(thinking_s))
 
 

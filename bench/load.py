@@ -17,7 +17,7 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
-from anytime_client.bench.dialects import Ask
+from anytime_client.bench.dialects import RequestTemplate
 from anytime_client.bench.outcomes import Outcome
 from anytime_client.bench.problems import Problem
 from anytime_client.bench.report import percentile
@@ -36,9 +36,9 @@ FIXED_BUDGET = 16
 
 async def capacity_of(server: Server, problems: Sequence[Problem], *, slots: int, budget: int) -> float:
     """Requests per second of `slots` users who send one request after another."""
-    ask = Ask(model=MODEL_NAME, budget=budget)
-    await send_load(server, ask, problems[: 8 * slots], users=slots)  # warms up
-    return (await send_load(server, ask, problems, users=slots)).report.requests_per_s
+    template = RequestTemplate(model=MODEL_NAME, budget=budget)
+    await send_load(server, template, problems[: 8 * slots], users=slots)  # warms up
+    return (await send_load(server, template, problems, users=slots)).report.requests_per_s
 
 
 async def measure(
@@ -54,8 +54,8 @@ async def measure(
     rows = []
     for share in SHARES:
         for asked, deadline_ms in (("budget", None), ("deadline", round(deadline_s * 1000))):
-            ask = Ask(model=MODEL_NAME, budget=budget, deadline_ms=deadline_ms)
-            load = await send_load(server, ask, problems, rate=share * capacity, seed=1)
+            template = RequestTemplate(model=MODEL_NAME, budget=budget, deadline_ms=deadline_ms)
+            load = await send_load(server, template, problems, rate=share * capacity, seed=1)
             row = {"load": share, "policy": policy, "asked": asked, "requests": len(problems)}
             row |= _summary(load.outcomes, deadline_s=deadline_s) | {"causes": dict(load.report.causes)}
             _print_row(row)

@@ -68,13 +68,13 @@ def anytime_side(server: Server) -> Side:
         return native_request(problem.prompt, seed=seed, budget=budget)
 
     def read(exchange: Exchange) -> Reply:
-        told = DIALECTS["native"].read(events_of(exchange))
-        is_truncated = told.cause == "budget"
+        stream = DIALECTS["native"].parse(events_of(exchange))
+        is_truncated = stream.cause == "budget"
         return Reply(
-            answer=told.answer,
-            thinking_tokens=told.thinking_tokens or 0,
+            answer=stream.answer,
+            thinking_tokens=stream.thinking_tokens or 0,
             is_truncated=is_truncated,
-            to_answer=_in_token_times(told.thinking_s, told.answer_s) if is_truncated else None,
+            to_answer=_in_token_times(stream.thinking_s, stream.answer_s) if is_truncated else None,
         )
 
     return Side(server=server, request=request, read=read)

@@ -14,7 +14,7 @@ import asyncio
 import statistics
 from typing import Any
 
-from anytime_client.bench.dialects import Ask
+from anytime_client.bench.dialects import RequestTemplate
 from anytime_client.bench.problems import Problem
 from anytime_client.bench.report import percentile, times_of
 from client import Load, send_load
@@ -30,17 +30,17 @@ async def measure(server: Server, *, num_requests: int) -> dict[str, Any]:
     """Rows for each deadline, and for each number of users."""
     examples = server.examples()
 
-    async def load(ask: Ask, *, users: int, count: int) -> Load:
+    async def load(template: RequestTemplate, *, users: int, count: int) -> Load:
         problems = [Problem(prompt=examples[number % len(examples)]) for number in range(count)]
-        return await send_load(server, ask, problems, users=users)
+        return await send_load(server, template, problems, users=users)
 
     # Deadlines come before the load of many users, from which the server would expect slow answers.
-    truncating = Ask(model=MODEL_NAME, budget=BUDGET)
+    truncating = RequestTemplate(model=MODEL_NAME, budget=BUDGET)
     await load(truncating, users=1, count=num_requests)  # warms up
     deadlines = []
     for deadline_ms in DEADLINES_MS:
-        ask = Ask(model=MODEL_NAME, deadline_ms=deadline_ms)
-        deadlines.append(_deadline_row(deadline_ms, await load(ask, users=1, count=num_requests)))
+        template = RequestTemplate(model=MODEL_NAME, deadline_ms=deadline_ms)
+        deadlines.append(_deadline_row(deadline_ms, await load(template, users=1, count=num_requests)))
     await load(truncating, users=max(USERS), count=2 * max(USERS))  # warms up
     truncations = []
     for users in USERS:

@@ -23,7 +23,7 @@ from typing import Any
 
 import httpx2
 import psutil
-from anytime_client.bench.dialects import Ask, Told
+from anytime_client.bench.dialects import ParsedStream, RequestTemplate
 from anytime_client.sse import Decoder, ServerSentEvent
 from api_dialects import API_DIALECTS, ApiDialect, at_temperature, faults_of
 from client import TIMEOUT_S
@@ -142,8 +142,8 @@ def _draw(draw: random.Random, *, model: str, prompts: Sequence[str]) -> Asked:
     action = draw.choice(STREAM_ACTIONS if is_streamed else WHOLE_ACTIONS)
     budget = draw.randrange(MOST_BUDGET)
     fields = at_temperature(dialect.name, draw.choice((None, 1.0))) | _optional_fields(dialect, budget, draw)
-    ask = Ask(model=model, budget=budget, more=fields)
-    body = dialect.body(ask, draw.choice(prompts), draw.randrange(1 << 20), streamed=is_streamed)
+    template = RequestTemplate(model=model, budget=budget, extra_fields=fields)
+    body = dialect.body(template, draw.choice(prompts), draw.randrange(1 << 20), streamed=is_streamed)
     most = (budget + (EXTENSION if action == "extend" else 0)) * body.get("n", 1)
     return Asked(
         dialect=dialect, is_streamed=is_streamed, action=action, body=body, most_thinking_tokens=most
@@ -185,7 +185,9 @@ async def _send(client: httpx2.AsyncClient, asked: Asked, draw: random.Random, r
         result.outcomes["answered"] += 1
 
 
-async def _whole(client: httpx2.AsyncClient, asked: Asked, draw: random.Random) -> tuple[Told, int] | str:
+async def _whole(
+    client: httpx2.AsyncClient, asked: Asked, draw: random.Random
+) -> tuple[ParsedStream, int] | str:
     try:
         async with asyncio.timeout(draw.uniform(0, 0.1) if asked.action == "leave" else None):
             response = await client.post(asked.dialect.base.path, json=asked.body)
@@ -196,7 +198,9 @@ async def _whole(client: httpx2.AsyncClient, asked: Asked, draw: random.Random) 
     return asked.dialect.read_whole(response.raise_for_status().json())
 
 
-async def _streamed(client: httpx2.AsyncClient, asked: Asked, draw: random.Random) -> tuple[Told, int] | str:
+async def _streamed(
+    client: httpx2.AsyncClient, asked: Asked, draw: random.Random
+) -> tuple[ParsedStream, int] | str:
     events, decoder = list[tuple[float, ServerSentEvent]](), Decoder()
     is_cancelled = False
     async with client.stream("POST", asked.dialect.base.path, json=asked.body) as response:
