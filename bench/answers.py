@@ -21,7 +21,7 @@ from typing import Any
 
 from anytime_client.bench.dialects import ParsedStream, RequestTemplate
 from anytime_client.bench.exchange import Exchange
-from anytime_training.config.warmstart import ModelConfig
+from anytime_training.demo.recipe import ModelConfig
 from api_dialects import API_DIALECTS, FAULTS, ApiDialect, at_temperature, faults_of
 from client import Request, events_of, exchange_all, response_of
 from models import write_random_model

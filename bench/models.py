@@ -11,7 +11,7 @@ from typing import Any
 
 from anytime_server.reasoning import Manifest
 from anytime_server.text.model import Model
-from anytime_training.config.warmstart import ModelConfig
+from anytime_training.demo.recipe import ModelConfig
 from anytime_training.evaluate import held_out_problems, task_of
 from anytime_training.tasks import Problem, Task
 
@@ -51,8 +51,8 @@ def write_random_model(folder: Path, config: ModelConfig, *, answer_tokens: int,
     """
     import torch
     from anytime_training.checkpoint import save_checkpoint
-    from anytime_training.model import build_model
-    from anytime_training.tokenizer import THINK_END, THINK_START, build_tokenizer
+    from anytime_training.demo.model import build_model
+    from anytime_training.demo.tokenizer import THINK_END, THINK_START, build_tokenizer
 
     texts = [LEAD_IN + TRUNCATION] * 2
     tokenizer = build_tokenizer(texts, vocab_size=VOCAB_SIZE, window_tokens=config.window_tokens)

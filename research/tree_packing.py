@@ -20,14 +20,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from anytime_training.config.brpo import AttentionBackend
 from anytime_training.config.loss import LossConfig
 from anytime_training.loss import policy_loss
-from anytime_training.policy import (
-    ATTENTION_IMPLEMENTATIONS,
-    FLEX_BLOCK_TOKENS,
-    AttentionBackend,
-    token_logprobs,
-)
+from anytime_training.policy import ATTENTION_IMPLEMENTATIONS, FLEX_BLOCK_TOKENS, token_logprobs
 from anytime_training.tree import Branch, PackedRows, Segment, Tree, flatten, pack
 from recording import RESULTS, write_record
 from torch import Tensor
