@@ -1,122 +1,119 @@
 """Is every answer a real one, at any budget and in every dialect?
 
-Asks at budgets from 0 to 300 in all dialects, streamed and not, several at a time, and counts what must not
-be: blank answers, thinking over the budget, thinking that is shown as an answer, streams that do not end in
-exactly one end. The bundled model is asked at every budget; at some, two of random weights: one that would
-rather not answer, and one that never ends its thinking by itself.
-Usage: python bench/answers.py [--step N] [--random-step N]. Ends with status 1 if anything is counted.
+Sends requests with budgets from 0 to 300 in all dialects, streamed and whole, and counts faults: failed
+requests, blank answers, thinking over the budget, thinking marks in an answer, and streams without exactly
+one end. The bundled model is asked at every budget. Two models of random weights are asked at some: one that
+avoids answers, and one that never ends its thinking by itself. The exit status is 1 if there is any fault.
+
+    python bench/answers.py [--step N] [--random-step N]
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
+import json
 import sys
 import tempfile
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx2
+from anytime_client.bench.dialects import ParsedStream, RequestTemplate
+from anytime_client.bench.exchange import Exchange
 from anytime_training.demo.recipe import ModelConfig
-from dialects import DIALECTS, Asked, Dialect, Reply
-from random_model import write_random_model
-from serving import add_out, client_of, describe, serving, stream_events, write_record
+from api_dialects import API_DIALECTS, FAULTS, ApiDialect, at_temperature, faults_of
+from client import Request, events_of, exchange_all, response_of
+from models import write_random_model
+from records import parser_of, write_record
+from servers import MODEL_NAME, Server, anytime_server
 
 BUDGETS = range(301)
 TEMPERATURES = (None, 1.0)
 USERS = 16
-FAULTS = ("failed", "blank", "over_budget", "think_tokens", "not_ended")
+COUNTED = ("failed", *FAULTS)
 RANDOM = ModelConfig(hidden_size=64, num_layers=2, num_heads=2, num_key_value_heads=2, mlp_size=128)
-NUM_SHOWN = 5
-"""Faults of which all is shown."""
+NUM_PRINTED = 5
+"""Faulty requests of a model that are printed."""
 
 
-async def faults_of(
-    client: httpx2.AsyncClient, dialect: Dialect, asked: Asked, *, streamed: bool, marks: tuple[str, ...]
-) -> tuple[list[str], dict[str, Any]]:
-    """Ask, and see what is wrong with what comes: names of faults, and what stopped the thinking.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """A request, and how to read its response."""
 
-    Args:
-        marks: texts that begin and end thinking, and must be in no answer.
-    """
-    body = dialect.body(asked) | {"stream": streamed}
-    try:
-        if streamed:
-            reply = dialect.streamed([event for _, event in await stream_events(client, dialect.path, body)])
+    dialect: ApiDialect
+    is_streamed: bool
+    budget: int
+    temperature: float | None
+    prompt: str
+
+    def request(self) -> Request:
+        fields = at_temperature(self.dialect.name, self.temperature)
+        template = RequestTemplate(model=MODEL_NAME, budget=self.budget, extra_fields=fields)
+        body = self.dialect.body(template, self.prompt, self.budget, streamed=self.is_streamed)
+        return self.dialect.base.path, body
+
+    def read(self, exchange: Exchange) -> tuple[ParsedStream, int]:
+        """The content of the response, and how often it was completed.
+
+        Raises:
+            RuntimeError: the server answered with an error, or the response is not complete.
+        """
+        if self.is_streamed:
+            return self.dialect.read_stream(events_of(exchange))
+        return self.dialect.read_whole(json.loads(b"".join(piece for _, piece in response_of(exchange).body)))
+
+
+async def count_faults(server: Server, *, step: int) -> list[dict[str, Any]]:
+    """Every dialect, streamed and whole, at every `step`-th budget: a row for each of these pairs."""
+    card = server.card()["anytime"]
+    marks = (card["think_start"].strip(), card["think_end"].strip())
+    prompts = card["examples"] or ["7-3", "What is 2 + 2?"]
+    asked = [
+        Asked(
+            dialect=dialect,
+            is_streamed=is_streamed,
+            budget=budget,
+            temperature=TEMPERATURES[number // len(prompts) % len(TEMPERATURES)],
+            prompt=prompts[number % len(prompts)],
+        )
+        for number, budget in enumerate(BUDGETS[::step])
+        for dialect in API_DIALECTS
+        for is_streamed in (False, True)
+    ]
+    exchanges = await exchange_all(server, [one.request() for one in asked], users=USERS)
+    counts: dict[tuple[str, bool], Counter[str]] = {}
+    num_faulty = 0
+    for one, exchange in zip(asked, exchanges, strict=True):
+        count = counts.setdefault((one.dialect.name, one.is_streamed), Counter())
+        count["requests"] += 1
+        try:
+            stream, num_ends = one.read(exchange)
+        except (RuntimeError, ValueError, LookupError) as error:
+            faults, shown = ["failed"], repr(error)
         else:
-            response = await client.post(dialect.path, json=body)
-            response.raise_for_status()
-            reply = dialect.whole(response.json())
-    except httpx2.HTTPStatusError as error:
-        print(f"{dialect.name}, budget {asked.budget}: {error.response.text[:200]}", file=sys.stderr)
-        return ["failed"], {}
-    except httpx2.HTTPError as error:
-        print(f"{dialect.name}, budget {asked.budget}: {error!r}", file=sys.stderr)
-        return ["not_ended"], {}
-    return _faults(reply, asked.budget, marks), reply.stop or {}
-
-
-def _faults(reply: Reply, budget: int, marks: tuple[str, ...]) -> list[str]:
-    found = {
-        "blank": not reply.answer.strip(),
-        "over_budget": reply.stop is not None and reply.stop["thinking_tokens"] > budget,
-        "think_tokens": any(mark in reply.answer for mark in marks),
-        "not_ended": reply.num_ends != 1 or reply.stop is None,
-    }
-    return [name for name in FAULTS if found.get(name)]
-
-
-async def ask_all(url: str, *, step: int) -> list[dict[str, Any]]:
-    """Every dialect, streamed and not, at every budget: a row for each of these pairs."""
-    kinds = [(dialect, streamed) for dialect in DIALECTS for streamed in (False, True)]
-    asks = iter([(kind, budget) for budget in BUDGETS[::step] for kind in kinds])
-    counts = {kind: Counter[str]() for kind in kinds}
-    async with client_of(url) as client:
-        card = (await client.get("/v1/models")).json()["data"][0]
-        manifest = card["anytime"]
-        marks = (manifest["think_start"].strip(), manifest["think_end"].strip())
-        prompts = manifest["examples"] or ["7-3", "What is 2 + 2?"]
-
-        async def user() -> None:
-            for kind, budget in asks:
-                number = counts[kind]["requests"]
-                asked = Asked(
-                    model=card["id"],
-                    prompt=prompts[number % len(prompts)],
-                    budget=budget,
-                    temperature=TEMPERATURES[number // len(prompts) % len(TEMPERATURES)],
-                    seed=budget,
-                )
-                counts[kind]["requests"] += 1
-                dialect, streamed = kind
-                faults, stop = await faults_of(client, dialect, asked, streamed=streamed, marks=marks)
-                counts[kind].update(faults)
-                counts[kind]["cut"] += stop.get("cause") == "budget"
-                counts[kind]["thinking_tokens"] += stop.get("thinking_tokens", 0)
-                if faults and sum(counts[one][fault] for one in kinds for fault in FAULTS) <= NUM_SHOWN:
-                    print(f"{dialect.name}, {streamed=}, {asked}: {', '.join(faults)}", file=sys.stderr)
-
-        await asyncio.gather(*(user() for _ in range(USERS)))
+            faults, shown = faults_of(stream, num_ends, budget=one.budget, marks=marks), repr(stream)
+            count["truncated"] += stream.cause == "budget"
+            count["thinking_tokens"] += stream.thinking_tokens or 0
+        count.update(faults)
+        num_faulty += bool(faults)
+        if faults and num_faulty <= NUM_PRINTED:
+            print(f"{one.request()}: {', '.join(faults)}: {shown[:500]}", file=sys.stderr)
+    names = ("requests", "truncated", "thinking_tokens", *COUNTED)
     return [
-        {
-            "dialect": dialect.name,
-            "streamed": streamed,
-            **{name: counts[kind][name] for name in ("requests", "cut", "thinking_tokens", *FAULTS)},
-        }
-        for kind in kinds
-        for dialect, streamed in (kind,)
+        {"dialect": dialect, "streamed": is_streamed, **{name: count[name] for name in names}}
+        for (dialect, is_streamed), count in counts.items()
     ]
 
 
-def measure(name: str, *arguments: str, step: int) -> list[dict[str, Any]]:
-    """Rows of one model, which are printed."""
-    with serving(*arguments) as url:
-        rows = [{"model": name, **row} for row in asyncio.run(ask_all(url, step=step))]
+def measure(name: str, *options: str, step: int) -> list[dict[str, Any]]:
+    """The rows of one model."""
+    with anytime_server(*options) as server:
+        rows = [{"model": name, **row} for row in asyncio.run(count_faults(server, step=step))]
     for row in rows:
         print(
             f"{row['model']:7}  {row['dialect']:16}  {'streamed' if row['streamed'] else 'whole':8}"
-            f"  {row['requests']:8}  {row['cut']:5}  {row['failed']:6}  {row['blank']:5}"
+            f"  {row['requests']:8}  {row['truncated']:9}  {row['failed']:6}  {row['blank']:5}"
             f"  {row['over_budget']:11}  {row['think_tokens']:12}  {row['not_ended']:9}",
             flush=True,
         )
@@ -124,19 +121,16 @@ def measure(name: str, *arguments: str, step: int) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument(
         "--step", type=int, default=1, help="between budgets of the bundled model (default: %(default)s)"
     )
     parser.add_argument(
-        "--random-step", type=int, default=6, help="of those of random weights (default: %(default)s)"
+        "--random-step", type=int, default=6, help="between budgets of random models (default: %(default)s)"
     )
-    add_out(parser)
     arguments = parser.parse_args()
     print(
-        "model    dialect           streamed  requests    cut  failed  blank  over budget  think tokens"
+        "model    dialect           streamed  requests  truncated  failed  blank  over budget  think tokens"
         "  not ended"
     )
     rows = measure("bundled", step=arguments.step)
@@ -146,16 +140,10 @@ def main() -> None:
             write_random_model(checkpoint, RANDOM, answer_tokens=12, never_ends=never_ends)
             rows += measure(name, "--model", str(checkpoint), step=arguments.random_step)
     num_requests = sum(row["requests"] for row in rows)
-    num_faults = sum(row[fault] for row in rows for fault in FAULTS)
+    num_faults = sum(row[fault] for row in rows for fault in COUNTED)
     print(f"{num_requests} requests, {num_faults} faults")
-    record = describe() | {
-        "arguments": {"step": arguments.step, "random_step": arguments.random_step},
-        "users": USERS,
-        "requests": num_requests,
-        "faults": num_faults,
-        "rows": rows,
-    }
-    write_record("answers", record, out=arguments.out, parser=parser)
+    record = {"users": USERS, "requests": num_requests, "faults": num_faults, "rows": rows}
+    write_record("answers", record, parser=parser, arguments=arguments)
     sys.exit(num_faults > 0)
 
 

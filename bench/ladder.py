@@ -1,35 +1,36 @@
-"""What do answers at several budgets cost: from one request that names them all, and from a request for each?
+"""What do answers at several budgets cost: in one request with all budgets, or in one request per budget?
 
-Users ask one request after another: to think to a budget and answer (alone), the same with provisional
-answers at three lower budgets (ladder), and four requests in sequence, one for each of the four budgets
-(separate). The model has random weights and never ends its thinking by itself, so that all thinking is as
-long as its budget.
-Usage: python bench/ladder.py [--users 1 8 32] [--rounds N]
+Users send one request after another, in three variants: an answer at the largest budget (alone), the same
+with early answers at three lower budgets (ladder), and four requests, one for each budget (separate). The
+model has random weights and never ends its thinking by itself, so that all thinking is as long as its budget.
+
+    python bench/ladder.py [--users 1 8 32] [--rounds N]
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
+import json
 import statistics
 import tempfile
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import httpx2
-from anytime_training.demo.recipe import ModelConfig
-from random_model import write_random_model
-from serving import Answer, add_out, answer_of, client_of, describe, serving, write_record
+from anytime_client.bench.dialects import DIALECTS
+from client import events_of, exchange_all, native_request
+from models import five_million, write_random_model
+from records import parser_of, write_record
+from rounds import interleaved, ratios
+from servers import Server, anytime_server
 
 BUDGETS = (64, 128, 192, 256)
 ANSWER_TOKENS = 16
-MODEL = ModelConfig(
-    hidden_size=256, num_layers=6, num_heads=8, num_key_value_heads=8, mlp_size=768, window_tokens=2048
-)
-LEAST_ASKS = 2
-"""Of each kind in a round, by all users together."""
+LEAST_PROMPTS = 2
+"""Prompts of a run, at least."""
+VARIANTS: tuple[str, ...] = ("alone", "ladder", "separate")
 RATIOS = {
     "ladder_over_alone": ("ladder", "alone"),
     "separate_over_alone": ("separate", "alone"),
@@ -38,98 +39,71 @@ RATIOS = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
-    """What a user waited for."""
+class Waits:
+    """Mean seconds that a user waits for all answers to a prompt."""
 
     total_s: float
-    """Until all answers were there."""
+    """Until all answers are complete."""
     thinking_s: float
-    """Until the last thinking token of the largest budget was there, from when its request was sent."""
+    """Until the last thinking token of the largest budget, since its request was sent."""
 
 
-Ask = Callable[[httpx2.AsyncClient, str, int], Awaitable[Result]]
-"""Get what the user wants to know about a prompt, with a seed."""
+async def run(server: Server, variant: str, number: int, *, users: int, num_prompts: int) -> Waits:
+    """Send the requests of a variant; each round has other prompts and seeds.
 
-
-async def alone(client: httpx2.AsyncClient, prompt: str, seed: int) -> Result:
-    """The answer at the largest budget, and no other."""
-    return _result([await answer_of(client, prompt, seed=seed, budget=BUDGETS[-1])])
-
-
-async def ladder(client: httpx2.AsyncClient, prompt: str, seed: int) -> Result:
-    """Answers at all budgets, from one request."""
-    answer = await answer_of(client, prompt, seed=seed, budget=BUDGETS[-1], budgets=BUDGETS[:-1])
-    at = [event["at_tokens"] for _, event in answer.events if event["type"] == "answer.done"]
-    if sorted(at) != list(BUDGETS):
-        raise RuntimeError(f"there were answers at {at}, not at {BUDGETS}")
-    return _result([answer])
-
-
-async def separate(client: httpx2.AsyncClient, prompt: str, seed: int) -> Result:
-    """Answers at all budgets, from a request for each, one after another."""
-    return _result([await answer_of(client, prompt, seed=seed, budget=budget) for budget in BUDGETS])
-
-
-def _result(answers: Sequence[Answer]) -> Result:
-    last = answers[-1]
-    if last.stop["thinking_tokens"] != BUDGETS[-1]:
-        raise RuntimeError(f"it was to think for {BUDGETS[-1]} tokens: {last.stop}")
-    return Result(total_s=sum(answer.latency_s for answer in answers), thinking_s=last.thinking_s[-1])
-
-
-KINDS: dict[str, Ask] = {"alone": alone, "ladder": ladder, "separate": separate}
-
-
-async def round_of(client: httpx2.AsyncClient, ask: Ask, *, users: int, seeds: Iterable[int]) -> Result:
-    """All users ask, each one request after another; means over what they got."""
-    waiting = iter(seeds)
-    results: list[Result] = []
-
-    async def user() -> None:
-        for seed in waiting:
-            results.append(await ask(client, f"Problem {seed}: 7 - 3 + 5 x 4 =", seed))
-
-    await asyncio.gather(*(user() for _ in range(users)))
-    return Result(
-        total_s=statistics.mean(result.total_s for result in results),
-        thinking_s=statistics.mean(result.thinking_s for result in results),
+    Raises:
+        RuntimeError: a request failed, or its thinking or early answers do not have the asked budgets.
+    """
+    seeds = range(number * num_prompts, (number + 1) * num_prompts)
+    budgets = BUDGETS if variant == "separate" else BUDGETS[-1:]
+    early = {"budgets": list(BUDGETS[:-1])} if variant == "ladder" else {}
+    # Budgets in the outer loop: each user sends the requests for a prompt one after another.
+    asked = [(budget, seed) for budget in budgets for seed in seeds]
+    exchanges = await exchange_all(
+        server,
+        [
+            native_request(f"Problem {seed}: 7 - 3 + 5 x 4 =", seed=seed, budget=budget, **early)
+            for budget, seed in asked
+        ],
+        users=users,
     )
+    total_s, thinking_s = 0.0, list[float]()
+    for (budget, _), exchange in zip(asked, exchanges, strict=True):
+        events = events_of(exchange)
+        stream = DIALECTS["native"].parse(events)
+        answered = [
+            fields["at_tokens"]
+            for _, event in events
+            if (fields := json.loads(event.data))["type"] == "answer.done"
+        ]
+        if stream.thinking_tokens != budget or sorted(answered) != [*early.get("budgets", ()), budget]:
+            raise RuntimeError(f"{stream.thinking_tokens} thinking tokens, and answers at {answered}")
+        total_s += events[-1][0]
+        if budget == BUDGETS[-1]:
+            thinking_s.append(stream.thinking_s[-1])
+    return Waits(total_s=total_s / num_prompts, thinking_s=statistics.mean(thinking_s))
 
 
-async def measure(url: str, *, user_counts: Sequence[int], num_rounds: int) -> list[dict[str, Any]]:
+async def measure(server: Server, *, user_counts: Sequence[int], num_rounds: int) -> list[dict[str, Any]]:
     """A row for each number of users."""
     print("users   ladder/alone          separate/alone        ladder/separate       last thinking token")
     rows = []
-    async with client_of(url) as client:
-        for users in user_counts:
-            num_asks = max(users, LEAST_ASKS)
-            await round_of(client, alone, users=users, seeds=range(num_asks))  # warms up
-            rounds: list[dict[str, Result]] = []
-            for number in range(1, num_rounds + 1):
-                seeds = range(number * num_asks, (number + 1) * num_asks)
-                first = number % len(KINDS)  # each kind comes first in turn
-                kinds = [*KINDS][first:] + [*KINDS][:first]
-                rounds.append(
-                    {kind: await round_of(client, KINDS[kind], users=users, seeds=seeds) for kind in kinds}
-                )
-            rows.append(_row(users, num_asks, rounds))
-            _print_row(rows[-1])
+    for users in user_counts:
+        count = max(users, LEAST_PROMPTS)
+        measure_round = partial(run, server, users=users, num_prompts=count)
+        rounds = await interleaved(VARIANTS, measure_round, num_rounds=num_rounds)
+        rows.append({"users": users, "prompts_a_round": count, "rounds": num_rounds, **_compare(rounds)})
+        _print_row(rows[-1])
     return rows
 
 
-def _row(users: int, num_asks: int, rounds: list[dict[str, Result]]) -> dict[str, Any]:
-    row: dict[str, Any] = {"users": users, "results_a_round": num_asks, "rounds": len(rounds)}
-    row["median_s"] = {kind: statistics.median(results[kind].total_s for results in rounds) for kind in KINDS}
-    for name, (over, under) in RATIOS.items():
-        row[name] = _spread([results[over].total_s / results[under].total_s for results in rounds])
-    row["last_thinking_token_ladder_over_alone"] = _spread(
-        [results["ladder"].thinking_s / results["alone"].thinking_s for results in rounds]
-    )
+def _compare(rounds: dict[str, list[Waits]]) -> dict[str, Any]:
+    totals = {variant: [found.total_s for found in rounds[variant]] for variant in VARIANTS}
+    thinking = {variant: [found.thinking_s for found in rounds[variant]] for variant in VARIANTS}
+    row: dict[str, Any] = {"median_s": {name: statistics.median(values) for name, values in totals.items()}}
+    row |= {name: ratios(totals[over], totals[under]) for name, (over, under) in RATIOS.items()}
+    row["last_thinking_token_ladder_over_alone"] = ratios(thinking["ladder"], thinking["alone"])
     return row
-
-
-def _spread(ratios: list[float]) -> dict[str, float]:
-    return {"median": statistics.median(ratios), "least": min(ratios), "most": max(ratios)}
 
 
 def _print_row(row: dict[str, Any]) -> None:
@@ -141,31 +115,28 @@ def _print_row(row: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--users", type=int, nargs="+", default=[1, 8, 32], help="default: %(default)s")
+    parser = parser_of(__doc__)
+    parser.add_argument("--users", type=int, nargs="+", default=[1, 8, 32], help="default: 1 8 32")
     parser.add_argument(
-        "--rounds", type=int, default=5, help="for each number of them (default: %(default)s)"
+        "--rounds", type=int, default=5, help="rounds per number of users (default: %(default)s)"
     )
-    add_out(parser)
     arguments = parser.parse_args()
-    # A place for every thinking and for each provisional answer that goes on at the same time.
-    places = max(arguments.users) * (1 + len(BUDGETS))
+    # A slot for the thinking of each user, and for each early answer beside it.
+    slots = max(arguments.users) * (1 + len(BUDGETS))
     with tempfile.TemporaryDirectory() as folder:
-        checkpoint = Path(folder) / "random"
-        num_weights = write_random_model(checkpoint, MODEL, answer_tokens=ANSWER_TOKENS, never_ends=True)
-        with serving("--model", str(checkpoint), f"--vllm.max-num-seqs={places}") as url:
-            rows = asyncio.run(measure(url, user_counts=arguments.users, num_rounds=arguments.rounds))
-    record = describe() | {
-        "arguments": {"users": arguments.users, "rounds": arguments.rounds},
+        num_weights = write_random_model(
+            Path(folder), five_million(window_tokens=2048), answer_tokens=ANSWER_TOKENS, never_ends=True
+        )
+        with anytime_server("--model", folder, "--vllm.max-num-seqs", str(slots)) as server:
+            rows = asyncio.run(measure(server, user_counts=arguments.users, num_rounds=arguments.rounds))
+    record = {
         "model": f"random weights, {num_weights / 1e6:.1f} million, never ends its thinking or an answer",
         "budgets": list(BUDGETS),
         "answer_tokens": ANSWER_TOKENS,
-        "max_num_seqs": places,
+        "max_num_seqs": slots,
         "rows": rows,
     }
-    write_record("ladder", record, out=arguments.out, parser=parser)
+    write_record("ladder", record, parser=parser, arguments=arguments)
 
 
 if __name__ == "__main__":

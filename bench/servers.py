@@ -1,8 +1,9 @@
-"""Servers whose cost is measured: Anytime's and vLLM's own, each with the processes that it is made of."""
+"""Servers under measurement: `anytime serve` and vLLM's own server, each with all its processes."""
 
 from __future__ import annotations
 
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -11,82 +12,98 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import psutil
 from anytime_server.engine.environment import ON_CPU, QUIET, cpu_multiplies_bf16, gpu_is_there
-from serving import serving
 
-START_S = 180
-SERVED_NAME = "model"
-"""Of the model, by vLLM's server."""
+ANYTIME = Path(sys.executable).with_name("anytime")
+VLLM_START_S = 180
+MODEL_NAME = "model"
+"""Name of the served model, at both servers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
-    """A running one."""
+    """A running server."""
 
     url: str
     process: psutil.Process
 
-    def _tree(self) -> list[psutil.Process]:
-        return [self.process, *self.process.children(recursive=True)]
-
     def cpu_s(self) -> float:
-        """Processor time of all its processes so far."""
-        times = [process.cpu_times() for process in self._tree()]
+        """Processor seconds that all processes of the server have used."""
+        times = [process.cpu_times() for process in self._processes()]
         return sum(one.user + one.system for one in times)
 
     def rss_mib(self) -> float:
-        """Memory that all its processes have resident; what they share counts once for each."""
-        return sum(process.memory_info().rss for process in self._tree()) / 2**20
+        """Resident memory of all processes of the server; shared memory counts once per process."""
+        return sum(process.memory_info().rss for process in self._processes()) / 2**20
+
+    def card(self) -> dict[str, Any]:
+        """The served model, as `/v1/models` describes it."""
+        return httpx2.get(f"{self.url}/v1/models").raise_for_status().json()["data"][0]
+
+    def examples(self) -> list[str]:
+        """Prompts that the served model is good at; only of `anytime serve`."""
+        return self.card()["anytime"]["examples"]
+
+    def _processes(self) -> list[psutil.Process]:
+        return [self.process, *self.process.children(recursive=True)]
 
 
 @contextmanager
-def anytime_serving(*arguments: str) -> Iterator[Server]:
-    """`anytime serve` with these arguments."""
-    before = {process.pid for process in psutil.Process().children()}
-    with serving(*arguments) as url:
-        (process,) = [process for process in psutil.Process().children() if process.pid not in before]
-        yield Server(url=url, process=process)
+def anytime_server(*options: str) -> Iterator[Server]:
+    """Run `anytime serve` with these options on a free port, until the block ends."""
+    command = [str(ANYTIME), "serve", "--port", "0", "--name", MODEL_NAME, *options]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield Server(url=_printed_url(process), process=psutil.Process(process.pid))
+        finally:
+            process.terminate()
+
+
+def _printed_url(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    for line in process.stdout:
+        if found := re.search(r"serves .* on (http://\S+)", line):
+            return found[1]
+    sys.exit("the server did not start")
 
 
 @contextmanager
-def vllm_serving(model: Path, *arguments: str, max_num_seqs: int, kv_cache_mib: int) -> Iterator[Server]:
-    """vLLM's own OpenAI server, with the options and environment that `anytime serve` gives its engine."""
+def vllm_server(model: Path, *options: str, max_num_seqs: int, kv_cache_mib: int) -> Iterator[Server]:
+    """Run vLLM's OpenAI server, with the engine options and environment of `anytime serve`."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     command = [sys.executable, "-W", "ignore", "-m", "vllm.entrypoints.openai.api_server"]
-    command += ["--model", str(model), "--served-model-name", SERVED_NAME, "--host", "127.0.0.1"]
+    command += ["--model", str(model), "--served-model-name", MODEL_NAME, "--host", "127.0.0.1"]
     command += ["--port", str(port), "--max-num-seqs", str(max_num_seqs), "--enable-prefix-caching"]
     command += ["--no-enable-log-requests", "--disable-log-stats", "--uvicorn-log-level", "error"]
     if not gpu_is_there():
         command += ["--enforce-eager", "--no-enable-chunked-prefill", "--block-size", "32"]
         command += ["--kv-cache-memory-bytes", str(kv_cache_mib << 20)]
         if not cpu_multiplies_bf16():
-            command += [
-                "--dtype",
-                "float32",
-            ]  # as `anytime serve` chooses by itself
-    with subprocess.Popen([*command, *arguments], env=_environment()) as server:
+            command += ["--dtype", "float32"]
+    with subprocess.Popen([*command, *options], env=_vllm_environment()) as process:
         try:
             url = f"http://127.0.0.1:{port}"
-            _wait_for(url, server)
-            yield Server(url=url, process=psutil.Process(server.pid))
+            _wait_for(url, process)
+            yield Server(url=url, process=psutil.Process(process.pid))
         finally:
-            server.terminate()
+            process.terminate()
 
 
-def _environment() -> dict[str, str]:
-    """What `anytime serve` sets for itself."""
+def _vllm_environment() -> dict[str, str]:
+    """The variables that `anytime serve` sets for its own engine, and its allocator."""
     libraries = sorted(Path("/usr/lib").glob("*/libtcmalloc_minimal.so.4"))
     on_cpu = ON_CPU | ({"LD_PRELOAD": str(libraries[0])} if libraries else {})
     return QUIET | ({} if gpu_is_there() else on_cpu) | {"HF_HUB_OFFLINE": "1"} | os.environ
 
 
-def _wait_for(url: str, server: subprocess.Popen[bytes]) -> None:
-    end = time.monotonic() + START_S
-    while time.monotonic() < end and server.poll() is None:
+def _wait_for(url: str, process: subprocess.Popen[bytes]) -> None:
+    end = time.monotonic() + VLLM_START_S
+    while time.monotonic() < end and process.poll() is None:
         try:
             if httpx2.get(f"{url}/health").is_success:
                 return

@@ -93,7 +93,7 @@ RULES = (
         because="few problems are enough, and the transformers engine starts faster",
     ),
     Rule(
-        pattern=PYTHON + " bench/",
+        pattern=PYTHON + " (bench|research)/",
         shorten=lambda command, url: re.sub(PYTHON, "python tests/docs/parse_only.py", command, count=1),
         because="measuring takes minutes or hours; the script stops after reading its options",
     ),

@@ -73,7 +73,11 @@ def test_without_prompts_each_line_is_a_command() -> None:
             "anytime serve --port 1 --shed budget",
             "python tests/docs/serve_briefly.py serve --port 1 --shed budget",
         ),
-        (".venv/bin/python bench/load.py serve", "python tests/docs/parse_only.py bench/load.py serve"),
+        (
+            ".venv/bin/python bench/load.py --requests 9",
+            "python tests/docs/parse_only.py bench/load.py --requests 9",
+        ),
+        ("python research/variance.py", "python tests/docs/parse_only.py research/variance.py"),
     ],
 )
 def test_long_commands_are_shortened(command: str, run: str) -> None:

@@ -30,7 +30,8 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from virtual_time import virtual_time
+
+from .virtual_time import virtual_time
 
 TOKEN_S, SETTLED_S = 1.0, 0.01
 """Seconds that a token takes, and seconds in which all immediate consequences have happened."""

@@ -1,43 +1,34 @@
-"""What does it save to train on trees instead of flat rows?
+"""What does training on trees save over training on flat rows?
 
-Forward and backward passes over the same random rollouts, packed as trees and as flat rows (one
-tree or one flat row to a row, which suits dense masks best), while budgets, answers per budget
-and thinking grow one at a time. Each case runs in a process of its own, for its peak memory is
-measured. Usage: python bench/tree_packing.py [--repeats N] [--hidden-size N] [--device cuda] ...
+Runs forward and backward passes over the same random rollouts, packed as trees and as flat rows (one tree or
+one flat rollout per row, which suits dense masks best). The number of budgets, the answers per budget and the
+thinking tokens grow one at a time. Each case runs in its own process, because its peak memory is measured.
+
+    python research/tree_packing.py [--repeats N] [--hidden-size N] [--device cuda] ...
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import multiprocessing
-import os
-import platform
 import random
 import re
 import statistics
-import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
+from anytime_training.config.brpo import AttentionBackend
 from anytime_training.config.loss import LossConfig
 from anytime_training.loss import policy_loss
-from anytime_training.policy import (
-    ATTENTION_IMPLEMENTATIONS,
-    FLEX_BLOCK_TOKENS,
-    AttentionBackend,
-    token_logprobs,
-)
+from anytime_training.policy import ATTENTION_IMPLEMENTATIONS, FLEX_BLOCK_TOKENS, token_logprobs
 from anytime_training.tree import Branch, PackedRows, Segment, Tree, flatten, pack
+from recording import RESULTS, write_record
 from torch import Tensor
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
-RECORD = Path(__file__).parent / "results" / "tree_packing.json"
 BASE = {"budgets": 4, "answers": 4, "thinking_tokens": 512}
 GRID: dict[str, tuple[int, ...]] = {
     "budgets": (1, 2, 4, 8),
@@ -61,35 +52,31 @@ def main() -> None:
     context.set_forkserver_preload(["__main__"])
     with ProcessPoolExecutor(1, mp_context=context, max_tasks_per_child=1) as processes:
         rows = [_compare(processes, arguments, case) for case in cases]
-    record = {
-        "date": datetime.now(UTC).date().isoformat(),
-        "command": " ".join(["python", "bench/tree_packing.py", *sys.argv[1:]]),
-        "machine": _machine(arguments.device),
-        "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
-        "settings": vars(arguments),
-        "cases": rows,
-    }
-    RECORD.write_text(json.dumps(record, indent=2) + "\n")
+    write_record(
+        RESULTS / "tree_packing.json",
+        {"settings": vars(arguments), "cases": rows},
+        device=None if arguments.device == "cpu" else torch.cuda.get_device_name(),
+    )
 
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--rollouts", type=int, default=2, help="in a step (default: %(default)s)")
-    parser.add_argument("--prompt-tokens", type=int, default=32, help="(default: %(default)s)")
+    parser.add_argument("--rollouts", type=int, default=2, help="rollouts per step (default: %(default)s)")
+    parser.add_argument("--prompt-tokens", type=int, default=32, help="default: %(default)s")
     parser.add_argument(
-        "--answer-tokens", type=int, default=24, help="8 of them inserted (default: %(default)s)"
+        "--answer-tokens", type=int, default=24, help="8 of which are inserted (default: %(default)s)"
     )
     parser.add_argument(
-        "--micro-batch-tokens", type=int, default=4096, help="with padding (default: %(default)s)"
+        "--micro-batch-tokens", type=int, default=4096, help="padding included (default: %(default)s)"
     )
     parser.add_argument("--hidden-size", type=int, default=128, help="of the model (default: %(default)s)")
     parser.add_argument("--layers", type=int, default=4, help="of the model (default: %(default)s)")
     parser.add_argument("--backend", choices=list(ATTENTION_IMPLEMENTATIONS), default="sdpa")
-    parser.add_argument("--device", default="cpu", help="(default: %(default)s)")
-    parser.add_argument("--dtype", default="float32", help="(default: %(default)s)")
-    parser.add_argument("--threads", type=int, default=1, help="on a CPU (default: %(default)s)")
+    parser.add_argument("--device", default="cpu", help="default: %(default)s")
+    parser.add_argument("--dtype", default="float32", help="default: %(default)s")
+    parser.add_argument("--threads", type=int, default=1, help="of a CPU (default: %(default)s)")
     parser.add_argument(
-        "--repeats", type=int, default=3, help="of which the median counts (default: %(default)s)"
+        "--repeats", type=int, default=3, help="steps, of which the median counts (default: %(default)s)"
     )
     return parser.parse_args()
 
@@ -97,7 +84,7 @@ def _parse() -> argparse.Namespace:
 def _compare(
     processes: ProcessPoolExecutor, arguments: argparse.Namespace, case: dict[str, int]
 ) -> dict[str, Any]:
-    """Both layouts of a case, and a line of the table."""
+    """Measure both layouts of a case, and print a line of the table."""
     result: dict[str, Any] = dict(case)
     for layout in ("tree", "flat"):
         limited, held = (
@@ -121,10 +108,10 @@ def _compare(
 def measure(
     arguments: argparse.Namespace, case: dict[str, int], *, layout: str, at_once: bool
 ) -> dict[str, Any]:
-    """Tokens, median seconds of a step, and by how much memory grew over what the model itself needs.
+    """Tokens, median seconds of a step, and the peak memory beyond the model's own.
 
-    With `at_once`, nothing is freed before the whole step has gone forward: what holding all
-    of a step's activations costs, where micro-batches of a fixed size hide it.
+    With `at_once`, all forward passes of the step come before its backward pass. The peak then shows what all
+    activations of a step take, which micro-batches of a fixed size hide.
     """
     torch.set_num_threads(arguments.threads)
     backend: AttentionBackend = arguments.backend
@@ -175,7 +162,7 @@ def _step(
 
 
 def _build_model(arguments: argparse.Namespace) -> Qwen3ForCausalLM:
-    """A random Qwen3; by default of the bundled model's width."""
+    """A Qwen3 of random weights, by default of the bundled model's width."""
     torch.manual_seed(0)
     heads = max(1, arguments.hidden_size // 32)
     model = Qwen3ForCausalLM(
@@ -200,7 +187,7 @@ def _build_model(arguments: argparse.Namespace) -> Qwen3ForCausalLM:
 def _rollouts(
     arguments: argparse.Namespace, *, budgets: int, answers: int, thinking_tokens: int
 ) -> list[Tree]:
-    """Thinking that runs to the last of equally spaced budgets."""
+    """Rollouts whose thinking ends at the last of equally spaced budgets."""
     rng = random.Random(0)
 
     def segment(num_fixed: int, num_learned: int) -> Segment:
@@ -231,7 +218,7 @@ def _rollouts(
 
 
 def _start_of_peak(device: str) -> int:
-    """Forget earlier peaks; bytes in use now."""
+    """Reset the peak. Returns the bytes in use."""
     if device != "cpu":
         torch.cuda.reset_peak_memory_stats()
         return torch.cuda.memory_allocated()
@@ -247,11 +234,6 @@ def _resident(name: str) -> int:
     found = re.search(rf"{name}:\s+(\d+) kB", Path("/proc/self/status").read_text())
     assert found
     return int(found[1]) * 1024
-
-
-def _machine(device: str) -> str:
-    cpu = f"{os.cpu_count()} cores, {platform.machine()}"
-    return cpu if device == "cpu" else f"{torch.cuda.get_device_name()}, {cpu}"
 
 
 if __name__ == "__main__":

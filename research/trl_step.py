@@ -1,18 +1,17 @@
-"""How long does a training step take, against TRL's GRPOTrainer on the same rollouts as flat rows?
+"""How long does a training step take, compared with TRL's GRPOTrainer on the same rollouts as flat rows?
 
-    python bench/trl_step.py [--steps N] [--prompts N] [--engines transformers vllm] [--trl-python PATH]
+    python research/trl_step.py [--steps N] [--prompts N] [--engines transformers vllm] [--trl-python PATH]
 
-The task, model, budgets and sizes of `demo-brpo.toml`: P prompts, G thinkings of each, A answers after
-each of B cuts. This project samples on its engine and learns from packed trees, without leaving out what
-has no gradient (what leaving it out would save is given apart). TRL, which has neither, samples and
-learns the P x G x B x A rows that these trees unfold into; `trl_driver.py` says how. Much of the
-difference is that TRL pads all rows to the longest; `trl_trimmed` is TRL with that mended by us. The same
-torch, in float32 on one thread, for all. (vLLM samples in a process beside; the two take turns.)
-Steps alternate: this project's on each engine, then TRL's, and so on; the first of each is not counted.
-Seconds are by the clock, and medians; `cpu_s`, of the process alone, tells whether the machine was busy
-otherwise.
+The task, model, budgets and sizes are those of `demo-brpo.toml`: P prompts, G rollouts of each, A answers
+after the truncation at each of B budgets. This project samples on its engine and learns from packed trees; it
+keeps trees without a gradient here, and reports separately what pruning them saves. TRL samples and learns
+the P x G x B x A rows that these trees unfold into; `trl_driver.py` describes how. TRL pads all rows to the
+longest, which is much of the difference; `trl_trimmed` is TRL without that padding. All use the same torch
+version, in float32 on one thread. (vLLM samples in a second process; the two processes take turns.)
+Steps alternate between this project's engines and TRL. The first step of each is not counted. Seconds are
+medians of wall-clock time; `cpu_s` counts the process alone and shows whether the machine was busy.
 
-TRL needs an environment of its own, which is never this project's.
+TRL needs its own environment, separate from this project's.
 """
 
 from __future__ import annotations
@@ -21,7 +20,6 @@ import argparse
 import asyncio
 import json
 import os
-import platform
 import random
 import statistics
 import subprocess
@@ -29,14 +27,12 @@ import sys
 import tempfile
 import time
 from contextlib import AsyncExitStack, ExitStack
-from datetime import UTC, datetime
-from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
-from anytime_server.engine.environment import cpu_multiplies_bf16, prepare_environment
+from anytime_server.engine.environment import prepare_environment
 from anytime_server.text.model import Model
 from anytime_training.config import BrpoRecipe, load_recipe
 from anytime_training.credit import credit_trees
@@ -46,24 +42,24 @@ from anytime_training.start import build_engine, build_learner, load_start
 from anytime_training.tasks import Problem
 from anytime_training.tree import Tree, pack
 from anytime_training.weight_sync import sync_weights
+from recording import RECIPES, RESULTS, ROOT, write_record
 
-ROOT = Path(__file__).parents[1]
-RECORD = ROOT / "bench" / "results" / "trl_step.json"
+RECORD = RESULTS / "trl_step.json"
 TRL_PYTHON = ROOT / "build" / "trl-venv" / "bin" / "python"
-HOW_TO_MAKE = """there is no {path}. To make TRL's environment (1.5 GB):
+HOW_TO_MAKE = """{path} does not exist. To make TRL's environment (1.5 GB):
     python3 -m venv build/trl-venv
     build/trl-venv/bin/pip install --extra-index-url https://download.pytorch.org/whl/cpu \\
         torch==2.13.0+cpu transformers==5.19.0 trl==1.16.0"""
 
 LEARNING_RATE = 1e-6
-"""For both: so small that the rollouts of later steps are as long as those of the first."""
+"""Of both: small enough that the rollouts of later steps are as long as those of the first."""
 
 TRL_NAMES = ("trl", "trl_trimmed")
-"""As it is, and without its padding."""
+"""TRL unchanged, and TRL without its padding."""
 
 
 class OurStep:
-    """Steps of BRPO on one engine, as `anytime_training.brpo` takes them."""
+    """Steps of BRPO on one engine, as in `anytime_training.brpo`."""
 
     def __init__(self, recipe: BrpoRecipe, model: Model) -> None:
         self._recipe = recipe
@@ -72,11 +68,11 @@ class OurStep:
         self._number = 0
 
     async def start(self) -> None:
-        """Load the engine. Comes before any learner: it may fork."""
+        """Load the engine. To be called before any `prepare`: the engine may fork."""
         await self._engine.start()
 
     async def stop(self) -> None:
-        """Let the engine go."""
+        """Stop the engine."""
         await self._engine.stop()
 
     def prepare(self) -> None:
@@ -96,7 +92,7 @@ class OurStep:
         )
 
     async def take(self, problems: list[Problem]) -> dict[str, Any]:
-        """One step: seconds of its parts, and tokens."""
+        """Take one step. Returns the seconds of its parts, and its tokens."""
         recipe, cpu_started = self._recipe, time.process_time()
         laps = [time.perf_counter()]
         await sync_weights(self._learner.model, self._engine, timeout_s=recipe.engine.sync_timeout_s)
@@ -147,14 +143,14 @@ class OurStep:
         )
 
     def _padded_tokens(self, trees: list[list[Tree]]) -> int:
-        """Tokens that go through the model: packed as the learner packs them."""
+        """Tokens that the model computes, when packed as the learner packs them."""
         config = self._recipe.learner
         rows = pack([tree for group in trees for tree in group], row_tokens=config.row_tokens, pad_id=0)
         return sum(batch.ids_RT.numel() for batch in rows.micro_batches(config.micro_batch_tokens))
 
 
 class TrlStep:
-    """Steps of TRL, in a process of its own environment that waits between them."""
+    """Steps of TRL, in a process of TRL's environment that waits between steps."""
 
     def __init__(self, python: Path, job: dict[str, Any]) -> None:
         self._python = python
@@ -184,7 +180,7 @@ class TrlStep:
         self._opened.close()
 
     def take(self) -> dict[str, Any]:
-        """The next step of the job."""
+        """Take the next step of the job."""
         assert self._process.stdin is not None
         self._process.stdin.write("\n")
         self._process.stdin.flush()
@@ -194,19 +190,19 @@ class TrlStep:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
-            sys.exit("TRL's process ended; what it said is above")
+            sys.exit("TRL's process ended; its output is above")
         return json.loads(line)
 
 
 def answer_tokens_of(recipe: BrpoRecipe, model: Model) -> int:
-    """The most sampled tokens of an answer."""
+    """The maximum number of sampled tokens of an answer."""
     return recipe.rollout.answer_tokens or model.manifest.answer_tokens
 
 
 def trl_job(
     arguments: argparse.Namespace, recipe: BrpoRecipe, model: Model, steps: list[list[Problem]]
 ) -> dict[str, Any]:
-    """What `trl_driver.py` needs to know."""
+    """The job file of `trl_driver.py`."""
     rollout, reasoning = recipe.rollout, model.reasoning
     return {
         "model": str(model.folder),
@@ -228,7 +224,7 @@ def trl_job(
 
 
 async def measure(arguments: argparse.Namespace) -> dict[str, Any]:
-    """All steps, TRL's and this project's by turns."""
+    """Take all steps, alternating between TRL and this project."""
     recipes = {kind: _recipe(arguments, kind) for kind in arguments.engines}
     recipe = next(iter(recipes.values()))
     model = load_start(recipe)
@@ -270,8 +266,8 @@ async def measure(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _recipe(arguments: argparse.Namespace, kind: str) -> BrpoRecipe:
-    """The demo's, with what the comparison asks."""
-    path = ROOT / "training" / "recipes" / "demo-brpo.toml"
+    """The demo recipe, with the settings of the comparison."""
+    path = RECIPES / "demo-brpo.toml"
     environment = {
         "ANYTIME_TRAIN_ENGINE__KIND": kind,
         "ANYTIME_TRAIN_ROLLOUT__PROMPTS": str(arguments.prompts),
@@ -285,7 +281,7 @@ def _recipe(arguments: argparse.Namespace, kind: str) -> BrpoRecipe:
 
 
 def _note(rows: list[dict[str, Any]], name: str, step: dict[str, Any], number: int) -> None:
-    """Keep a step, unless it is the first, and print it."""
+    """Print a step, and keep it unless it is the first."""
     if number:
         rows.append(step)
     parts = "  ".join(f"{part} {seconds:.2f}" for part, seconds in step["seconds"].items())
@@ -319,23 +315,9 @@ def main() -> None:
         sys.exit(HOW_TO_MAKE.format(path=arguments.trl_python))
     torch.set_num_threads(1)
     measured = asyncio.run(measure(arguments))
-    bf16 = "with" if cpu_multiplies_bf16() else "without"
-    record = {
-        "date": datetime.now(UTC).date().isoformat(),
-        "command": " ".join(["python", "bench/trl_step.py", *sys.argv[1:]]),
-        "machine": f"{os.cpu_count()} cores, {platform.machine()} {bf16} bfloat16",
-        "versions": {name: version(name) for name in ("torch", "transformers")}
-        | ({"vllm": _vllm_version()} if "vllm" in arguments.engines else {})
-        | {f"{name} of TRL's environment": found for name, found in measured.pop("trl_versions").items()},
-        "settings": {
-            name: str(value) if isinstance(value, Path) else value
-            for name, value in vars(arguments).items()
-            if name not in ("trl_python", "out")
-        },
-        **measured,
-    }
-    arguments.out.write_text(json.dumps(record, indent=1) + "\n")
-    for names, ratios in record["over_ours"].items():
+    settings = {name: value for name, value in vars(arguments).items() if name not in ("trl_python", "out")}
+    write_record(arguments.out, {"settings": settings, **measured})
+    for names, ratios in measured["over_ours"].items():
         print(f"{names}: {'  '.join(f'{name} {ratio:.2f}' for name, ratio in ratios.items())}")
 
 
@@ -344,32 +326,25 @@ def _parse() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     engines = ["transformers", "vllm"] if find_spec("vllm") else ["transformers"]
-    parser.add_argument("--steps", type=int, default=5, help="that count (default: %(default)s)")
-    parser.add_argument("--prompts", type=int, default=16, help="in a step, P (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=5, help="counted steps (default: %(default)s)")
+    parser.add_argument("--prompts", type=int, default=16, help="prompts per step, P (default: %(default)s)")
     parser.add_argument("--engines", nargs="+", choices=engines, default=engines)
     parser.add_argument("--trl-python", type=Path, default=TRL_PYTHON, help="default: %(default)s")
     parser.add_argument(
-        "--trl-micro-batch", type=int, default=64, help="rows of TRL's forward pass (default: %(default)s)"
+        "--trl-micro-batch", type=int, default=64, help="rows per TRL forward pass (default: %(default)s)"
     )
     parser.add_argument(
         "--trl-generation-batch",
         type=int,
         default=64,
-        help="rows that TRL's side generates at a time (default: %(default)s)",
+        help="rows that TRL generates at a time (default: %(default)s)",
     )
     parser.add_argument("--out", type=Path, default=RECORD, help="default: %(default)s")
     return parser.parse_args()
 
 
-def _vllm_version() -> str:
-    """Of either of its distributions."""
-    import vllm
-
-    return vllm.__version__
-
-
 if __name__ == "__main__":
-    if os.environ.get("OMP_NUM_THREADS") != "1":  # read when torch is imported, which it is by now
+    if os.environ.get("OMP_NUM_THREADS") != "1":  # torch, imported above, has read it already
         prepare_environment()
         os.environ["OMP_NUM_THREADS"] = "1"
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])

@@ -1,4 +1,4 @@
-"""Plots of bench/learning.py and bench/variance.py."""
+"""Plots of `learning.py` and `variance.py`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from learning import Run
 
 SHOWN = ("warmstart", "grpo", "ar-base", "ar-linear", "ar-uniform")
-"""In the plot of accuracy over budget; the table has all."""
+"""Presets in the plot of accuracy over budget; the table has all presets."""
 COLOURS = {
     "warmstart": "0.5",
     "grpo": "tab:red",
@@ -29,7 +29,7 @@ COLOURS = {
 
 
 def plot_learning(record: Mapping[str, Any], runs: Sequence[Run], path: Path) -> None:
-    """Accuracy over budget after training, and anytime accuracy while training; bands span the seeds."""
+    """Plot accuracy over budget after training, and anytime accuracy during it; bands span the seeds."""
     figure, (left, right) = _figure(2)
     for preset in SHOWN:
         rows = [row for row in record["runs"] if row["preset"] == preset]
@@ -59,7 +59,7 @@ def plot_learning(record: Mapping[str, Any], runs: Sequence[Run], path: Path) ->
 
 
 def plot_variance(variance: Mapping[str, Sequence[float | None]], budgets: Sequence[int], path: Path) -> None:
-    """What each baseline leaves of the return's variance, at each budget."""
+    """Plot the share of the return's variance that remains with each baseline, at each budget."""
     figure, (axes,) = _figure(1)
     for name, label in (("v1", "V1: own past"), ("v2", "V2: group mean"), ("brpo", "BRPO: both")):
         values = [np.nan if value is None else value for value in variance[name]]

@@ -1,11 +1,11 @@
-"""Does training for every budget pay? The runs of the paper's tables, in small, side by side.
+"""Does training for every budget help? The methods of the BRPO paper's tables, on the demo task.
 
-    python bench/learning.py train --seeds 1 2 3 --workers 2     # to runs/learning; goes on where it was
-    python bench/learning.py report --problems 2000              # held-out accuracy, intervals, plots
+    python research/learning.py train --seeds 1 2 3 --workers 2   # to runs/learning; resumes unfinished runs
+    python research/learning.py report --problems 2000            # held-out accuracy, intervals, plots
 
 Every run starts from the same warm start and samples the same number of tokens. The report asks every
-checkpoint the same held-out problems with the same seeds, and compares by a bootstrap at two levels: it
-draws problems, the same for both presets, and for each preset runs.
+checkpoint the same held-out problems with the same seeds, and compares presets by a bootstrap over problems
+and runs.
 """
 
 from __future__ import annotations
@@ -15,24 +15,21 @@ import asyncio
 import hashlib
 import json
 import os
-import platform
 import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from anytime_server.text.model import BUNDLED_MODELS, Model
 from anytime_training.interval import paired_bootstrap
+from recording import RECIPES, RESULTS, ROOT, write_record
 
-ROOT = Path(__file__).parents[1]
-RECIPES = {
+PRESETS = {
     "ar-uniform": "demo-brpo",
     "ar-linear": "demo-brpo-linear",
     "ar-base": "demo-brpo-base",
@@ -41,11 +38,10 @@ RECIPES = {
     "grpo+decouple": "demo-grpo-decouple",
     "grpo+vr": "demo-grpo-vr",
 }
-"""Recipe of each preset."""
+"""The recipe of each preset."""
 WARM_START = "warmstart"
-RECORD = ROOT / "bench" / "results" / "learning.json"
 TEST_SEED = 1_000
-"""Draws the held-out problems; no training looks at these."""
+"""Draws the held-out problems, which no training reads."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +54,7 @@ class Run:
 
     @property
     def is_finished(self) -> bool:
-        """Whether it has been evaluated after its last step."""
+        """Whether the run was evaluated after its last step."""
         evaluations, metrics = self.lines("evaluations.jsonl"), self.lines("metrics.jsonl")
         if not evaluations or not metrics:
             return False
@@ -67,13 +63,13 @@ class Run:
         return is_last and evaluations[-1]["step"] == metrics[-1]["step"] + 1
 
     def lines(self, name: str) -> list[dict[str, Any]]:
-        """What the run wrote down."""
+        """A metrics file of the run."""
         path = self.folder / name
         return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
 def runs_in(folder: Path, presets: list[str], seeds: list[int]) -> list[Run]:
-    """Seeds outermost, so that what is there early can be compared."""
+    """All runs, ordered by seed first, so that the runs that finish first can be compared."""
     return [
         Run(preset=preset, seed=seed, folder=folder / f"{preset}-{seed}")
         for seed in seeds
@@ -82,12 +78,12 @@ def runs_in(folder: Path, presets: list[str], seeds: list[int]) -> list[Run]:
 
 
 def train(runs: list[Run], *, workers: int) -> None:
-    """Train what is not finished, `workers` at a time, one thread each."""
+    """Train the unfinished runs, `workers` at a time, with one thread each."""
 
     def work(run: Run) -> None:
         if run.is_finished:
             return
-        recipe = ROOT / "training" / "recipes" / f"{RECIPES[run.preset]}.toml"
+        recipe = RECIPES / f"{PRESETS[run.preset]}.toml"
         command = [str(Path(sys.executable).with_name("anytime")), "train", str(recipe)]
         command += ["--out", str(run.folder), "--seed", str(run.seed)]
         if (run.folder / "training_state.pt").exists():
@@ -107,12 +103,12 @@ def train(runs: list[Run], *, workers: int) -> None:
 
 
 async def measure(checkpoint: Path, *, num_problems: int) -> tuple[list[int], np.ndarray]:
-    """Budgets, and right_NB: whether each held-out problem was answered rightly at each of them."""
+    """Budgets, and right_NB: whether the answer to each held-out problem is right at each budget."""
     from anytime_training.config import BrpoRecipe, load_recipe
     from anytime_training.start import build_engine
     from anytime_training.validate import validate, validation_problems
 
-    recipe = load_recipe(ROOT / "training" / "recipes" / "demo-brpo.toml", environment={}, flags={})
+    recipe = load_recipe(RECIPES / "demo-brpo.toml", environment={}, flags={})
     assert isinstance(recipe, BrpoRecipe)
     model = Model.load(checkpoint)
     engine = build_engine(recipe, model)
@@ -133,7 +129,7 @@ async def measure(checkpoint: Path, *, num_problems: int) -> tuple[list[int], np
 
 
 def report(runs: list[Run], *, num_problems: int) -> dict[str, Any]:
-    """Ask every checkpoint the same problems, and compare."""
+    """Ask every checkpoint the same problems and compare the presets."""
     rows: list[dict[str, Any]] = []
     rights: dict[str, list[np.ndarray]] = {}
     warm_start = Run(preset=WARM_START, seed=0, folder=BUNDLED_MODELS / "demo-warmstart")
@@ -163,17 +159,13 @@ def report(runs: list[Run], *, num_problems: int) -> dict[str, Any]:
         )
     budgets = rows[0]["budgets"]
     return {
-        "date": datetime.now(UTC).date().isoformat(),
-        "command": " ".join(["python", "bench/learning.py", *sys.argv[1:]]),
-        "machine": f"{os.cpu_count()} cores, {platform.machine()}",
-        "versions": {"torch": version("torch")},
         "runs": rows,
         "comparisons": compare(rights, budgets),
     }
 
 
 def compare(rights: dict[str, list[np.ndarray]], budgets: list[int]) -> list[dict[str, Any]]:
-    """Each preset with GRPO and with the warm start, and the ablations with what they take away from."""
+    """Compare each preset with GRPO and with the warm start, and each ablation with its full method."""
     pairs = [(preset, "grpo") for preset in rights if preset not in ("grpo", WARM_START)]
     pairs += [(preset, WARM_START) for preset in rights if preset != WARM_START]
     pairs += [("ar-uniform", "ar-base"), ("ar-uniform", "ar-linear"), ("ar-base", "grpo+decouple")]
@@ -199,7 +191,7 @@ def compare(rights: dict[str, list[np.ndarray]], budgets: list[int]) -> list[dic
 
 
 def _metrics(budgets: list[int]) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
-    """What is compared: for each, the share of right_NB that every problem has in it."""
+    """The compared metrics: each maps right_NB to one value per problem."""
     at_each = {f"accuracy@{budget}": partial(_at, index) for index, budget in enumerate(budgets)}
     return {"anytime": lambda right_NB: right_NB.mean(1), "final": partial(_at, -1), **at_each}
 
@@ -214,19 +206,19 @@ def main() -> None:
     )
     parser.add_argument("what", choices=("train", "report"))
     parser.add_argument("--out", type=Path, default=Path("runs/learning"), help="default: %(default)s")
-    parser.add_argument("--presets", nargs="+", choices=RECIPES, default=list(RECIPES))
+    parser.add_argument("--presets", nargs="+", choices=PRESETS, default=list(PRESETS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
-    parser.add_argument("--workers", type=int, default=1, help="runs at the same time (default: 1)")
-    parser.add_argument("--problems", type=int, default=2000, help="held-out problems (default: 2000)")
+    parser.add_argument("--workers", type=int, default=1, help="concurrent runs (default: %(default)s)")
+    parser.add_argument("--problems", type=int, default=2000, help="held-out problems (default: %(default)s)")
     arguments = parser.parse_args()
     runs = runs_in(arguments.out, arguments.presets, arguments.seeds)
     if arguments.what == "train":
         train(runs, workers=arguments.workers)
         return
-    from learning_plots import plot_learning
+    from plots import plot_learning
 
     record = report(runs, num_problems=arguments.problems)
-    RECORD.write_text(json.dumps(record, indent=1) + "\n")
+    write_record(RESULTS / "learning.json", record)
     plot_learning(record, runs, ROOT / "docs" / "learning.svg")
 
 

@@ -1,27 +1,27 @@
-"""TRL's side of `bench/trl_step.py`: steps of its GRPOTrainer on the rows that BRPO's trees unfold into.
+"""TRL's side of `trl_step.py`: steps of its GRPOTrainer on the rows that BRPO's trees unfold into.
 
-Runs in TRL's own environment; of this project it knows nothing but the job that it is given in a file.
-A line on standard input lets it take a step, after which it prints a line of JSON: seconds and tokens.
+Runs in TRL's own environment and knows nothing of this project except the job file that it is given. For each
+line on standard input it takes a step, and then prints a line of JSON: seconds and tokens.
 
-`GRPOTrainer` has no thinkings that share answers, so its `rollout_func` makes them, by what TRL itself
-samples with: `generate()` of transformers on the model that is trained. That is done as fast as it goes
-(in batches of like length, where TRL would put all rows into one batch, padded to the longest), and
-what comes out is a row for each answer: prompt as TRL's prompt; thinking up to the cut, inserted text and
-answer as its completion, with `env_mask` 0 on what was inserted. (Rows of the thinkings alone are then
-not needed: what a thinking earns at each budget reaches its tokens through the rows of that budget.) A
-group is the G x A rows of a prompt at a budget. All the rest is TRL's: how rows are padded, shuffled and
-split, its loss, its optimiser. Nothing is left on by default that costs and is not needed (gradient
-checkpointing, bfloat16, logging, checkpoints, a reference model). `transformers_continuous_batching`,
-TRL's other way to sample without vLLM, took 40 times as long on a CPU.
+`GRPOTrainer` has no rollouts whose answers share their thinking. Its `rollout_func` therefore makes them,
+with the sampler that TRL itself uses: `generate()` of transformers on the trained model. It does so in the
+fastest way, in batches of similar length, where TRL would pad all rows to the longest in one batch. The
+result is one row for each answer. Its prompt is TRL's prompt; its completion is the truncated thinking, the
+inserted text and the answer, with `env_mask` 0 on the inserted text. (Rows of the thinking alone are not
+needed: the rows of a budget carry what the thinking earns at that budget.) A group is the G x A rows of a
+prompt at a budget. The rest is TRL's: padding, shuffling and splitting of rows, the loss and the optimiser.
+Expensive defaults that are not needed are off (gradient checkpointing, bfloat16, logging, checkpoints, a
+reference model). `transformers_continuous_batching`, TRL's other way to sample without vLLM, took 40 times as
+long on a CPU.
 
-TRL pads all rows of a step to the longest prompt and the longest completion among them. A job that says
-`trim` has that mended, which TRL does not do: what is left of the difference is the trees' alone.
+TRL pads all rows of a step to the longest prompt and the longest completion of the step. A job with `trim`
+sorts and trims the rows first, which TRL does not do; the remaining difference is due to the trees alone.
 
-Dimensions: P prompts, B budgets, G thinkings per prompt, A answers per budget.
+Dimensions: P prompts, B budgets, G rollouts per prompt, A answers per budget.
 """
 
 # pyright: reportMissingImports=false
-# What is missing where this project is checked is in TRL's environment.
+# The imports that are missing in this project's environment are in TRL's.
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ import trl
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, TrainerCallback
 
 REPLIES = sys.stdout
-"""Where the lines of JSON go; whatever libraries print goes elsewhere."""
+"""Receives the lines of JSON; all that libraries print goes to standard error."""
 
 
 class Rollouts:
-    """What `GRPOTrainer` asks for completions, and for their rewards."""
+    """Completions and rewards for `GRPOTrainer`."""
 
     def __init__(self, job: dict[str, Any], tokenizer: Any) -> None:
         self.seconds: dict[str, float] = {}
@@ -53,7 +53,7 @@ class Rollouts:
         self._tokenizer = tokenizer
 
     def sample(self, prompts: list[Any], trainer: Any) -> dict[str, list[Any]]:
-        """Rows in the order of `prompts`: for each prompt, budget, thinking and answer."""
+        """Rows in the order of `prompts`: for each prompt, budget, rollout and answer."""
         job, started = self._job, time.perf_counter()
         num_prompt_rows = len(job["budgets"]) * job["group_size"] * job["answers_per_budget"]
         prompts_P = [
@@ -61,7 +61,7 @@ class Rollouts:
             for prompt in prompts[::num_prompt_rows]
         ]
         model = trainer.accelerator.unwrap_model(trainer.model)
-        thinkings = self._generate(
+        sampled = self._generate(
             model,
             [prompt_ids for prompt_ids in prompts_P for _ in range(job["group_size"])],
             max_tokens=job["budgets"][-1],
@@ -72,7 +72,7 @@ class Rollouts:
             (prompt_ids, *self._close(thinking[:budget]))
             for number, prompt_ids in enumerate(prompts_P)
             for budget in job["budgets"]
-            for thinking in thinkings[number * job["group_size"] : (number + 1) * job["group_size"]]
+            for thinking in sampled[number * job["group_size"] : (number + 1) * job["group_size"]]
             for _ in range(job["answers_per_budget"])
         ]
         answers = self._generate(
@@ -94,7 +94,7 @@ class Rollouts:
         }
         self.num_tokens = {
             "prompt": sum(map(len, prompts_P)),
-            "sampled": sum(map(len, thinkings)) + sum(map(len, answers)),
+            "sampled": sum(map(len, sampled)) + sum(map(len, answers)),
             "rows": len(rows),
             "real": sum(map(len, output["prompt_ids"])) + sum(map(len, output["completion_ids"])),
             "learned": sum(map(sum, output["env_mask"])),
@@ -103,7 +103,7 @@ class Rollouts:
         return output
 
     def grade(self, answer_ids: list[list[int]], answer: list[str], **_: Any) -> list[float]:
-        """1 for a right answer."""
+        """Rewards: 1 for a right answer, 0 for a wrong answer."""
         started = time.perf_counter()
         texts = self._tokenizer.batch_decode(answer_ids, skip_special_tokens=True)
         rewards = [float(text.strip() == right) for text, right in zip(texts, answer, strict=True)]
@@ -112,7 +112,7 @@ class Rollouts:
         return rewards
 
     def _close(self, thinking: list[int]) -> tuple[list[int], list[int]]:
-        """What is kept of a thinking, and what is inserted after it."""
+        """The kept part of the thinking, and the tokens inserted after it."""
         job = self._job
         if thinking[-1] == job["think_end_id"]:
             return thinking, job["lead_in_ids"]
@@ -124,7 +124,7 @@ class Rollouts:
     def _generate(
         self, model: Any, prompts: Sequence[Sequence[int]], *, max_tokens: int, stop_ids: list[int]
     ) -> list[list[int]]:
-        """A continuation of each prompt, its stop token included."""
+        """Sample a continuation of each prompt, its stop token included."""
         pad_id = self._tokenizer.pad_token_id
         config = GenerationConfig(
             max_new_tokens=max_tokens,
@@ -148,18 +148,17 @@ class Rollouts:
             with torch.no_grad():
                 output = model.generate(input_ids=ids, attention_mask=mask, generation_config=config)
             for index, row in zip(batch, output[:, longest:].tolist(), strict=True):
-                stop = next((place for place, token in enumerate(row) if token in stop_ids), len(row))
+                stop = next((end for end, token in enumerate(row) if token in stop_ids), len(row))
                 continuations[index] = row[: stop + 1]
         return continuations
 
 
 class TrimmingTrainer(trl.GRPOTrainer):
-    """With rows of like length in a micro-batch, and no column that is padding in all of them."""
+    """Puts rows of similar length into a micro-batch, and drops columns that are padding in all of them."""
 
     def _prepare_inputs(self, generation_batch: Any) -> dict[str, Any]:
         inputs = super()._prepare_inputs(generation_batch)
-        place = self._step % self.args.steps_per_generation
-        if place == 0:
+        if self._step % self.args.steps_per_generation == 0:
             self._buffered_inputs = trimmed(self._buffered_inputs)
             inputs = self._buffered_inputs[0]
         return inputs
@@ -186,14 +185,14 @@ def trimmed(batches: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 class Turns(TrainerCallback):
-    """Waits for a turn before each step, and tells what it took."""
+    """Waits for a line on standard input before each step, and reports the step's time and tokens."""
 
     def __init__(self, rollouts: Rollouts) -> None:
         self.trainer: Any = None
         self._rollouts = rollouts
 
     def on_train_begin(self, *_: Any, **__: Any) -> None:
-        say({"versions": {module.__name__: module.__version__ for module in (trl, transformers, torch)}})
+        send({"versions": {module.__name__: module.__version__ for module in (trl, transformers, torch)}})
         self._wait()
 
     def on_step_begin(self, *_: Any, **__: Any) -> None:
@@ -204,7 +203,7 @@ class Turns(TrainerCallback):
         learn_s = ended - self._loaded - parts["sample"] - parts["grade"]
         batches = self.trainer._buffered_inputs
         padded = sum(batch[name].numel() for batch in batches for name in ("prompt_ids", "completion_ids"))
-        say(
+        send(
             {
                 "seconds": {
                     "total": ended - self._started,
@@ -217,16 +216,16 @@ class Turns(TrainerCallback):
                 "tokens": {**self._rollouts.num_tokens, "padded": padded},
             }
         )
-        self._wait()  # after the last step, too: what follows it would disturb the others' steps
+        self._wait()  # also after the last step, whose clean-up would disturb steps of other processes
 
     def _wait(self) -> None:
         if not sys.stdin.readline():
-            sys.exit(0)  # nobody asks for a step any more
+            sys.exit(0)  # standard input was closed: no more steps
         self._started, self._cpu_started = time.perf_counter(), time.process_time()
 
 
-def say(reply: dict[str, Any]) -> None:
-    """Answer with a line."""
+def send(reply: dict[str, Any]) -> None:
+    """Print a line of JSON to the parent process."""
     print(json.dumps(reply), file=REPLIES, flush=True)
 
 

@@ -1,23 +1,18 @@
-"""How much of the return's variance does each baseline take away, before any training?
+"""How much of the return's variance does each baseline remove, before any training?
 
-    python bench/variance.py [--prompts N]
+    python research/variance.py [--prompts N]
 
-Samples rollouts of the warm start on training problems, as a first step of `demo-brpo.toml` does, and
-reckons Var[R - V] / Var[R] at each budget for the own past (V1), the group mean (V2) and BRPO's mixture.
+Samples rollouts of the warm start on training problems, as the first step of `demo-brpo.toml` does, and
+computes Var[R - V] / Var[R] at each budget for the rollout's own past (V1), the group mean (V2) and BRPO's
+mixture of both.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import math
-import os
-import platform
 import random
-import sys
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from anytime_training.advantage import budget_prior
@@ -27,14 +22,12 @@ from anytime_training.reward import grade_rollouts
 from anytime_training.rollout import RolloutSampler
 from anytime_training.start import build_engine, load_start
 from anytime_training.variance import normalised_variance
-from learning_plots import plot_variance
-
-ROOT = Path(__file__).parents[1]
-RECORD = ROOT / "bench" / "results" / "variance.json"
+from plots import plot_variance
+from recording import RECIPES, RESULTS, ROOT, write_record
 
 
 async def measure(recipe: BrpoRecipe, *, num_prompts: int) -> dict[str, Any]:
-    """Variance at each budget, and the rewards there."""
+    """The variance ratios and the mean reward at each budget."""
     model, budgets = load_start(recipe), recipe.rollout.budgets
     engine = build_engine(recipe, model)
     await engine.start()
@@ -79,17 +72,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--prompts", type=int, default=256, help="default: %(default)s")
+    parser.add_argument("--prompts", type=int, default=256, help="training problems (default: %(default)s)")
     arguments = parser.parse_args()
-    recipe = load_recipe(ROOT / "training" / "recipes" / "demo-brpo.toml", environment={}, flags={})
+    recipe = load_recipe(RECIPES / "demo-brpo.toml", environment={}, flags={})
     assert isinstance(recipe, BrpoRecipe)
-    record = {
-        "date": datetime.now(UTC).date().isoformat(),
-        "command": " ".join(["python", "bench/variance.py", *sys.argv[1:]]),
-        "machine": f"{os.cpu_count()} cores, {platform.machine()}",
-        **asyncio.run(measure(recipe, num_prompts=arguments.prompts)),
-    }
-    RECORD.write_text(json.dumps(record, indent=1) + "\n")
+    record = asyncio.run(measure(recipe, num_prompts=arguments.prompts))
+    write_record(RESULTS / "variance.json", record)
     plot_variance(record["variance"], record["budgets"], ROOT / "docs" / "variance.svg")
     for name, values in record["variance"].items():
         print(f"{name:5}", "  ".join("    -" if value is None else f"{value:5.2f}" for value in values))

@@ -1,31 +1,29 @@
-"""An event loop whose clock jumps to the next thing to do: nobody waits for what takes its time."""
+"""An event loop whose clock jumps to the next scheduled call, so that no test waits for time to pass."""
 
 from __future__ import annotations
 
 import asyncio
 import selectors
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any
 from unittest import mock
-
-T = TypeVar("T")
 
 
 class _Selector(selectors.SelectSelector):
-    """Waits for nobody: moves the clock on instead."""
+    """Advances the clock instead of waiting."""
 
     now = 1000.0
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        assert timeout is not None, "everybody waits for something that will not happen"
+        assert timeout is not None, "all tasks wait, and no call is scheduled"
         self.now += max(0.0, timeout)
         return super().select(0)
 
 
 class VirtualTimeLoop(asyncio.SelectorEventLoop):
-    """Threads' work is done at once, in this one."""
+    """Runs the work of threads at once, in its own thread."""
 
     def __init__(self) -> None:
         self._clock = _Selector()
@@ -42,15 +40,9 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
 @contextmanager
 def virtual_time() -> Iterator[asyncio.Runner]:
-    """What it runs, runs in virtual time, which `time.monotonic()` tells meanwhile, too."""
+    """A runner in virtual time. `time.monotonic()` returns the virtual time, too, until the block ends."""
     with (
         asyncio.Runner(loop_factory=VirtualTimeLoop) as runner,
         mock.patch.object(time, "monotonic", runner.get_loop().time),
     ):
         yield runner
-
-
-def run(main: Coroutine[Any, Any, T]) -> T:
-    """As `asyncio.run()`, in virtual time."""
-    with virtual_time() as runner:
-        return runner.run(main)
