@@ -7,16 +7,16 @@ from anytime_server.reasoning.agreement import normalized_answer
 from anytime_server.reasoning.budget import TokenLimits, resolve_limits
 from anytime_server.reasoning.format import ReasoningFormat, ReasoningTexts, Tokenizer
 from anytime_server.reasoning.manifest import AccuracyPoint, Manifest
-from anytime_server.reasoning.presets import PRESETS, PresetName, detect_preset
+from anytime_server.reasoning.presets import PRESETS, FamilyName, detect_preset
 from anytime_server.reasoning.truncation import Cause, Forcing, Truncation, open_thinking, truncate_thinking
 
 __all__ = [
     "PRESETS",
     "AccuracyPoint",
     "Cause",
+    "FamilyName",
     "Forcing",
     "Manifest",
-    "PresetName",
     "ReasoningFormat",
     "ReasoningTexts",
     "TokenLimits",

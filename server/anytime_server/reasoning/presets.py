@@ -19,9 +19,9 @@ class Preset:
     """Vocabulary entries which, all present, identify the family."""
 
 
-PresetName = Literal["deepseek-r1", "qwen3", "magistral"]
+FamilyName = Literal["deepseek-r1", "qwen3", "magistral"]
 
-PRESETS: dict[PresetName, Preset] = {
+PRESETS: dict[FamilyName, Preset] = {
     # Truncation and lead-in as the AnytimeReasoner authors trained with (arXiv 2505.13438).
     "deepseek-r1": Preset(
         texts=ReasoningTexts(
@@ -52,7 +52,7 @@ PRESETS: dict[PresetName, Preset] = {
 }
 
 
-def detect_preset(tokenizer: Tokenizer) -> PresetName | None:
+def detect_preset(tokenizer: Tokenizer) -> FamilyName | None:
     """Name of the family whose markers the vocabulary has, or None."""
     for name, preset in PRESETS.items():
         if all(tokenizer.token_id(marker) is not None for marker in preset.markers):

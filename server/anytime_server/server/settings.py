@@ -29,7 +29,7 @@ from anytime_server.engine.scripted import Script
 from anytime_server.engine.transformers import TransformersOptions
 from anytime_server.engine.vllm import VllmOptions
 from anytime_server.errors import UnusableOption
-from anytime_server.reasoning import PresetName
+from anytime_server.reasoning import FamilyName
 
 
 def _origin(value: str) -> str:
@@ -76,7 +76,7 @@ class ServeSettings(BaseSettings):
     engine: Literal["vllm", "transformers", "scripted"] = "vllm"
     """Engine: vLLM, transformers for machines without vLLM, or a deterministic script without a model,
     for tests."""
-    reasoning_preset: PresetName | None = None
+    reasoning_preset: FamilyName | None = None
     """Family of the model's reasoning format; overrides its anytime.json and the detection by vocabulary."""
     host: str = "127.0.0.1"
     """Address to listen on."""

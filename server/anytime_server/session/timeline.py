@@ -10,7 +10,7 @@ class Timeline:
     """`time.monotonic()` of each stage in order; None for stages that were not reached."""
 
     arrived_at: float
-    """Arrival of the request."""
+    """The request's arrival."""
     opened_at: float
     """End of compilation; the session waits for a slot."""
     slot_at: float | None = None

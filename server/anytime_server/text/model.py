@@ -15,8 +15,8 @@ from typing import Any
 from anytime_server.errors import UnusableModel
 from anytime_server.reasoning import (
     PRESETS,
+    FamilyName,
     Manifest,
-    PresetName,
     ReasoningFormat,
     detect_preset,
     open_thinking,
@@ -38,7 +38,7 @@ class Model:
         self.reasoning = ReasoningFormat.from_texts(manifest.texts, tokenizer)
 
     @classmethod
-    def load(cls, folder: Path, *, name: str | None = None, preset: PresetName | None = None) -> Model:
+    def load(cls, folder: Path, *, name: str | None = None, preset: FamilyName | None = None) -> Model:
         """Read a checkpoint, all but its weights.
 
         Args:

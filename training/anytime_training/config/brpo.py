@@ -179,7 +179,7 @@ class BrpoRecipe(RecipeSettings):
     """Name of the checkpoint, written to its manifest."""
     model: str = Field(min_length=1)
     """Checkpoint to start from: a folder, or the name of a bundled checkpoint."""
-    reasoning_preset: PresetName | None = None
+    reasoning_preset: FamilyName | None = None
     """Model family whose reasoning format is used, for a checkpoint without an `anytime.json`."""
     preset: PresetName = "ar-uniform"
     """Run of the paper whose settings are the defaults of this recipe."""

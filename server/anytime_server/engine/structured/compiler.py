@@ -29,7 +29,7 @@ PROGRAM = ("-P", "-m", "anytime_server.engine.structured.process")
 
 
 class SchemaCompiler:
-    """Which schemas the tokens of one checkpoint can be held to. Belongs to one event loop."""
+    """Checks which schemas the tokens of one checkpoint can be held to. Belongs to one event loop."""
 
     def __init__(
         self, folder: Path, num_ids: int, *, limit_s: float = LIMIT_S, limit_bytes: int = LIMIT_BYTES
@@ -79,7 +79,7 @@ class SchemaCompiler:
         return self._added_ids | self._control_ids if 'Length"' in json_schema else self._added_ids
 
     async def close(self) -> None:
-        """End the process; whatever waits for it gets EngineDead. May be called more than once."""
+        """End the process; checks that wait for it get EngineDead. May be called more than once."""
         self._is_closed = True
         if self._process is not None:
             _kill(self._process)

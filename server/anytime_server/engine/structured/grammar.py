@@ -39,10 +39,10 @@ class Grammars:
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._compile, json_schema)
 
     async def matcher(self, json_schema: str, stop_ids: Set[int]) -> Matcher:
-        """What holds one continuation to a schema.
+        """A matcher that holds one continuation to a schema.
 
         Args:
-            stop_ids: at least one; what follows the JSON.
+            stop_ids: at least one; they follow the JSON.
         """
         grammar = await self.compile(json_schema)
         from xgrammar import GrammarMatcher
@@ -70,7 +70,7 @@ class Matcher:
         self._bits = np.zeros((1, num_ids // 32 + 1), np.int32)  # one id more, of `Vocabulary.info`
 
     def allowed(self) -> np.ndarray:
-        """Which ids may come next, bool (V,): stop ids once the JSON is whole, and only then."""
+        """Ids that may come next, bool (V,): stop ids once the JSON is whole, and only then."""
         self._matcher.fill_next_token_bitmask(self._bits)
         bits = np.unpackbits(self._bits.view(np.uint8)[0], count=self._num_ids, bitorder="little")
         return bits.astype(bool)

@@ -43,7 +43,7 @@ COMPACT: dict[str, Any] = {"any_whitespace": False, "separators": (",", ":")}
 
 
 class Vocabulary:
-    """What the tokens of a checkpoint spell in JSON."""
+    """The bytes that the tokens of a checkpoint spell in JSON."""
 
     def __init__(self, folder: Path, num_ids: int) -> None:
         """

@@ -1,4 +1,4 @@
-"""What xgrammar ignores in a JSON schema or follows without end. Knows no engine."""
+"""Keywords of JSON Schema that xgrammar ignores, and recursion that it follows without end. Knows no engine."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ UNSAFE_IN_PATTERN = re.compile(r'"|\(\?(?!:)|\\(?![dDwWsS.*+?()\[\]{}|^$/-])')
 
 
 def find_fault(json_schema: str) -> str | None:
-    """What would be ignored in a schema, or which schema in it has no instance that ends; else None."""
+    """The keyword that would be ignored, or the schema without an instance that ends; else None."""
     try:
         schema = json.loads(json_schema)
         json.dumps(schema, ensure_ascii=False, allow_nan=False).encode()

@@ -79,7 +79,7 @@ async def real() -> AsyncGenerator[SchemaCompiler, None]:
 
 
 async def asked(folder: Path, num: int) -> list[str]:
-    """The titles that the stand-in was asked about, once there are so many."""
+    """The titles that the stand-in was asked about, once there are `num`."""
     while len(titles := lines(folder / "asked")) < num:
         await asyncio.sleep(0.01)
     return titles

@@ -1,4 +1,4 @@
-"""What compiling a schema shows about it, here without the process around it."""
+"""Verdicts on schemas, without the process around the compiler."""
 
 from __future__ import annotations
 
