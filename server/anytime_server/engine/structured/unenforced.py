@@ -1,4 +1,4 @@
-"""Keywords of JSON Schema that xgrammar ignores, and recursion that it follows without end. Knows no engine."""
+"""Keywords of JSON Schema that xgrammar ignores, and recursion without an end. Knows no engine."""
 
 from __future__ import annotations
 
