@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from anytime_server.reasoning import PRESETS, ReasoningFormat, Tokenizer, detect_preset
+from anytime_server.reasoning import PRESETS, FamilyName, ReasoningFormat, Tokenizer, detect_preset
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,9 @@ def test_unknown_vocabulary_belongs_to_no_family(
 
 
 @pytest.mark.parametrize("family", PRESETS)
-def test_every_preset_fits_its_own_vocabulary(tokenizer_of: Callable[..., Tokenizer], family: str) -> None:
+def test_every_preset_fits_its_own_vocabulary(
+    tokenizer_of: Callable[..., Tokenizer], family: FamilyName
+) -> None:
     preset = PRESETS[family]
     tokenizer = tokenizer_of(*preset.markers, "<eos>")
     assert detect_preset(tokenizer) == family
