@@ -118,24 +118,22 @@ async def _all_done(sessions: Sequence[Session], request: Request) -> None:
     Raises:
         AnytimeError: what ended one of them; `SessionCancelled` if the client disconnected.
     """
-    done = asyncio.ensure_future(asyncio.gather(*map(_done, sessions)))
+    ending = {asyncio.create_task(session.ended()) for session in sessions}
     disconnected = asyncio.create_task(_disconnected(request))
     try:
-        await asyncio.wait({done, disconnected}, return_when=asyncio.FIRST_COMPLETED)
-        if not done.done():
-            raise SessionCancelled("the client disconnected")
-        done.result()
+        while ending:
+            await asyncio.wait({*ending, disconnected}, return_when=asyncio.FIRST_COMPLETED)
+            for session in sessions:
+                if session.phase == "ended" and session.done is None:
+                    raise session.error or SessionCancelled("the client disconnected")
+            ending = {task for task in ending if not task.done()}
+            if ending and disconnected.done():
+                raise SessionCancelled("the client disconnected")
     finally:
-        done.cancel()
-        disconnected.cancel()
+        for task in (*ending, disconnected):
+            task.cancel()
         for session in sessions:
             session.abandon()
-
-
-async def _done(session: Session) -> None:
-    await session.ended()
-    if session.done is None:
-        raise session.error or SessionCancelled("the client disconnected")
 
 
 async def _disconnected(request: Request) -> None:

@@ -4,7 +4,7 @@ Pure Python on token ids. Knows no engine, no HTTP and no tensor library.
 """
 
 from anytime_server.reasoning.agreement import normalized_answer
-from anytime_server.reasoning.budget import TokenLimits, resolve_limits
+from anytime_server.reasoning.budget import TokenLimits, require_within_window, resolve_limits
 from anytime_server.reasoning.format import ReasoningFormat, ReasoningTexts, Tokenizer
 from anytime_server.reasoning.manifest import AccuracyPoint, Manifest
 from anytime_server.reasoning.presets import PRESETS, FamilyName, detect_preset
@@ -25,6 +25,7 @@ __all__ = [
     "detect_preset",
     "normalized_answer",
     "open_thinking",
+    "require_within_window",
     "resolve_limits",
     "truncate_thinking",
 ]

@@ -58,14 +58,7 @@ def resolve_limits(
     Raises:
         InvalidRequest: naming `budget`, `total_tokens`, `answer.max_tokens` or `messages`.
     """
-    for field, what, tokens in (
-        ("total_tokens", "a limit", total_tokens),
-        ("budget", "a budget", budget_tokens),
-    ):
-        if tokens is not None and tokens > window_tokens:
-            raise InvalidRequest(
-                f"{what} of {tokens} tokens is more than the model's window of {window_tokens}", field=field
-            )
+    require_within_window(budget_tokens=budget_tokens, total_tokens=total_tokens, window_tokens=window_tokens)
     if answer_tokens + reasoning.max_inserted_tokens >= window_tokens:
         raise InvalidRequest(
             f"an answer of {answer_tokens} tokens leaves no room for a prompt "
@@ -96,3 +89,19 @@ def resolve_limits(
         deadline_s=deadline_s,
         cause=cause,
     )
+
+
+def require_within_window(*, budget_tokens: int | None, total_tokens: int | None, window_tokens: int) -> None:
+    """Pass if neither number is over the whole window.
+
+    Raises:
+        InvalidRequest: naming `total_tokens` or `budget`.
+    """
+    for field, what, tokens in (
+        ("total_tokens", "a limit", total_tokens),
+        ("budget", "a budget", budget_tokens),
+    ):
+        if tokens is not None and tokens > window_tokens:
+            raise InvalidRequest(
+                f"{what} of {tokens} tokens is more than the model's window of {window_tokens}", field=field
+            )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from uuid import uuid4
 
 from anytime_server.errors import InvalidRequest, NotSupported, UnknownModel
-from anytime_server.reasoning import Forcing, resolve_limits
+from anytime_server.reasoning import Forcing, require_within_window, resolve_limits
 from anytime_server.session import AnswerOptions, CompiledRequest, Runtime
 from anytime_server.text.tool_calls import ModelTools, ToolCallParser
 from anytime_server.types import GenerateRequest
@@ -38,10 +38,7 @@ class RequestCompiler:
             UnknownModel: another model's name.
             InvalidRequest: it cannot be served; names the field by its neutral path.
         """
-        self.require_served(request.model)
-        if not request.messages:
-            raise InvalidRequest("messages must not be empty", field="messages")
-        self._check_combinations(request)
+        self.check(request)
         tool_parser = await self._tool_parser(request)
         if request.json_schema is not None:
             await self._check_json_schema(request.json_schema)
@@ -77,15 +74,33 @@ class RequestCompiler:
             context=request.context,
         )
 
-    def require_served(self, model: str | None) -> None:
-        """Pass if a request for this model is served.
+    def check(self, request: GenerateRequest) -> None:
+        """Pass unless the request can never be served, as far as that shows without rendering it.
 
         Raises:
-            UnknownModel: another model's name.
+            UnknownModel, NotSupported, InvalidRequest: it cannot; names the field by its neutral path.
         """
         name = self._runtime.model.name
-        if model not in (None, name):
-            raise UnknownModel(f"no model {model!r} is served here, only {name!r}", field="model")
+        if request.model not in (None, name):
+            raise UnknownModel(f"no model {request.model!r} is served here, only {name!r}", field="model")
+        if not request.messages:
+            raise InvalidRequest("messages must not be empty", field="messages")
+        require_within_window(
+            budget_tokens=request.budget_tokens,
+            total_tokens=request.total_tokens,
+            window_tokens=self._runtime.engine.window_tokens,
+        )
+        if request.tools and request.json_schema is not None:
+            raise NotSupported(
+                "a JSON schema for the answer beside tools is not supported", field="answer.response_format"
+            )
+        if request.tools and self._tools is None:
+            raise NotSupported(
+                "the format of this model's tool calls is not known: give --tool-parser to the server"
+                if self._runtime.model.takes_tools
+                else "the model's chat template takes no tools",
+                field="tools",
+            )
 
     async def prompt_ids(self, request: GenerateRequest) -> list[int]:
         """Token ids of the conversation, with thinking open at its end.
@@ -93,34 +108,17 @@ class RequestCompiler:
         A long prompt is rendered in a thread: a megabyte takes most of a second.
         """
         model, messages, tools = self._runtime.model, request.messages, list(request.tools) or None
-        if tools and self._tools is None:
-            raise self._no_tools()
         if len(str(messages)) + len(str(tools)) <= SHORT_PROMPT:
             return model.prompt_ids(messages, tools)
         return await asyncio.to_thread(model.prompt_ids, messages, tools)
 
-    def _check_combinations(self, request: GenerateRequest) -> None:
-        if request.tools and request.json_schema is not None:
-            raise NotSupported(
-                "a JSON schema for the answer beside tools is not supported", field="answer.response_format"
-            )
-
     async def _tool_parser(self, request: GenerateRequest) -> ToolCallParser | None:
         if not request.tools:
             return None
-        if self._tools is None:
-            raise self._no_tools()
+        assert self._tools is not None
         # In a thread: the first parser imports vLLM's.
         return await asyncio.to_thread(
             ToolCallParser, self._tools, request.tools, max_calls=request.max_tool_calls
-        )
-
-    def _no_tools(self) -> NotSupported:
-        return NotSupported(
-            "the format of this model's tool calls is not known: give --tool-parser to the server"
-            if self._runtime.model.takes_tools
-            else "the model's chat template takes no tools",
-            field="tools",
         )
 
     async def _check_json_schema(self, json_schema: str) -> None:

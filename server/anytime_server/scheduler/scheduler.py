@@ -193,6 +193,7 @@ class Scheduler:
         """
         try:
             self.require_ready()
+            self.compiler.check(request)
             account = request.context.account
             if account is not None:
                 account.require_size(num_choices, field="n")
@@ -212,6 +213,8 @@ class Scheduler:
             for number in range(num_choices):
                 own = compiled
                 if number:
+                    if account is not None:
+                        account.require_room()
                     self._require_room(num_opening=self._num_opening - 1)
                     seed = None if compiled.seed is None else _wrapped(compiled.seed + number)
                     own = dataclasses.replace(compiled, id=new_id(request), seed=seed)
@@ -250,7 +253,7 @@ class Scheduler:
         """
         try:
             self.require_ready()
-            self.compiler.require_served(request.model)
+            self.compiler.check(request)
             if (account := request.context.account) is not None:
                 account.count_request()
             return len(await self.compiler.prompt_ids(request))

@@ -27,8 +27,8 @@ class AnswerResult:
     """An answer and when it came; times are `time.monotonic()`."""
 
     answer: events.AnswerDone
-    sampled_text: str
-    """Its text, tool calls included."""
+    text: AnswerText
+    """Its text; the tool calls of an early answer are still to be read out of it, by `finish()`."""
     tokens: tuple[AnswerToken, ...]
     """Its tokens, where they are reported."""
     cached_tokens: int
@@ -133,7 +133,7 @@ class AnswerPhase:
                     self._cached_tokens = delta.cached_tokens
                     shown = text.push(delta)
                     is_last = delta.finish_reason is not None or text.stop_sequence is not None
-                    if is_last and text.may_call_tools:
+                    if is_last and text.may_call_tools and not self._provisional:
                         shown += await asyncio.to_thread(text.finish)
                     self._emit_delta(shown, text, is_last=is_last)
                     if is_last:
@@ -142,7 +142,7 @@ class AnswerPhase:
             timer.report()
 
     def _emit_delta(self, shown: str, text: AnswerText, *, is_last: bool) -> None:
-        tokens = text.take_tokens() if shown or (is_last and not text.is_blank) else ()
+        tokens = text.take_tokens() if shown or (is_last and text.sampled_text) else ()
         self._tokens += tokens
         if shown or tokens:
             delta = events.AnswerDelta(
@@ -168,7 +168,7 @@ class AnswerPhase:
         self._queue.emit(answer)
         return AnswerResult(
             answer=answer,
-            sampled_text=text.sampled_text,
+            text=text,
             tokens=tuple(self._tokens),
             cached_tokens=self._cached_tokens,
             first_sampled_at=first_sampled_at,

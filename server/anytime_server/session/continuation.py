@@ -1,25 +1,31 @@
 """Continuation tokens: signed thinking that a client keeps, so that any replica can resume it.
 
-Clients treat a token as opaque. It is `a1.` and a compressed, signed payload of itsdangerous.
+Clients treat a token as opaque. It is `a1.`, a compressed payload (a line of JSON, then the ids) and the
+signature of both, as itsdangerous makes it.
 """
 
 from __future__ import annotations
 
 import hashlib
+import hmac
+import json
 import logging
 import os
 import secrets
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from itsdangerous import BadPayload, BadSignature, URLSafeSerializer
+from itsdangerous import Signer
+from itsdangerous.encoding import base64_decode, base64_encode
 
 from anytime_server.errors import InvalidRequest, UnusableOption
 
 logger = logging.getLogger(__name__)
 
-PREFIX = "a1."
+PREFIX = b"a1."
+MAX_PAYLOAD_BYTES = 8 << 20
 MIN_KEY_CHARACTERS = 16
 
 
@@ -33,9 +39,9 @@ class ContinuationSigner:
             model: the model's name, for error messages.
             fingerprint: identifies the model.
         """
-        # SHA-384 fills its last base64 digit, so that a change of any character changes the signature.
-        options = {"key_derivation": "hmac", "digest_method": hashlib.sha384}
-        self._serializer = URLSafeSerializer(key, salt="anytime.continuation", signer_kwargs=options)
+        self._signer = Signer(
+            key, salt="anytime.continuation", key_derivation="hmac", digest_method=hashlib.sha256
+        )
         self._model = model
         self._fingerprint = fingerprint
 
@@ -46,14 +52,15 @@ class ContinuationSigner:
             prompt_ids: the prompt of the thinking.
             ended: whether the model ended the thinking, which then cannot be resumed.
         """
-        payload = {
+        about = {
             "model": self._model,
             "fingerprint": self._fingerprint,
             "prompt": _digest(prompt_ids),
             "ended": ended,
-            "thinking_ids": [] if ended else list(thinking_ids),
         }
-        return PREFIX + self._serializer.dumps(payload)
+        payload = json.dumps(about).encode() + b"\n" + _bytes([] if ended else thinking_ids)
+        packed = base64_encode(zlib.compress(payload, level=1))
+        return self._signer.sign(PREFIX + packed).decode()
 
     def verify(self, token: str, *, prompt_ids: Sequence[int]) -> tuple[int, ...]:
         """The token ids of the thinking to resume.
@@ -62,21 +69,23 @@ class ContinuationSigner:
             InvalidRequest: the token was changed or signed with another key, it belongs to another model or
                 another conversation, or the model had ended the thinking.
         """
-        try:
-            payload = self._serializer.loads(token.removeprefix(PREFIX))
-        except (BadSignature, UnicodeEncodeError) as error:
+        signed, _, _ = token.rpartition(".")
+        # Signed again rather than unsigned: decoding a signature would ignore characters that are not base64.
+        if not (token.isascii() and hmac.compare_digest(self._signer.sign(signed), token.encode())):
             raise _refusal(
                 "its signature does not match: it was changed, or signed with another continuation key"
-            ) from error
-        except BadPayload as error:
-            raise _refusal("it cannot be decoded") from error
-        if payload["fingerprint"] != self._fingerprint:
-            raise _refusal(f"it belongs to another model ({payload['model']})")
-        if payload["prompt"] != _digest(prompt_ids):
+            )
+        packed = signed.encode().removeprefix(PREFIX)
+        payload = zlib.decompressobj().decompress(base64_decode(packed), MAX_PAYLOAD_BYTES)
+        head, _, ids = payload.partition(b"\n")
+        about = json.loads(head)
+        if about["fingerprint"] != self._fingerprint:
+            raise _refusal(f"it belongs to another model ({about['model']})")
+        if about["prompt"] != _digest(prompt_ids):
             raise _refusal("it belongs to another conversation: send the messages of the original request")
-        if payload["ended"]:
+        if about["ended"]:
             raise _refusal("the model had ended this thinking by itself, so it cannot be resumed")
-        return tuple(payload["thinking_ids"])
+        return tuple(np.frombuffer(ids, "<u4").tolist())
 
 
 def continuation_key(given: str | None) -> bytes:
@@ -119,5 +128,9 @@ def _refusal(reason: str) -> InvalidRequest:
     return InvalidRequest(f"the continuation cannot be used: {reason}", field="continuation")
 
 
+def _bytes(ids: Sequence[int]) -> bytes:
+    return np.asarray(ids, "<u4").tobytes()
+
+
 def _digest(ids: Sequence[int]) -> str:
-    return hashlib.sha256(np.asarray(ids, "<u4").tobytes()).hexdigest()[:32]
+    return hashlib.sha256(_bytes(ids)).hexdigest()[:32]

@@ -183,7 +183,7 @@ class AnswerComparison:
         if result is None or not self._is_confident(result):
             self._answer, self._num_agreed = None, 0
             return
-        answer = normalized_answer(result.sampled_text)
+        answer = normalized_answer(result.text.sampled_text)
         self._num_agreed = self._num_agreed + 1 if answer == self._answer else 1
         self._answer = answer
 

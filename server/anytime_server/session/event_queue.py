@@ -74,10 +74,12 @@ async def read_queues(
         batch = [(index, event) for index, queue in enumerate(queues) for event in queue.take()]
         if not batch:
             continue
+        failed_at = next((i for i, (_, event) in enumerate(batch) if isinstance(event, events.Failed)), None)
+        if failed_at is not None:
+            yield batch[: failed_at + 1]
+            return
         yield batch
         num_open -= sum(isinstance(event, events.Done) for _, event in batch)
-        if any(isinstance(event, events.Failed) for _, event in batch):
-            return
         if num_open and (seconds := rest_s()) > 0:
             await _rest(urgent_news, seconds)
 

@@ -167,7 +167,7 @@ class Session:
         early.drop_probes()
         truncation = self._truncate(cause)
         if truncation.cause is Cause.STABLE and early.agreed.done():
-            result = self._adopt(early.agreed.result())
+            result = await self._adopt(early.agreed.result())
             answer_tokens = result.answer.answer_tokens
         else:
             phase = self._final_answer(truncation)
@@ -205,10 +205,16 @@ class Session:
             continuation=self._continuation,
         )
 
-    def _adopt(self, agreed: AnswerResult) -> AnswerResult:
+    async def _adopt(self, agreed: AnswerResult) -> AnswerResult:
         """Make the early answer that the probes agree on the final answer; it is not sampled again."""
         index, now = next(self._indices), time.monotonic()
-        answer = dataclasses.replace(agreed.answer, index=index, provisional=False)
+        text = agreed.text
+        if text.may_call_tools:
+            await asyncio.to_thread(text.finish)
+            self.tool_parser_failures += text.num_tool_parser_failures
+        answer = dataclasses.replace(
+            agreed.answer, index=index, provisional=False, text=text.text, tool_calls=tuple(text.tool_calls)
+        )
         self.queue.emit(
             events.AnswerStarted(
                 index=index,

@@ -142,6 +142,8 @@ class ThinkingPhase:
     async def _sample_segment(self) -> None:
         async with aclosing(self._runtime.engine.generate(self._engine_request())) as deltas:
             async for delta in deltas:
+                if self._early.agreed.done():  # its callback may not have run yet
+                    self._on_agreement(self._early.agreed)
                 if self._truncated_by is not None:
                     break
                 if delta.finish_reason == "abort":

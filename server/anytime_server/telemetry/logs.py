@@ -105,9 +105,11 @@ class SessionLog:
             sessions.info("session ended", extra=_outcome(session) | content)
 
     def _content(self, session: Session) -> dict[str, Any]:
+        answer = session.answer
+        answer = session.answer
         return {
             "prompt": self._model.tokenizer.decode(session.request.prompt_ids),
-            "answer": session.answer.sampled_text if session.done is not None and session.answer else None,
+            "answer": answer.text.sampled_text if session.done is not None and answer else None,
         }
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import json
 from typing import Any
 
@@ -56,3 +58,22 @@ async def test_failing_encoder_ends_the_stream_in_one_error(
     assert "cannot be encoded" in caplog.text
     await server.idle()
     assert len(server.scheduler.active) == 0
+
+
+@pytest.mark.parametrize(("path", "body"), [(path, body) for path, body, _ in DIALECTS])
+async def test_a_disconnect_from_a_whole_response_leaves_nothing_and_logs_nothing(
+    served: Any, caplog: pytest.LogCaptureFixture, path: str, body: dict[str, Any]
+) -> None:
+    server = await served(never_end=True, seconds_per_token=0.05)
+    thinks = {"thinking": {"type": "adaptive"}} if path == "/v1/messages" else {}
+    request = asyncio.create_task(server.http.post(path, json=body | thinks | {"stream": False}))
+    while not server.scheduler.engine.load().num_requests:
+        await asyncio.sleep(0.005)
+    request.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await request
+    await server.idle()
+    gc.collect()
+    await asyncio.sleep(0)
+    assert len(server.scheduler.active) == 0
+    assert "never retrieved" not in caplog.text

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from anytime_server.auth import Account, Admission
 from anytime_server.engine.scripted import ScriptedEngine
-from anytime_server.errors import Overloaded, RateLimited, UnknownSession
+from anytime_server.errors import InvalidRequest, Overloaded, RateLimited, UnknownModel, UnknownSession
 from anytime_server.scheduler.scheduler import Scheduler
 from anytime_server.session import Session, events
 from anytime_server.text.model import Model
@@ -95,3 +95,24 @@ async def test_request_refused_by_the_account_leaves_nothing(start_scheduler: Ca
     with pytest.raises(RateLimited):
         await scheduler.submit(request(context=RequestContext(account=ExhaustedAccount("poor"))))
     assert (len(scheduler.active), scheduler.engine.load().num_requests) == (0, 0)
+
+
+async def test_requests_that_can_never_be_served_are_refused_as_such_by_a_full_server(
+    scripted: Callable[..., ScriptedEngine], tiny_model: Model
+) -> None:
+    scheduler = Scheduler(
+        tiny_model,
+        scripted(max_num_seqs=1, never_end=True, seconds_per_token=0.01),
+        measure_speed=False,
+        max_waiting=0,
+    )
+    await scheduler.start()
+    await scheduler.submit(request())
+    with pytest.raises(Overloaded):
+        await scheduler.submit(request())
+    with pytest.raises(UnknownModel):
+        await scheduler.submit(request(model="other"))
+    for fields in ({"budget_tokens": 9999}, {"total_tokens": 9999}):
+        with pytest.raises(InvalidRequest, match="window"):
+            await scheduler.submit(request(**fields))
+    await scheduler.stop()

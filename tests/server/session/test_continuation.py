@@ -39,6 +39,15 @@ def test_a_changed_token_is_refused(position: int) -> None:
     assert caught.value.field == "continuation"
 
 
+@pytest.mark.parametrize("change", ["{}=", "{}!", "{}\n", "{}é", " {}", "a1.{}"])
+def test_a_token_with_further_characters_is_refused(change: str) -> None:
+    token = signer().sign(PROMPT, THINKING, ended=False)
+    with pytest.raises(InvalidRequest, match="signature"):
+        signer().verify(change.format(token), prompt_ids=PROMPT)
+    with pytest.raises(InvalidRequest, match="signature"):
+        signer().verify(token.removeprefix("a1."), prompt_ids=PROMPT)
+
+
 @pytest.mark.parametrize(
     "text", ["", "a1", "a1.", "a1..", "a1.x", "a1.x.", "a2.x.y", "a1.ä.ö", "a1.\ud800.x", "....", "\x00"]
 )

@@ -110,3 +110,12 @@ async def test_idle_reader_gets_an_empty_batch() -> None:
     assert await anext(batches) == []
     queue.emit(END)
     assert await anext(batches) == [END]
+
+
+async def test_reading_several_queues_ends_at_the_first_failure() -> None:
+    queues = [EventQueue(), EventQueue(), EventQueue()]
+    for queue, last in zip(queues, (thinking(2), END, END), strict=True):
+        queue.emit(thinking(1))
+        queue.emit(last)
+    batches = [batch async for batch in read_queues(queues)]
+    assert batches == [[(0, thinking(2, "xx")), (1, thinking(1)), (1, END)]]

@@ -18,10 +18,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from anytime_server.engine.base import Delta, Engine, EngineLoad, EngineRequest, Generation
 from anytime_server.engine.structured.compiler import SchemaCompiler
-from anytime_server.engine.structured.grammar import Grammars, Matcher
 from anytime_server.errors import EngineDead, EngineFailed, UnusableModel, WeightSyncFailed, first_line
 
 if TYPE_CHECKING:
+    from anytime_server.engine.structured.grammar import Grammars, Matcher
     from anytime_server.engine.transformers.decoder import Sampled
     from anytime_server.engine.transformers.loading import LoadedModel
     from anytime_server.engine.transformers.sequence import SequenceState
@@ -86,6 +86,8 @@ class TransformersEngine(Engine):
             raise UnusableModel(f"transformers cannot load {self._model}: {first_line(error)}") from error
         self._loaded = loaded
         self._schemas = SchemaCompiler(Path(self._model), loaded.decoder.num_vocabulary)
+        from anytime_server.engine.structured.grammar import Grammars
+
         self._grammars = Grammars(Path(self._model), loaded.decoder.num_vocabulary)
         self._alive = True
         self._loop = asyncio.create_task(self._decode_until_dead())

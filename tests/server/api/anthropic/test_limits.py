@@ -12,6 +12,8 @@ from ..conftest import QUESTION, Served
 from ..keys import account, key, keyring
 
 REQUEST: Any = {"model": "tiny", "max_tokens": 30, **QUESTION}
+COUNTED: Any = {"model": "tiny", **QUESTION}
+TOOLS: Any = [{"name": "add", "input_schema": {"type": "object"}}]
 
 
 def sdk(server: Served, secret: str, *, max_retries: int = 0) -> anthropic.AsyncAnthropic:
@@ -61,6 +63,8 @@ async def test_counting_tokens_counts_as_a_request(served: Any) -> None:
             await client.messages.count_tokens(model="tiny", messages=QUESTION["messages"])
             with pytest.raises(anthropic.NotFoundError):  # a refused request is not counted
                 await client.messages.count_tokens(model="other", messages=QUESTION["messages"])
+            with pytest.raises(anthropic.BadRequestError, match="takes no tools"):
+                await client.messages.count_tokens(**COUNTED, tools=TOOLS)
         with pytest.raises(anthropic.RateLimitError, match="2 requests per minute"):
             await client.messages.count_tokens(model="tiny", messages=QUESTION["messages"])
 
