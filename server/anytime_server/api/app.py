@@ -61,7 +61,7 @@ def create_app(
     max_header_bytes: int = 1 << 16,
     max_body_bytes: int = 1 << 20,
     max_messages: int = 1024,
-    on_started: Callable[[BaseException | None], None] = lambda error: None,
+    on_started: Callable[[BaseException | None], None] | None = None,
 ) -> FastAPI:
     """Everything over HTTP. The scheduler starts with the application and stops with it.
 
@@ -72,18 +72,22 @@ def create_app(
         keyring: the API keys that are accepted; None accepts every request.
         for_own_machine: accept only requests to localhost or a loopback address.
         cors_origins: origins of web pages that may use the server; `*` is any.
-        on_started: called once, with the error that prevented the start, or None when ready.
+        on_started: called once, with the error that prevented the start, or None when ready; by default the
+            error is logged.
     """
-
     metrics = metrics or Metrics.of(scheduler)
 
     async def start() -> None:
         try:
             await scheduler.start()
         except Exception as error:
-            on_started(error)
+            if on_started is None:
+                logger.error("the model cannot be served: %s", error)
+            else:
+                on_started(error)
         else:
-            on_started(None)
+            if on_started is not None:
+                on_started(None)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None, None]:

@@ -166,11 +166,6 @@ class Engine(ABC):
         """
 
     @abstractmethod
-    async def abort(self, request_id: str) -> None:
-        """End a request early: its generator delivers the sampled tokens and finishes with `abort`. Unknown
-        and finished ids are ignored."""
-
-    @abstractmethod
     def load(self) -> EngineLoad:
         """The present load."""
 

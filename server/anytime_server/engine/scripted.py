@@ -78,7 +78,7 @@ class ScriptedEngine(Engine):
         self._top_alphabet = [tokenizer.encode(character)[0] for character in string.ascii_letters]
         self._encode = tokenizer.encode
         self._blank_ids = tokenizer.encode(" ")
-        self._requests: dict[str, asyncio.Event] = {}
+        self._requests: set[str] = set()
         self._num_sampled_tokens = 0
         self._alive = False
 
@@ -105,12 +105,6 @@ class ScriptedEngine(Engine):
 
     async def stop(self) -> None:
         self._alive = False
-        for aborted in self._requests.values():
-            aborted.set()
-
-    async def abort(self, request_id: str) -> None:
-        if (aborted := self._requests.get(request_id)) is not None:
-            aborted.set()
 
     def load(self) -> EngineLoad:
         return EngineLoad(num_requests=len(self._requests), max_num_seqs=self._max_num_seqs)
@@ -124,17 +118,14 @@ class ScriptedEngine(Engine):
         sampling = request.sampling
         assert request.prompt_ids
         assert 1 <= sampling.max_tokens <= self._window_tokens - len(request.prompt_ids)
-        aborted = self._requests[request.id] = asyncio.Event()
+        self._requests.add(request.id)
         try:
             await asyncio.sleep(self._script.first_token_s)
             draw = random.Random(repr((request.prompt_ids, sampling.seed or 0)))
             allowed = (i for i in self._tokens(request, draw) if i not in sampling.banned_ids)
             for position, token_id in enumerate(allowed, start=1):
                 await asyncio.sleep(self._script.seconds_per_token)
-                if aborted.is_set():
-                    self._require_alive()
-                    yield Delta(token_ids=(), logprobs=(), cached_tokens=0, finish_reason="abort")
-                    return
+                self._require_alive()
                 self._sampled_one()
                 finish_reason: FinishReason | None = None
                 if token_id in sampling.stop_ids:
@@ -153,7 +144,7 @@ class ScriptedEngine(Engine):
                 if finish_reason is not None:
                     return
         finally:
-            self._requests.pop(request.id, None)
+            self._requests.discard(request.id)
 
     def _likeliest(self, token_id: int, logprob: float, num: int) -> TopLogprobs:
         """The sampled token, of a probability over 1/3, and others that halve the remaining probability."""
@@ -201,8 +192,6 @@ class ScriptedEngine(Engine):
         self._num_sampled_tokens += 1
         if self._num_sampled_tokens == self._script.die_after_tokens:
             self._alive = False
-            for aborted in self._requests.values():
-                aborted.set()
             self._require_alive()
 
     def _require_alive(self) -> None:

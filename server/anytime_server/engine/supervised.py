@@ -30,7 +30,6 @@ STOP_S = 30
 """Seconds for a dead engine to stop; an engine that hangs in a thread of this process never does."""
 FIRST_PAUSE_S, MAX_PAUSE_S = 1.0, 30.0
 """Seconds between attempts to start an engine: the pause doubles after each failure."""
-ABORTED = Delta(token_ids=(), logprobs=(), cached_tokens=0, finish_reason="abort")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -42,11 +41,6 @@ class _Progress:
     """Delivered tokens."""
     num_deaths: int = 0
     """Deaths of the engine during this request."""
-    engine_id: str = ""
-    """Id of the request in the present engine."""
-    is_aborted: bool = False
-    waiting: asyncio.Timeout | None = None
-    """Set while the request waits for an engine."""
 
     def remaining(self) -> EngineRequest:
         return remaining_request(self.request, self.token_ids)
@@ -119,15 +113,6 @@ class SupervisedEngine(Engine):
         gc.unfreeze()
         await self._engine.stop()
 
-    async def abort(self, request_id: str) -> None:
-        if (progress := self._progress.get(request_id)) is None:
-            return
-        progress.is_aborted = True
-        if progress.waiting is not None:
-            progress.waiting.reschedule(asyncio.get_running_loop().time())
-        else:
-            await self._engine.abort(progress.engine_id)
-
     def load(self) -> EngineLoad:
         return EngineLoad(num_requests=len(self._progress), max_num_seqs=self._engine.load().max_num_seqs)
 
@@ -142,11 +127,10 @@ class SupervisedEngine(Engine):
     async def generate(self, request: EngineRequest) -> AsyncGenerator[Delta, None]:
         progress = self._progress[request.id] = _Progress(request=request)
         try:
-            while (engine := await self._running_engine(progress)) is not None:
+            while True:
+                engine = await self._running_engine()
                 try:
-                    remaining = progress.remaining()
-                    progress.engine_id = remaining.id
-                    async with aclosing(engine.generate(remaining)) as deltas:
+                    async with aclosing(engine.generate(progress.remaining())) as deltas:
                         while True:
                             delta = await self._next(deltas, progress)
                             progress.token_ids += delta.token_ids
@@ -156,26 +140,19 @@ class SupervisedEngine(Engine):
                 except EngineDead as error:
                     self._note_death(engine)
                     self._require_retry(progress, error)
-            yield ABORTED
         finally:
             del self._progress[request.id]
 
-    async def _running_engine(self, progress: _Progress) -> Engine | None:
-        """Wait for a running engine; None if the request is aborted meanwhile."""
+    async def _running_engine(self) -> Engine:
+        """Wait for a running engine."""
         if not self._engine.alive:
             self._note_death(self._engine)
         try:
-            async with asyncio.timeout(0 if progress.is_aborted else self._restart_wait_s) as waiting:
-                progress.waiting = waiting
+            async with asyncio.timeout(self._restart_wait_s):
                 await self._up.wait()
         except TimeoutError:
-            if not progress.is_aborted:
-                reason = f"the engine died and did not restart within {self._restart_wait_s:g} s"
-                raise EngineDead(reason) from None
-        finally:
-            progress.waiting = None
-        if progress.is_aborted:
-            return None
+            reason = f"the engine died and did not restart within {self._restart_wait_s:g} s"
+            raise EngineDead(reason) from None
         if not self._is_running:
             raise EngineDead("the engine is not running")
         return self._engine

@@ -191,22 +191,6 @@ async def test_cancelling_the_task_aborts(engine: Engine, request_of: Any) -> No
     assert engine.load().num_requests == 0
 
 
-async def test_abort_ends_the_stream(engine: Engine, request_of: Any) -> None:
-    request = request_of(max_tokens=400)
-    deltas: list[Delta] = []
-    async for delta in engine.generate(request):
-        deltas.append(delta)
-        if len(deltas) == 3:
-            await engine.abort(request.id)
-            await engine.abort(request.id)
-    assert deltas[-1].finish_reason == "abort"
-    assert len(tokens(deltas)) < 400
-
-
-async def test_aborting_an_unknown_request_is_ignored(engine: Engine) -> None:
-    await engine.abort("nobody")
-
-
 async def test_many_long_seeded_prompts_at_once(engine: Engine, request_of: Any) -> None:
     """More than one step can prefill. Chunked prefill with a seed kills vLLM's CPU runner."""
     results = await asyncio.gather(

@@ -212,38 +212,13 @@ async def test_a_request_waits_for_a_limited_time(supervised: Any, request_of: A
     assert engine.load().num_requests == 0
 
 
-async def test_a_waiting_request_can_be_aborted_or_cancelled(supervised: Any, request_of: Any) -> None:
+async def test_a_waiting_request_can_be_cancelled(supervised: Any, request_of: Any) -> None:
     engine = await supervised({"die_after_tokens": 5}, Loading)
-    aborted, cancelled = request_of(), request_of()
-    waiting = [asyncio.create_task(run(engine, request)) for request in (aborted, cancelled)]
+    waiting = asyncio.create_task(run(engine, request_of()))
     await until(lambda: not engine.alive)
-    await engine.abort(aborted.id)
-    assert (await waiting[0])[-1].finish_reason == "abort"
-    waiting[1].cancel()
-    await asyncio.wait(waiting)
+    waiting.cancel()
+    await asyncio.wait([waiting])
     assert engine.load().num_requests == 0
-
-
-async def test_a_resumed_request_can_be_aborted(supervised: Any, request_of: Any) -> None:
-    engine = await supervised({"die_after_tokens": 5}, {"seconds_per_token": 0.01})
-    request = request_of(max_tokens=400)
-    running = asyncio.create_task(run(engine, request))
-    await until(lambda: engine.num_restarts == 1)
-    await engine.abort(request.id)
-    deltas = await running
-    assert deltas[-1].finish_reason == "abort"
-    assert 4 <= len(tokens(deltas)) < 400
-
-
-async def test_a_running_request_can_be_aborted(supervised: Any, request_of: Any) -> None:
-    engine = await supervised({"seconds_per_token": 0.002})
-    request = request_of(max_tokens=400)
-    deltas = engine.generate(request)
-    for _ in range(3):
-        await anext(deltas)
-    await engine.abort(request.id)
-    *_, last = [delta async for delta in deltas]
-    assert last.finish_reason == "abort"
 
 
 async def test_an_engine_that_fails_to_stop_is_replaced(supervised: Any, request_of: Any) -> None:

@@ -152,13 +152,13 @@ async def test_unrequested_cancellation_is_an_internal_error(open_session: Any) 
 
 @pytest.mark.parametrize("tokens", [400, 0])
 async def test_unrequested_abort_is_an_engine_error(open_session: Any, tokens: int) -> None:
-    session = await open_session(
-        budget_tokens=tokens, never_end=True, seconds_per_token=0.01, answer="a long answer"
-    )
-    reading = await start_reading(session)
-    [request_id] = session.runtime.engine._requests
-    await session.runtime.engine.abort(request_id)
-    emitted = await reading
+    session = await open_session(budget_tokens=tokens)
+
+    async def aborts(request: EngineRequest) -> AsyncGenerator[Delta, None]:
+        yield Delta(token_ids=(), logprobs=(), cached_tokens=0, finish_reason="abort")
+
+    session.runtime.engine.generate = aborts
+    emitted = await run_session(session)
     assert isinstance(emitted[-1], events.Failed)
     assert emitted[-1].error.code == "engine_failed"
 

@@ -12,6 +12,7 @@ from anytime_server.api.anthropic.content import Message, TextBlocks, text_of, t
 from anytime_server.api.openapi import NoEffect
 from anytime_server.api.schema.budgets import SHARES, agreed_budget
 from anytime_server.api.schema.fields import (
+    MAX_MESSAGES,
     MAX_TOOLS,
     AnytimeFields,
     AtLeastOne,
@@ -104,7 +105,7 @@ class Prompt(Fields):
     """The model's input: conversation, system text and tools."""
 
     model: StrictStr
-    messages: list[Message] = Field(min_length=1, max_length=4096)
+    messages: list[Message] = Field(min_length=1, max_length=MAX_MESSAGES)
     """The conversation. Thinking alone as the assistant's last turn is resumed."""
     system: TextBlocks | None = None
     tools: list[Tool] = Field(default_factory=list, max_length=MAX_TOOLS)

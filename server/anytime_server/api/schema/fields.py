@@ -26,6 +26,8 @@ from anytime_server.types import StopWhen
 DAY_MS = 24 * 60 * 60 * 1000
 MAX_BUDGETS = 64
 MAX_TOOLS = 128
+MAX_MESSAGES = 4096
+"""In a conversation, whatever `--max-messages` allows."""
 DEEPER = 32
 """Levels of nesting that a prompt or a response adds around an object of the client's."""
 

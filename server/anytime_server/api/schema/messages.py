@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, cast
 
 from pydantic import BeforeValidator, Field, ValidationInfo, WithJsonSchema, field_validator
 
-from anytime_server.api.schema.fields import Fields, Text, text_or_parts, written_again
+from anytime_server.api.schema.fields import MAX_MESSAGES, Fields, Text, text_or_parts, written_again
 from anytime_server.errors import InvalidRequest
 
 
@@ -151,7 +151,7 @@ class Message(Fields):
 class Conversation(Fields):
     """A request with messages."""
 
-    messages: list[Message] = Field(min_length=1, max_length=4096)
+    messages: list[Message] = Field(min_length=1, max_length=MAX_MESSAGES)
     """The conversation, ending with what is to be answered."""
 
     def turns(self) -> list[dict[str, Any]]:

@@ -128,10 +128,6 @@ class TransformersEngine(Engine):
             await asyncio.get_running_loop().run_in_executor(self._thread, loaded.free)
         self._thread.shutdown(wait=False)
 
-    async def abort(self, request_id: str) -> None:
-        if (sequence := self._sequences.get(request_id)) is not None:
-            sequence.end()
-
     def load(self) -> EngineLoad:
         return EngineLoad(num_requests=len(self._sequences), max_num_seqs=self._options.max_num_seqs)
 

@@ -206,10 +206,6 @@ class VllmEngine(Engine):
             del llm
             gc.collect()
 
-    async def abort(self, request_id: str) -> None:
-        if self._llm is not None and request_id in self._requests:
-            await self._llm.abort(request_id)
-
     def load(self) -> EngineLoad:
         return EngineLoad(num_requests=len(self._requests), max_num_seqs=self._options.max_num_seqs)
 

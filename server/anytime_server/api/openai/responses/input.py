@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, StrictStr
 
-from anytime_server.api.schema.fields import Fields, Text, text_or_parts, whole_characters
+from anytime_server.api.schema.fields import MAX_MESSAGES, Fields, Text, text_or_parts, whole_characters
 from anytime_server.api.schema.messages import CalledFunction, CalledTool
 from anytime_server.errors import InvalidRequest
 
@@ -134,7 +134,9 @@ def _text_or_items(value: Any) -> Any:
 
 
 Items = Annotated[
-    list[Item], Field(min_length=1, max_length=4096), BeforeValidator(_text_or_items, str | list[Item])
+    list[Item],
+    Field(min_length=1, max_length=MAX_MESSAGES),
+    BeforeValidator(_text_or_items, str | list[Item]),
 ]
 """A string, which is one message of the user's, or a list of items."""
 
