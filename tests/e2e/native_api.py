@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import httpx2
@@ -18,6 +19,15 @@ async def think(client: httpx2.AsyncClient, **fields: Any) -> dict[str, Any]:
     return response.json()
 
 
+async def lines_of(response: httpx2.Response) -> AsyncGenerator[str, None]:
+    """The lines of a stream; those of httpx2 also end at U+0085 and U+2028, which a random model writes."""
+    rest = b""
+    async for data in response.aiter_bytes():
+        *lines, rest = (rest + data).split(b"\n")
+        for line in lines:
+            yield line.decode()
+
+
 async def stream(
     client: httpx2.AsyncClient, *, opened: asyncio.Semaphore | None = None, **fields: Any
 ) -> list[dict[str, Any]]:
@@ -26,7 +36,7 @@ async def stream(
         assert response.status_code == 200, await response.aread()
         if opened is not None:
             opened.release()
-        lines = [line async for line in response.aiter_lines()]
+        lines = [line async for line in lines_of(response)]
     return [json.loads(line[6:]) for line in lines if line.startswith("data: ")]
 
 

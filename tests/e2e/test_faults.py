@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from ..servers import RealServer, start
-from .native_api import REQUEST, begin_request, stream
+from .native_api import REQUEST, begin_request, lines_of, stream
 
 SLOTS = 4
 STALL_S = 4
@@ -85,7 +85,7 @@ class StreamReader:
 
     async def _read(self, client: httpx2.AsyncClient, fields: dict[str, Any]) -> None:
         async with client.stream("POST", "/v1/anytime", json=REQUEST | fields) as response:
-            async for line in response.aiter_lines():
+            async for line in lines_of(response):
                 if line.startswith("data: "):
                     self.events.append(json.loads(line[6:]))
                     self._arrived.set()
@@ -252,10 +252,12 @@ async def test_requests_survive_a_killed_engine(client: httpx2.AsyncClient, serv
 async def test_controls_work_while_a_killed_engine_restarts(
     client: httpx2.AsyncClient, server: RealServer
 ) -> None:
+    json_answer: dict[str, Any] = {"response_format": {"type": "json_object"}, "max_tokens": 300}
+    # The first schema takes seconds, in which the others would end.
+    first: dict[str, Any] = ANSWERS_LONG | {"answer": json_answer | {"max_tokens": 1}}
+    await stream(client, **first)
     answered, cancelled, left = (StreamReader(client, **GREEDY) for _ in range(3))
-    structured = StreamReader(
-        client, **ANSWERS_LONG | {"answer": {"response_format": {"type": "json_object"}, "max_tokens": 300}}
-    )
+    structured = StreamReader(client, **ANSWERS_LONG | {"answer": json_answer})
     for reader in (answered, cancelled, left):
         await reader.wait_for("thinking")
     await structured.wait_for("answer.delta")

@@ -10,7 +10,7 @@ import httpx2
 import jsonschema
 
 from ..servers import RealServer
-from .native_api import REQUEST, engine_is_idle, open_streams, think
+from .native_api import REQUEST, engine_is_idle, lines_of, open_streams, think
 
 GREEDY = {"temperature": 0.0, "seed": 1}
 SAMPLED = {"temperature": 1.0, "seed": 5}
@@ -82,7 +82,7 @@ async def test_extended_thinking_equals_longer_thinking(real_server: RealServer)
         whole = await think(client, budget=150, **fields)
         body = REQUEST | {"budget": 100} | fields
         async with client.stream("POST", "/v1/anytime", json=body) as response:
-            async for line in response.aiter_lines():
+            async for line in lines_of(response):
                 if line.startswith("data: "):
                     events.append(json.loads(line[6:]))
                     if len(events) == 2:
