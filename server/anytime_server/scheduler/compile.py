@@ -32,13 +32,11 @@ class RequestCompiler:
         self._tools = tools
 
     async def compile(self, request: GenerateRequest) -> CompiledRequest:
-        """Render the prompt, resolve the limits, check the constraints.
+        """Render the prompt, resolve the limits, check the constraints; `check()` has passed the request.
 
         Raises:
-            UnknownModel: another model's name.
             InvalidRequest: it cannot be served; names the field by its neutral path.
         """
-        self.check(request)
         tool_parser = await self._tool_parser(request)
         if request.json_schema is not None:
             await self._check_json_schema(request.json_schema)

@@ -191,7 +191,7 @@ class Scheduler:
         Raises:
             AnytimeError: as `submit()`.
         """
-        try:
+        with _client_field_names(request):
             self.require_ready()
             self.compiler.check(request)
             account = request.context.account
@@ -202,9 +202,6 @@ class Scheduler:
                 compiled = await self.compiler.compile(request)
                 self.require_ready()  # it may have changed meanwhile
                 return self._open(compiled, request, num_choices)
-        except AnytimeError as error:
-            error.field = request.name_of(error.field)
-            raise
 
     def _open(self, compiled: CompiledRequest, request: GenerateRequest, num_choices: int) -> list[Session]:
         account = request.context.account
@@ -251,15 +248,12 @@ class Scheduler:
         Raises:
             AnytimeError: as `submit()`.
         """
-        try:
+        with _client_field_names(request):
             self.require_ready()
             self.compiler.check(request)
             if (account := request.context.account) is not None:
                 account.count_request()
             return len(await self.compiler.prompt_ids(request))
-        except AnytimeError as error:
-            error.field = request.name_of(error.field)
-            raise
 
     def find(self, session_id: str, *, account: Account | None) -> Session:
         """A session under way that was opened with that account's key.
@@ -315,6 +309,16 @@ class Scheduler:
     def _cancel_all(self) -> None:
         for session in self.active:
             session.cancel(Unavailable("the server stops"))
+
+
+@contextmanager
+def _client_field_names(request: GenerateRequest) -> Iterator[None]:
+    """Give errors the client's own name of their field."""
+    try:
+        yield
+    except AnytimeError as error:
+        error.field = request.name_of(error.field)
+        raise
 
 
 def _wrapped(seed: int) -> int:

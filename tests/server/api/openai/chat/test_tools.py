@@ -216,3 +216,21 @@ async def test_tools_are_refused_for_a_model_that_takes_none(sdk: Any) -> None:
         await create(client, tools=TOOLS)
     assert (refused.value.param, refused.value.code) == ("tools", "not_supported")
     assert (await create(client, tools=TOOLS, tool_choice="none")).choices[0].message.content == "42"
+
+
+async def test_a_failing_parser_is_counted_and_its_call_is_text(
+    served: Any, tool_model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from vllm.tool_parsers import ToolParserManager
+
+    def fail(*_: Any) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(ToolParserManager.get_tool_parser("hermes"), "extract_tool_calls", fail)
+    call = '<tool_call>{"name": "add", "arguments": {"a": 1}}</tool_call>'
+    server = await served(model=tool_model, answer=call)
+    response = await server.http.post("/v1/chat/completions", json=BODY)
+    choice = response.json()["choices"][0]
+    assert (choice["message"]["content"], choice["finish_reason"]) == (call, "stop")
+    metrics = (await server.http.get("/metrics")).text
+    assert "\nanytime_tool_parser_failures_total 1.0\n" in metrics
