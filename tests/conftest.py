@@ -27,10 +27,26 @@ TINY_MANIFEST: dict[str, Any] = {
 }
 TINY_WINDOW = 512
 
-# The default profile repeats the same examples; `--hypothesis-profile=thorough` draws many new ones.
-settings.register_profile("steady", derandomize=True, deadline=None)
-settings.register_profile("thorough", max_examples=1000, deadline=None)
-settings.load_profile("steady")
+settings.register_profile("every push", derandomize=True, deadline=None)
+settings.register_profile("nightly", max_examples=1000, deadline=None, print_blob=True)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--nightly", action="store_true", help="run the long tests, with new Hypothesis examples"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    settings.load_profile("nightly" if config.getoption("--nightly") else "every push")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--nightly"):
+        return
+    long = [item for item in items if item.get_closest_marker("nightly")]
+    config.hook.pytest_deselected(items=long)
+    items[:] = [item for item in items if item not in long]
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import attacks
 import openapi
 import tables
 from anytime_server.api.app import create_app
@@ -42,6 +43,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "manifest": tables.manifest,
     "brpo-recipe": tables.brpo_recipe,
     "warmstart-recipe": tables.warmstart_recipe,
+    "attacks": attacks.matrix,
     "metrics": lambda: tables.metrics(observe(scheduler(), engine="scripted")),
     "http": lambda: openapi.reference(document()),
 }
