@@ -59,6 +59,8 @@ class EngineRequest:
     sampling: Sampling
     priority: int = 0
     """Lower runs first if not all fit."""
+    cache_salt: str = ""
+    """The prefix cache is shared only among requests of the same salt."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import secrets
 from collections.abc import Sequence
 from uuid import uuid4
 
@@ -23,13 +25,15 @@ MAX_EARLY_ANSWERS = 4
 class RequestCompiler:
     """Compiles requests to one model on one engine, which has started."""
 
-    def __init__(self, runtime: Runtime, *, tools: ModelTools | None) -> None:
+    def __init__(self, runtime: Runtime, *, tools: ModelTools | None, shares_prefixes: bool = False) -> None:
         """
         Args:
             tools: how the model calls tools; None where it cannot.
+            shares_prefixes: share the prefix cache among all API keys.
         """
         self._runtime = runtime
         self._tools = tools
+        self._salt_key = None if shares_prefixes else secrets.token_bytes(32)
 
     async def compile(self, request: GenerateRequest) -> CompiledRequest:
         """Render the prompt, resolve the limits, check the constraints; `check()` has passed the request.
@@ -62,6 +66,7 @@ class RequestCompiler:
             limits=limits,
             budgets=request.budgets,
             stop_when=request.stop_when,
+            cache_salt=self._cache_salt(request.context.client),
             max_early_answers=min(
                 len(request.budgets) + 2 * (request.stop_when is not None), MAX_EARLY_ANSWERS
             ),
@@ -109,6 +114,12 @@ class RequestCompiler:
         if len(str(messages)) + len(str(tools)) <= SHORT_PROMPT:
             return model.prompt_ids(messages, tools)
         return await asyncio.to_thread(model.prompt_ids, messages, tools)
+
+    def _cache_salt(self, client: str) -> str:
+        """The same for all requests of an API key, and different for each server; empty without keys."""
+        if self._salt_key is None or not client:
+            return ""
+        return hashlib.blake2b(client.encode(), key=self._salt_key, digest_size=16).hexdigest()
 
     async def _tool_parser(self, request: GenerateRequest) -> ToolCallParser | None:
         if not request.tools:

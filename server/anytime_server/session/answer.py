@@ -195,4 +195,5 @@ class AnswerPhase:
                 json_schema=answer.json_schema,
             ),
             priority=EARLY_PRIORITY if self._provisional else PRIORITY,
+            cache_salt=request.cache_salt,
         )

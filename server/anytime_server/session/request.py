@@ -55,6 +55,8 @@ class CompiledRequest:
     budgets: tuple[int, ...] = ()
     """Thinking tokens at which to give early answers, ascending."""
     stop_when: StopWhen | None = None
+    cache_salt: str = ""
+    """Prefixes are shared in the engine's cache only with requests of the same salt."""
     max_early_answers: int = 0
     """Early answers that may be sampled at the same time."""
     thinking_temperature: float

@@ -195,6 +195,7 @@ class ThinkingPhase:
                 logprobs=False,
             ),
             priority=PRIORITY,
+            cache_salt=request.cache_salt,
         )
 
     def latest(self) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import math
 from collections.abc import AsyncGenerator, Callable
@@ -171,6 +172,24 @@ async def test_prefixes_are_cached(engine: Engine, request_of: Any) -> None:
     computed = len(PROMPT) + len(thinking) - 1  # the last sampled token was not fed back
     expected = {"VllmEngine": computed // 32 * 32, "TransformersEngine": computed}
     assert deltas[0].cached_tokens == expected.get(type(engine).__name__, 0)
+
+
+async def test_prefixes_are_cached_for_each_salt(engine: Engine, request_of: Any) -> None:
+    """Also when the requests come at the same time; resumed and repeated requests keep their salt."""
+    prompt_ids = [3, 1, 4, 1, 5, *PROMPT]
+
+    def salted(salt: str) -> EngineRequest:
+        return dataclasses.replace(request_of(prompt_ids=prompt_ids, max_tokens=2), cache_salt=salt)
+
+    async def cached(*salts: str) -> list[int]:
+        return [one.cached_tokens for one in await engine.generate_all([salted(salt) for salt in salts])]
+
+    found = len(prompt_ids) // 32 * 32 if type(engine).__name__ == "VllmEngine" else len(prompt_ids) - 1
+    expected = 0 if isinstance(engine, ScriptedEngine) else found
+    assert await cached("a", "b", "") == [0, 0, 0]
+    assert await cached("a") == [expected]
+    assert await cached("c") == [0]
+    assert await cached("b", "") == [expected, expected]
 
 
 async def test_closing_the_generator_aborts(engine: Engine, request_of: Any) -> None:

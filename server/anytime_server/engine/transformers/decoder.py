@@ -87,9 +87,9 @@ class Decoder:
         self.release_ended()
         slots, first = self.slots, len(self.running)
         slots.reserve(first + len(new), max(c.total_tokens for c in (*self.running, *new)))
-        distinct: dict[bytes, list[SequenceState]] = {}
+        distinct: dict[tuple[int, bytes], list[SequenceState]] = {}
         for sequence in new:
-            distinct.setdefault(sequence.prompt_ids.tobytes(), []).append(sequence)
+            distinct.setdefault(_identity(sequence), []).append(sequence)
         prompts = [_Prompt(sequence=equal[0]) for equal in distinct.values()]
         self._find_prefixes(prompts)
         now = slots.claim(len(new), {prompt.source for prompt in prompts} - {-1})
@@ -106,7 +106,7 @@ class Decoder:
         rows = list(range(len(prompts)))
         duplicates: list[tuple[int, int]] = []
         for row, prompt in enumerate(prompts):
-            for duplicate in distinct[prompt.sequence.prompt_ids.tobytes()][1:]:
+            for duplicate in distinct[_identity(prompt.sequence)][1:]:
                 duplicates.append((prompt.slot, first + len(in_order)))
                 in_order.append(duplicate)
                 rows.append(row)
@@ -124,13 +124,17 @@ class Decoder:
         width = max(len(prompt.sequence.prompt_ids) for prompt in prompts)
         earlier_NT = np.full((len(prompts), width), -1, np.int32)
         lengths_N = np.array([len(prompt.sequence.prompt_ids) for prompt in prompts])
+        salts_N = np.array([prompt.sequence.salt for prompt in prompts])
         for i, prompt in enumerate(prompts):
             ids = prompt.sequence.prompt_ids
-            prompt.source, prompt.start = self.slots.find(ids)
+            salt = prompt.sequence.salt
+            prompt.source, prompt.start = self.slots.find(ids, salt=salt)
             if i > 0 and len(ids) > 1:
                 max_prefix = len(ids) - 1
                 j, num_common = longest_common_prefix(
-                    earlier_NT[:i, :max_prefix], ids[:max_prefix], lengths_N[:i]
+                    earlier_NT[:i, :max_prefix],
+                    ids[:max_prefix],
+                    np.where(salts_N[:i] == salt, lengths_N[:i], 0),
                 )
                 if num_common >= prompt.start + MIN_SHARED_TOKENS:
                     prompt.source, prompt.start, prompt.parent = -1, num_common, prompts[j]
@@ -170,6 +174,7 @@ class Decoder:
             ids = p.sequence.prompt_ids
             slots.ids_ST[p.slot, : len(ids)] = ids
             slots.num_tokens_S[p.slot] = len(ids)
+            slots.salt_S[p.slot] = p.sequence.salt
             p.sequence.cached_tokens = p.start
         return logits_NV
 
@@ -230,6 +235,11 @@ class Decoder:
         found = torch.stack([*prompts_NV, after_V]).float()
         expected = reference_TV[[half - 1, len(ids) - 1, half]].float()
         return float((found - expected).abs().max() / expected.abs().max())
+
+
+def _identity(sequence: SequenceState) -> tuple[int, bytes]:
+    """Equal for sequences that share their whole prompt in the cache."""
+    return sequence.salt, sequence.prompt_ids.tobytes()
 
 
 def _grouped(prompts: list[_Prompt]) -> Iterator[list[_Prompt]]:

@@ -114,19 +114,21 @@ class KvSlots:
         self.length = 0
         """Capacity of a slot, in tokens."""
         self.ids_ST = np.zeros((0, 0), np.int32)
-        self._record(np.zeros((0, 3), np.int64))
+        self._record(np.zeros((0, 4), np.int64))
         self._clock = 0
         for layer in self.layers:
             layer.tensors = layer.span = None
 
-    def _record(self, records_S3: np.ndarray) -> None:
-        self._records_S3 = records_S3
-        self.num_tokens_S = records_S3[:, 0]
+    def _record(self, records_S4: np.ndarray) -> None:
+        self._records_S4 = records_S4
+        self.num_tokens_S = records_S4[:, 0]
         """Number of tokens of each slot whose keys and values are present."""
-        self._num_copied_S = records_S3[:, 1]
+        self._num_copied_S = records_S4[:, 1]
         """Number of them copied from another slot."""
-        self._last_used_S = records_S3[:, 2]
+        self._last_used_S = records_S4[:, 2]
         """Time of the last use, by a clock that counts operations."""
+        self.salt_S = records_S4[:, 3]
+        """Cache salt: a prefix is shared only among sequences of the same salt."""
 
     def fits(self, num_slots: int, num_tokens: int) -> bool:
         """Whether `num_slots` sequences of up to `num_tokens` tokens can run at the same time."""
@@ -154,11 +156,11 @@ class KvSlots:
         latest = others[np.argsort(-self._last_used_S[others], kind="stable")]
         kept = np.concatenate([np.arange(self.num_running), latest])[:num_slots]
         width = min(length, self.length)
-        ids_ST, records_S3 = self.ids_ST, self._records_S3
+        ids_ST, records_S4 = self.ids_ST, self._records_S4
         self.ids_ST = np.zeros((num_slots, length), np.int32)
         self.ids_ST[: len(kept), :width] = ids_ST[kept, :width]
-        self._record(np.zeros((num_slots, 3), np.int64))
-        self._records_S3[: len(kept)] = records_S3[kept]
+        self._record(np.zeros((num_slots, 4), np.int64))
+        self._records_S4[: len(kept)] = records_S4[kept]
         np.minimum(self.num_tokens_S, width, out=self.num_tokens_S)
         self.length = length
         where = torch.from_numpy(kept).to(self._device)
@@ -172,12 +174,16 @@ class KvSlots:
                 tensors.append(new)
             layer.tensors = (tensors[0], tensors[1])
 
-    def find(self, ids: np.ndarray) -> tuple[int, int]:
-        """The slot with the longest common proper prefix with `ids`, and its length; (-1, 0) for none."""
+    def find(self, ids: np.ndarray, *, salt: int) -> tuple[int, int]:
+        """The slot of this salt with the longest common proper prefix with `ids`, and its length.
+
+        (-1, 0) for none.
+        """
         width = min(len(ids) - 1, self.length)
         if width == 0 or not len(self.ids_ST):
             return -1, 0
-        slot, num_common = longest_common_prefix(self.ids_ST[:, :width], ids[:width], self.num_tokens_S)
+        lengths_S = np.where(self.salt_S == salt, self.num_tokens_S, 0)
+        slot, num_common = longest_common_prefix(self.ids_ST[:, :width], ids[:width], lengths_S)
         return (slot, num_common) if num_common else (-1, 0)
 
     def claim(self, count: int, sources: set[int]) -> dict[int, int]:
@@ -203,16 +209,17 @@ class KvSlots:
         claimed = np.arange(first, first + count)
         moved_from, moved_to = np.setdiff1d(claimed, dropped), np.setdiff1d(dropped, claimed)
         self.copy(moved_from, moved_to, self.num_tokens_S[moved_from])
-        self._records_S3[moved_to] = self._records_S3[moved_from]
+        self._records_S4[moved_to] = self._records_S4[moved_from]
         lost = set(dropped.tolist())
         now = {slot: slot for slot in sources if slot not in lost}
         now |= {a: b for a, b in zip(moved_from.tolist(), moved_to.tolist(), strict=True) if a in sources}
-        self._records_S3[claimed] = 0
+        self._records_S4[claimed] = 0
         return now
 
     def copy(self, sources: np.ndarray, targets: np.ndarray, num_tokens: np.ndarray) -> None:
         """Copy the first `num_tokens` tokens of each source to its target; no slot may be both."""
         self.num_tokens_S[targets] = self._num_copied_S[targets] = num_tokens
+        self.salt_S[targets] = self.salt_S[sources]
         triples = list(zip(sources.tolist(), targets.tolist(), num_tokens.tolist(), strict=True))
         for source, target, n in triples:
             self.ids_ST[target, :n] = self.ids_ST[source, :n]
@@ -250,7 +257,7 @@ class KvSlots:
                 part = cached_SKTD[:, :, :width]
                 part.index_copy_(0, to, part.index_select(0, source))
             self.ids_ST[here] = self.ids_ST[there]
-            self._records_S3[here] = self._records_S3[there]
+            self._records_S4[here] = self._records_S4[there]
             for gap, mover in zip(gaps, movers, strict=True):
                 order[gap] = mover
         self.num_running = num_left

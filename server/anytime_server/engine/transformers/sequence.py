@@ -57,6 +57,11 @@ class SequenceState:
         self.banned_at_first_ids = np.array(sorted(sampling.banned_ids | sampling.stop_ids), np.int64)
 
     @property
+    def salt(self) -> int:
+        """The cache salt as a 64-bit integer."""
+        return hash(self.request.cache_salt)
+
+    @property
     def total_tokens(self) -> int:
         """Maximum length of prompt and output together."""
         return len(self.request.prompt_ids) + self.request.sampling.max_tokens

@@ -229,7 +229,7 @@ class VllmEngine(Engine):
         from vllm.inputs.engine import tokens_input
 
         outputs = self._llm.generate(
-            tokens_input(request.prompt_ids),
+            tokens_input(request.prompt_ids, cache_salt=request.cache_salt or None),
             await self._params(request.sampling),
             request.id,
             priority=request.priority,
