@@ -56,6 +56,7 @@ def create_app(
     *,
     metrics: Metrics | None = None,
     keyring: Keyring | None = None,
+    metrics_are_open: bool = False,
     for_own_machine: bool = False,
     cors_origins: Sequence[str] = (),
     max_header_bytes: int = 1 << 16,
@@ -70,6 +71,7 @@ def create_app(
     Args:
         metrics: of this scheduler; new ones by default.
         keyring: the API keys that are accepted; None accepts every request.
+        metrics_are_open: `/metrics` and `/version` need no key.
         for_own_machine: accept only requests to localhost or a loopback address.
         cors_origins: origins of web pages that may use the server; `*` is any.
         on_started: called once, with the error that prevented the start, or None when ready; by default the
@@ -102,7 +104,9 @@ def create_app(
     # The last that is added is the first to see a request.
     app.add_middleware(errors.Unexpected, dialects=DIALECTS)
     if keyring is not None:
-        app.add_middleware(AuthenticationMiddleware, keyring=keyring, dialects=DIALECTS)
+        app.add_middleware(
+            AuthenticationMiddleware, keyring=keyring, dialects=DIALECTS, metrics_are_open=metrics_are_open
+        )
     app.add_middleware(
         SizeLimitMiddleware,
         refuse=DIALECTS.refuse,

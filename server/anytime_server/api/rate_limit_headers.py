@@ -24,16 +24,15 @@ def native(account: Account) -> dict[str, str]:
     """`RateLimit-Policy` and `RateLimit` of draft-ietf-httpapi-ratelimit-headers."""
     policies: list[str] = []
     remaining: list[str] = []
-    for name, bucket, unit in (
-        ("requests", account.requests, ""),
-        ("thinking-tokens", account.thinking_tokens, ';qu="thinking-tokens"'),
-    ):
-        if bucket is not None:
-            policies.append(f'"{name}";q={bucket.limit};w=60{unit}')
-            remaining.append(f'"{name}";r={bucket.remaining};t={math.ceil(bucket.full_in_s)}')
-    if account.concurrency is not None:
-        policies.append(f'"concurrency";q={account.concurrency};qu="concurrent-requests"')
-        remaining.append(f'"concurrency";r={max(0, account.concurrency - account.num_under_way)}')
+    for quota, bucket in account.quotas.items():
+        unit = quota.unit.replace("_", "-")
+        name = unit if quota.period == "minute" else f"{unit}-per-{quota.period}"
+        counted = "" if unit == "requests" else f';qu="{unit}"'  # the draft's default is requests
+        policies.append(f'"{name}";q={bucket.limit};w={bucket.period_s}{counted}')
+        remaining.append(f'"{name}";r={bucket.remaining};t={math.ceil(bucket.full_in_s)}')
+    if (concurrency := account.limits.concurrency) is not None:
+        policies.append(f'"concurrency";q={concurrency};qu="concurrent-requests"')
+        remaining.append(f'"concurrency";r={max(0, concurrency - account.num_under_way)}')
     return {"RateLimit-Policy": ", ".join(policies), "RateLimit": ", ".join(remaining)} if policies else {}
 
 
@@ -49,13 +48,16 @@ def anthropic(account: Account) -> dict[str, str]:
 
 
 def _values(account: Account, reset: Callable[[float], str]) -> Iterator[tuple[str, str, str]]:
-    """Unit, name and value of each header.
+    """Unit, name and value of each header, of the limit of which the least remains.
 
     Args:
         reset: formats a time that is the given number of seconds away.
     """
-    for unit, bucket in (("requests", account.requests), ("tokens", account.thinking_tokens)):
-        if bucket is not None:
+    quotas = account.quotas
+    for unit in UNITS:
+        buckets = [bucket for quota, bucket in quotas.items() if quota.unit.endswith(unit)]
+        if buckets:
+            bucket = min(buckets, key=lambda bucket: bucket.remaining)
             yield unit, "limit", str(bucket.limit)
             yield unit, "remaining", str(bucket.remaining)
             yield unit, "reset", reset(bucket.full_in_s)

@@ -1,6 +1,9 @@
 """API keys, their accounts and their limits. Knows nothing of HTTP or sessions."""
 
-from anytime_server.auth.account import Account, Admission, Limits
+from anytime_server.auth.account import Account, Admission
 from anytime_server.auth.keyring import Keyring
+from anytime_server.auth.keys import Role
+from anytime_server.auth.limits import Cost, Limits
+from anytime_server.auth.refusals import Refusals
 
-__all__ = ["Account", "Admission", "Keyring", "Limits"]
+__all__ = ["Account", "Admission", "Cost", "Keyring", "Limits", "Refusals", "Role"]

@@ -3,26 +3,16 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from anytime_server.auth.bucket import Bucket
+from anytime_server.auth.limits import QUOTAS, Cost, Limits, Quota
 from anytime_server.errors import InvalidRequest, RateLimited
 
 CONCURRENCY_RETRY_S = 1.0
 """Estimated seconds until one of the concurrent requests ends."""
 REACHED = "this API key has reached its limit"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """The limits of a key; None for no limit."""
-
-    concurrency: int | None = None
-    """Concurrent requests."""
-    requests_per_minute: int | None = None
-    thinking_tokens_per_minute: int | None = None
-    """Thinking tokens; a running request counts with its whole budget."""
 
 
 class Account:
@@ -39,44 +29,43 @@ class Account:
         """Name of the key in logs and metrics."""
         self.num_under_way = 0
         """Admitted sessions that have not ended."""
-        self.concurrency: int | None = None
-        """Limit of `num_under_way`."""
-        self.requests: Bucket | None = None
-        """Remaining requests, if they are limited."""
-        self.thinking_tokens: Bucket | None = None
-        """Remaining thinking tokens, if they are limited."""
         self._clock_ns = clock_ns
+        self._buckets: dict[Quota, Bucket] = {}
+        """Also those of limits that were removed, which do not apply."""
         self.set_limits(limits or Limits())
 
     def set_limits(self, limits: Limits) -> None:
         """Replace the limits; the usage stays."""
-        self.concurrency = limits.concurrency
-        self.requests = self._changed(self.requests, limits.requests_per_minute)
-        self.thinking_tokens = self._changed(self.thinking_tokens, limits.thinking_tokens_per_minute)
+        self.limits = limits
+        for quota in QUOTAS:
+            if (limit := getattr(limits, quota.name)) is None:
+                continue
+            if (bucket := self._buckets.get(quota)) is None:
+                self._buckets[quota] = Bucket(limit, period_s=quota.period_s, clock_ns=self._clock_ns)
+            else:
+                bucket.set_limit(limit)
 
-    def _changed(self, bucket: Bucket | None, limit: int | None) -> Bucket | None:
-        if limit is None:
-            return None
-        if bucket is None:
-            return Bucket(limit, clock_ns=self._clock_ns)
-        bucket.set_limit(limit)
-        return bucket
+    @property
+    def quotas(self) -> dict[Quota, Bucket]:
+        """The limits over a period that apply, with their remaining amounts."""
+        limits, buckets = self.limits, self._buckets
+        return {quota: buckets[quota] for quota in QUOTAS if getattr(limits, quota.name) is not None}
 
-    def require_room(self) -> None:
-        """Check that one more session with a budget of 0 would be admitted. Counts nothing.
+    @property
+    def has_usage(self) -> bool:
+        """Whether anything is under way, or any bucket is not full."""
+        return self.num_under_way > 0 or any(bucket.full_in_s for bucket in self._buckets.values())
+
+    def require_room(self, num_sessions: int = 1) -> None:
+        """Check that sessions that sample nothing would be admitted. Counts nothing.
 
         Raises:
             RateLimited: a limit is reached.
         """
-        if self.concurrency is not None and self.num_under_way >= self.concurrency:
-            raise RateLimited(
-                f"{REACHED}: {self.concurrency} requests at a time", retry_after_s=CONCURRENCY_RETRY_S
-            )
-        self._require_request()
-
-    def _require_request(self) -> None:
-        if self.requests and (wait_s := self.requests.wait_s(1)):
-            raise RateLimited(f"{REACHED}: {self.requests.limit} requests per minute", retry_after_s=wait_s)
+        limit = self.limits.concurrency
+        if limit is not None and self.num_under_way + num_sessions > limit:
+            raise RateLimited(f"{REACHED}: {limit} requests at a time", retry_after_s=CONCURRENCY_RETRY_S)
+        self._require(Cost(requests=num_sessions, thinking_tokens=0, tokens=0))
 
     def require_size(self, num_sessions: int, *, field: str) -> None:
         """Check that `num_sessions` sessions fit the limits together. Counts nothing.
@@ -87,8 +76,10 @@ class Account:
         Raises:
             InvalidRequest: they never fit, so waiting would not help.
         """
-        limits = [self.concurrency, self.requests.limit if self.requests else None]
-        most = min((limit for limit in limits if limit is not None), default=num_sessions)
+        limits = [bucket.limit for quota, bucket in self.quotas.items() if quota.unit == "requests"]
+        if self.limits.concurrency is not None:
+            limits.append(self.limits.concurrency)
+        most = min(limits, default=num_sessions)
         if num_sessions > most:
             raise InvalidRequest(
                 f"{num_sessions} is more than this API key may have at once; the most is {most}", field=field
@@ -100,87 +91,103 @@ class Account:
         Raises:
             RateLimited: the limit of requests is reached.
         """
-        self._require_request()
-        if self.requests:
-            self.requests.take(1)
+        self._reserve(Cost(thinking_tokens=0, tokens=0))
 
-    def admit(self, budget_tokens: int) -> Admission:
-        """Count a session and reserve its thinking budget. A refused session counts nowhere.
+    def admit(self, most: Cost, *, num_sessions: int = 1) -> list[Admission]:
+        """Count sessions and reserve the most that each may cost: all of them, or none.
 
         Raises:
             RateLimited: a limit is reached.
-            InvalidRequest: the budget exceeds the limit of a whole minute, so waiting would not help.
+            InvalidRequest: the tokens exceed the limit of a whole period, so waiting would not help.
         """
-        self._check_size(budget_tokens, field="budget")
-        self.require_room()
-        self._reserve(budget_tokens, field="budget")
-        if self.requests:
-            self.requests.take(1)
-        self.num_under_way += 1
-        return Admission(self, budget_tokens)
+        together = most.times(num_sessions)
+        self._require_possible(together, field="budget")
+        self.require_room(num_sessions)
+        self._reserve(together, field="budget")
+        self.num_under_way += num_sessions
+        return [Admission(self, most) for _ in range(num_sessions)]
 
-    def _check_size(self, tokens: int, *, field: str) -> None:
-        bucket = self.thinking_tokens
-        if bucket and tokens > bucket.limit:
+    def extend(self, more: Cost) -> None:
+        """Reserve more for an admitted session.
+
+        Raises:
+            RateLimited: a limit of tokens is reached.
+            InvalidRequest: the tokens exceed the limit of a whole period.
+        """
+        self._require_possible(more, field="tokens")
+        self._reserve(more, field="tokens")
+
+    def _require_possible(self, cost: Cost, *, field: str) -> None:
+        for quota, bucket in self.quotas.items():
+            amount = cost.of(quota.unit)
+            if quota.unit == "requests" or amount <= bucket.limit:
+                continue
+            request = (
+                f"a budget of {amount} thinking tokens"
+                if quota.unit == "thinking_tokens"
+                else f"a request that may sample {amount} tokens"
+            )
             raise InvalidRequest(
-                f"a budget of {tokens} thinking tokens is more than this API key may use in a minute; "
+                f"{request} is more than this API key may use in a {quota.period}; "
                 f"the most is {bucket.limit}",
                 field=field,
             )
 
-    def _reserve(self, tokens: int, *, field: str) -> None:
-        bucket = self.thinking_tokens
-        if bucket is None:
+    def _require(self, cost: Cost, *, field: str | None = None) -> None:
+        """Check that the cost can be taken from all buckets, and name the one that takes the longest."""
+        waits = {quota: bucket.wait_s(cost.of(quota.unit)) for quota, bucket in self.quotas.items()}
+        quota = max(waits, key=lambda quota: waits[quota], default=None)
+        if quota is None or not waits[quota]:
             return
-        if wait_s := bucket.wait_s(tokens):
-            raise RateLimited(
-                f"{REACHED}: {bucket.limit} thinking tokens per minute; {bucket.remaining} remain, "
-                f"and the request needs {tokens}",
-                field=field,
-                retry_after_s=wait_s,
-            )
-        bucket.take(tokens)
+        bucket, amount = self._buckets[quota], cost.of(quota.unit)
+        reason = f"{REACHED}: {bucket.limit} {quota.noun} per {quota.period}"
+        if quota.unit == "requests":
+            field = None
+        else:
+            reason += f"; {bucket.remaining} remain, and the request needs {amount}"
+        raise RateLimited(reason, field=field, retry_after_s=waits[quota])
 
-    def extend(self, tokens: int) -> None:
-        """Reserve more thinking tokens for an admitted session.
-
-        Raises:
-            RateLimited: the limit of thinking tokens is reached.
-            InvalidRequest: the tokens exceed the limit of a whole minute.
-        """
-        self._check_size(tokens, field="tokens")
-        self._reserve(tokens, field="tokens")
-
-    def end(self, unused_tokens: int, *, bucket: Bucket | None) -> None:
-        """Count the end of an admitted session and refund its unused tokens.
-
-        Args:
-            bucket: the bucket that its tokens were taken from, which may have been replaced since.
-        """
-        self.num_under_way -= 1
-        if bucket is not None and bucket is self.thinking_tokens:
-            bucket.refund(unused_tokens)
+    def _reserve(self, cost: Cost, *, field: str | None = None) -> None:
+        self._require(cost, field=field)
+        for quota, bucket in self.quotas.items():
+            bucket.take(cost.of(quota.unit))
 
 
 class Admission:
     """The admission of one session."""
 
-    def __init__(self, account: Account, budget_tokens: int) -> None:
+    def __init__(self, account: Account, most: Cost) -> None:
+        """
+        Args:
+            most: what has been reserved.
+        """
         self.account = account
-        self._bucket = account.thinking_tokens
-        self.budget_tokens = budget_tokens
-        """Reserved thinking tokens."""
+        self.reserved = most
+        """The most that the session may cost."""
+        self._taken = Counter[tuple[Quota, Bucket]]()
+        self._note(most)
 
-    def extend(self, tokens: int) -> None:
-        """Reserve more thinking tokens.
+    def _note(self, cost: Cost) -> None:
+        for quota, bucket in self.account.quotas.items():
+            self._taken[quota, bucket] += cost.of(quota.unit)
+
+    def extend(self, more: Cost) -> None:
+        """Reserve more.
 
         Raises:
-            RateLimited: the limit of thinking tokens is reached.
-            InvalidRequest: the tokens exceed the limit of a whole minute.
+            RateLimited: a limit of tokens is reached.
+            InvalidRequest: the tokens exceed the limit of a whole period.
         """
-        self.account.extend(tokens)
-        self.budget_tokens += tokens
+        self.account.extend(more)
+        self.reserved += more
+        self._note(more)
 
-    def end(self, thinking_tokens: int) -> None:
-        """End the session and refund the tokens that it did not use."""
-        self.account.end(self.budget_tokens - thinking_tokens, bucket=self._bucket)
+    def end(self, cost: Cost) -> None:
+        """End the session and refund what it did not use.
+
+        A bucket gets back no more than it gave: limits may have been added while the session ran.
+        """
+        self.account.num_under_way -= 1
+        for (quota, bucket), taken in self._taken.items():
+            unused = self.reserved.of(quota.unit) - cost.of(quota.unit)
+            bucket.refund(max(0, min(taken, unused)))

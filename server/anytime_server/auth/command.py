@@ -1,16 +1,20 @@
-"""`anytime keys`: makes API keys for a server. A secret is shown once and stored nowhere."""
+"""`anytime keys`: makes API keys for a server. A secret is shown, or written to a file, once."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import secrets
 import sys
 from collections.abc import Sequence
+from pathlib import Path
+from typing import get_args
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
-from anytime_server.auth.keys import SECRET_PREFIX, Key, fault, sha256
+from anytime_server.auth.keys import SECRET_PREFIX, Key, Role, fault, sha256
+from anytime_server.auth.limits import Limits
 
 RANDOM_BYTES = 32
 
@@ -19,18 +23,24 @@ def main(argv: Sequence[str]) -> int:
     """Run the command. Returns the exit status."""
     arguments = _parser().parse_args(argv)
     secret = SECRET_PREFIX + secrets.token_urlsafe(RANDOM_BYTES)
-    limits = {
-        "concurrency": arguments.concurrency,
-        "requests_per_minute": arguments.requests_per_minute,
-        "thinking_tokens_per_minute": arguments.thinking_tokens_per_minute,
-    }
+    fields = {name: value for name, value in vars(arguments).items() if value is not None}
+    secret_file: Path | None = fields.pop("secret_file", None)
     try:
-        key = Key(name=arguments.name, sha256=sha256(secret.encode()), **limits)
+        key = Key(sha256=sha256(secret.encode()), **fields)
     except ValidationError as error:
         print(f"anytime keys: {fault(error)}", file=sys.stderr)
         return 2
-    # The secret goes to standard error, so that `>> keys.toml` adds only the entry.
-    print(f"The secret of {key.name}, shown only once: {secret}", file=sys.stderr)
+    if secret_file is None:
+        # To standard error, so that `>> keys.toml` adds only the entry.
+        print(f"The secret of {key.name}, shown only once: {secret}", file=sys.stderr)
+    else:
+        try:
+            descriptor = os.open(secret_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except OSError as error:
+            print(f"anytime keys: --secret-file: {secret_file}: {error.strerror}", file=sys.stderr)
+            return 2
+        with open(descriptor, "w") as file:
+            file.write(secret)
     print(_toml(key))
     return 0
 
@@ -54,9 +64,16 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     new.add_argument("name", metavar="NAME", help="name of the key in logs and metrics")
-    new.add_argument("--concurrency", type=int, metavar="N", help="maximum of concurrent requests")
-    new.add_argument("--requests-per-minute", type=int, metavar="N", help="maximum of requests per minute")
     new.add_argument(
-        "--thinking-tokens-per-minute", type=int, metavar="N", help="maximum of thinking tokens per minute"
+        "--secret-file", type=Path, metavar="FILE", help="new file for the secret, instead of the terminal"
     )
+    new.add_argument("--role", choices=get_args(Role), help=_help(Key, "role"))
+    for name in Limits.model_fields:
+        option = "--" + name.replace("_", "-")
+        new.add_argument(option, type=int, metavar="N", help=_help(Limits, name))
     return parser
+
+
+def _help(model: type[BaseModel], field: str) -> str:
+    description = model.model_fields[field].description or ""
+    return " ".join(description.split())

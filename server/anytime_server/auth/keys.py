@@ -6,24 +6,36 @@ A secret is 256 random bits, so one round of SHA-256 is enough: slow hashes prot
 from __future__ import annotations
 
 import hashlib
-import tomllib
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, AwareDatetime, StringConstraints, ValidationError
+from pydantic_core import PydanticCustomError
 
-from anytime_server.auth.account import Limits
+from anytime_server.auth.limits import Limits
 from anytime_server.errors import UnusableOption
+from anytime_server.toml_file import printable, read_toml
 
 SECRET_PREFIX = "any-"
 """Makes secrets recognisable for people and for programs that search for leaked secrets."""
 
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+MAX_FILE_BYTES = 32 << 20
+"""Enough for more than 100,000 keys."""
+
+
+def _no_secret(name: str) -> str:
+    if name.startswith(SECRET_PREFIX):
+        raise PydanticCustomError("secret", "looks like a secret: names are written to logs")
+    return name
+
+
+Role = Literal["user", "metrics"]
+Pattern = StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+Name = Annotated[str, Pattern, AfterValidator(_no_secret)]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-AtLeastOne = Annotated[int, Field(ge=1)]
 
 
 def sha256(secret: bytes) -> str:
@@ -31,33 +43,19 @@ def sha256(secret: bytes) -> str:
     return hashlib.sha256(secret).hexdigest()
 
 
-class Key(BaseModel):
-    """One API key."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
+class Key(Limits):
+    """One API key with its limits."""
 
     name: Name
     """Name of the key in logs and metrics."""
     sha256: Sha256
     """SHA-256 of the secret, in hexadecimal."""
-    concurrency: AtLeastOne | None = None
-    """Maximum number of concurrent requests."""
-    requests_per_minute: AtLeastOne | None = None
-    """Maximum number of requests per minute."""
-    thinking_tokens_per_minute: AtLeastOne | None = None
-    """Maximum number of thinking tokens per minute; a running request counts with its whole budget."""
+    role: Role = "user"
+    """`user`: uses the model. `metrics`: reads /metrics and /version, and may do nothing else."""
     disabled: bool = False
     """Whether the key is refused."""
     expires: AwareDatetime | None = None
     """Time from which the key is refused."""
-
-    @property
-    def limits(self) -> Limits:
-        return Limits(
-            concurrency=self.concurrency,
-            requests_per_minute=self.requests_per_minute,
-            thinking_tokens_per_minute=self.thinking_tokens_per_minute,
-        )
 
     def has_expired(self, now: datetime) -> bool:
         return self.expires is not None and now >= self.expires
@@ -69,15 +67,11 @@ def read_file(path: Path) -> list[Key]:
     Raises:
         UnusableOption: the file cannot be read, is malformed or has no keys; names the file, key and field.
     """
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UnusableOption(f"--keys: {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UnusableOption(f"--keys: {path}: {error}") from error
+    content = read_toml(path, option="--keys", max_bytes=MAX_FILE_BYTES)
     tables = content.pop("keys", [])
     if content:
-        raise UnusableOption(f"--keys: {path}: {next(iter(content))}: unknown; keys are tables [[keys]]")
+        unknown = printable(next(iter(content)))
+        raise UnusableOption(f"--keys: {path}: {unknown}: unknown; keys are tables [[keys]]")
     if not isinstance(tables, list):
         raise UnusableOption(f"--keys: {path}: keys: must be tables [[keys]]")
     return _checked(tables, source=str(path))
@@ -114,13 +108,15 @@ def _checked(tables: Sequence[Any], *, source: str) -> list[Key]:
 
 def _entry(number: int, table: Any) -> str:
     name = table.get("name") if isinstance(table, dict) else None
-    return f"keys[{number}] ({name})" if isinstance(name, str) else f"keys[{number}]"
+    if isinstance(name, str) and name.startswith(SECRET_PREFIX):
+        name = None
+    return f"keys[{number}] ({printable(name)})" if isinstance(name, str) else f"keys[{number}]"
 
 
 def fault(error: ValidationError) -> str:
     """The first fault in one line: the field and the reason, without the value."""
     first = error.errors(include_input=False)[0]
-    field = ".".join(str(part) for part in first["loc"])
+    field = printable(".".join(str(part) for part in first["loc"]))
     message = {
         "extra_forbidden": "unknown field",
         "missing": "is missing",

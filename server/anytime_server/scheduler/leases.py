@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 
@@ -11,7 +12,7 @@ from anytime_server.auth import Account, Admission
 from anytime_server.errors import UnknownSession
 from anytime_server.scheduler.shedding import LoadShedder
 from anytime_server.scheduler.slots import SlotPool
-from anytime_server.session import CompiledRequest, Lease, Runtime, Session, SlotKind
+from anytime_server.session import CompiledRequest, Lease, Runtime, Session, SlotKind, most_cost
 
 RECENT_SESSIONS = 32
 """Sessions over which it is averaged how long a session holds its slots."""
@@ -45,7 +46,11 @@ class Leases:
     @property
     def num_waiting(self) -> int:
         """Sessions that wait for a slot."""
-        return sum(session.phase == "waiting" for session in self)
+        return self.waiting_by_client().total()
+
+    def waiting_by_client(self) -> Counter[str]:
+        """Sessions that wait for a slot, by the name of their API key."""
+        return Counter(session.request.context.client for session in self if session.phase == "waiting")
 
     def open(
         self,
@@ -131,7 +136,17 @@ class SlotLease(Lease):
         inter_token_s = self.session.runtime.latency.inter_token_s if tokens > 0 else 0.0
         return min(MAX_INTERVAL_S, tokens * inter_token_s)
 
+    def extend(self, tokens: int) -> None:
+        """Reserve the most that a budget raised by `tokens` may cost; the end refunds unused tokens.
+
+        Raises:
+            RateLimited, InvalidRequest: the API key has fewer tokens left.
+        """
+        if self.admission is not None:
+            raised = most_cost(self.session.request, self.admission.reserved.thinking_tokens + tokens)
+            self.admission.extend(raised - self.admission.reserved)
+
     def release(self) -> None:
         if self.admission is not None:
-            self.admission.end(self.session.thinking_tokens)
+            self.admission.end(self.session.cost)
         self._leases.end(self)

@@ -9,17 +9,19 @@ import asyncio
 import dataclasses
 import logging
 import secrets
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Literal
 
-from anytime_server.auth import Account
+from anytime_server.auth import Account, Admission
 from anytime_server.engine import Engine
 from anytime_server.errors import (
     AlreadyAnswering,
     AnytimeError,
     InvalidRequest,
     Overloaded,
+    RateLimited,
     Unavailable,
     UnusableModel,
 )
@@ -29,12 +31,12 @@ from anytime_server.scheduler.leases import Leases
 from anytime_server.scheduler.shedding import LoadShedder
 from anytime_server.scheduler.slots import SlotPool
 from anytime_server.scheduler.warmup import MEASURED_SESSIONS, WARM_UP_SESSIONS, warm_up_requests
-from anytime_server.session import CompiledRequest, Runtime, Session
+from anytime_server.session import CompiledRequest, Runtime, Session, most_cost
 from anytime_server.session.continuation import ContinuationSigner
 from anytime_server.session.latency import LatencyEstimator
 from anytime_server.text.model import Model
 from anytime_server.text.tool_calls import ModelTools
-from anytime_server.types import GenerateRequest
+from anytime_server.types import GenerateRequest, RequestContext
 
 logger = logging.getLogger(__name__)
 
@@ -65,6 +67,7 @@ class Scheduler:
         continuation_key: bytes | None = None,
         tool_parser: str | None = None,
         max_waiting: int = MAX_WAITING,
+        shares_prefixes: bool = False,
     ) -> None:
         """
         Args:
@@ -74,6 +77,7 @@ class Scheduler:
             continuation_key: signs continuation tokens; None for a random key.
             tool_parser: name of vLLM's parser of this model's tool calls; None for its family's.
             max_waiting: sessions that may wait for a slot; further ones are refused.
+            shares_prefixes: share the engine's prefix cache among all API keys.
 
         Raises:
             UnusableOption: load cannot be shed without an accuracy curve, or no parser has that name.
@@ -93,10 +97,13 @@ class Scheduler:
         if sheds_load:
             shedder = LoadShedder(model.manifest.accuracy_curve, num_slots=slots.capacity)
         self.active = Leases(slots, shedder=shedder)
-        self.compiler = RequestCompiler(self.runtime, tools=ModelTools.of(model, parser=tool_parser))
+        self.compiler = RequestCompiler(
+            self.runtime, tools=ModelTools.of(model, parser=tool_parser), shares_prefixes=shares_prefixes
+        )
         self._measure_speed = measure_speed
         self._max_waiting = max_waiting
-        self._num_opening = 0
+        self._opening_by_client = Counter[str]()
+        """Sessions of requests that are being compiled, by the name of their API key."""
         self._none_is_opening = asyncio.Event()
         self._none_is_opening.set()
 
@@ -197,50 +204,68 @@ class Scheduler:
             account = request.context.account
             if account is not None:
                 account.require_size(num_choices, field="n")
-                account.require_room()  # before it costs anything
-            with self._opening():
+                account.require_room(num_choices)  # before it costs anything
+            with self._opening(request.context, num_choices):
                 compiled = await self.compiler.compile(request)
                 self.require_ready()  # it may have changed meanwhile
                 return self._open(compiled, request, num_choices)
 
     def _open(self, compiled: CompiledRequest, request: GenerateRequest, num_choices: int) -> list[Session]:
         account = request.context.account
+        admissions: Sequence[Admission | None] = [None] * num_choices
+        if account is not None:
+            most = most_cost(compiled, compiled.limits.budget_tokens)
+            admissions = account.admit(most, num_sessions=num_choices)
         opened: list[Session] = []
-        try:
-            for number in range(num_choices):
-                own = compiled
-                if number:
-                    if account is not None:
-                        account.require_room()
-                    self._require_room(num_opening=self._num_opening - 1)
-                    seed = None if compiled.seed is None else _wrapped(compiled.seed + number)
-                    own = dataclasses.replace(compiled, id=new_id(request), seed=seed)
-                admission = account and account.admit(own.limits.budget_tokens)
-                opened.append(self.active.open(own, self.runtime, admission=admission))
-        except BaseException:
-            for session in opened:
-                session.abandon()
-            raise
+        for number, admission in enumerate(admissions):
+            own = compiled
+            if number:
+                seed = None if compiled.seed is None else _wrapped(compiled.seed + number)
+                own = dataclasses.replace(compiled, id=new_id(request), seed=seed)
+            opened.append(self.active.open(own, self.runtime, admission=admission))
         return opened
 
     @contextmanager
-    def _opening(self) -> Iterator[None]:
-        self._require_room(num_opening=self._num_opening)
-        self._num_opening += 1
+    def _opening(self, context: RequestContext, num_sessions: int) -> Iterator[None]:
+        """Keep room in the queue for sessions whose request is being compiled.
+
+        Raises:
+            Overloaded, RateLimited: there are not enough.
+        """
+        client = context.client
+        self._require_queue_room(context.account, num_sessions)
+        self._opening_by_client[client] += num_sessions
         self._none_is_opening.clear()
         try:
             yield
         finally:
-            self._num_opening -= 1
-            if self._num_opening == 0:
+            self._opening_by_client[client] -= num_sessions
+            self._opening_by_client += Counter()  # drops those at 0
+            if not self._opening_by_client:
                 self._none_is_opening.set()
 
-    def _require_room(self, *, num_opening: int) -> None:
-        num_waiting = self.active.num_waiting
-        if num_opening + num_waiting >= self._max_waiting + self.active.slots.num_free:
-            # By then the queue is likely to be shorter.
-            retry_after_s = max(1.0, self.active.mean_held_s)
-            raise Overloaded(f"{num_waiting} requests wait already", retry_after_s=retry_after_s)
+    def _require_queue_room(self, account: Account | None, num_sessions: int) -> None:
+        """Check that the queue has room, or that there are free slots, for further sessions.
+
+        Without a `max_waiting`, an API key may have as many sessions waiting as the queue has room left: one
+        key alone fills half of the queue at the most, two keys a third each.
+        """
+        waiting, num_free = self.active.waiting_by_client(), self.active.slots.num_free
+        wanted = waiting + self._opening_by_client
+        # By then the queue is likely to be shorter.
+        retry_after_s = max(1.0, self.active.mean_held_s)
+        if wanted.total() + num_sessions > self._max_waiting + num_free:
+            raise Overloaded(f"{waiting.total()} requests wait already", retry_after_s=retry_after_s)
+        if account is None:
+            return
+        limit = account.limits.max_waiting
+        if limit is None:
+            num_others = wanted.total() - wanted[account.name]
+            limit = -(-(self._max_waiting - max(0, num_others - num_free)) // 2)
+        if wanted[account.name] + num_sessions > limit + num_free:
+            raise RateLimited(
+                f"{waiting[account.name]} requests of this API key wait already", retry_after_s=retry_after_s
+            )
 
     async def count_tokens(self, request: GenerateRequest) -> int:
         """Tokens of a request's prompt, with thinking opened. Counts as a request of its API key.
@@ -274,8 +299,7 @@ class Scheduler:
             RateLimited: the account has fewer tokens left.
         """
         lease = self.active.find(session_id, account)
-        if lease.admission is not None:
-            lease.admission.extend(tokens)  # tokens that are not used are given back at the end
+        lease.extend(tokens)
         return lease.session.extend(tokens), lease.session.thinking_tokens
 
     def drain(self, *, grace_s: float) -> None:

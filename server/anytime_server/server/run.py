@@ -117,6 +117,7 @@ def _create_scheduler(settings: ServeSettings) -> Scheduler:
         continuation_key=signing_key,
         tool_parser=settings.tool_parser,
         max_waiting=settings.max_waiting,
+        shares_prefixes=settings.share_prefix_cache,
     )
 
 
@@ -138,6 +139,7 @@ def _http_config(
         scheduler,
         metrics=metrics,
         keyring=keyring,
+        metrics_are_open=settings.open_metrics,
         for_own_machine=keyring is None and not settings.allow_anonymous,
         cors_origins=settings.cors_origins,
         max_header_bytes=settings.max_header_bytes,

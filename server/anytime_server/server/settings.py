@@ -6,7 +6,6 @@ import argparse
 import inspect
 import os
 import re
-import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -30,6 +29,7 @@ from anytime_server.engine.transformers import TransformersOptions
 from anytime_server.engine.vllm import VllmOptions
 from anytime_server.errors import UnusableOption
 from anytime_server.reasoning import FamilyName
+from anytime_server.toml_file import read_toml
 
 
 def _origin(value: str) -> str:
@@ -87,6 +87,12 @@ class ServeSettings(BaseSettings):
     client is served."""
     allow_anonymous: CliToggleFlag[bool] = False
     """Listen on addresses that other machines can reach, even without keys."""
+    open_metrics: CliToggleFlag[bool] = False
+    """Serve /metrics and /version without an API key. With keys, /metrics otherwise needs one of the role
+    `metrics`."""
+    share_prefix_cache: CliToggleFlag[bool] = False
+    """Share cached prefixes of prompts among all API keys. This saves memory and time where keys have long
+    prompts in common, and shows a client whether another key has sent the same prompt."""
     cors_origins: Annotated[tuple[Origin, ...], NoDecode, BeforeValidator(_split)] = ()
     """Origins of web pages that may use the server, such as https://example.com, separated by commas; `*`
     allows all."""
@@ -166,13 +172,9 @@ def load_settings(argv: Sequence[str]) -> ServeSettings:
 
     try:
         if path is not None:
-            tomllib.loads(Path(path).read_text(encoding="utf-8"))
+            read_toml(Path(path), option="--config")
         source = CliSettingsSource(Settings, formatter_class=_Help)
         return CliApp.run(Settings, cli_args=list(argv), cli_settings_source=source)
-    except OSError as error:
-        raise UnusableOption(f"--config: {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UnusableOption(f"--config: {path}: {error}") from error
     except SettingsError as error:
         raise UnusableOption(str(error)) from error
     except ValidationError as error:

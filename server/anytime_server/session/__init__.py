@@ -4,6 +4,7 @@
 `early_answers` are sampled while the thinking goes on.
 """
 
+from anytime_server.session.cost import most_cost
 from anytime_server.session.lease import Lease, SlotKind
 from anytime_server.session.request import AnswerOptions, CompiledRequest
 from anytime_server.session.runtime import Runtime
@@ -16,5 +17,6 @@ __all__ = [
     "Runtime",
     "Session",
     "SlotKind",
+    "most_cost",
     "read_sessions",
 ]

@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, aclosing, suppress
 from typing import Literal
 
+from anytime_server.auth import Cost
 from anytime_server.errors import AlreadyAnswering, AnytimeError, SessionCancelled
 from anytime_server.reasoning import Cause, Truncation
 from anytime_server.session import events
@@ -51,6 +52,8 @@ class Session:
         """The error that ended it, if any did. Neither is set where no reader was left."""
         self.answer: AnswerResult | None = None
         """The final answer, once it is there."""
+        self.answer_tokens = 0
+        """Tokens sampled for the final answer, blank attempts included; 0 for an adopted early answer."""
         self.leaked_tokens = 0
         """Answer tokens that were thinking."""
         self.tool_parser_failures = 0
@@ -78,6 +81,19 @@ class Session:
     def thinking_tokens(self) -> int:
         """Thinking tokens sampled until now."""
         return len(self._thinking.token_ids)
+
+    @property
+    def early_tokens(self) -> int:
+        """Tokens sampled for early answers that have ended, dropped ones included."""
+        return self._early.sampled_tokens
+
+    @property
+    def cost(self) -> Cost:
+        """Its cost for the API key until now."""
+        thinking_tokens = self.thinking_tokens
+        return Cost(
+            thinking_tokens=thinking_tokens, tokens=thinking_tokens + self.answer_tokens + self.early_tokens
+        )
 
     def answer_now(self, cause: Cause = Cause.CLIENT) -> int:
         """Truncate the thinking and answer.
@@ -174,6 +190,7 @@ class Session:
             try:
                 result = await phase.run()
             finally:
+                self.answer_tokens = phase.sampled_tokens
                 self.leaked_tokens += phase.leaked_tokens
                 self.tool_parser_failures += phase.tool_parser_failures
             answer_tokens = phase.sampled_tokens

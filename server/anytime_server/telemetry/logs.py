@@ -23,6 +23,9 @@ from anytime_server.text.model import Model
 
 sessions = logging.getLogger("anytime.session")
 
+AUDIT = "anytime.audit"
+"""Logger of changes of API keys, and of refused ones; it writes at every level of the log."""
+
 UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 """Control characters, line separators, lone surrogates and marks that reverse the text direction."""
 NEEDS_QUOTES = re.compile(r'[\s"=]|^$')
@@ -33,6 +36,7 @@ def set_up(*, format: Literal["text", "json"], level: str) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(JsonFormatter() if format == "json" else TextFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler])
+    logging.getLogger(AUDIT).setLevel(logging.INFO)
     logging.captureWarnings(True)
     os.environ.setdefault("VLLM_CONFIGURE_LOGGING", "0")  # or vLLM would log in its own format
 

@@ -160,7 +160,12 @@ class Metrics:
         if session.error is not None:
             self._errors.labels(session.error.code).inc()
         if session.done is None:
-            self._all_tokens.labels(key, "thinking").inc(session.thinking_tokens)
+            for kind, count in {
+                "thinking": session.thinking_tokens,
+                "answer": session.answer_tokens,
+                "provisional": session.early_tokens,
+            }.items():
+                self._all_tokens.labels(key, kind).inc(count)
             self._abandoned.inc(session.error is None)
         else:
             self._observe_answer(session, key)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from anytime_server.auth.bucket import MINUTE_NS, Bucket
+from anytime_server.auth.bucket import Bucket
 from hypothesis import given
 from hypothesis import strategies as st
+
+MINUTE_NS = 60 * 10**9
 
 
 @dataclass
@@ -55,6 +57,15 @@ def test_another_limit_keeps_the_usage() -> None:
     assert (bucket.remaining, bucket.full_in_s) == (5, 0)
 
 
+def test_a_daily_limit_is_refilled_over_the_day() -> None:
+    clock = Clock()
+    bucket = Bucket(86_400, period_s=86_400, clock_ns=clock)  # one a second
+    bucket.take(86_400)
+    assert (bucket.remaining, bucket.full_in_s, bucket.wait_s(3600)) == (0, 86_400, 3600)
+    clock.forward(3600)
+    assert (bucket.remaining, bucket.wait_s(3600)) == (3600, 0)
+
+
 STEPS = st.lists(
     st.tuples(
         st.integers(0, 40 * 10**9),  # elapsed ns
@@ -65,11 +76,13 @@ STEPS = st.lists(
 )
 
 
-@given(limit=st.integers(1, 10), steps=STEPS)
-def test_no_span_takes_more_than_the_limit(limit: int, steps: list[tuple[int, int, int]]) -> None:
-    """In t seconds, at most limit x (1 + t / 60) tokens are taken net of refunds, exactly."""
-    clock = Clock()
-    bucket = Bucket(limit, clock_ns=clock)
+@given(limit=st.integers(1, 10), period_s=st.sampled_from([60, 86_400]), steps=STEPS)
+def test_no_span_takes_more_than_the_limit(
+    limit: int, period_s: int, steps: list[tuple[int, int, int]]
+) -> None:
+    """In t seconds, at most limit x (1 + t / period) tokens are taken net of refunds, exactly."""
+    clock, period_ns = Clock(), period_s * 10**9
+    bucket = Bucket(limit, period_s=period_s, clock_ns=clock)
     moves: list[tuple[int, int]] = []
     for elapsed_ns, requested, refunded in steps:
         clock.now_ns += elapsed_ns
@@ -85,7 +98,7 @@ def test_no_span_takes_more_than_the_limit(limit: int, steps: list[tuple[int, in
         net = 0
         for at_ns, amount in moves[first:]:
             net += amount
-            assert net * MINUTE_NS <= limit * (MINUTE_NS + at_ns - moves[first][0])
+            assert net * period_ns <= limit * (period_ns + at_ns - moves[first][0])
 
 
 @given(limit=st.integers(1, 10**6), share=st.floats(0, 1), elapsed_ns=st.integers(0, MINUTE_NS))

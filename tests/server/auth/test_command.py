@@ -23,9 +23,23 @@ def test_the_printed_entry_accepts_the_secret(tmp_path: Path, capsys: pytest.Cap
     assert secret != other
     assert secret not in alice.out
     account = Keyring.of(str(path)).account_of(secret.encode())
-    assert (account.name, account.concurrency, account.requests) == ("alice", 2, None)
-    assert account.thinking_tokens is not None
-    assert account.thinking_tokens.limit == 9000
+    assert (account.name, account.limits.concurrency) == ("alice", 2)
+    assert account.limits.requests_per_minute is None
+    assert account.limits.thinking_tokens_per_minute == 9000
+
+
+def test_the_secret_can_go_to_a_new_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, secret_file = tmp_path / "keys.toml", tmp_path / "secret"
+    arguments = ["new", "prometheus", "--role", "metrics", "--secret-file", str(secret_file)]
+    assert main(arguments) == 0
+    output = capsys.readouterr()
+    secret = secret_file.read_bytes()
+    assert (output.err, secret_file.stat().st_mode & 0o777) == ("", 0o600)
+    path.write_text(output.out)
+    assert Keyring.of(str(path)).account_of(secret, roles={"metrics"}).name == "prometheus"
+    assert main(arguments) == 2
+    assert capsys.readouterr().err == f"anytime keys: --secret-file: {secret_file}: File exists\n"
+    assert secret_file.read_bytes() == secret
 
 
 @pytest.mark.parametrize(

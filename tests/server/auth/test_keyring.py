@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import os
+import re
 import threading
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from anytime_server.auth import Keyring
+from anytime_server.auth import Account, Cost, Keyring
 from anytime_server.auth.keys import Key
 from anytime_server.errors import Forbidden, RateLimited, Unauthorized, UnusableOption
 
@@ -101,37 +104,27 @@ def known(keyring: Keyring, name: str) -> bool:
         return False
 
 
-async def test_while_the_file_is_read_the_old_keys_stay_valid(path: Path) -> None:
-    keyring = load(path, entry("alice"))
-    os.unlink(path)
-    os.mkfifo(path, mode=0o600)  # reading it takes until there is a writer
-    refreshing = asyncio.create_task(keyring.refresh())
-    for _ in range(10):
-        await asyncio.sleep(0.001)
-        assert keyring.account_of(b"alice").name == "alice"
-    assert not refreshing.done()
-    await asyncio.to_thread(path.write_text, entry("bob"))
-    await refreshing
-    assert keyring.account_of(b"bob").name == "bob"
-
-
-async def test_the_file_is_accessed_in_another_thread(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_while_the_file_is_read_the_old_keys_stay_valid(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     keyring = load(path, entry("alice"))
     write(path, entry("bob"))
-    threads: dict[str, threading.Thread] = {}
+    reading, go_on = threading.Event(), threading.Event()
+    loads = tomllib.loads
 
-    def note(name: str, method: Callable[..., object]) -> None:
-        def noting(*arguments: object, **named: object) -> object:
-            threads[name] = threading.current_thread()
-            return method(*arguments, **named)
+    def load_slowly(text: str) -> object:
+        reading.set()
+        assert go_on.wait(10)
+        return loads(text)
 
-        monkeypatch.setattr(Path, name, noting)
-
-    note("stat", Path.stat)
-    note("read_text", Path.read_text)
-    await keyring.refresh()
-    assert threads.keys() == {"stat", "read_text"}
-    assert threading.current_thread() not in threads.values()
+    monkeypatch.setattr("tomllib.loads", load_slowly)
+    refreshing = asyncio.create_task(keyring.refresh())
+    assert await asyncio.to_thread(reading.wait, 10)
+    assert keyring.account_of(b"alice").name == "alice"
+    assert not refreshing.done()
+    go_on.set()
+    await refreshing
+    assert keyring.account_of(b"bob").name == "bob"
 
 
 async def test_invalidated_keys_are_read_from_an_unchanged_file(path: Path) -> None:
@@ -149,18 +142,87 @@ async def test_invalidated_keys_are_read_from_an_unchanged_file(path: Path) -> N
     assert len(reads) == 2
 
 
+NOTHING = Cost(thinking_tokens=0, tokens=0)
+
+
 async def test_a_name_that_stays_keeps_its_usage(path: Path) -> None:
     keyring = load(path, entry("alice", requests_per_minute=60, concurrency=1))
-    admission = keyring.account_of(b"alice").admit(8)
+    [admission] = keyring.account_of(b"alice").admit(NOTHING)
     write(path, entry("alice", "another", requests_per_minute=120, concurrency=1))
     await keyring.refresh()
     account = keyring.account_of(b"another")  # another secret, the same account
     assert account is admission.account
-    assert account.requests is not None
-    assert account.requests.limit == 120
-    assert account.requests.remaining < 120
+    [requests] = account.quotas.values()
+    assert requests.limit == 120
+    assert requests.remaining < 120
     with pytest.raises(RateLimited, match="at a time"):
-        account.admit(8)
+        account.admit(NOTHING)
+
+
+async def test_a_key_that_is_removed_and_added_again_keeps_its_usage(path: Path) -> None:
+    now, limited = [0], entry("alice", requests_per_minute=2, requests_per_day=3)
+    write(path, limited)
+    keyring = Keyring.of(str(path), clock_ns=lambda: now[0])
+    for _ in range(2):
+        keyring.account_of(b"alice").count_request()
+
+    async def remove_and_add() -> Account:
+        for text in (entry("bob"), limited):
+            write(path, text)
+            await keyring.refresh()
+        return keyring.account_of(b"alice")
+
+    for seconds in (0, 29):
+        now[0] = seconds * 10**9
+        with pytest.raises(RateLimited, match="2 requests per minute"):
+            (await remove_and_add()).count_request()
+    now[0] = 60 * 10**9
+    (await remove_and_add()).count_request()
+    with pytest.raises(RateLimited, match="3 requests per day"):
+        (await remove_and_add()).count_request()
+    now[0] = 2 * 86_400 * 10**9
+    assert not (await remove_and_add()).has_usage
+
+
+async def test_a_key_that_is_removed_and_added_again_keeps_its_sessions(path: Path) -> None:
+    keyring = load(path, entry("alice", concurrency=1) + entry("bob"))
+    [admission] = keyring.account_of(b"alice").admit(NOTHING)
+    for text in (entry("bob"), entry("alice", concurrency=1)):
+        write(path, text)
+        await keyring.refresh()
+    with pytest.raises(RateLimited, match="at a time"):
+        keyring.account_of(b"alice").admit(NOTHING)
+    admission.end(NOTHING)
+    keyring.account_of(b"alice").admit(NOTHING)
+
+
+async def test_the_audit_log_has_each_change_and_no_secrets(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "anytime.audit")
+    keyring = load(path, entry("alice") + entry("bob") + entry("carol") + entry("ed"))
+    changed = entry("alice", requests_per_day=5) + entry("carol", disabled=True) + entry("ed", "new")
+    write(path, changed + entry("dora"))
+    await keyring.refresh()
+    lines = [vars(record) for record in caplog.records if record.name == "anytime.audit"]
+    assert [(line["message"], line["key"], line.get("changes")) for line in lines] == [
+        ("API key changed", "alice", "requests_per_day: None -> 5"),
+        ("API key removed", "bob", None),
+        ("API key changed", "carol", "disabled: False -> True"),
+        ("API key added", "dora", None),
+        ("API key changed", "ed", "another secret"),
+    ]
+    assert not re.search("[0-9a-f]{32}", str([(line["message"], line.get("changes")) for line in lines]))
+
+
+def test_a_key_of_another_role_is_forbidden(path: Path) -> None:
+    keyring = load(path, entry("alice") + entry("prometheus", role="metrics"))
+    assert keyring.account_of(b"prometheus", roles={"metrics"}).name == "prometheus"
+    assert keyring.account_of(b"prometheus", roles={"metrics", "user"}).name == "prometheus"
+    with pytest.raises(Forbidden, match="'prometheus' has the role 'metrics'; this path needs 'user'"):
+        keyring.account_of(b"prometheus")
+    with pytest.raises(Forbidden, match="'alice' has the role 'user'"):
+        keyring.account_of(b"alice", roles={"metrics"})
 
 
 @pytest.mark.parametrize(

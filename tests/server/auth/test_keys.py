@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from anytime_server.auth.keys import read_file, read_line
+from anytime_server.auth.keys import MAX_FILE_BYTES, read_file, read_line
 from anytime_server.errors import UnusableOption
 
 A, B = hashlib.sha256(b"a").hexdigest(), hashlib.sha256(b"b").hexdigest()
@@ -24,14 +25,16 @@ def path(tmp_path: Path) -> Path:
 
 def test_every_field_of_a_key(path: Path) -> None:
     path.write_text(
-        f"{ALICE}concurrency = 3\nrequests_per_minute = 60\nthinking_tokens_per_minute = 9000\n"
-        f"expires = 2030-01-31T12:00:00Z\n{BOB}disabled = true\n"
+        f"{ALICE}concurrency = 3\nmax_waiting = 0\nrequests_per_minute = 60\nrequests_per_day = 1000\n"
+        "tokens_per_minute = 20000\ntokens_per_day = 90000\nthinking_tokens_per_minute = 9000\n"
+        f'expires = 2030-01-31T12:00:00Z\n{BOB}disabled = true\nrole = "metrics"\n'
     )
     alice, bob = read_file(path)
     assert (alice.name, alice.sha256, alice.disabled) == ("alice", A, False)
-    assert alice.limits.concurrency == 3
-    assert alice.limits.requests_per_minute == 60
-    assert alice.limits.thinking_tokens_per_minute == 9000
+    assert (alice.concurrency, alice.max_waiting, alice.role) == (3, 0, "user")
+    assert (alice.requests_per_minute, alice.requests_per_day) == (60, 1000)
+    assert (alice.tokens_per_minute, alice.tokens_per_day) == (20_000, 90_000)
+    assert (alice.thinking_tokens_per_minute, bob.role) == (9000, "metrics")
     assert not alice.has_expired(datetime(2030, 1, 31, 11, 59, 59, tzinfo=UTC))
     assert alice.has_expired(datetime(2030, 1, 31, 12, tzinfo=UTC))
     assert bob.disabled
@@ -64,23 +67,50 @@ def test_every_field_of_a_key(path: Path) -> None:
         (ALICE + BOB.replace(B, A), "keys[1] (bob): sha256: another key has the same"),
         ("name = 'alice'", "name: unknown; keys are tables [[keys]]"),
         ("[[keys]", "Expected"),
+        (ALICE + "role = 'admin'", "keys[0] (alice): role: "),
+        (ALICE + "max_waiting = -1", "keys[0] (alice): max_waiting: "),
+        (ALICE + "tokens_per_day = 1" + "0" * 16, "keys[0] (alice): tokens_per_day: "),
+        (ALICE + "tokens_per_day = " + "9" * 5000, "Exceeds the limit"),
+        (ALICE + "role = " + "[" * 20_000, "is nested too deeply"),
+        (ALICE.replace("alice", "any-secret"), "keys[0]: name: looks like a secret"),
+        (ALICE.replace("alice", "a\\u001b[2J" + "a" * 99), "keys[0] (a\\x1b[2J" + "a" * 75 + "...): name: "),
+        (ALICE + '"\\n" = 1', "keys[0] (alice): \\n: unknown field"),
+        ('"\\u001b" = 1', "\\x1b: unknown; keys are tables [[keys]]"),
     ],
 )
 def test_a_malformed_file_is_refused_with_the_position(path: Path, text: str, complaint: str) -> None:
     path.write_text(text)
-    with pytest.raises(UnusableOption, match=f"^--keys: {re.escape(str(path))}: {re.escape(complaint)}"):
+    with pytest.raises(
+        UnusableOption, match=f"^--keys: {re.escape(str(path))}: {re.escape(complaint)}"
+    ) as refused:
         read_file(path)
+    assert str(refused.value).isprintable()
+    assert "any-secret" not in str(refused.value)
 
 
-def test_a_missing_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UnusableOption, match=r"nope\.toml: No such file"):
-        read_file(tmp_path / "nope.toml")
+def test_only_regular_files_of_limited_size_are_read(path: Path, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with open(tmp_path / "large", "wb") as large:
+        large.truncate(MAX_FILE_BYTES + 1)
+    refused = {
+        tmp_path / "nope.toml": "No such file or directory",
+        tmp_path / "pipe": "is not a regular file",
+        tmp_path: "is not a regular file",
+        Path("/dev/zero"): "is not a regular file",
+        tmp_path / "large": "is larger than 32 MiB",
+    }
+    for refused_path, reason in refused.items():
+        with pytest.raises(UnusableOption, match=f"^--keys: {refused_path}: {reason}$"):
+            read_file(refused_path)
+    path.write_text(ALICE)
+    (tmp_path / "link").symlink_to(path)
+    assert [key.name for key in read_file(tmp_path / "link")] == ["alice"]
 
 
 def test_keys_in_an_option() -> None:
     alice, bob = read_line(f" alice:{A}, bob:{B},")
     assert (alice.name, alice.sha256, bob.name, bob.sha256) == ("alice", A, "bob", B)
-    assert alice.limits.concurrency is None
+    assert alice.concurrency is None
 
 
 @pytest.mark.parametrize(

@@ -6,18 +6,20 @@ Hypothesis draws the sequence; a simple model of each session says which results
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from anytime_server.auth import Account, Limits
 from anytime_server.engine.scripted import Script, ScriptedEngine
 from anytime_server.errors import AlreadyAnswering, Overloaded, Unavailable, UnknownSession
 from anytime_server.reasoning import Cause
 from anytime_server.scheduler.scheduler import Scheduler
-from anytime_server.session import Session, events
+from anytime_server.session import Session, events, most_cost
 from anytime_server.text.model import Model
-from anytime_server.types import GenerateRequest, StopWhen
+from anytime_server.types import GenerateRequest, RequestContext, StopWhen
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     Bundle,
@@ -38,6 +40,7 @@ TOKEN_S, SETTLED_S = 1.0, 0.01
 END_S = 100_000
 MAX_WAITING = 2
 DRAIN_S = 10
+MANY = 10**9
 
 
 @dataclass(slots=True, kw_only=True)
@@ -103,6 +106,11 @@ class SchedulerMachine(RuleBasedStateMachine):
         super().__init__()
         self._model = model
         self._runs: list[SessionRun] = []
+        self._sessions: list[Session] = []
+        limits = Limits(
+            max_waiting=MAX_WAITING, **dict.fromkeys(("tokens_per_day", "thinking_tokens_per_minute"), MANY)
+        )
+        self._account = Account("alice", limits, clock_ns=lambda: 0)
         self._clock = ExitStack()
         self._runner = self._clock.enter_context(virtual_time())
         self._is_draining = self._is_dead = False
@@ -143,6 +151,7 @@ class SchedulerMachine(RuleBasedStateMachine):
             with pytest.raises(Unavailable):
                 self._now(self._scheduler.submit(request))
             return []
+        request = dataclasses.replace(request, context=RequestContext(account=self._account))
         num_waiting = sum(run.session.phase == "waiting" for run in self._runs)
         try:
             session = self._now(self._scheduler.submit(request))
@@ -155,6 +164,7 @@ class SchedulerMachine(RuleBasedStateMachine):
             has_deadline=request.deadline_s is not None,
         )
         self._runs.append(run)
+        self._sessions.append(session)
         if reads:
             self._read(run)
         return [run]
@@ -184,7 +194,7 @@ class SchedulerMachine(RuleBasedStateMachine):
     def extend(self, run: SessionRun, tokens: int) -> None:
         max_budget_tokens = run.session.request.limits.max_budget_tokens
         result = self._control(
-            run, lambda session: self._scheduler.extend(session.request.id, tokens, account=None)
+            run, lambda session: self._scheduler.extend(session.request.id, tokens, account=self._account)
         )
         if result is not None:
             run.budget_tokens = max(run.budget_tokens, min(run.budget_tokens + tokens, max_budget_tokens))
@@ -195,7 +205,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         has_ended, is_answering = run.has_ended, run.is_answering
 
         async def control() -> Any:
-            return use(self._scheduler.find(run.session.request.id, account=None))
+            return use(self._scheduler.find(run.session.request.id, account=self._account))
 
         try:
             result = self._now(control())
@@ -213,7 +223,7 @@ class SchedulerMachine(RuleBasedStateMachine):
     @rule(run=runs)
     def cancel(self, run: SessionRun) -> None:
         async def cancel() -> None:
-            self._scheduler.find(run.session.request.id, account=None).cancel()
+            self._scheduler.find(run.session.request.id, account=self._account).cancel()
             run.is_cancelled = True
 
         with suppress(UnknownSession):
@@ -228,7 +238,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         self._now()
         self._runs.remove(run)
         with pytest.raises(UnknownSession):
-            self._scheduler.find(run.session.request.id, account=None)
+            self._scheduler.find(run.session.request.id, account=self._account)
 
     @precondition(lambda self: not self._is_draining)
     @rule()
@@ -283,9 +293,25 @@ class SchedulerMachine(RuleBasedStateMachine):
         assert len(scheduler.active) == 0
         assert scheduler.engine.load().num_requests == 0
         assert scheduler.active.slots.num_held == scheduler.active.slots.num_wanted == 0
+        self._check_account()
         if self._is_draining:
             self._now(scheduler.drained())
         assert asyncio.all_tasks(self._runner.get_loop()) == set()
+
+    def _check_account(self) -> None:
+        """All that was sampled is counted, and nothing else."""
+        assert self._account.num_under_way == 0
+        used = {quota.unit: MANY - bucket.remaining for quota, bucket in self._account.quotas.items()}
+        costs = [session.cost for session in self._sessions]
+        assert used == {
+            "tokens": sum(cost.tokens for cost in costs),
+            "thinking_tokens": sum(cost.thinking_tokens for cost in costs),
+        }
+        for run in self._runs:
+            cost, most = run.session.cost, most_cost(run.session.request, run.budget_tokens)
+            assert cost.tokens <= most.tokens
+            if (done := run.session.done) is not None:
+                assert cost.tokens == done.usage.output_tokens
 
     def _check_end(self, run: SessionRun) -> None:
         last = run.emitted[-1]

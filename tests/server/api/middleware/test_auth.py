@@ -15,7 +15,7 @@ from anytime_server.auth import Keyring
 from ..conftest import QUESTION, Served
 from ..keys import account, bearer, key, keyring
 
-PUBLIC = ["/health", "/ready", "/version", "/metrics", "/openapi.json", "/", "/playground/main.js"]
+OPEN = ["/health", "/ready", "/openapi.json", "/", "/playground/main.js", "/playground/nothing"]
 PROTECTED = [
     ("POST", "/v1/anytime"),
     ("POST", "/v1/anytime/any-1/answer"),
@@ -28,15 +28,29 @@ PROTECTED = [
     ("POST", "/v1/messages/count_tokens"),
     ("GET", "/v1/nothing"),
     ("OPTIONS", "/v1/anytime"),
+    ("GET", "/metrics"),
+    ("HEAD", "/metrics"),
+    ("GET", "/version"),
+    ("GET", "/nothing"),
+    ("POST", "//v1/anytime"),
+    ("POST", "/V1/anytime"),
+    ("POST", "/%76%31/anytime"),
+    ("POST", "/v1%2fanytime"),
+    ("POST", "/playground/..%2fv1/anytime"),
+    ("GET", "/health/"),
+    ("GET", "/health%0a"),
+    ("GET", "//metrics"),
+    ("GET", "/metrics/"),
+    ("GET", "/playground/a/b"),
 ]
 
 
-async def test_only_endpoints_of_the_model_need_a_key(served: Any) -> None:
+async def test_every_path_needs_a_key_but_those_that_are_open(served: Any) -> None:
     server = await served(app={"keyring": keyring(key("alice"))})
-    for path in PUBLIC:
+    for path in OPEN:
         assert (await server.http.get(path)).status_code in (200, 404), path
     for method, path in PROTECTED:
-        response = await server.http.request(method, path)
+        response = await server.http.request(method, server.url + path)
         assert response.status_code == 401, path
         assert response.headers["www-authenticate"] == "Bearer"
         assert response.headers["x-request-id"].startswith("req_")
@@ -66,6 +80,30 @@ async def test_the_key_is_found_in_any_of_its_headers(
     keys = keyring(key("alice"), key("dora", disabled=True), key("ed", expires=past))
     server = await served(app={"keyring": keys})
     assert (await server.http.get("/v1/models", headers=headers)).status_code == status
+
+
+async def test_metrics_need_a_key_of_their_role(served: Any) -> None:
+    keys = keyring(key("alice"), key("prometheus", role="metrics"))
+    server = await served(app={"keyring": keys})
+    found = {
+        (path, name): (await server.http.get(path, headers=bearer(name))).status_code
+        for path in ("/metrics", "/version", "/v1/models")
+        for name in ("alice", "prometheus")
+    }
+    assert found == {
+        ("/metrics", "alice"): 403,
+        ("/metrics", "prometheus"): 200,
+        ("/version", "alice"): 200,
+        ("/version", "prometheus"): 200,
+        ("/v1/models", "alice"): 200,
+        ("/v1/models", "prometheus"): 403,
+    }
+
+
+async def test_metrics_can_be_open(served: Any) -> None:
+    server = await served(app={"keyring": keyring(key("alice")), "metrics_are_open": True})
+    for path, status in {"/metrics": 200, "/version": 200, "/v1/models": 401, "//metrics": 401}.items():
+        assert (await server.http.get(server.url + path)).status_code == status, path
 
 
 async def test_the_keys_follow_their_file(
@@ -199,3 +237,33 @@ async def test_unused_thinking_tokens_are_refunded(served: Any) -> None:
     assert "the most is 100" in never.json()["error"]["message"]
     assert "retry-after" not in never.headers
     assert account(keys, "alice").num_under_way == 0
+
+
+async def test_all_sampled_tokens_count(served: Any) -> None:
+    """Thinking, early answers and the answer. The most that may be sampled is reserved meanwhile."""
+    keys = keyring(key("alice", tokens_per_day=1000))
+    server = await served(app={"keyring": keys}, never_end=True)
+    body = QUESTION | {"budget": 40, "budgets": [10, 20], "stream": False}
+    response = await server.http.post("/v1/anytime", json=body, headers=bearer("alice"))
+    usage = response.json()["usage"]
+    assert response.headers["ratelimit-policy"] == '"tokens-per-day";q=1000;w=86400;qu="tokens"'
+    used = usage["thinking_tokens"] + usage["provisional_tokens"] + usage["answer_tokens"]
+    assert (usage["thinking_tokens"], usage["provisional_tokens"]) == (40, 6)
+    assert f";r={1000 - used};" in response.headers["ratelimit"]
+    probes = {"budget": 400, "stop_when": {"stable": 400, "every_tokens": 1}}
+    never = await server.http.post("/v1/anytime", json=body | probes, headers=bearer("alice"))
+    assert (never.status_code, never.json()["error"]["field"]) == (422, "budget")
+    assert "the most is 1000" in never.json()["error"]["message"]
+
+
+async def test_vendors_headers_have_the_limit_of_which_the_least_remains(served: Any) -> None:
+    limits = {"requests_per_minute": 9, "requests_per_day": 3, "tokens_per_day": 900}
+    keys = keyring(key("alice", thinking_tokens_per_minute=1000, **limits))
+    server = await served(app={"keyring": keys})
+    for path, name in {
+        "/v1/models": "x-ratelimit-{}-{}",
+        "/v1/messages": "anthropic-ratelimit-{1}-{0}",
+    }.items():
+        headers = (await server.http.get(path, headers=bearer("alice"))).headers
+        assert headers[name.format("limit", "requests")] == "3"
+        assert headers[name.format("limit", "tokens")] == headers[name.format("remaining", "tokens")] == "900"

@@ -1,0 +1,56 @@
+"""Reads the TOML files that options name. Any file and any content give values or one line of error."""
+
+from __future__ import annotations
+
+import os
+import stat
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from anytime_server.errors import UnusableOption, first_line
+
+MAX_SHOWN = 80
+"""Characters of a file's content in an error."""
+
+
+def read_toml(path: Path, *, option: str, max_bytes: int = 1 << 20) -> dict[str, Any]:
+    """The content of a file.
+
+    Only regular files are read: a pipe without a writer would block, and a device may never end.
+
+    Args:
+        option: name of the option, for errors.
+
+    Raises:
+        UnusableOption: the file cannot be read, is not a regular file, is too large, or is not TOML.
+    """
+    try:
+        content = _read(path, max_bytes)
+        return tomllib.loads(content.decode())
+    except OSError as error:
+        raise UnusableOption(f"{option}: {path}: {error.strerror}") from error
+    except ValueError as error:  # also an integer with thousands of digits
+        raise UnusableOption(f"{option}: {path}: {printable(first_line(error))}") from error
+    except RecursionError:
+        raise UnusableOption(f"{option}: {path}: is nested too deeply") from None
+
+
+def _read(path: Path, max_bytes: int) -> bytes:
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise ValueError("is not a regular file")
+        with open(descriptor, "rb", closefd=False) as file:
+            content = file.read(max_bytes + 1)
+    finally:
+        os.close(descriptor)
+    if len(content) > max_bytes:
+        raise ValueError(f"is larger than {max_bytes >> 20} MiB")
+    return content
+
+
+def printable(text: str) -> str:
+    """The beginning of a text, with control characters as escapes."""
+    shown = "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text[:MAX_SHOWN])
+    return shown + ("..." if len(text) > MAX_SHOWN else "")
