@@ -15,8 +15,11 @@ from .dockerfile import ROOT, arguments, bases
 
 FOLDER = ROOT / "deploy" / "compose"
 FILES = ("compose.yaml", "compose.gpu.yaml")
-KEYS = "${ANYTIME_KEYS_FILE:-./keys.toml}"
-"""The only mounted file that is not in the repository."""
+OWN_FILES = {
+    "anytime_keys": {"file": "${ANYTIME_KEYS_FILE:-./keys.toml}"},
+    "anytime_metrics_key": {"file": "${ANYTIME_METRICS_KEY_FILE:-./metrics.key}"},
+}
+"""Mounted files that are not in the repository."""
 
 
 def read(name: str) -> dict[str, Any]:
@@ -59,7 +62,8 @@ def test_the_command_has_valid_options(server: dict[str, Any]) -> None:
 
 
 def test_mounted_files_and_volumes_exist() -> None:
-    assert BASE["secrets"] == {"anytime_keys": {"file": KEYS}}
+    assert BASE["secrets"] == OWN_FILES
+    assert {name for one in SERVICES.values() for name in one.get("secrets", ())} == OWN_FILES.keys()
     sources = [mount.split(":")[0] for one in SERVICES.values() for mount in one["volumes"]]
     named = {source for source in sources if not source.startswith(".")}
     assert named == BASE["volumes"].keys()
@@ -94,6 +98,8 @@ def test_paths_and_addresses_of_prometheus_and_grafana_agree() -> None:
     prometheus = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text(encoding="utf-8"))
     [scrape] = prometheus["scrape_configs"]
     assert scrape["static_configs"] == [{"targets": ["anytime:8000"]}]
+    [secret] = SERVICES["prometheus"]["secrets"]
+    assert scrape["authorization"] == {"credentials_file": f"/run/secrets/{secret}"}
     inside = {mount.split(":")[1] for mount in SERVICES["prometheus"]["volumes"]}
     assert {f"/etc/prometheus/{name}" for name in prometheus["rule_files"]} <= inside
     provisioning = ROOT / "deploy/grafana/provisioning"

@@ -122,6 +122,9 @@ def test_ports_agree(documents: dict[str, Document], container: Document) -> Non
     assert rule["ports"] == [{"port": "http"}]
     [scraped] = documents["ServiceMonitor"]["spec"]["endpoints"]
     assert (scraped["port"], scraped["path"]) == (served["name"], "/metrics")
+    volumes = documents["Deployment"]["spec"]["template"]["spec"]["volumes"]
+    [secret] = [one["secret"] for one in volumes if "secret" in one]
+    assert scraped["authorization"]["credentials"] == {"name": secret["secretName"], "key": "metrics-key"}
 
 
 def test_pods_meet_the_restricted_security_standard(pod: Document, container: Document) -> None:

@@ -63,7 +63,7 @@ def queries() -> Iterator[tuple[str, str]]:
     "arguments",
     [
         ("check", "rules", "rules.yml"),
-        ("check", "config", "prometheus.yml"),
+        ("check", "config", "--syntax-only", "prometheus.yml"),  # the key's file is not in the repository
         ("test", "rules", "rules_test.yml"),
     ],
 )
@@ -149,6 +149,8 @@ def prometheus_url(
     config = yaml.safe_load((PROMETHEUS / "prometheus.yml").read_text())
     config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
     config["rule_files"] = [str(PROMETHEUS / "rules.yml")]
+    (folder / "metrics.key").write_text("any-key: the server needs none")
+    config["scrape_configs"][0]["authorization"]["credentials_file"] = str(folder / "metrics.key")
     config["scrape_configs"][0]["static_configs"] = [{"targets": [demo_server.url.removeprefix("http://")]}]
     (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
     with socket.create_server(("127.0.0.1", 0)) as free:
