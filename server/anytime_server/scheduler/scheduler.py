@@ -261,7 +261,7 @@ class Scheduler:
         limit = account.limits.max_waiting
         if limit is None:
             num_others = wanted.total() - wanted[account.name]
-            limit = -(-(self._max_waiting - max(0, num_others - num_free)) // 2)
+            limit = -(-(self._max_waiting - num_others) // 2)
         if wanted[account.name] + num_sessions > limit + num_free:
             raise RateLimited(
                 f"{waiting[account.name]} requests of this API key wait already", retry_after_s=retry_after_s

@@ -170,3 +170,14 @@ def test_new_limits_keep_the_usage(account: Any) -> None:
     admit(alice, 10**9)
     alice.set_limits(Limits(thinking_tokens_per_minute=50))
     assert remaining(alice, "thinking_tokens_per_minute") == 0, "a removed limit comes back as it was"
+
+
+def test_a_limit_that_is_added_gets_back_no_more_than_it_gave(account: Any) -> None:
+    alice = account()
+    admission = admit(alice, 8)
+    alice.set_limits(Limits(thinking_tokens_per_minute=50))
+    admission.extend(thinking(15, requests=0))
+    admit(alice, 20)
+    assert remaining(alice, "thinking_tokens_per_minute") == 15
+    admission.end(thinking(5))
+    assert remaining(alice, "thinking_tokens_per_minute") == 30

@@ -1,0 +1,87 @@
+"""The most that a request may cost: by hand, and against the sum over all its answers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from anytime_server.reasoning import Cause, TokenLimits
+from anytime_server.session import AnswerOptions, CompiledRequest, most_cost
+from anytime_server.types import RequestContext, StopWhen
+from hypothesis import given
+from hypothesis import strategies as st
+
+from .conftest import finished, run_session
+
+BLANK_TRIES = 3
+"""Each samples one token after an answer that has used its limit."""
+
+
+def compiled(*, total_tokens: int | None = None, **fields: Any) -> CompiledRequest:
+    limits = TokenLimits(
+        budget_tokens=100,
+        max_budget_tokens=400,
+        answer_tokens=8,
+        total_tokens=total_tokens,
+        deadline_s=None,
+        cause=Cause.BUDGET,
+    )
+    return CompiledRequest(
+        id="any-1",
+        prompt_ids=[1],
+        limits=limits,
+        thinking_temperature=0.6,
+        thinking_top_p=0.95,
+        answer=AnswerOptions(),
+        seed=1,
+        context=RequestContext(),
+        **fields,
+    )
+
+
+@pytest.mark.parametrize(
+    ("budget_tokens", "fields", "tokens"),
+    [
+        (0, {}, 8 + 3),
+        (50, {}, 50 + 8 + 3),
+        (50, {"total_tokens": 70}, 70 + 3),
+        (50, {"budgets": (0, 20, 50)}, 50 + 3 * (8 + 3)),
+        (50, {"stop_when": StopWhen(stable=2, every_tokens=20)}, 50 + 3 * (8 + 3)),
+        (50, {"stop_when": StopWhen(stable=2, every_tokens=20), "budgets": (20, 30)}, 50 + 4 * (8 + 3)),
+        (50, {"stop_when": StopWhen(stable=2, every_tokens=50)}, 50 + 8 + 3),
+    ],
+)
+def test_by_hand(budget_tokens: int, fields: dict[str, Any], tokens: int) -> None:
+    cost = most_cost(compiled(**fields), budget_tokens)
+    assert (cost.requests, cost.thinking_tokens, cost.tokens) == (1, budget_tokens, tokens)
+
+
+@given(
+    budget_tokens=st.integers(0, 60),
+    every=st.none() | st.integers(1, 70),
+    budgets=st.sets(st.integers(0, 60), max_size=5),
+    total_tokens=st.none() | st.integers(60, 100),
+)
+def test_is_the_sum_of_all_answers(
+    budget_tokens: int, every: int | None, budgets: set[int], total_tokens: int | None
+) -> None:
+    request = compiled(
+        budgets=tuple(sorted(budgets)),
+        stop_when=None if every is None else StopWhen(stable=2, every_tokens=every),
+        total_tokens=total_tokens,
+    )
+    answered_at = {at for at in budgets | {*range(every or 99, 99, every or 99)} if at < budget_tokens}
+    answers = [
+        max(1, 8 if total_tokens is None else total_tokens - at) + BLANK_TRIES
+        for at in (*answered_at, budget_tokens)
+    ]
+    assert 0 <= most_cost(request, budget_tokens).tokens - (budget_tokens + sum(answers)) <= 1
+
+
+async def test_answers_of_full_length_stay_within_it(open_session: Any) -> None:
+    fields = {"budgets": (5, 10), "stop_when": StopWhen(stable=9, every_tokens=10)}
+    session = await open_session(fields=fields, answer="4" * 50, never_end=True)
+    await run_session(session)
+    usage, most = finished(session).usage, most_cost(session.request, 50)
+    assert (usage.thinking_tokens, usage.answer_tokens, usage.provisional_tokens) == (50, 8, 5 * 8)
+    assert session.cost.tokens == 50 + 8 + 5 * 8 == most.tokens - 6 * BLANK_TRIES
