@@ -13,8 +13,11 @@ from typing import Any
 import jsonschema
 import psutil
 import pytest
+from anytime_training.tree import Branch, Segment, Tree
+from gpu_check.models import TINY, random_model
 from gpu_check.record import Record
 from gpu_check.stages import STAGES, Stage, run_stages
+from gpu_check.step import model_flops
 
 ROOT = Path(__file__).parents[1]
 SCHEMA = json.loads((ROOT / "scripts" / "gpu_check" / "record.schema.json").read_text())
@@ -111,6 +114,16 @@ def test_a_killed_check_leaves_a_valid_record(tmp_path: Path) -> None:
     stage = psutil.Process(pid) if psutil.pid_exists(pid) else None
     if stage is not None:
         stage.wait(10)
+
+
+def test_the_operations_of_a_step_are_counted() -> None:
+    """Five tokens, three of them learned; 3·4/2 + 2·3/2 + 2·2 = 13 pairs that attend."""
+    trunk = Segment(ids=[1] * 3, learned=[False, True, True], advantages=[0, 1, 1], sampler_logprobs=[0] * 3)
+    answer = Segment(ids=[1] * 2, learned=[False, True], advantages=[0, 1], sampler_logprobs=[0] * 2)
+    tree = Tree(trunk=trunk, branches=(Branch(segment=answer, num_visible=2),))
+    model = random_model(TINY, attention="sdpa", device="cpu")
+    embedding, others = 512 * 32, sum(one.numel() for one in model.parameters()) - 512 * 32
+    assert model_flops(model, [tree]) == 6 * others * 5 + 6 * embedding * 3 + 12 * 13 * 32 * 2
 
 
 def test_without_a_gpu_it_refuses(tmp_path: Path) -> None:

@@ -17,11 +17,11 @@ import torch
 from anytime_server.text.model import BUNDLED_MODELS, Model
 from anytime_training.config.brpo import BrpoRecipe
 from anytime_training.credit import credit_trees
-from anytime_training.learner import Learner
 from anytime_training.rollout import Rollout, RolloutSampler, prompt_of
 from anytime_training.start import build_engine, build_learner, load_start
 from anytime_training.tree import Tree
 from torch.profiler import ProfilerActivity, profile
+from transformers import PreTrainedModel
 
 from gpu_check.models import HALF_BILLION, TINY, random_model
 from gpu_check.packing import PeakMemory
@@ -62,7 +62,7 @@ def run(context: Context) -> None:
         memory.wait()
         seconds = time.perf_counter() - started_s
     trees = [tree for trees_G in trees_PG for tree in trees_G]
-    flops = model_flops(learner, trees)
+    flops = model_flops(learner.model, trees)
     name = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
     peak = next((value for part, value in PEAK_FLOPS.items() if part in name), None)
     context.report(
@@ -152,44 +152,42 @@ async def _sample(context: Context, recipe: BrpoRecipe, model: Model) -> list[li
     return rollouts
 
 
-def model_flops(learner: Learner, trees: list[Tree]) -> float:
+def model_flops(model: PreTrainedModel, trees: list[Tree]) -> float:
     """Floating-point operations that a step needs: forward and backward, without recomputation.
 
     6 for each weight and token, where the embedding costs nothing and the head is for learned tokens; 12 for
     each number of a query and token that it attends to (Chowdhery et al. 2022, arXiv 2204.02311, appendix B).
+
+    Args:
+        model: its head is tied to the embedding.
     """
-    config = learner.model.config
-    head = learner.model.get_output_embeddings()
-    assert head is not None
-    embedding = learner.model.get_input_embeddings()
-    tables = {
-        id(table.weight): table.weight.numel() for table in (head, embedding)
-    }  # one, where they are tied
-    weights = sum(one.numel() for one in learner.model.parameters()) - sum(tables.values())
-    tokens = sum(map(len, trees))
+    config, table = model.config, model.get_input_embeddings().weight
+    assert isinstance(table, torch.Tensor)
+    weights = sum(parameter.numel() for parameter in model.parameters()) - table.numel()
     segments = [segment for tree in trees for segment in (tree.trunk, *(b.segment for b in tree.branches))]
-    learned = sum(sum(segment.learned) for segment in segments)
-    pairs = sum(len(segment) * (len(segment) + 1) // 2 for segment in segments)
-    pairs += sum(branch.num_visible * len(branch.segment) for tree in trees for branch in tree.branches)
-    width = config.num_attention_heads * (config.hidden_size // config.num_attention_heads)
+    num_learned = sum(sum(segment.learned) for segment in segments)
+    num_pairs = sum(len(segment) * (len(segment) + 1) // 2 for segment in segments)
+    num_pairs += sum(branch.num_visible * len(branch.segment) for tree in trees for branch in tree.branches)
     return float(
-        6 * weights * tokens
-        + 6 * head.weight.numel() * learned
-        + 12 * pairs * width * config.num_hidden_layers
+        6 * weights * sum(map(len, trees))
+        + 6 * table.numel() * num_learned
+        + 12 * num_pairs * config.hidden_size * config.num_hidden_layers
     )
 
 
 def _product_flops(context: Context) -> float:
     """Operations per second of a large bfloat16 product: what this GPU reaches at best."""
     size = 128 if context.tiny else 8192
-    left, right = (torch.randn(size, size, device=context.device, dtype=torch.bfloat16) for _ in range(2))
+    left, right, product = (
+        torch.randn(size, size, device=context.device, dtype=torch.bfloat16) for _ in range(3)
+    )
     with PeakMemory() as memory:
         for _ in range(3):
-            left @ right
+            torch.mm(left, right, out=product)
         memory.wait()
         started_s = time.perf_counter()
         for _ in range(10):
-            left @ right
+            torch.mm(left, right, out=product)
         memory.wait()
     return 10 * 2 * size**3 / (time.perf_counter() - started_s)
 

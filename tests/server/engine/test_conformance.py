@@ -60,8 +60,8 @@ async def scripted_engine(tiny_model: Model) -> AsyncGenerator[Engine, None]:
 async def transformers_engine(
     tiny_checkpoint: Path, pytestconfig: pytest.Config
 ) -> AsyncGenerator[Engine, None]:
-    options = TransformersOptions(device=pytestconfig.getoption("--device"), dtype="float32")
-    engine = TransformersEngine(tiny_checkpoint, options=options)
+    options = {"device": pytestconfig.getoption("--device"), "dtype": "float32"}
+    engine = TransformersEngine(tiny_checkpoint, options=TransformersOptions(**options))
     await engine.start()
     yield engine
     await engine.stop()
