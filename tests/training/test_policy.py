@@ -282,7 +282,7 @@ def test_blocks_for_flex_cover_the_mask() -> None:
 
 @pytest.mark.parametrize("bf16", [False, True])
 def test_flex_is_sdpa(bf16: bool) -> None:
-    """Log-probabilities and gradients. A CPU runs FlexAttention uncompiled; scripts/gpu-check.sh compiles it."""
+    """Log-probabilities and gradients. A CPU runs it uncompiled; scripts/gpu-check.sh compiles it."""
     rows = pack(random_rollouts(6), row_tokens=256, pad_id=PAD_ID, multiple_of=128)
 
     def measured(backend: AttentionBackend) -> tuple[Tensor, Tensor]:
@@ -306,11 +306,13 @@ def test_flex_stays_compiled_for_rows_of_many_shapes(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("torch.nn.attention.flex_attention._validate_device", lambda *_: None)
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
     monkeypatch.setattr(WrappedFlexAttention, "_instance", None)
-    monkeypatch.setattr("anytime_training.policy.create_block_mask", policy._compiled_create_block_mask.__wrapped__())
+    monkeypatch.setattr(
+        "anytime_training.policy.create_block_mask", policy._compiled_create_block_mask.__wrapped__()
+    )
     monkeypatch.setattr(torch._dynamo.config, "disable", False)
-    model = make_model("qwen2", attention=ATTENTION_IMPLEMENTATIONS["flex"])
+    model = make_model("qwen2", attention=ATTENTION_IMPLEMENTATIONS["flex"]).float()
     one = Segment(ids=[1, 2], learned=[False, True], advantages=[0.0, 1.0], sampler_logprobs=[0.0, -1.0])
-    for num_rows, length in [(3, 200), (2, 200), (1, 200), (4, 300), (5, 420), (1, 420), (2, 60), (1, 60)]:
+    for num_rows, length in [(3, 200), (2, 200), (1, 200), (4, 300), (1, 420)]:
         trunk = Segment(
             ids=[1] * length,
             learned=[False] * length,
