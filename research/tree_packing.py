@@ -116,7 +116,12 @@ def measure(
     torch.set_num_threads(arguments.threads)
     backend: AttentionBackend = arguments.backend
     model = _build_model(arguments)
-    trees = _rollouts(arguments, **case)
+    trees = random_trees(
+        arguments.rollouts,
+        prompt_tokens=arguments.prompt_tokens,
+        answer_tokens=arguments.answer_tokens,
+        **case,
+    )
     if layout == "flat":
         trees = [part for tree in trees for part in flatten(tree)]
     multiple_of = FLEX_BLOCK_TOKENS if backend == "flex" else 1
@@ -184,36 +189,45 @@ def _build_model(arguments: argparse.Namespace) -> Qwen3ForCausalLM:
     return model
 
 
-def _rollouts(
-    arguments: argparse.Namespace, *, budgets: int, answers: int, thinking_tokens: int
+def random_trees(
+    number: int,
+    *,
+    budgets: int,
+    answers: int,
+    thinking_tokens: int,
+    prompt_tokens: int,
+    answer_tokens: int,
+    vocab_size: int = VOCAB_SIZE,
 ) -> list[Tree]:
-    """Rollouts whose thinking ends at the last of equally spaced budgets."""
+    """Rollouts whose thinking ends at the last of equally spaced budgets.
+
+    Args:
+        answer_tokens: tokens after the thinking, 8 of which are inserted.
+    """
     rng = random.Random(0)
 
     def segment(num_fixed: int, num_learned: int) -> Segment:
         learned = [False] * num_fixed + [True] * num_learned
         return Segment(
-            ids=[rng.randrange(1, VOCAB_SIZE) for _ in learned],
+            ids=[rng.randrange(1, vocab_size) for _ in learned],
             learned=learned,
             advantages=[rng.choice((-0.5, 0.5)) * is_learned for is_learned in learned],
             sampler_logprobs=[-1.0 * is_learned for is_learned in learned],
         )
 
     def branch(budget: int) -> Branch:
-        return Branch(
-            segment=segment(8, arguments.answer_tokens - 8), num_visible=arguments.prompt_tokens + budget
-        )
+        return Branch(segment=segment(8, answer_tokens - 8), num_visible=prompt_tokens + budget)
 
     return [
         Tree(
-            trunk=segment(arguments.prompt_tokens, thinking_tokens),
+            trunk=segment(prompt_tokens, thinking_tokens),
             branches=tuple(
                 branch(thinking_tokens * number // budgets)
                 for number in range(1, budgets + 1)
                 for _ in range(answers)
             ),
         )
-        for _ in range(arguments.rollouts)
+        for _ in range(number)
     ]
 
 

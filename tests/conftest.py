@@ -35,6 +35,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--nightly", action="store_true", help="run the long tests, with new Hypothesis examples"
     )
+    parser.addoption(
+        "--device", choices=("cpu", "cuda"), default="cpu", help="of the transformers engine (default: cpu)"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:

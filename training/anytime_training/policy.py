@@ -28,6 +28,9 @@ ATTENTION_IMPLEMENTATIONS: dict[AttentionBackend, str] = {"sdpa": "sdpa", "flex"
 FLEX_BLOCK_TOKENS = 128
 """Row lengths for FlexAttention are multiples of this: others gave NaN gradients (PyTorch #153799)."""
 
+MAX_VARIANTS = 64
+"""Maximum number of shapes and modes that FlexAttention is compiled for, each anew; 14 were seen."""
+
 
 def require_full_attention(config: PreTrainedConfig) -> None:
     """Refuse a model with a layer that would not apply the mask of a tree.
@@ -111,6 +114,7 @@ def head_logprobs(
     )
 
 
+@torch.no_grad()  # the compiler would make variants with and without a gradient
 def block_mask(rows: PackedRows) -> BlockMask:
     """The mask of `rows` for FlexAttention, which skips blocks that are masked as a whole."""
     num_rows, length = rows.ids_RT.shape
@@ -134,5 +138,8 @@ def mask_mod(rows: PackedRows) -> Callable[[Any, Any, Any, Any], Tensor]:
 @cache
 def _compiled_create_block_mask() -> Callable[..., BlockMask]:
     # Uncompiled, it materialises all R x T x T entries of the mask. Shapes are not marked dynamic: torch does
-    # so when they first change, as every micro-batch has a shape of its own.
+    # so when they first change, as every micro-batch has a shape of its own. One row, one block and a missing
+    # gradient remain variants of their own. There are more than torch compiles by default, before it gives up
+    # and runs FlexAttention uncompiled, with all scores in memory.
+    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, MAX_VARIANTS)
     return torch.compile(create_block_mask)

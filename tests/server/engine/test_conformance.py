@@ -58,8 +58,11 @@ async def scripted_engine(tiny_model: Model) -> AsyncGenerator[Engine, None]:
 
 
 @pytest.fixture(scope="session")
-async def transformers_engine(tiny_checkpoint: Path) -> AsyncGenerator[Engine, None]:
-    engine = TransformersEngine(tiny_checkpoint, options=TransformersOptions(device="cpu"))
+async def transformers_engine(
+    tiny_checkpoint: Path, pytestconfig: pytest.Config
+) -> AsyncGenerator[Engine, None]:
+    options = {"device": pytestconfig.getoption("--device"), "dtype": "float32"}
+    engine = TransformersEngine(tiny_checkpoint, options=TransformersOptions(**options))
     await engine.start()
     yield engine
     await engine.stop()

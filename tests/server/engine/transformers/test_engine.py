@@ -29,12 +29,13 @@ Starter = Callable[..., Awaitable[TransformersEngine]]
 
 
 @pytest.fixture
-async def started(tiny_checkpoint: Path) -> AsyncGenerator[Starter, None]:
-    """Starts engines and stops them at the end."""
+async def started(tiny_checkpoint: Path, pytestconfig: pytest.Config) -> AsyncGenerator[Starter, None]:
+    """Starts engines, by default in float32, and stops them at the end."""
+    defaults = {"device": pytestconfig.getoption("--device"), "dtype": "float32"}
     engines: list[TransformersEngine] = []
 
     async def start(folder: Path = tiny_checkpoint, **options: Any) -> TransformersEngine:
-        engine = TransformersEngine(folder, options=TransformersOptions(device="cpu", **options))
+        engine = TransformersEngine(folder, options=TransformersOptions(**{**defaults, **options}))
         await engine.start()
         engines.append(engine)
         return engine
