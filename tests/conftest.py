@@ -14,6 +14,7 @@ from anytime_server.scheduler.scheduler import Scheduler
 from anytime_server.text.model import Model
 from hypothesis import settings
 
+from .distribution import group_for_workers
 from .servers import RealServer, start
 
 TINY_MANIFEST: dict[str, Any] = {
@@ -42,11 +43,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if config.getoption("--nightly"):
-        return
-    long = [item for item in items if item.get_closest_marker("nightly")]
-    config.hook.pytest_deselected(items=long)
-    items[:] = [item for item in items if item not in long]
+    if not config.getoption("--nightly"):
+        long = [item for item in items if item.get_closest_marker("nightly")]
+        config.hook.pytest_deselected(items=long)
+        items[:] = [item for item in items if not item.get_closest_marker("nightly")]
+    group_for_workers(items)
 
 
 @pytest.fixture(scope="session")
@@ -167,8 +168,8 @@ def start_server() -> Generator[Callable[..., RealServer], None, None]:
     """Starts servers for one test, and kills those that are still running after it."""
     started: list[RealServer] = []
 
-    def begin(*arguments: str, own_group: bool = False) -> RealServer:
-        started.append(start(arguments, own_group=own_group))
+    def begin(*arguments: str, own_group: bool = False, forked: bool = True) -> RealServer:
+        started.append(start(arguments, own_group=own_group, forked=forked))
         return started[-1]
 
     yield begin

@@ -12,4 +12,4 @@ from tests.servers import start
 _, _, *options = sys.argv
 given = re.sub(r"--port[ =]\d+ ?", "", " ".join(options)).split()
 engine = [] if any(option.startswith("--engine") for option in given) else ["--engine", "scripted"]
-sys.exit(start([*given, *engine]).stop())
+sys.exit(start([*given, *engine], forked=False).stop())
