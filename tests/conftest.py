@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from collections.abc import AsyncGenerator, Callable, Generator
 from pathlib import Path
@@ -51,6 +52,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.fixture(scope="session")
+def nightly(request: pytest.FixtureRequest) -> bool:
+    """Whether tests may take long."""
+    return request.config.getoption("--nightly")
+
+
+@pytest.fixture(scope="session")
 def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random Qwen3 with a byte-level tokenizer, which rarely ends its thinking by itself."""
     import torch
@@ -93,7 +100,9 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_model(tiny_checkpoint: Path) -> Model:
-    return Model.load(tiny_checkpoint)
+    model = Model.load(tiny_checkpoint)
+    gc.freeze()  # engines collect garbage when they stop: spare them torch and transformers
+    return model
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import gc
+import importlib
 import json
 import os
 import select
@@ -17,12 +18,24 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
+from pathlib import Path
 from typing import Any, NoReturn
 
 POLL_S = 0.01
 MAX_MESSAGE_BYTES = 1 << 20
+MODULES = (
+    "anytime_server.api.app",
+    "anytime_server.engine.scripted",
+    "anytime_server.engine.vllm",
+    "anytime_server.server.engine",
+    "anytime_server.server.model",
+    "anytime_server.server.shutdown",
+    "anytime_server.telemetry.setup",
+    "vllm.v1.engine.async_llm",
+)
+"""What `anytime serve` imports after it has read its options."""
 
 
 class PreforkedProcess:
@@ -89,13 +102,20 @@ class Preforked:
         self._lock = threading.Lock()
         self._statuses: dict[int, int] = {}
 
-    def start(self, arguments: Sequence[str], *, own_group: bool) -> PreforkedProcess:
-        """Start `anytime serve` with the arguments, in the environment of this process."""
+    def start(
+        self,
+        arguments: Sequence[str],
+        *,
+        own_group: bool = False,
+        folder: Path | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> PreforkedProcess:
+        """Start `anytime serve` with the arguments, by default in folder and environment of this process."""
         output, inherited = os.pipe()
         request = {
             "arguments": list(arguments),
-            "environment": dict(os.environ),
-            "folder": os.getcwd(),
+            "environment": os.environ | (environment or {}),
+            "folder": str(folder or os.getcwd()),
             "own_group": own_group,
         }
         with self._lock:
@@ -108,7 +128,7 @@ class Preforked:
     def status_of(self, pid: int) -> int | None:
         """The exit status of a child that has ended, as `subprocess` gives it; None while it runs."""
         with self._lock:
-            while pid not in self._statuses and (message := self._receive(socket.MSG_DONTWAIT)):
+            while pid not in self._statuses and self._receive(socket.MSG_DONTWAIT):
                 pass
         return self._statuses.get(pid)
 
@@ -136,14 +156,8 @@ def _import_server() -> None:
 
     prepare_environment()
     preload_allocator()  # may start this process again
-    import anytime_server.api.app
-    import anytime_server.engine.scripted
-    import anytime_server.engine.vllm.engine
-    import anytime_server.server.engine
-    import anytime_server.server.model
-    import anytime_server.server.shutdown
-    import anytime_server.telemetry.setup
-    import vllm.v1.engine.async_llm  # noqa: F401
+    for module in MODULES:
+        importlib.import_module(module)
     from anytime_server.text.model import BUNDLED_MODEL, Model
 
     Model.load(BUNDLED_MODEL)

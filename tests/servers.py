@@ -48,10 +48,10 @@ def start(arguments: Sequence[str], *, own_group: bool = False, forked: bool = T
         forked: forks a process that has imported the server already; otherwise the program is run.
     """
     options = ["--port", "0", *arguments]
-    process = (
-        preforked().start(options, own_group=own_group)
-        if forked
-        else subprocess.Popen(
+    if forked:
+        return started(preforked().start(options, own_group=own_group))
+    return started(
+        subprocess.Popen(
             [str(ANYTIME), "serve", *options],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -59,6 +59,10 @@ def start(arguments: Sequence[str], *, own_group: bool = False, forked: bool = T
             start_new_session=own_group,
         )
     )
+
+
+def started(process: PreforkedProcess | subprocess.Popen[str]) -> RealServer:
+    """Wait until a server prints its address."""
     assert process.stdout is not None
     output: list[str] = []
     for line in process.stdout:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
@@ -55,6 +56,12 @@ class Loading(ScriptedEngine):
 
     async def start(self) -> None:
         await asyncio.Event().wait()
+
+
+@pytest.fixture(autouse=True)
+def no_garbage_collection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A restart collects garbage twice, which takes 0.6 s each in a process with torch."""
+    monkeypatch.setattr(gc, "collect", lambda: 0)
 
 
 @pytest.fixture
