@@ -63,15 +63,26 @@ def continuation(demo_server: RealServer) -> str:
     return httpx2.post(f"{demo_server.url}/v1/anytime", json=request).json()["continuation"]
 
 
-@pytest.mark.parametrize("snippet", SNIPPETS, ids=lambda snippet: snippet.location)
+@pytest.mark.parametrize(
+    "snippet",
+    [
+        pytest.param(
+            snippet,
+            id=snippet.location,
+            marks=[pytest.mark.nightly] if snippet.marker == "nightly" else [],
+        )
+        for snippet in SNIPPETS
+    ],
+)
 def test_snippet(
     snippet: Snippet,
     demo_server: RealServer,
     root_copy: Callable[[str], Path],
     request: pytest.FixtureRequest,
 ) -> None:
+    if snippet.marker in ("not run", "nightly"):
+        assert snippet.value, "a block that is not always run needs a reason"
     if snippet.marker == "not run":
-        assert snippet.value, "a block that is not run needs a reason"
         pytest.skip(snippet.value)
     folder = root_copy(snippet.document)
     match snippet.language:
