@@ -1,6 +1,7 @@
 .PHONY: setup setup-dev setup-browser setup-prometheus serve test test-nightly check docs docs-parts format clean dist sbom audit
 VENV := .venv/bin
 WORKERS ?= 2
+BALANCED := -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 
 setup:            ## install everything for serving and training into .venv
 	@scripts/setup.sh
@@ -18,10 +19,10 @@ serve: setup      ## serve the bundled checkpoint on 127.0.0.1:8000
 	@$(VENV)/anytime serve $(ARGS)
 
 test: setup-browser setup-prometheus  ## run all tests
-	OMP_NUM_THREADS=1 $(VENV)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+	OMP_NUM_THREADS=1 $(VENV)/python -m pytest $(BALANCED) $(ARGS)
 
 test-nightly: setup-browser setup-prometheus  ## also run the long attacks, and draw new Hypothesis examples
-	OMP_NUM_THREADS=1 $(VENV)/python -m pytest -n $(WORKERS) --dist loadfile --nightly --timeout 1800 $(ARGS)
+	OMP_NUM_THREADS=1 $(VENV)/python -m pytest $(BALANCED) --nightly --timeout 1800 $(ARGS)
 
 check: setup-dev  ## lint code, prose and Dockerfile; check types, imports and licences
 	$(VENV)/ruff check .

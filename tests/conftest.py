@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from collections.abc import AsyncGenerator, Callable, Generator
 from pathlib import Path
@@ -14,6 +15,7 @@ from anytime_server.scheduler.scheduler import Scheduler
 from anytime_server.text.model import Model
 from hypothesis import settings
 
+from .distribution import group_for_workers
 from .servers import RealServer, start
 
 TINY_MANIFEST: dict[str, Any] = {
@@ -45,11 +47,17 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if config.getoption("--nightly"):
-        return
-    long = [item for item in items if item.get_closest_marker("nightly")]
-    config.hook.pytest_deselected(items=long)
-    items[:] = [item for item in items if item not in long]
+    if not config.getoption("--nightly"):
+        long = [item for item in items if item.get_closest_marker("nightly")]
+        config.hook.pytest_deselected(items=long)
+        items[:] = [item for item in items if not item.get_closest_marker("nightly")]
+    group_for_workers(items)
+
+
+@pytest.fixture(scope="session")
+def nightly(request: pytest.FixtureRequest) -> bool:
+    """Whether tests may take long."""
+    return request.config.getoption("--nightly")
 
 
 @pytest.fixture(scope="session")
@@ -95,7 +103,9 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_model(tiny_checkpoint: Path) -> Model:
-    return Model.load(tiny_checkpoint)
+    model = Model.load(tiny_checkpoint)
+    gc.freeze()  # engines collect garbage when they stop: spare them torch and transformers
+    return model
 
 
 @pytest.fixture
@@ -170,8 +180,8 @@ def start_server() -> Generator[Callable[..., RealServer], None, None]:
     """Starts servers for one test, and kills those that are still running after it."""
     started: list[RealServer] = []
 
-    def begin(*arguments: str, own_group: bool = False) -> RealServer:
-        started.append(start(arguments, own_group=own_group))
+    def begin(*arguments: str, own_group: bool = False, forked: bool = True) -> RealServer:
+        started.append(start(arguments, own_group=own_group, forked=forked))
         return started[-1]
 
     yield begin

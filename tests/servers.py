@@ -1,4 +1,4 @@
-"""Starts and stops `anytime serve` as a separate process."""
+"""Starts and stops `anytime serve` as a separate process, forked or as a program."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from pathlib import Path
 import httpx2
 import psutil
 
+from .prefork import PreforkedProcess, preforked
+
 ANYTIME = Path(sys.executable).with_name("anytime")
 STOP_S = 30
 
@@ -22,7 +24,7 @@ class RealServer:
     """A running `anytime serve` and its address."""
 
     url: str
-    process: subprocess.Popen[str]
+    process: PreforkedProcess | subprocess.Popen[str]
 
     def client(self) -> httpx2.AsyncClient:
         return httpx2.AsyncClient(base_url=self.url, timeout=120, limits=httpx2.Limits(max_connections=256))
@@ -38,15 +40,29 @@ class RealServer:
         return self.process.returncode
 
 
-def start(arguments: Sequence[str], *, own_group: bool = False) -> RealServer:
-    """Start a server and wait until it prints its address. `own_group` gives it its own process group."""
-    process = subprocess.Popen(
-        [str(ANYTIME), "serve", "--port", "0", *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=own_group,
+def start(arguments: Sequence[str], *, own_group: bool = False, forked: bool = True) -> RealServer:
+    """Start a server and wait until it prints its address.
+
+    Args:
+        own_group: gives the server a process group of its own.
+        forked: forks a process that has imported the server already; otherwise the program is run.
+    """
+    options = ["--port", "0", *arguments]
+    if forked:
+        return started(preforked().start(options, own_group=own_group))
+    return started(
+        subprocess.Popen(
+            [str(ANYTIME), "serve", *options],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=own_group,
+        )
     )
+
+
+def started(process: PreforkedProcess | subprocess.Popen[str]) -> RealServer:
+    """Wait until a server prints its address."""
     assert process.stdout is not None
     output: list[str] = []
     for line in process.stdout:

@@ -13,6 +13,8 @@ from pathlib import Path
 
 from anytime_training.config import load_recipe
 
+from .serve_briefly import SERVE_BRIEFLY
+
 UNCHANGED = {"cat", "cd", "curl", "echo", "export", "ls", "mkdir", "printf"}
 """Programs that are harmless and fast."""
 
@@ -57,7 +59,7 @@ def _evaluate(command: str, url: str) -> str:
 
 
 def _serve(command: str, url: str) -> str:
-    return re.sub(ANYTIME, "python tests/docs/serve_briefly.py", command, count=1)
+    return f"{SERVE_BRIEFLY} {re.sub(ANYTIME + ' serve', '', command, count=1).strip()}"
 
 
 def _pip_install(command: str, url: str) -> str:

@@ -13,6 +13,7 @@ Rules for writers of documentation:
 - `toml` with a `kind` is a recipe, without it a configuration of `anytime serve`.
 - `text` is not run. After `<!-- output -->` it is the output of the block before it; `...` matches anything.
 - A block after `<!-- not run: REASON -->` is skipped, and the test summary shows the reason.
+- A block after `<!-- nightly: REASON -->` runs only with `--nightly`.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 FENCE = re.compile(r"(?P<indent> *)(?P<fence>```+)(?P<language>[\w-]*)(?P<rest>.*)")
-MARKER = re.compile(r" *<!-- (?P<name>output|not run|post)(?:: *(?P<value>.*?))? *-->")
+MARKER = re.compile(r" *<!-- (?P<name>output|not run|nightly|post)(?:: *(?P<value>.*?))? *-->")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +39,7 @@ class Snippet:
     language: str
     text: str
     marker: str | None
-    """Name of the marker before the block: `output`, `not run` or `post`."""
+    """Name of the marker before the block: `output`, `not run`, `nightly` or `post`."""
     value: str
     """The text after the marker's name."""
     output: str | None = None

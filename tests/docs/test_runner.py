@@ -71,7 +71,7 @@ def test_without_prompts_each_line_is_a_command() -> None:
         ),
         (
             "anytime serve --port 1 --shed budget",
-            "python tests/docs/serve_briefly.py serve --port 1 --shed budget",
+            "serve briefly: --port 1 --shed budget",
         ),
         (
             ".venv/bin/python bench/load.py --requests 9",

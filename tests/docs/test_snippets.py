@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -20,6 +21,7 @@ from anytime_training.config import load_recipe
 from ..servers import RealServer
 from .commands import commands_of, shortened
 from .outputs import matches
+from .serve_briefly import SERVE_BRIEFLY, serve_briefly
 from .snippets import Snippet, snippets_of
 
 ROOT = Path(__file__).parent.parent.parent
@@ -61,15 +63,26 @@ def continuation(demo_server: RealServer) -> str:
     return httpx2.post(f"{demo_server.url}/v1/anytime", json=request).json()["continuation"]
 
 
-@pytest.mark.parametrize("snippet", SNIPPETS, ids=lambda snippet: snippet.location)
+@pytest.mark.parametrize(
+    "snippet",
+    [
+        pytest.param(
+            snippet,
+            id=snippet.location,
+            marks=[pytest.mark.nightly] if snippet.marker == "nightly" else [],
+        )
+        for snippet in SNIPPETS
+    ],
+)
 def test_snippet(
     snippet: Snippet,
     demo_server: RealServer,
     root_copy: Callable[[str], Path],
     request: pytest.FixtureRequest,
 ) -> None:
+    if snippet.marker in ("not run", "nightly"):
+        assert snippet.value, "a block that is not always run needs a reason"
     if snippet.marker == "not run":
-        assert snippet.value, "a block that is not run needs a reason"
         pytest.skip(snippet.value)
     folder = root_copy(snippet.document)
     match snippet.language:
@@ -113,12 +126,18 @@ def _run_commands(snippet: Snippet, folder: Path, url: str) -> None:
     assert commands, "the block has no command"
     if len(commands) == 1 or any(command.output for command in commands):
         for command in commands:
-            _run(
-                ["bash", "-ec", shortened(command.text, url)], folder, shows=command.output or snippet.output
-            )
+            _run_script([shortened(command.text, url)], folder, shows=command.output or snippet.output)
     else:
-        script = "\n".join(shortened(command.text, url) for command in commands)
-        _run(["bash", "-ec", script], folder, shows=snippet.output)
+        _run_script([shortened(command.text, url) for command in commands], folder, shows=snippet.output)
+
+
+def _run_script(commands: list[str], folder: Path, *, shows: str | None) -> None:
+    """Run commands in one shell; those that start a server are the last."""
+    in_shell = list(itertools.takewhile(lambda command: not command.startswith(SERVE_BRIEFLY), commands))
+    if in_shell:
+        _run(["bash", "-ec", "\n".join(in_shell)], folder, shows=shows)
+    for command in commands[len(in_shell) :]:
+        serve_briefly(command, folder)
 
 
 def _run_typescript(snippet: Snippet, folder: Path, url: str) -> None:

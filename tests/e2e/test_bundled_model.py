@@ -81,10 +81,12 @@ def test_answers_are_right_at_a_large_budget(demo_server: RealServer, manifest: 
     assert num_right >= 6
 
 
-def test_evaluate_prints_json_and_does_not_change_the_bundled_model() -> None:
+@pytest.mark.parametrize("engine", ["transformers", pytest.param("vllm", marks=pytest.mark.nightly)])
+def test_evaluate_prints_json_and_does_not_change_the_bundled_model(engine: str) -> None:
     before = (BUNDLED_MODEL / "anytime.json").read_bytes()
+    options = ("--problems", "40", "--seed", "2", "--budgets", "4,96", "--engine", engine)
     done = subprocess.run(
-        [str(ANYTIME), "evaluate", "--problems", "40", "--seed", "2", "--json", "--budgets", "4,96"],
+        [str(ANYTIME), "evaluate", "--json", *options],
         capture_output=True,
         text=True,
         timeout=180,

@@ -138,6 +138,7 @@ def test_enter_requests_the_answer_in_node(slow: RealServer, tmp_path: Path) -> 
     assert "[stopped by: client]" in printed
 
 
+@pytest.mark.nightly  # on every push, the test of the README's commands runs them, with fewer steps
 def test_a_custom_task_is_trained_and_evaluated(tmp_path: Path) -> None:
     """Runs the commands of the example's README with few steps and problems."""
     for path in ROOT.iterdir():

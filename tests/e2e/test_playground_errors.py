@@ -11,11 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
-from playwright.async_api import expect
+from playwright.async_api import Browser, expect
 
-from ..servers import ANYTIME, RealServer
+from ..servers import RealServer
 from .playground import SLOW, Visit, ask, wait_for_end
 
 
@@ -126,28 +125,17 @@ async def restart(start_server: Any, *arguments: str) -> None:
             await asyncio.sleep(0.5)
 
 
-async def test_page_waits_while_the_model_is_loading(visit: Visit) -> None:
-    process = await asyncio.create_subprocess_exec(
-        str(ANYTIME), "serve", "--port", "0", stdout=asyncio.subprocess.DEVNULL
-    )
-    try:
-        async with asyncio.timeout(60):
-            while not (port := listening_port(process.pid)):
-                await asyncio.sleep(0.01)
-        page = await visit(f"http://127.0.0.1:{port}", ready=False, refused=True)
-        await expect(page.locator("#readiness")).to_have_text("the model is loading", timeout=30_000)
-        await expect(page.locator("#ask")).to_be_disabled()
-        await expect(page.locator("#readiness")).to_have_text("ready", timeout=90_000)
-        await expect(page.locator("#ask")).to_be_enabled()
-    finally:
-        process.terminate()
-        await process.wait()
-
-
-def listening_port(pid: int) -> int | None:
-    """The port on which a process listens, or None."""
-    connections = psutil.Process(pid).net_connections("tcp4")
-    return next((c.laddr.port for c in connections if c.status == psutil.CONN_LISTEN), None)
+async def test_page_waits_while_the_model_is_loading(slow_server: RealServer, browser: Browser) -> None:
+    page = await browser.new_page()
+    loading = {"status": "not ready", "reason": "the model is loading"}
+    await page.route("**/ready", lambda route: route.fulfill(status=503, json=loading))
+    await page.goto(slow_server.url)
+    await expect(page.locator("#readiness")).to_have_text("the model is loading")
+    await expect(page.locator("#ask")).to_be_disabled()
+    await page.unroute("**/ready")
+    await expect(page.locator("#readiness")).to_have_text("ready")
+    await expect(page.locator("#ask")).to_be_enabled()
+    await page.close()
 
 
 async def test_model_with_a_minimal_manifest(

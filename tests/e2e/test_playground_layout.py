@@ -94,8 +94,15 @@ async def test_theme_follows_the_system_until_switched(slow_server: RealServer, 
     await expect(page.locator("#theme")).to_have_text("Dark theme")
 
 
-@pytest.mark.parametrize("color_scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [360, 1280])
+@pytest.mark.parametrize(
+    ("width", "color_scheme"),
+    [
+        (360, "dark"),
+        (1280, "light"),
+        pytest.param(360, "light", marks=pytest.mark.nightly),
+        pytest.param(1280, "dark", marks=pytest.mark.nightly),
+    ],
+)
 async def test_page_has_no_accessibility_violations(
     slow_server: RealServer, visit: Visit, width: int, color_scheme: str
 ) -> None:

@@ -70,7 +70,7 @@ class ScriptedEngine(Engine):
         max_num_seqs: int = 256,
     ) -> None:
         self._reasoning = reasoning
-        self._script = script or Script()
+        self.script = script or Script()
         self._window_tokens = 0
         self._window_when_started = window_tokens
         self._max_num_seqs = max_num_seqs
@@ -120,11 +120,11 @@ class ScriptedEngine(Engine):
         assert 1 <= sampling.max_tokens <= self._window_tokens - len(request.prompt_ids)
         self._requests.add(request.id)
         try:
-            await asyncio.sleep(self._script.first_token_s)
+            await asyncio.sleep(self.script.first_token_s)
             draw = random.Random(repr((request.prompt_ids, sampling.seed or 0)))
             allowed = (i for i in self._tokens(request, draw) if i not in sampling.banned_ids)
             for position, token_id in enumerate(allowed, start=1):
-                await asyncio.sleep(self._script.seconds_per_token)
+                await asyncio.sleep(self.script.seconds_per_token)
                 self._require_alive()
                 self._sampled_one()
                 finish_reason: FinishReason | None = None
@@ -155,7 +155,7 @@ class ScriptedEngine(Engine):
 
     def _tokens(self, request: EngineRequest, draw: random.Random) -> Iterator[int]:
         """An endless sequence, which the caller ends at a stop token or the length."""
-        reasoning, script = self._reasoning, self._script
+        reasoning, script = self._reasoning, self.script
         if reasoning.think_end_id in request.sampling.stop_ids:
             num_tokens = script.thinking_tokens or draw.randint(4, 400)
             end_id = reasoning.think_end_id
@@ -178,7 +178,7 @@ class ScriptedEngine(Engine):
             yield min(reasoning.eos_ids)
 
     def _answer(self, prompt_ids: list[int]) -> str:
-        reasoning, script = self._reasoning, self._script
+        reasoning, script = self._reasoning, self.script
         if script.settle_after == 0:
             return script.answer
         opened = len(prompt_ids) - prompt_ids[::-1].index(reasoning.think_start_id)
@@ -190,7 +190,7 @@ class ScriptedEngine(Engine):
 
     def _sampled_one(self) -> None:
         self._num_sampled_tokens += 1
-        if self._num_sampled_tokens == self._script.die_after_tokens:
+        if self._num_sampled_tokens == self.script.die_after_tokens:
             self._alive = False
             self._require_alive()
 

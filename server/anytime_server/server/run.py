@@ -113,6 +113,7 @@ def _create_scheduler(settings: ServeSettings) -> Scheduler:
     return Scheduler(
         model,
         create_engine(settings, model),
+        measure_speed=settings.engine != "scripted",  # at 20 tokens per second that takes 15 s
         sheds_load=settings.shed == "budget",
         continuation_key=signing_key,
         tool_parser=settings.tool_parser,

@@ -45,7 +45,7 @@ class Tracer:
         """
         logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)  # or it warns of every batch
         url = None if endpoint is None else f"{endpoint.rstrip('/')}/v1/traces"
-        exporter = _WarnOnceExporter(OTLPSpanExporter(url, timeout=EXPORT_S))
+        exporter = WarnOnceExporter(OTLPSpanExporter(url, timeout=EXPORT_S))
         defaults = Resource({"service.name": "anytime", "service.version": __version__})
         resource = defaults.merge(OTELResourceDetector().detect())
         self._provider = TracerProvider(resource=resource, shutdown_on_exit=False)
@@ -156,7 +156,7 @@ def _attributes(session: Session, model: str) -> dict[str, AttributeValue]:
     return {name: value for name, value in attributes.items() if value is not None}
 
 
-class _WarnOnceExporter(SpanExporter):
+class WarnOnceExporter(SpanExporter):
     """Warns once when spans stop arriving, and once when they arrive again."""
 
     def __init__(self, exporter: SpanExporter) -> None:

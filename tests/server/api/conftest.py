@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import shutil
 import socket
@@ -63,6 +64,31 @@ class Served:
                 await asyncio.sleep(0.01)
 
 
+class QuickServer(uvicorn.Server):
+    """Stops at once, where uvicorn pauses for 0.1 s several times."""
+
+    async def main_loop(self) -> None:
+        await self.on_tick(0)
+        self._stopping = asyncio.Event()
+        await self._stopping.wait()
+
+    def stop(self) -> None:
+        self._stopping.set()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for server in self.servers:
+            server.close()
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(1):
+                while self.server_state.connections or self.server_state.tasks:
+                    await asyncio.sleep(0.001)
+        for task in self.server_state.tasks:
+            task.cancel()
+        await self.lifespan.shutdown()
+
+
 @pytest.fixture(scope="session")
 def tool_model(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Model:
     """The tiny checkpoint with a chat template that takes tools and calls in the format of Qwen3."""
@@ -82,7 +108,7 @@ async def served(
     scripted: Callable[..., ScriptedEngine], tiny_model: Model
 ) -> AsyncGenerator[Callable[..., Any], None]:
     """Starts servers on engines that play the given scripts."""
-    running: list[tuple[uvicorn.Server, asyncio.Task[None], httpx2.AsyncClient]] = []
+    running: list[tuple[QuickServer, asyncio.Task[None], httpx2.AsyncClient]] = []
 
     async def start(
         *,
@@ -103,7 +129,7 @@ async def served(
             lifespan="on",
             timeout_graceful_shutdown=1,
         )
-        server = uvicorn.Server(config)
+        server = QuickServer(config)
         task = asyncio.create_task(server.serve(sockets=[listener]))
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         http = httpx2.AsyncClient(base_url=url, timeout=30)
@@ -115,5 +141,5 @@ async def served(
     yield start
     for server, task, http in running:
         await http.aclose()
-        server.should_exit = True
+        server.stop()
         await task

@@ -34,7 +34,7 @@ def _config(url: str) -> SchemathesisConfig:
             "base-url": url,
             "continue-on-failure": True,
             "generation": {
-                "max-examples": settings().max_examples // 20,
+                "max-examples": max(2, settings().max_examples // 40),
                 "deterministic": True,
                 "database": "none",
             },
@@ -49,7 +49,7 @@ def _config(url: str) -> SchemathesisConfig:
 
 def _thin_out(schema: schemathesis.BaseSchema) -> None:
     """Keep every n-th of thousands of systematic requests with a field at its limits or invalid."""
-    every, seen = max(1, 1000 // settings().max_examples), Counter[str]()
+    every, seen = max(1, 4000 // settings().max_examples), Counter[str]()
 
     @schema.hook
     def filter_case(context: schemathesis.HookContext, case: schemathesis.Case) -> bool:

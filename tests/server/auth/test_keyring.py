@@ -94,7 +94,10 @@ async def test_while_watched_the_keys_follow_the_file(path: Path, monkeypatch: p
 
 
 async def test_keys_without_a_file_are_not_watched() -> None:
-    await Keyring.of(f"alice:{hashlib.sha256(b'a').hexdigest()}").watch()
+    keyring = Keyring.of(f"alice:{hashlib.sha256(b'a').hexdigest()}")
+    assert not keyring.has_file
+    async with asyncio.timeout(5):
+        await keyring.watch()  # returns at once
 
 
 def known(keyring: Keyring, name: str) -> bool:

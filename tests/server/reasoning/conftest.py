@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 import pytest
-from anytime_server.reasoning import Tokenizer
 
 FIRST_ENTRY_ID = 1000
 """Ids of entries start here, above the code points that tests use."""
@@ -26,6 +25,10 @@ class CharacterTokenizer:
             text = text[len(entry) :]
         return ids
 
+    def decode(self, ids: Iterable[int]) -> str:
+        names = {entry_id: entry for entry, entry_id in self._ids.items()}
+        return "".join(names.get(token_id) or chr(token_id) for token_id in ids)
+
     def token_id(self, token: str) -> int | None:
         return self._ids.get(token)
 
@@ -35,10 +38,10 @@ class CharacterTokenizer:
 
 
 @pytest.fixture
-def tokenizer_of() -> Callable[..., Tokenizer]:
+def tokenizer_of() -> Callable[..., CharacterTokenizer]:
     """Makes a tokenizer from its vocabulary entries; the last of them ends a turn."""
 
-    def make(*entries: str, eos: bool = True) -> Tokenizer:
+    def make(*entries: str, eos: bool = True) -> CharacterTokenizer:
         return CharacterTokenizer(entries, eos=entries[-1] if eos else None)
 
     return make

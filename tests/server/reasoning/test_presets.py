@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from anytime_server.reasoning import PRESETS, FamilyName, ReasoningFormat, Tokenizer, detect_preset
+from anytime_server.reasoning import (
+    PRESETS,
+    Cause,
+    FamilyName,
+    ReasoningFormat,
+    Tokenizer,
+    detect_preset,
+    open_thinking,
+    truncate_thinking,
+)
+
+from .conftest import CharacterTokenizer
 
 
 @pytest.mark.parametrize(
@@ -41,13 +52,15 @@ def test_unknown_vocabulary_belongs_to_no_family(
 
 
 @pytest.mark.parametrize("family", PRESETS)
-def test_every_preset_fits_its_own_vocabulary(
-    tokenizer_of: Callable[..., Tokenizer], family: FamilyName
+def test_a_familys_texts_surround_truncated_thinking(
+    tokenizer_of: Callable[..., CharacterTokenizer], family: FamilyName
 ) -> None:
-    preset = PRESETS[family]
-    tokenizer = tokenizer_of(*preset.markers, "<eos>")
-    assert detect_preset(tokenizer) == family
-    reasoning = ReasoningFormat.from_texts(preset.texts, tokenizer)
-    assert reasoning.think_start_id == tokenizer.token_id(preset.texts.think_start)
-    assert reasoning.think_end_id == tokenizer.token_id(preset.texts.think_end)
-    assert len(reasoning.truncation_ids) == len(preset.texts.truncation)
+    texts = PRESETS[family].texts
+    tokenizer = tokenizer_of(*PRESETS[family].markers, "<eos>")
+    reasoning = ReasoningFormat.from_texts(texts, tokenizer)
+    prompt_ids = open_thinking(tokenizer.encode("7-3"), reasoning, blank_ids=frozenset())
+    truncation = truncate_thinking(tokenizer.encode("7 less 3"), reasoning, cause=Cause.BUDGET)
+    assert tokenizer.decode(truncation.answer_prompt(prompt_ids)) == (
+        f"7-3{texts.think_start}7 less 3{texts.truncation}{texts.think_end}{texts.answer_lead_in}"
+    )
+    assert reasoning.thinking_stop_ids == {tokenizer.token_id(texts.think_end), tokenizer.token_id("<eos>")}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
+from ipaddress import ip_address
 
 import pytest
 from anytime_server.errors import UnusableOption
@@ -65,4 +66,5 @@ def test_remote_addresses_need_permission(host: str) -> None:
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "localhost"])
 def test_loopback_addresses_need_no_permission(host: str) -> None:
-    listen(host, 0, allow_remote=False).close()
+    with listen(host, 0, allow_remote=False) as listener:
+        assert ip_address(listener.getsockname()[0]).is_loopback

@@ -117,8 +117,9 @@ def thinking_text(emitted: list[events.Event]) -> str:
 
 def set_first_token_s(session: Session, seconds: float) -> None:
     """Change the engine's time before the first token of later requests."""
-    engine: Any = session.runtime.engine
-    engine._script = engine._script.model_copy(update={"first_token_s": seconds})
+    engine = session.runtime.engine
+    assert isinstance(engine, ScriptedEngine)
+    engine.script = engine.script.model_copy(update={"first_token_s": seconds})
 
 
 def finished(session: Session) -> events.Done:

@@ -170,16 +170,15 @@ async def test_engine_death_emits_exactly_one_error(open_session: Any, die_after
     assert emitted[-1].error.code == "engine_dead"
 
 
-@pytest.mark.parametrize(("tokens", "num_switches"), [(5, 1), (0, 0)])
+@pytest.mark.parametrize(("tokens", "is_measured"), [(5, True), (0, False)])
 async def test_answer_without_thinking_is_not_measured_as_a_switch(
-    open_session: Any, tokens: int, num_switches: int
+    open_session: Any, tokens: int, is_measured: bool
 ) -> None:
     """Such an answer computes the whole prompt, and a truncation does not."""
     latency = LatencyEstimator()
     session = await open_session(budget_tokens=tokens, never_end=True, first_token_s=0.05, latency=latency)
     await run_session(session)
-    assert len(latency._switch_s._values) == num_switches
-    assert (latency.answer_cost_s(0) > 0) == (num_switches > 0)
+    assert (latency.answer_cost_s(0) > 0) is is_measured
 
 
 async def test_thinking_ends_where_a_tool_call_begins(open_session: Any, tiny_model: Model) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from anytime_server.session.timeline import Timeline
 from anytime_server.telemetry.setup import trace
-from anytime_server.telemetry.tracing import Tracer, _WarnOnceExporter, stages
+from anytime_server.telemetry.tracing import Tracer, WarnOnceExporter, stages
 from anytime_server.types import GenerateRequest, RequestContext
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
@@ -204,7 +204,7 @@ class Flaky(SpanExporter):
 
 def test_an_outage_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     good, bad = SpanExportResult.SUCCESS, SpanExportResult.FAILURE
-    exporter = _WarnOnceExporter(Flaky(good, bad, bad, bad, good, bad))
+    exporter = WarnOnceExporter(Flaky(good, bad, bad, bad, good, bad))
     for _ in range(6):
         exporter.export([])
     logged = [record.message for record in caplog.records]

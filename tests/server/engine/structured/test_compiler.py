@@ -56,7 +56,8 @@ def lines(file: Path) -> list[str]:
 def children(*arguments: Any) -> list[psutil.Process]:
     """Processes of this one with these arguments among theirs."""
     texts = {str(argument) for argument in arguments}
-    return [child for child in psutil.Process().children() if texts <= set(child.cmdline())]
+    running = [child for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE]
+    return [child for child in running if texts <= set(child.cmdline())]
 
 
 @pytest.fixture

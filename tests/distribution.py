@@ -1,0 +1,34 @@
+"""Groups the tests for pytest-xdist: a group runs on one worker, and the slow groups start first.
+
+A group is a file, or all tests that use the same slow session fixture, which then starts once.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+SHARED = ("vllm_engine", "transformers_engine", "browser", "demo_server", "real_server")
+"""Slow session fixtures. A test that uses several belongs to the first."""
+
+SLOW_FOLDERS = ("tests/training/", "tests/e2e/", "tests/docs/", "tests/attack/")
+
+
+def group_for_workers(items: list[pytest.Item]) -> None:
+    """Give each test the name of its group, and sort the tests by group."""
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(_group(item)))
+    items.sort(key=lambda item: _rank(_group(item)))
+
+
+def _group(item: pytest.Item) -> str:
+    """A slow fixture, or the file."""
+    uses = {*getattr(item, "fixturenames", ())}
+    if (call := getattr(item, "callspec", None)) is not None:
+        uses |= {value for value in call.params.values() if isinstance(value, str)}
+    return next((name for name in SHARED if name in uses), item.nodeid.partition("::")[0])
+
+
+def _rank(group: str) -> int:
+    if group in SHARED:
+        return 0
+    return 1 if group.startswith(SLOW_FOLDERS) else 2
