@@ -6,6 +6,7 @@ Hypothesis draws the sequence; a simple model of each session says which results
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,7 +18,7 @@ from anytime_server.reasoning import Cause
 from anytime_server.scheduler.scheduler import Scheduler
 from anytime_server.session import Session, events
 from anytime_server.text.model import Model
-from anytime_server.types import GenerateRequest, StopWhen
+from anytime_server.types import GenerateRequest, RequestContext, StopWhen
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     Bundle,
@@ -144,8 +145,10 @@ class SchedulerMachine(RuleBasedStateMachine):
                 self._now(self._scheduler.submit(request))
             return []
         num_waiting = sum(run.session.phase == "waiting" for run in self._runs)
+        # The default is the real time, in which no deadline would ever be reached here.
+        context = RequestContext(arrived_at=self._runner.get_loop().time())
         try:
-            session = self._now(self._scheduler.submit(request))
+            session = self._now(self._scheduler.submit(dataclasses.replace(request, context=context)))
         except Overloaded:
             assert num_waiting >= MAX_WAITING
             return []
