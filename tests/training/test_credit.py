@@ -163,5 +163,5 @@ def test_rollouts_that_lack_answers_are_refused(tiny_model: Model) -> None:
     [[first, second]] = three_budgets(tiny_model)
     for answers in (second.answers[:-1], tuple(answers_A[:-1] for answers_A in second.answers)):
         lacking = [[first, replace(second, answers=answers)]]
-        with pytest.raises(ValueError, match="shorter|longer"):
+        with pytest.raises(ValueError, match=r"shorter|longer"):
             credit_trees(lacking, THREE_REWARDS, [1, 2, 3], CreditConfig())

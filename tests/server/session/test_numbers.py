@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import AsyncGenerator, Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from anytime_server.engine import Delta, EngineRequest
 from anytime_server.reasoning import Cause
-from anytime_server.session import Session, events
+from anytime_server.session import AnswerOptions, Session, events
 from anytime_server.session.latency import LatencyEstimator
+from anytime_server.text.tool_calls import ToolCall
 from anytime_server.types import RequestContext, StopWhen
 
 from .conftest import collect, finished
@@ -22,6 +24,9 @@ from .virtual_time import virtual_time
 FIRST_S = 1.5
 WAITED_S = 3.0
 """Seconds between the request's arrival and the session's start."""
+
+
+INDEXED = (events.AnswerStarted, events.AnswerDone)
 
 
 @pytest.fixture
@@ -199,6 +204,9 @@ def test_agreement_makes_the_last_probe_the_answer(play: Any) -> None:
     assert (answer.index, answer.at_tokens, answer.provisional, answer.text) == (3, 4, False, "42")
     assert last is done
     assert session.timeline.answer_at == start + 8
+    # The third probe is dropped without a trace.
+    indices = {kind: [e.index for e in emitted if isinstance(e, kind)] for kind in INDEXED}
+    assert indices == {events.AnswerStarted: [0, 1, 3], events.AnswerDone: [0, 1, 3]}
 
 
 def test_answer_now_before_the_first_token(play: Any) -> None:
@@ -207,3 +215,59 @@ def test_answer_now_before_the_first_token(play: Any) -> None:
     done = finished(session)
     assert (done.stop.cause, done.stop.thinking_tokens, done.stop.budget_tokens) == (Cause.CLIENT, 0, 50)
     assert done.timing.total_s == WAITED_S + 3.5
+
+
+@pytest.mark.parametrize(
+    ("deadline_s", "at_tokens", "ended_s"),
+    [(None, [1, 4, 2, 3], 12.0), (1000.0, [1, 4, 2, 3], 12.0), (WAITED_S + 11.5, [1, 4, 2], 11.5)],
+)
+def test_late_early_answers_are_awaited_until_the_deadline(
+    play: Any, deadline_s: float | None, at_tokens: list[int], ended_s: float
+) -> None:
+    """One at a time: at 1.5 to 5, 5 to 8.5 and 8.5 to 12 s; the final answer ends at 8 s."""
+    session, emitted, start = play(
+        budget_tokens=4, max_early_answers=1, fields={"budgets": (1, 2, 3)}, deadline_s=deadline_s
+    )
+    answers = [event.at_tokens for event in emitted if isinstance(event, events.AnswerDone)]
+    assert answers == at_tokens
+    assert session.timeline.ended_at - start == pytest.approx(ended_s)
+    assert session.done is not None
+
+
+@pytest.mark.parametrize("fault", ["think_end_twice", "reopened_thinking"])
+def test_thinking_inside_of_answers_is_counted(play: Any, fault: str) -> None:
+    session, _, _ = play(budget_tokens=4, fields={"budgets": (2,)}, fault=fault)
+    # One token of the early answer, one of the final; a reopened thinking hides the whole first attempt.
+    assert session.leaked_tokens == {"think_end_twice": 2, "reopened_thinking": 6}[fault]
+
+
+def test_tool_calls_are_read_out_of_the_answer_that_is_agreed_on(play: Any) -> None:
+    calls = [ToolCall(name="f", arguments="{}"), ToolCall(name="g", arguments="{}")]
+    parser: Any = SimpleNamespace(
+        start_ids=frozenset(), keeps_special_tokens=False, format=None, max_calls=None,
+        parse=lambda text: ("seen", calls),
+    )  # fmt: skip
+    session, emitted, _ = play(
+        budget_tokens=50,
+        fields={"stop_when": StopWhen(stable=2, every_tokens=2)},
+        answer_options=AnswerOptions(tool_parser=parser),
+    )
+    done = finished(session)
+    assert (done.stop.cause, done.answer) == (Cause.STABLE, "seen")
+    *_, delta, answer, _ = emitted
+    assert (answer.text, answer.tool_calls, delta.text) == ("seen", tuple(calls), "seen")
+    assert session.tool_parser_failures == 0
+
+
+def test_failures_of_the_tool_parser_are_counted(play: Any) -> None:
+    def fail(text: str) -> None:
+        raise ValueError("a parser's fault")
+
+    parser: Any = SimpleNamespace(
+        start_ids=frozenset(), keeps_special_tokens=False, format=None, max_calls=None, parse=fail
+    )
+    options: dict[str, Any] = {"answer_options": AnswerOptions(tool_parser=parser)}
+    agreed, _, _ = play(budget_tokens=50, fields={"stop_when": StopWhen(stable=2, every_tokens=2)}, **options)
+    assert (finished(agreed).stop.cause, agreed.tool_parser_failures) == (Cause.STABLE, 1)
+    sampled, _, _ = play(budget_tokens=4, **options)
+    assert (finished(sampled).answer, sampled.tool_parser_failures) == ("42", 1)
