@@ -1,4 +1,4 @@
-"""Comparison of early answers: the answers that agree, however their order of arrival."""
+"""Comparison of early answers, which come in any order: the answers that agree."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import AsyncGenerator
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +12,7 @@ from anytime_server.engine import Delta, EngineRequest, Sampling
 from anytime_server.engine.resuming import seed_after
 from anytime_server.session import AnswerOptions, Session, events
 from anytime_server.text.model import Model
+from anytime_server.text.tool_formats import ToolFormat
 
 from .conftest import PROMPT_IDS, finished, run_session
 
@@ -154,3 +156,44 @@ async def test_thinking_also_stops_before_a_tool_call(open_session: Any, tiny_mo
     found = recorded(thinking)
     await run_session(thinking)
     assert found[0].sampling.stop_ids == STOP_IDS | {start_id}
+
+
+async def test_a_total_leaves_the_answer_what_the_thinking_did_not_use(open_session: Any) -> None:
+    made = await open_session(budget_tokens=4, thinking_tokens=3)
+    limits = dataclasses.replace(made.request.limits, total_tokens=20)
+    session = Session(dataclasses.replace(made.request, limits=limits), made.runtime)
+    found = recorded(session)
+    await run_session(session)
+    assert [one.sampling.max_tokens for one in found] == [4, 20 - 3]
+
+
+async def test_text_before_a_tool_call_is_shown_as_it_comes_and_the_rest_at_the_end(
+    open_session: Any,
+) -> None:
+    """The eighth token is the last that the answer may have; it is shown, and the begun call after it."""
+    parser: Any = SimpleNamespace(
+        start_ids=frozenset(), keeps_special_tokens=False, max_calls=None,
+        format=ToolFormat(start="<", end=">", template=()), parse=lambda text: (text, []),
+    )  # fmt: skip
+    for answer in ("forty-two", "four <two"):
+        session = await open_session(
+            budget_tokens=0, answer=answer, answer_options=AnswerOptions(tool_parser=parser)
+        )
+        emitted = await run_session(session)
+        deltas = [event.text for event in emitted if isinstance(event, events.AnswerDelta)]
+        assert "".join(deltas) == answer[:8] == finished(session).answer
+
+
+async def test_failures_of_the_tool_parser_add_up_over_blank_answers(open_session: Any) -> None:
+    def fail(text: str) -> None:
+        raise ValueError("a parser's fault")
+
+    parser: Any = SimpleNamespace(
+        start_ids=frozenset(), keeps_special_tokens=False, format=None, max_calls=None, parse=fail
+    )
+    session = await open_session(
+        budget_tokens=0, answer=" \n \n", answer_options=AnswerOptions(tool_parser=parser)
+    )
+    await run_session(session)
+    assert session.done is None
+    assert session.tool_parser_failures == 4

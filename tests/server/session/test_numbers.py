@@ -18,7 +18,7 @@ from anytime_server.session.latency import LatencyEstimator
 from anytime_server.text.tool_calls import ToolCall
 from anytime_server.types import RequestContext, StopWhen
 
-from .conftest import collect, finished
+from .conftest import FakeLease, collect, finished
 from .virtual_time import virtual_time
 
 FIRST_S = 1.5
@@ -271,3 +271,20 @@ def test_failures_of_the_tool_parser_are_counted(play: Any) -> None:
     assert (finished(agreed).stop.cause, agreed.tool_parser_failures) == (Cause.STABLE, 1)
     sampled, _, _ = play(budget_tokens=4, **options)
     assert (finished(sampled).answer, sampled.tool_parser_failures) == ("42", 1)
+
+
+def test_a_deadline_counts_the_prompt_and_the_answers_ahead_only_before_they_are_over(play: Any) -> None:
+    """12 - 3 - (1.75 + 3 x 1) = 4.25 s: three tokens. The prompt's 7 x 0.25 s count until the first token."""
+
+    def prepare(latency: LatencyEstimator) -> None:
+        latency.record_switch(seconds=1.75)
+        latency.record_answer(answer_tokens=3)
+        latency.record_decoding(num_tokens=4, seconds=4.0)
+        latency.record_prefill(num_tokens=128, seconds=32.0)
+
+    session, _, _ = play(budget_tokens=50, deadline_s=12.0, prepare=prepare, lease=FakeLease(ahead=50.0))
+    done = finished(session)
+    assert (done.stop.cause, done.stop.thinking_tokens) == (Cause.DEADLINE, 3)
+    assert done.timing.cut_to_answer_s == pytest.approx(1.5)
+    late, _, _ = play(budget_tokens=50, deadline_s=3.0 + 4.75 + 3.0, prepare=prepare)
+    assert finished(late).stop.thinking_tokens == 0  # 3 - 1.75 s, and the first token takes 1.5 s
