@@ -5,6 +5,7 @@ The first token of an engine request takes 1.5 s, each further one 1 s.
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 from collections.abc import AsyncGenerator, Callable
 from types import SimpleNamespace
@@ -288,3 +289,19 @@ def test_a_deadline_counts_the_prompt_and_the_answers_ahead_only_before_they_are
     assert done.timing.cut_to_answer_s == pytest.approx(1.5)
     late, _, _ = play(budget_tokens=50, deadline_s=3.0 + 4.75 + 3.0, prepare=prepare)
     assert finished(late).stop.thinking_tokens == 0  # 3 - 1.75 s, and the first token takes 1.5 s
+
+
+def test_the_timeline_of_a_cancelled_session_ends_where_it_got(play: Any) -> None:
+    def cancel_later(session: Session) -> None:
+        asyncio.get_running_loop().call_later(2.75, session.cancel)
+
+    session, emitted, start = play(budget_tokens=50, act=cancel_later)
+    assert isinstance(emitted[-1], events.Failed)
+    line = session.timeline
+    assert (line.slot_at, line.first_token_at, line.ended_at) == (start, start + 1.5, start + 2.75)
+    assert (line.stopped_at, line.answer_at, line.held_s) == (None, None, 2.75)
+    session, emitted, start = play(
+        budget_tokens=0, act=lambda session: asyncio.get_running_loop().call_later(1, session.cancel)
+    )
+    assert isinstance(emitted[-1], events.Failed)
+    assert (session.timeline.first_token_at, session.timeline.stopped_at) == (None, start)
