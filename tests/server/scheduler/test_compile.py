@@ -172,7 +172,7 @@ async def test_structured_answers_get_more_room(
     fields: dict[str, Any],
     answer_tokens: int,
 ) -> None:
-    structure = {"json_schema": "{}"} if kind == "json_schema" else {"tools": TOOLS}
+    structure: dict[str, Any] = {"json_schema": "{}"} if kind == "json_schema" else {"tools": TOOLS}
     compiler = await compiler_of(tools=True, window_tokens=window_tokens)
     assert (await compiler.compile(request(**structure, **fields))).limits.answer_tokens == answer_tokens
 
@@ -261,8 +261,9 @@ async def test_request_that_can_never_be_served_is_refused_before_it_is_compiled
     message: str,
 ) -> None:
     compiler = await compiler_of(tools=True)
+    arguments: dict[str, Any] = {"messages": MESSAGES} | fields
     with pytest.raises(error, match=message) as refused:
-        compiler.check(GenerateRequest(**{"messages": MESSAGES} | fields))
+        compiler.check(GenerateRequest(**arguments))
     assert refused.value.field == field
 
 
