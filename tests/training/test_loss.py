@@ -214,7 +214,7 @@ def test_sums_of_single_precision_are_exact() -> None:
     old = torch.zeros(2)
     sampler = torch.tensor([-(2.0**24), -1.0])
     _, statistics = policy_loss(old, old, tokens_of(torch.ones(2), sampler), config=OFF, normaliser=1.0)
-    assert statistics["sum_abs_mismatch"] == 2**24 + 1
+    assert statistics["sum_abs_mismatch"].item() == 2**24 + 1
 
 
 def test_statistics_are_on_the_device_of_the_tokens() -> None:
