@@ -55,9 +55,9 @@ PARTS = {
     "session": Part(
         code=("anytime_server/session/*.py",),
         tests=("tests/server/session", "--ignore=tests/server/session/test_stateful.py"),  # it takes 15 s
-        sample=400,
+        sample=250,
     ),
-    "scheduler": Part(code=("anytime_server/scheduler/*.py",), tests=("tests/server/scheduler",), sample=300),
+    "scheduler": Part(code=("anytime_server/scheduler/*.py",), tests=("tests/server/scheduler",), sample=200),
 }
 STATUSES = {0: "survived", 33: "no test", 1: "killed", 3: "killed"}
 """By mutmut's exit code; all others are a time-out or a crash."""
