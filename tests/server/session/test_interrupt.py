@@ -83,7 +83,6 @@ def test_a_fired_interrupt_ends_the_work_at_once_whatever_the_clock_says() -> No
     def fire() -> None:
         interrupt.fire()
         interrupt.update()
-        interrupt.fire()
 
     async def work() -> None:
         try:
