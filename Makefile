@@ -1,4 +1,4 @@
-.PHONY: setup setup-dev setup-browser setup-prometheus serve test test-nightly check docs docs-parts format clean dist sbom audit
+.PHONY: setup setup-dev setup-browser setup-prometheus serve test test-nightly mutation check docs docs-parts format clean dist sbom audit
 VENV := .venv/bin
 WORKERS ?= 2
 BALANCED := -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
@@ -23,6 +23,9 @@ test: setup-browser setup-prometheus  ## run all tests
 
 test-nightly: setup-browser setup-prometheus  ## also run the long attacks, and draw new Hypothesis examples
 	OMP_NUM_THREADS=1 $(VENV)/python -m pytest $(BALANCED) --nightly --timeout 1800 $(ARGS)
+
+mutation: setup   ## change the core's code in one place after another; print which changes no test notices
+	nice $(VENV)/python scripts/mutation.py $(ARGS)
 
 check: setup-dev  ## lint code, prose and Dockerfile; check types, imports and licences
 	$(VENV)/ruff check .

@@ -397,12 +397,14 @@ def test_impossible_rewards_are_refused(rewards: torch.Tensor, message: str) -> 
         (thinking_advantages, {"prior_B": BASE_3, "decay": -0.1}, "decay"),
         (thinking_advantages, {"prior_B": BASE_3, "decay": float("nan")}, "decay"),
         (summary_advantages, {"lengths_PGB": LENGTHS[..., :2]}, r"shape \(1, 2, 2\) are not one for each"),
-        (summary_advantages, {"lengths_PGB": LENGTHS.double()}, "whole numbers"),
+        (summary_advantages, {"lengths_PGB": LENGTHS.double()}, "int32 or int64, not torch.float64"),
+        (summary_advantages, {"lengths_PGB": LENGTHS.bool()}, "int32 or int64, not torch.bool"),
         (summary_advantages, {"lengths_PGB": LENGTHS.flip(-1)}, "descend"),
         (summary_advantages, {"lengths_PGB": LENGTHS - 3}, "negative"),
         (summary_advantages, {"lengths_PGB": LENGTHS, "preset": "all"}, "preset must be one of"),
         (summary_advantages, {"lengths_PGB": LENGTHS, "weight": -1.0}, "weight"),
         (summary_advantages, {"lengths_PGB": LENGTHS, "weight": float("nan")}, "weight"),
+        (summary_advantages, {"lengths_PGB": LENGTHS, "weight": float("inf")}, "weight"),
     ],
 )
 def test_impossible_arguments_are_refused(
@@ -410,3 +412,13 @@ def test_impossible_arguments_are_refused(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         function(REWARDS, **arguments)
+
+
+def test_thinking_may_be_empty_and_summaries_may_weigh_nothing() -> None:
+    # Lengths (0, 0, 1): a group of four, mean 3/4, and a group of two, mean 1/2.
+    rewards = torch.tensor([[[[1, 1], [1, 0], [1, 0]]]], dtype=torch.float64)
+    for dtype in (torch.int32, torch.int64):
+        actual = summary_advantages(rewards, torch.tensor([[[0, 0, 1]]], dtype=dtype))
+        expected = torch.tensor([[[[0.25, 0.25], [0.25, -0.75], [0.5, -0.5]]]], dtype=torch.float64)
+        assert_same(actual, expected)
+    assert not summary_advantages(REWARDS, LENGTHS, weight=0.0).any()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from anytime_server.engine import Generation
@@ -99,3 +101,67 @@ def test_grpo_trains_the_last_answer_alone(rollouts: list[list[Rollout]]) -> Non
     rewards = torch.tensor([[[[1.0, 0.0], [1.0, 0.0]], [[0.0, 1.0], [0.0, 1.0]]]])
     trees = credit_trees(rollouts, rewards, BUDGETS, CreditConfig(summary="grpo", prior="base"))
     assert [[branch.segment.ids[-1] for branch in tree.branches] for tree in trees[0]] == [[41], [41]]
+
+
+def three_budgets(model: Model) -> list[list[Rollout]]:
+    """One prompt, two rollouts of three thinking tokens, truncated after each; two answers a budget."""
+    rollouts = [
+        Rollout(
+            prompt_ids=PROMPT,
+            thinking=generation([70, 71, 72], -0.5),
+            truncations=tuple(
+                truncate_thinking([70, 71, 72][:b], model.reasoning, cause=Cause.BUDGET) for b in (1, 2, 3)
+            ),
+            answers=tuple(tuple(generation([10 * b + a], -0.25) for a in range(2)) for b in (1, 2, 3)),
+        )
+        for _ in range(2)
+    ]
+    return [rollouts]
+
+
+# Means (0, 1/2, 1) and (1/2, 1/2, 0); with a uniform prior the returns are (1/2, 1/2, 1/3) and (1/3, 1/6, 0).
+THREE_REWARDS = torch.tensor([[[[0, 0], [1, 0], [1, 1]], [[0, 1], [0, 1], [0, 0]]]])
+
+
+@pytest.mark.parametrize(
+    ("config", "thinking", "answers"),
+    [
+        # V1_3 = mean(0, 1/2) / 3 = 1/12 and 1/6: with λ = 1 both earlier budgets count the same.
+        (
+            CreditConfig(prior="uniform", baseline="v1_only", decay=1.0, summary="none"),
+            [[1 / 2, 1 / 2, 1 / 4], [1 / 3, -1 / 6, -1 / 6]],
+            [[], []],
+        ),
+        # V2 is the other's return. In a group of two, an answer's baseline is the other answer.
+        (
+            CreditConfig(prior="uniform", baseline="v2_only", leave_one_out=True, summary_weight=0.25),
+            [[1 / 6, 1 / 3, 1 / 3], [-1 / 6, -1 / 3, -1 / 3]],
+            [[(20, 0.25), (21, -0.25)], [(10, -0.25), (11, 0.25), (20, -0.25), (21, 0.25)]],
+        ),
+        (
+            CreditConfig(prior="uniform", baseline="v2_only", summary_weight=0.25),
+            [[1 / 12, 1 / 6, 1 / 6], [-1 / 12, -1 / 6, -1 / 6]],
+            [[(20, 0.125), (21, -0.125)], [(10, -0.125), (11, 0.125), (20, -0.125), (21, 0.125)]],
+        ),
+    ],
+)
+def test_every_setting_of_the_credit_applies(
+    tiny_model: Model,
+    config: CreditConfig,
+    thinking: list[list[float]],
+    answers: list[list[tuple[int, float]]],
+) -> None:
+    [trees] = credit_trees(three_budgets(tiny_model), THREE_REWARDS, [1, 2, 3], config)
+    for tree, thinking_T, answers_A in zip(trees, thinking, answers, strict=True):
+        assert list(tree.trunk.advantages) == pytest.approx([0, 0, 0, *thinking_T])
+        ends = [(one.segment.ids[-1], one.segment.advantages[-1]) for one in tree.branches]
+        assert [token_id for token_id, _ in ends] == [token_id for token_id, _ in answers_A]
+        assert [advantage for _, advantage in ends] == pytest.approx([value for _, value in answers_A])
+
+
+def test_rollouts_that_lack_answers_are_refused(tiny_model: Model) -> None:
+    [[first, second]] = three_budgets(tiny_model)
+    for answers in (second.answers[:-1], tuple(answers_A[:-1] for answers_A in second.answers)):
+        lacking = [[first, replace(second, answers=answers)]]
+        with pytest.raises(ValueError, match=r"shorter|longer"):
+            credit_trees(lacking, THREE_REWARDS, [1, 2, 3], CreditConfig())

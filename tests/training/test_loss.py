@@ -193,3 +193,31 @@ def test_the_config_can_turn_weights_off_and_loads_no_torch() -> None:
         LossConfig.model_validate({"importance_cap": "none"})
     code = "import sys, anytime_training.config.loss; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "advantage", "num_clipped"),
+    [(0.5, 0.5, 0), (0.5, 0.0, 0), (1.5, 0.0, 0), (1.5, 0.5, 1), (0.5, -0.5, 1), (1.5, -0.5, 0)],
+)
+def test_a_token_is_clipped_where_its_advantage_would_move_it_further(
+    ratio: float, advantage: float, num_clipped: int
+) -> None:
+    old = double(-1.0)
+    _, statistics = policy_loss(
+        old + math.log(ratio), old, tokens_of(double(advantage), old), config=OFF, normaliser=1.0
+    )
+    assert statistics["num_clipped"] == num_clipped
+
+
+def test_sums_of_single_precision_are_exact() -> None:
+    """2^24 + 1 is no float32: the sum would lose the second token."""
+    old = torch.zeros(2)
+    sampler = torch.tensor([-(2.0**24), -1.0])
+    _, statistics = policy_loss(old, old, tokens_of(torch.ones(2), sampler), config=OFF, normaliser=1.0)
+    assert statistics["sum_abs_mismatch"].item() == 2**24 + 1
+
+
+def test_statistics_are_on_the_device_of_the_tokens() -> None:
+    values = torch.zeros(2, device="meta")
+    _, statistics = policy_loss(values, values, tokens_of(values, values), config=OFF, normaliser=1.0)
+    assert {value.device.type for value in statistics.values()} == {"meta"}

@@ -242,3 +242,12 @@ def test_packing_is_checked() -> None:
         pack([], row_tokens=4, pad_id=PAD_ID)
     with pytest.raises(ValueError, match="multiple"):
         pack([SMALL], row_tokens=100, pad_id=PAD_ID, multiple_of=128)
+
+
+def test_rows_and_their_mask_are_on_the_device_they_are_moved_to() -> None:
+    """The meta device has no values, so mixing it with another device is an error."""
+    rows = pack([SMALL, LARGE], row_tokens=16, pad_id=PAD_ID).to("meta")
+    tokens = rows.learned_RT, rows.advantages_RT, rows.sampler_logprobs_RT
+    columns = rows.ids_RT, rows.positions_RT, rows.tree_RT, rows.branch_RT, rows.visible_end_RT
+    assert {tensor.device.type for tensor in (*tokens, *columns, rows.mask_RTT())} == {"meta"}
+    assert rows.multiple_of == 1

@@ -289,7 +289,7 @@ def _check_lengths(lengths_PGB: torch.Tensor, rewards_PGBA: torch.Tensor) -> Non
             f"lengths of shape {tuple(lengths_PGB.shape)} are not one for each of "
             f"{tuple(rewards_PGBA.shape[:3])}"
         )
-    if lengths_PGB.is_floating_point() or lengths_PGB.is_complex() or lengths_PGB.dtype == torch.bool:
-        raise ValueError(f"lengths must be whole numbers, not {lengths_PGB.dtype}")
+    if lengths_PGB.dtype not in (torch.int32, torch.int64):
+        raise ValueError(f"lengths must be int32 or int64, not {lengths_PGB.dtype}")
     if (lengths_PGB < 0).any() or (lengths_PGB.diff(dim=-1) < 0).any():
         raise ValueError("a rollout's lengths must not be negative nor descend")

@@ -80,8 +80,8 @@ class ReasoningFormat:
         assert think_end_id is not None
         if not tokenizer.eos_ids:
             raise UnusableModel("the tokenizer names no end-of-turn token (eos_token)", field="eos_token")
-        truncation_ids = tuple(tokenizer.encode(texts.truncation)) if texts.truncation else ()
-        answer_lead_in_ids = tuple(tokenizer.encode(texts.answer_lead_in)) if texts.answer_lead_in else ()
+        truncation_ids = tuple(tokenizer.encode(texts.truncation))
+        answer_lead_in_ids = tuple(tokenizer.encode(texts.answer_lead_in))
         for name, ids in (("truncation", truncation_ids), ("answer_lead_in", answer_lead_in_ids)):
             if think_end_id in ids:
                 raise UnusableModel(

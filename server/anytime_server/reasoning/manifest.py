@@ -86,12 +86,12 @@ class Manifest(ReasoningTexts):
         if not path.exists():
             return None
         try:
-            return cls.model_validate_json(path.read_text(encoding="utf-8"))
+            return cls.model_validate_json(path.read_bytes())
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"]) or "the file"
             raise UnusableModel(f"{path}: {where}: {first['msg']}") from error
-        except (OSError, UnicodeDecodeError) as error:
+        except OSError as error:
             raise UnusableModel(f"{path} cannot be read: {error}") from error
 
     def save(self, folder: Path) -> None:

@@ -181,7 +181,7 @@ class AnswerComparison:
 
     def _compare(self, result: AnswerResult | None) -> None:
         if result is None or not self._is_confident(result):
-            self._answer, self._num_agreed = None, 0
+            self._answer = None
             return
         answer = normalized_answer(result.text.sampled_text)
         self._num_agreed = self._num_agreed + 1 if answer == self._answer else 1

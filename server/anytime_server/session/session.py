@@ -137,7 +137,7 @@ class Session:
         self.abandon()
 
     def abandon(self) -> None:
-        """End without an event: no reader is left."""
+        """End without an event: no reader is left. Nothing happens if the session has ended."""
         if self._task is not None and not self._is_ending:
             self._is_ending = True
             self._task.cancel()
@@ -354,5 +354,4 @@ async def read_sessions(
                 yield batch
     finally:
         for session in sessions:
-            if session.phase != "ended":
-                session.abandon()
+            session.abandon()

@@ -46,3 +46,20 @@ def test_different_answers_are_not_equal(first: str, second: str) -> None:
 )
 def test_malformed_answers_are_normalised_without_error(text: str) -> None:
     assert isinstance(normalized_answer(text), str)
+
+
+@pytest.mark.parametrize(
+    ("text", "normalised"),
+    [
+        ("\\boxed{-007.50}", "-7.5"),
+        ("+1,234.0", "1234"),
+        ("-0.0", "0"),
+        (".50", "0.5"),
+        ("\\$5", "5"),
+        ("a \\$5 bill", "a 5 bill"),
+        ("a $5 bill", "a 5 bill"),
+        ("The **Red**  Fox!", "the red fox"),
+    ],
+)
+def test_normalised_answer_is_the_shortest_form(text: str, normalised: str) -> None:
+    assert normalized_answer(text) == normalised

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from anytime_server.errors import InvalidRequest
 from anytime_server.reasoning import Cause, ReasoningFormat, TokenLimits, resolve_limits, truncate_thinking
@@ -173,3 +175,34 @@ def test_every_truncation_leaves_room_for_the_answer(
     )
     assert limits.answer_limit(num_sampled) >= 1
     assert len(answer_prompt) + limits.answer_limit(num_sampled) <= WINDOW
+
+
+@pytest.mark.parametrize(
+    ("total_tokens", "prompt_tokens", "max_budget_tokens"),
+    [
+        (None, 20, 100 - 20 - 6 - 10),
+        (30, 20, 30 - 10),
+        (100, 20, 100 - 20 - 6 - 10),
+        (4, 20, 0),  # all of the total is the answer's
+        (30, 74, 100 - 74 - 6 - 10),
+    ],
+)
+def test_budget_can_be_raised_to_what_window_and_total_leave(
+    total_tokens: int | None, prompt_tokens: int, max_budget_tokens: int
+) -> None:
+    limits = resolve(budget_tokens=0, total_tokens=total_tokens, prompt_tokens=prompt_tokens)
+    assert limits.max_budget_tokens == max_budget_tokens
+
+
+@pytest.mark.parametrize(
+    ("fields", "field", "message"),
+    [
+        ({"budget_tokens": 101}, "budget", "a budget of 101 tokens"),
+        ({"budget_tokens": None, "total_tokens": 101}, "total_tokens", "a limit of 101 tokens"),
+    ],
+)
+def test_number_over_the_window_is_refused_by_name(fields: Any, field: str, message: str) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        resolve(**fields)
+    assert str(refused.value) == f"{message} is more than the model's window of 100"
+    assert refused.value.field == field

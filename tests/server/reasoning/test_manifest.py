@@ -148,7 +148,7 @@ def test_missing_text_is_named(tmp_path: Path, missing: str) -> None:
 )
 def test_file_that_is_not_json_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "anytime.json").write_bytes(content)
-    with pytest.raises(UnusableModel, match=r"anytime\.json"):
+    with pytest.raises(UnusableModel, match=r"anytime\.json: the file: "):
         Manifest.load(tmp_path)
 
 
@@ -156,3 +156,17 @@ def test_unreadable_manifest_is_refused(tmp_path: Path) -> None:
     (tmp_path / "anytime.json").mkdir()
     with pytest.raises(UnusableModel, match="cannot be read"):
         Manifest.load(tmp_path)
+
+
+def test_file_is_indented_and_readable(tmp_path: Path) -> None:
+    """People read and edit it: one key a line, and no escapes for characters beyond ASCII."""
+    Manifest(**TEXTS | {"answer_lead_in": "Réponse : "}, budgets=[32]).save(tmp_path)
+    lines = (tmp_path / "anytime.json").read_bytes().decode("utf-8").splitlines()
+    assert lines[:5] == [
+        "{",
+        '  "think_start": "<think>",',
+        '  "think_end": "</think>",',
+        '  "truncation": "...",',
+        '  "answer_lead_in": "Réponse : ",',
+    ]
+    assert lines[-1] == "}"

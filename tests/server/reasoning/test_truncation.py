@@ -224,3 +224,10 @@ def test_closed_thinking_has_no_lead_in() -> None:
     assert truncation.inserted_ids == (90, 91, THINK_END)
     ended = truncate_thinking([50, THINK_END], FORMAT, cause=Cause.BUDGET, forcing=Forcing.CLOSE)
     assert ended.inserted_ids == ()
+
+
+def test_carried_tokens_precede_the_answer_and_are_not_counted() -> None:
+    truncation = truncate_thinking([50, 51, 52, 53, 54], FORMAT, cause=Cause.BUDGET, num_carried_tokens=3)
+    assert (truncation.num_thinking_tokens, truncation.thinking_ids) == (2, (50, 51, 52, 53, 54))
+    nothing_new = truncate_thinking([50, 51, 52], FORMAT, cause=Cause.CLIENT, num_carried_tokens=3)
+    assert (nothing_new.num_thinking_tokens, nothing_new.cause) == (0, Cause.CLIENT)

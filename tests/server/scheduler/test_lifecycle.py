@@ -117,6 +117,7 @@ async def test_stop_cancels_sessions_under_way(start_scheduler: Callable[..., An
     await scheduler.stop()
     emitted = await reading
     assert isinstance(emitted[-1], events.Failed)
+    assert str(emitted[-1].error) == "the server stops"
     assert scheduler.engine.load().num_requests == 0
 
 

@@ -66,3 +66,17 @@ def test_low_draw_gets_the_higher_of_two_budgets() -> None:
 def test_curve_with_fewer_than_two_useful_points_is_refused(points: list[tuple[int, float]]) -> None:
     with pytest.raises(UnusableOption, match="--shed"):
         LoadShedder(curve(*points), num_slots=1)
+
+
+@pytest.mark.parametrize(
+    ("points", "hull"),
+    [
+        # A dip does not end the hull.
+        ([(8, 0.3), (16, 0.2), (32, 0.9)], [(8, 0.3), (32, 0.9)]),
+        ([(8, 0.125), (16, 0.5), (32, 0.75), (64, 0.875)],) * 2,
+        # From 8 to 64 in one line: 16 and 32 lie below it.
+        ([(8, 0.0), (16, 0.01), (32, 0.02), (64, 1.0)], [(8, 0.0), (64, 1.0)]),
+    ],
+)
+def test_hull_of_many_points(points: list[tuple[int, float]], hull: list[tuple[int, float]]) -> None:
+    assert upper_hull(points) == hull

@@ -175,3 +175,27 @@ async def test_free_slots_exclude_those_used_for_thinking_or_answers() -> None:
         assert slots.num_free == 1
         await held.enter_async_context(slots.hold(kind=SlotKind.LATE_ANSWER))
         assert slots.num_free == 0
+
+
+async def test_slot_granted_to_a_cancelled_waiter_no_longer_counts_for_its_client() -> None:
+    slots, log = SlotPool(1, num_spare=0), list[str]()
+    leave = asyncio.Event()
+
+    async def want(name: str) -> None:
+        async with slots.hold(client=name[0]):
+            log.append(name)
+            await leave.wait()
+
+    async with slots.hold(client="c"):
+        cancelled = asyncio.create_task(want("a1"))
+        await settle()
+    cancelled.cancel()  # its slot has just been granted
+    await settle()
+    async with slots.hold(client="c"):
+        tasks = [asyncio.create_task(want(name)) for name in ("a2", "b1")]
+        await settle()
+    await settle()
+    assert log == ["a2"]  # neither client holds a slot, so the first waiter is next
+    leave.set()
+    await asyncio.gather(*tasks)
+    assert (log, slots.num_held) == (["a2", "b1"], 0)

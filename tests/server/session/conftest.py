@@ -44,6 +44,17 @@ class FakeLease(Lease):
         self.num_released += 1
 
 
+@pytest.fixture(autouse=True)
+async def no_error_is_lost() -> AsyncGenerator[None, None]:
+    """A task whose error nobody retrieves would only be logged."""
+    lost: list[dict[str, Any]] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: lost.append(context))
+    yield
+    loop.set_exception_handler(None)
+    assert not lost
+
+
 @pytest.fixture
 def open_session(scripted: Callable[..., ScriptedEngine], tiny_model: Model) -> Any:
     """Makes sessions on engines that play the given scripts; the test starts them."""

@@ -95,3 +95,57 @@ def test_a_given_key_must_be_long_enough() -> None:
     assert continuation_key("sixteen letters.") == b"sixteen letters."
     with pytest.raises(UnusableOption, match="--continuation-key"):
         continuation_key("short")
+
+
+GOLDEN = (
+    "a1.eAGrVsrNT0nNUbJSUCrJzKtU0lFQSsvMS08tKijKzCsBCaeBxAqK8nMLwFwTM2MzS0vjFONUw5REk1TLFLMkizQL8yRzy1SL"
+    "NPNkM5Dq1LyU1BSg3rTEnOLUWi52BgYGDiB-8ZeBAQBgRB-Z.FuFMBp2VhMKswfpCjAVsQhIjuDoVndhTm-9Nq3t57Uk"
+)
+GOLDEN_OF_ENDED = (
+    "a1.eAEdi8sKgCAQAO99hey5Sxg--pts1xBylcUOEf172XGGmRtyQTpgUdASXzAqiIl3kiqJW9exuyol1x9no433GjVNuM7k0QQX"
+    "nQ3Wk4t2M70mRsLvbXLSM7zX-h1a.OJP1pD5iFGLihXopgCQUiz6rb2jByj8biEqXArfbV74"
+)
+
+
+def test_tokens_of_earlier_releases_stay_valid() -> None:
+    """A key is set, so tokens may be years old, and replicas may run two releases."""
+    assert signer().verify(GOLDEN, prompt_ids=PROMPT) == THINKING
+    with pytest.raises(InvalidRequest, match="ended this thinking by itself") as refused:
+        signer().verify(GOLDEN_OF_ENDED, prompt_ids=PROMPT)
+    assert refused.value.field == "continuation"
+
+
+@pytest.mark.parametrize(("size", "is_kept"), [(0, False), (15, False), (16, True), (32, True)])
+def test_a_file_that_is_too_short_is_not_a_key(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    size: int,
+    is_kept: bool,
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "deep" / "state"))
+    file = tmp_path / "deep" / "state" / "anytime" / "continuation.key"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"k" * size)
+    key = continuation_key(None)
+    assert (key == b"k" * size) == is_kept
+    assert is_kept or len(key) == 32
+    assert ("too short" in caplog.text) != is_kept
+
+
+@pytest.mark.parametrize("state", [None, ""])
+def test_the_key_lies_in_the_home_folder_by_default(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: str | None
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    if state is None:
+        monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    else:
+        monkeypatch.setenv("XDG_STATE_HOME", state)
+    key = continuation_key(None)
+    assert (tmp_path / ".local" / "state" / "anytime" / "continuation.key").read_bytes() == key
+
+
+def test_a_given_key_of_15_characters_is_too_short() -> None:
+    with pytest.raises(UnusableOption, match="at least 16 characters"):
+        continuation_key("fifteen letters")

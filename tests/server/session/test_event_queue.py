@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from anytime_server.errors import AnytimeError
+from anytime_server.reasoning import Cause
 from anytime_server.session import event_queue, events
 from anytime_server.session.event_queue import MERGE_AT, EventQueue, merged, read_queues
 from anytime_server.text.answer_text import AnswerToken
@@ -125,3 +126,67 @@ async def test_reading_several_queues_ends_at_the_first_failure() -> None:
         queue.emit(last)
     batches = [batch async for batch in read_queues(queues)]
     assert batches == [[(0, thinking(2, "xx")), (1, thinking(1)), (1, END)]]
+
+
+async def test_batches_of_several_queues_name_their_queue_until_all_are_done() -> None:
+    queues = [EventQueue(), EventQueue()]
+    batches = aiter(read_queues(queues, rest_s=lambda: 60))
+    done: Any = [done_of(str(index)) for index in range(2)]
+    queues[1].emit(thinking(1))
+    assert await anext(batches) == [(1, thinking(1))]
+    queues[0].emit(done[0])
+    assert await anext(batches) == [(0, done[0])]
+    more = asyncio.ensure_future(anext(batches))
+    queues[1].emit(thinking(2))
+    await asyncio.sleep(0.01)
+    assert not more.done()  # one queue is still open, so the reader rests
+    queues[1].emit(done[1])
+    assert await more == [(1, thinking(2)), (1, done[1])]
+    assert [batch async for batch in batches] == []
+
+
+async def test_reader_does_not_rest_after_the_last_event() -> None:
+    queue = EventQueue()
+    queue.emit(done_of("0"))
+    async with asyncio.timeout(5):
+        assert await anext(aiter(read(queue, rest_s=lambda: 60))) == [done_of("0")]
+        assert [batch async for batch in read_queues([], rest_s=lambda: 60)] == []
+
+
+async def test_rest_ends_with_its_time() -> None:
+    queue = EventQueue()
+    batches = aiter(read(queue, rest_s=lambda: 0.01))
+    queue.emit(thinking(1))
+    assert await anext(batches) == [thinking(1)]
+    queue.emit(thinking(2))
+    async with asyncio.timeout(5):
+        assert await anext(batches) == [thinking(2)]
+
+
+def test_taken_events_are_gone_and_merged() -> None:
+    queue = EventQueue()
+    queue.emit(thinking(1))
+    queue.emit(thinking(2))
+    assert queue.take() == [thinking(2, "xx")]
+    assert queue.take() == []
+
+
+def done_of(session_id: str) -> events.Done:
+    return events.Done(
+        id=session_id,
+        stop=events.Stop(cause=Cause.BUDGET, budget_tokens=2, thinking_tokens=2),
+        answer="42",
+        usage=events.Usage(
+            prompt_tokens=1,
+            prompt_cached_tokens=0,
+            thinking_tokens=2,
+            inserted_tokens=1,
+            answer_tokens=3,
+            provisional_tokens=0,
+            cached_tokens=0,
+        ),
+        timing=events.Timing(
+            time_to_first_token_s=0.0, cut_to_answer_s=0.0, time_to_answer_s=0.0, total_s=0.0
+        ),
+        continuation=None,
+    )

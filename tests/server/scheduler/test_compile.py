@@ -1,0 +1,285 @@
+"""Compilation against hand-computed limits: each field of a request is compiled or refused by name.
+
+The prompt has 7 tokens; a truncation inserts 3 + 1 + 8 = 12.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from anytime_server.engine.scripted import ScriptedEngine
+from anytime_server.errors import AnytimeError, InvalidRequest, NotSupported, UnknownModel
+from anytime_server.reasoning import Cause, Forcing, TokenLimits
+from anytime_server.scheduler.compile import MAX_EARLY_ANSWERS, SHORT_PROMPT, RequestCompiler
+from anytime_server.session import AnswerOptions, CompiledRequest, Runtime
+from anytime_server.session.continuation import ContinuationSigner
+from anytime_server.session.latency import LatencyEstimator
+from anytime_server.text.model import Model
+from anytime_server.types import GenerateRequest, RequestContext, StopWhen
+
+from .conftest import MESSAGES, request
+
+PROMPT_IDS = [257, 22, 12, 18, 259, 258, 260]
+TOOLS = [{"type": "function", "function": {"name": "f"}}]
+START_IDS = frozenset({7})
+
+
+@pytest.fixture
+def compiler_of(scripted: Callable[..., ScriptedEngine], tiny_model: Model) -> Callable[..., Any]:
+    """Makes compilers on an engine with a window of 512 tokens; its tool parser reads no calls."""
+
+    async def make(*, tools: bool = False, **engine_options: Any) -> RequestCompiler:
+        engine = scripted(**engine_options)
+        await engine.start()
+        runtime = Runtime(
+            engine=engine,
+            model=tiny_model,
+            latency=LatencyEstimator(),
+            signer=ContinuationSigner(b"k" * 32, model="tiny", fingerprint="f"),
+        )
+        request_class = SimpleNamespace(model_validate=lambda fields: fields)
+        model_tools: Any = SimpleNamespace(
+            start_ids=START_IDS, keeps_special_tokens=False, format=None, imported=(object, request_class)
+        )
+        return RequestCompiler(runtime, tools=model_tools if tools else None)
+
+    return make
+
+
+async def test_every_field_reaches_the_session(compiler_of: Callable[..., Any]) -> None:
+    context, stop_when = RequestContext(), StopWhen(stable=3, every_tokens=4, min_confidence=0.5)
+    compiled = await (await compiler_of()).compile(
+        request(
+            budget_tokens=40,
+            deadline_s=2.5,
+            answer_tokens=20,
+            total_tokens=70,
+            budgets=(8, 16),
+            stop_when=stop_when,
+            thinking_temperature=0.3,
+            thinking_top_p=0.8,
+            answer_temperature=0.2,
+            answer_top_p=0.7,
+            forcing=Forcing.CLOSE,
+            stop=("x", "y"),
+            json_schema="{}",
+            top_logprobs=3,
+            seed=9,
+            id_prefix="chatcmpl",
+            context=context,
+        )
+    )
+    assert compiled == CompiledRequest(
+        id=compiled.id,
+        prompt_ids=PROMPT_IDS,
+        limits=TokenLimits(
+            budget_tokens=40,
+            max_budget_tokens=70 - 20,
+            answer_tokens=20,
+            total_tokens=70,
+            deadline_s=2.5,
+            cause=Cause.BUDGET,
+        ),
+        budgets=(8, 16),
+        stop_when=stop_when,
+        max_early_answers=4,
+        thinking_temperature=0.3,
+        thinking_top_p=0.8,
+        answer=AnswerOptions(
+            temperature=0.2,
+            top_p=0.7,
+            forcing=Forcing.CLOSE,
+            stop=("x", "y"),
+            json_schema="{}",
+            top_logprobs=3,
+            with_confidence=True,
+            tool_parser=None,
+        ),
+        seed=9,
+        context=context,
+    )
+    assert compiled.context is context
+
+
+async def test_ids_have_the_prefix_and_are_unique(compiler_of: Callable[..., Any]) -> None:
+    compiler = await compiler_of()
+    ids = [(await compiler.compile(request(id_prefix="chatcmpl"))).id for _ in range(3)]
+    assert all(len(session_id.removeprefix("chatcmpl-")) == 32 for session_id in ids)
+    assert len(set(ids)) == 3
+
+
+@pytest.mark.parametrize(
+    ("budgets", "probes", "max_early_answers"),
+    [((), False, 0), ((1,), False, 1), ((), True, 2), ((1,), True, 3), ((1, 2), True, 4)]
+    + [(tuple(range(9)), probes, MAX_EARLY_ANSWERS) for probes in (False, True)],
+)
+async def test_concurrent_early_answers_follow_budgets_and_probes(
+    compiler_of: Callable[..., Any], budgets: tuple[int, ...], probes: bool, max_early_answers: int
+) -> None:
+    stop_when = StopWhen(stable=2, every_tokens=8) if probes else None
+    compiled = await (await compiler_of()).compile(request(budgets=budgets, stop_when=stop_when))
+    assert compiled.max_early_answers == max_early_answers
+
+
+@pytest.mark.parametrize(
+    ("requested", "min_confidence", "reported"),
+    [(True, None, True), (False, None, False), (False, 0.0, False), (False, 0.5, True)],
+)
+async def test_confidence_is_computed_if_requested_or_compared(
+    compiler_of: Callable[..., Any], requested: bool, min_confidence: float | None, reported: bool
+) -> None:
+    stop_when = None
+    if min_confidence is not None:
+        stop_when = StopWhen(stable=2, every_tokens=8, min_confidence=min_confidence)
+    compiled = await (await compiler_of()).compile(request(with_confidence=requested, stop_when=stop_when))
+    assert compiled.answer.with_confidence is reported
+
+
+async def test_answers_that_may_call_tools_have_no_lead_in_unless_requested(
+    compiler_of: Callable[..., Any],
+) -> None:
+    compiler = await compiler_of(tools=True)
+    plain = await compiler.compile(request())
+    assert (plain.answer.forcing, plain.answer.tool_parser) == (Forcing.FORCE, None)
+    assert plain.tool_start_ids == frozenset()
+    calling = await compiler.compile(request(tools=TOOLS, max_tool_calls=2))
+    assert calling.answer.forcing is Forcing.CLOSE
+    assert (calling.tool_start_ids, calling.answer.tool_parser.max_calls) == (START_IDS, 2)
+    forced = await compiler.compile(request(tools=TOOLS, forcing=Forcing.FORCE))
+    assert forced.answer.forcing is Forcing.FORCE
+
+
+@pytest.mark.parametrize("kind", ["json_schema", "tools"])
+@pytest.mark.parametrize(
+    ("window_tokens", "fields", "answer_tokens"),
+    [
+        (512, {}, 128),  # a quarter of the window
+        (2048, {}, 256),
+        (512, {"answer_tokens": 3}, 3),
+        (512, {"total_tokens": 100}, 50),  # half of the total
+        (512, {"total_tokens": 100, "budget_tokens": 70}, 30),  # what the thinking leaves
+        (512, {"total_tokens": 100, "budget_tokens": 95}, 12),  # the manifest's, which is more
+        (512, {"total_tokens": 400}, 128),
+    ],
+)
+async def test_structured_answers_get_more_room(
+    compiler_of: Callable[..., Any],
+    kind: str,
+    window_tokens: int,
+    fields: dict[str, Any],
+    answer_tokens: int,
+) -> None:
+    structure: dict[str, Any] = {"json_schema": "{}"} if kind == "json_schema" else {"tools": TOOLS}
+    compiler = await compiler_of(tools=True, window_tokens=window_tokens)
+    assert (await compiler.compile(request(**structure, **fields))).limits.answer_tokens == answer_tokens
+
+
+@pytest.mark.parametrize(
+    ("window_tokens", "requested", "answer_tokens"), [(512, None, 12), (40, None, 10), (40, 12, 12)]
+)
+async def test_plain_answers_get_the_manifests_room_within_a_quarter_of_the_window(
+    compiler_of: Callable[..., Any], window_tokens: int, requested: int | None, answer_tokens: int
+) -> None:
+    compiled = await (await compiler_of(window_tokens=window_tokens)).compile(
+        request(answer_tokens=requested)
+    )
+    assert compiled.limits.answer_tokens == answer_tokens
+    assert compiled.limits.budget_tokens == window_tokens - 7 - 12 - answer_tokens
+
+
+async def test_early_budgets_reach_as_far_as_the_thinking_may(compiler_of: Callable[..., Any]) -> None:
+    compiler = await compiler_of()
+    assert (await compiler.compile(request(budgets=(3, 9), budget_tokens=9))).budgets == (3, 9)
+    assert (await compiler.compile(request(budgets=(3, 512)))).budgets == (3, 512)
+    for invalid, message in [
+        (request(budgets=(3, 5, 10), budget_tokens=9), "10 is more than the budget"),
+        (request(budgets=(3, 513)), "513 is more than the model's window"),
+    ]:
+        with pytest.raises(InvalidRequest, match=message) as refused:
+            await compiler.compile(invalid)
+        assert refused.value.field == "budgets"
+
+
+async def test_resumed_thinking_takes_room_and_must_be_what_was_signed(
+    compiler_of: Callable[..., Any], tiny_model: Model
+) -> None:
+    compiler = await compiler_of()
+    thinking = tuple(tiny_model.tokenizer.encode("1+1=2, "))
+    signer = ContinuationSigner(b"k" * 32, model="tiny", fingerprint="f")
+    token = signer.sign(PROMPT_IDS, thinking, ended=False)
+    for text in (None, "1+1=2, ", "=2, ", " 2,\n"):
+        compiled = await compiler.compile(request(continuation=token, continued_text=text))
+        assert compiled.carried_ids == thinking
+        assert compiled.limits.budget_tokens == 512 - 7 - len(thinking) - 12 - 12
+    with pytest.raises(InvalidRequest, match="not what was signed") as refused:
+        await compiler.compile(request(continuation=token, continued_text="1+1=3"))
+    assert refused.value.field == "continuation"
+
+
+async def test_schema_that_the_engine_refuses_is_named(compiler_of: Callable[..., Any]) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        await (await compiler_of()).compile(request(json_schema="[]"))
+    assert refused.value.field == "answer.json_schema"
+
+
+@pytest.mark.parametrize("content", ["7-3", "7" * (SHORT_PROMPT + 1)], ids=["short", "long"])
+async def test_tools_are_rendered_with_the_messages(
+    compiler_of: Callable[..., Any], tiny_model: Model, monkeypatch: pytest.MonkeyPatch, content: str
+) -> None:
+    rendered = []
+
+    def render(messages: Any, tools: Any = None) -> list[int]:
+        rendered.append((messages, tools))
+        return PROMPT_IDS
+
+    monkeypatch.setattr(tiny_model, "prompt_ids", render)
+    messages = [{"role": "user", "content": content}]
+    compiler = await compiler_of(tools=True)
+    for tools in (TOOLS, ()):
+        assert await compiler.prompt_ids(GenerateRequest(messages=messages, tools=tools)) == PROMPT_IDS
+    assert rendered == [(messages, TOOLS), (messages, None)]
+
+
+@pytest.mark.parametrize(
+    ("fields", "error", "field", "message"),
+    [
+        ({"model": "other"}, UnknownModel, "model", "no model 'other' is served here, only 'tiny'"),
+        ({"messages": []}, InvalidRequest, "messages", "must not be empty"),
+        ({"budget_tokens": 513}, InvalidRequest, "budget", "window of 512"),
+        ({"total_tokens": 513}, InvalidRequest, "total_tokens", "window of 512"),
+        (
+            {"tools": TOOLS, "json_schema": "{}"},
+            NotSupported,
+            "answer.response_format",
+            "^a JSON schema .* beside tools is not supported$",
+        ),
+    ],
+)
+async def test_request_that_can_never_be_served_is_refused_before_it_is_compiled(
+    compiler_of: Callable[..., Any],
+    fields: dict[str, Any],
+    error: type[AnytimeError],
+    field: str,
+    message: str,
+) -> None:
+    compiler = await compiler_of(tools=True)
+    arguments: dict[str, Any] = {"messages": MESSAGES} | fields
+    with pytest.raises(error, match=message) as refused:
+        compiler.check(GenerateRequest(**arguments))
+    assert refused.value.field == field
+
+
+@pytest.mark.parametrize("fields", [{}, {"tools": TOOLS}, {"json_schema": "{}"}, {"model": "tiny"}])
+async def test_request_that_may_be_served_passes(
+    compiler_of: Callable[..., Any], fields: dict[str, Any]
+) -> None:
+    (await compiler_of(tools=True)).check(request(**fields, budget_tokens=512, total_tokens=512))
+
+
+async def test_tools_are_refused_where_the_model_calls_none(compiler_of: Callable[..., Any]) -> None:
+    with pytest.raises(NotSupported, match="template takes no tools") as refused:
+        (await compiler_of()).check(request(tools=TOOLS))
+    assert refused.value.field == "tools"
