@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Generator
+from contextlib import suppress
 from urllib.parse import urlsplit
 
+import psutil
 import pytest
 
 from ..servers import RealServer, start
@@ -45,13 +47,14 @@ async def drip(writer: asyncio.StreamWriter, piece: bytes) -> None:
         await asyncio.sleep(0.1)
 
 
-async def metric(url: str, line: str) -> bool:
-    """Whether /metrics has the line."""
+async def metric(url: str, series: str) -> float:
+    """A value from /metrics."""
     reader, writer = await connect(url)
     writer.write(HEALTH.replace(b"/health", b"/metrics"))
     _, body = await read_response(reader)
     writer.close()
-    return line in body.decode().splitlines()
+    lines = (line.rpartition(" ") for line in body.decode().splitlines())
+    return next(float(value) for name, _, value in lines if name == series)
 
 
 @attack(
@@ -84,16 +87,13 @@ async def test_no_connection_is_held_by_a_drip(
         for status in statuses:
             assert (await read_response(reader))[0] == status
         async with asyncio.timeout(MAX_HELD_S):
-            try:
+            with suppress(ConnectionError):
                 assert await reader.read() == b""
-            except ConnectionError:
-                pass
     finally:
         dripping.cancel()
         writer.transport.abort()
-    assert not await metric(server.url, 'anytime_request_timeouts_total{part="body"} 0.0') or statuses != [
-        408
-    ]
+    if 408 in statuses:
+        assert await metric(server.url, 'anytime_request_timeouts_total{part="body"}') > 0
 
 
 async def test_a_slow_upload_that_makes_progress_is_not_cut_off(server: RealServer) -> None:
@@ -121,8 +121,8 @@ async def test_connections_over_the_limit_get_503(server: RealServer) -> None:
         """Of /health on a new connection, which is kept with a body that makes progress."""
         reader, writer = await asyncio.open_connection(host, port, local_addr=(address, 0))
         open_ones.append((reader, writer))
-        writer.write(HEALTH.replace(b"Host: x", b"Host: x\r\nContent-Length: 100000"))
-        writer.write(b"a" * 20_000)
+        head = HEALTH.replace(b"Host: x", b"Host: x\r\nContent-Length: 100000")
+        writer.write(head + b"a" * 20_000)
         return (await read_response(reader))[0]
 
     first = [await status("127.0.0.1") for _ in range(MAX_PER_ADDRESS + 3)]
@@ -134,12 +134,11 @@ async def test_connections_over_the_limit_get_503(server: RealServer) -> None:
     async with asyncio.timeout(MAX_HELD_S):
         while not await is_healthy(server.url):
             await asyncio.sleep(0.05)
-    assert await metric(server.url, 'anytime_connections_refused_total{limit="address"} 3.0')
-    assert await metric(server.url, 'anytime_connections_refused_total{limit="total"} 10.0')
-    assert await metric(server.url, "anytime_connections 1.0")
+    assert await metric(server.url, 'anytime_connections_refused_total{limit="address"}') == 3
+    assert await metric(server.url, 'anytime_connections_refused_total{limit="total"}') >= 10
+    assert await metric(server.url, "anytime_connections") == 1
 
 
 def test_the_limit_of_open_files_is_raised(server: RealServer) -> None:
-    limits = open(f"/proc/{server.process.pid}/limits").read()
-    soft, hard = next(line for line in limits.splitlines() if "open files" in line).split()[3:5]
+    soft, hard = psutil.Process(server.process.pid).rlimit(psutil.RLIMIT_NOFILE)
     assert soft == hard
