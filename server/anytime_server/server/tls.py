@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import ssl
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from anytime_server.errors import UnusableOption
 
@@ -51,7 +52,9 @@ class Tls:
         try:
             context.load_cert_chain(self.cert, self.key, self._give_password)
         except (ssl.SSLError, ValueError) as error:
-            raise UnusableOption(f"--tls-cert, --tls-key: {_describe(error)}") from error
+            is_encrypted = b"ENCRYPTED" in Path(self.key or self.cert).read_bytes()
+            reason = "--tls-key-password is missing or wrong" if is_encrypted else _describe(error)
+            raise UnusableOption(f"--tls-cert, --tls-key: {reason}") from error
         if self.client_ca is not None:
             try:
                 context.load_verify_locations(self.client_ca)
@@ -78,8 +81,6 @@ def _describe(error: ssl.SSLError | ValueError) -> str:
     match reason:
         case "KEY_VALUES_MISMATCH":
             return "the key does not belong to the certificate"
-        case "BAD_DECRYPT" | "BAD_PASSWORD_READ":
-            return "the key is encrypted, and --tls-key-password is missing or wrong"
         case "NO_START_LINE" | None:
             return "the files must be PEM: a certificate and its private key"
     return str(reason).lower().replace("_", " ")
