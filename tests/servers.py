@@ -67,7 +67,7 @@ def started(process: PreforkedProcess | subprocess.Popen[str]) -> RealServer:
     output: list[str] = []
     for line in process.stdout:
         output.append(line)
-        if found := re.search(r"serves .* on (http://\S+)", line):
+        if found := re.search(r"serves .* on (https?://\S+)", line):
             return RealServer(url=found[1], process=process)
     process.stdout.close()
     raise AssertionError(f"the server ended with {process.wait()}:\n{''.join(output)}")

@@ -18,6 +18,8 @@ import tables
 from anytime_server.api.app import create_app
 from anytime_server.engine.scripted import ScriptedEngine
 from anytime_server.scheduler.scheduler import Scheduler
+from anytime_server.server.connections import Connections
+from anytime_server.telemetry.metrics import Metrics
 from anytime_server.telemetry.setup import observe
 from anytime_server.text.model import BUNDLED_MODEL, Model
 
@@ -38,13 +40,20 @@ def document() -> dict[str, Any]:
     return create_app(scheduler()).openapi()
 
 
+def server_metrics() -> Metrics:
+    """The metrics of sessions, of the engine and of connections."""
+    metrics = observe(scheduler(), engine="scripted")
+    Connections(registry=metrics.registry)
+    return metrics
+
+
 PARTS: dict[str, Callable[[], str]] = {
     "settings": tables.settings,
     "manifest": tables.manifest,
     "brpo-recipe": tables.brpo_recipe,
     "warmstart-recipe": tables.warmstart_recipe,
     "attacks": attacks.matrix,
-    "metrics": lambda: tables.metrics(observe(scheduler(), engine="scripted")),
+    "metrics": lambda: tables.metrics(server_metrics()),
     "http": lambda: openapi.reference(document()),
 }
 

@@ -1,10 +1,12 @@
-"""The listening socket: its address, its options, and who must not inherit it."""
+"""The listening socket: its address, its options, who must not inherit it, and the limit of open files."""
 
 from __future__ import annotations
 
 import errno
 import os
+import resource
 import socket
+from contextlib import suppress
 from ipaddress import ip_address
 from socket import AF_INET, AF_INET6
 from typing import Any
@@ -45,10 +47,17 @@ def listen(
     return listener
 
 
-def url_of(listener: socket.socket) -> str:
+def url_of(listener: socket.socket, *, scheme: str = "http") -> str:
     """The URL of a server on this socket."""
     host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+
+
+def raise_file_limit() -> None:
+    """Raise the soft limit of open files to the hard one: each connection is a file."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):  # a system may have a lower limit that it does not show
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _address(host: str, port: int) -> tuple[socket.AddressFamily, Any]:

@@ -17,9 +17,10 @@ from anytime_server import __version__
 from anytime_server.auth import Keyring
 from anytime_server.engine.environment import preload_allocator, prepare_environment
 from anytime_server.errors import AnytimeError, UnusableOption
-from anytime_server.server.listen import listen, url_of
+from anytime_server.server.listen import listen, raise_file_limit, url_of
 from anytime_server.server.output import print_line
 from anytime_server.server.settings import ServeSettings, load_settings
+from anytime_server.server.tls import Tls
 
 if TYPE_CHECKING:
     import uvicorn
@@ -27,10 +28,6 @@ if TYPE_CHECKING:
     from anytime_server.scheduler.scheduler import Scheduler
     from anytime_server.telemetry.metrics import Metrics
     from anytime_server.text.model import Model
-
-KEEP_ALIVE_S = 30
-"""Seconds that an idle connection stays open: longer than with clients, since a request fails on a connection
-that the server is just closing."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -52,6 +49,7 @@ def _prepare_process(settings: ServeSettings) -> None:
     signal.signal(signal.SIGHUP, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
     if settings.log_content and settings.log_level not in ("debug", "info"):
         raise UnusableOption("--log-content: needs --log-level info, at which sessions are logged")
+    raise_file_limit()
     if settings.engine == "vllm":
         prepare_environment()
     if settings.engine != "scripted":
@@ -65,6 +63,7 @@ def _serve(settings: ServeSettings) -> None:
         AnytimeError: an option is unusable, or the model cannot be loaded.
     """
     keyring = None if settings.keys is None else Keyring.of(settings.keys)
+    tls = _tls(settings)
     listener = listen(
         settings.host,
         settings.port,
@@ -83,14 +82,21 @@ def _serve(settings: ServeSettings) -> None:
 
     def on_started(error: BaseException | None) -> None:
         if error is None:
-            print_line(_greeting(scheduler.model, url_of(listener), settings))
+            print_line(
+                _greeting(scheduler.model, url_of(listener, scheme="https" if tls else "http"), settings)
+            )
         else:
             server.fail(error)
 
-    config = _http_config(settings, scheduler, metrics=metrics, keyring=keyring, on_started=on_started)
+    config = _http_config(
+        settings, scheduler, metrics=metrics, keyring=keyring, tls=tls, on_started=on_started
+    )
     server = GracefulServer(config, scheduler, drain_s=settings.drain_s)
+    reloads = [] if tls is None else [tls.reload]
     if keyring is not None and keyring.has_file:
-        signal.signal(signal.SIGHUP, lambda *_: keyring.invalidate())
+        reloads.append(keyring.invalidate)
+    if reloads:
+        signal.signal(signal.SIGHUP, lambda *_: [reload() for reload in reloads])
     try:
         server.run(sockets=[listener])
     finally:
@@ -128,13 +134,14 @@ def _http_config(
     *,
     metrics: Metrics,
     keyring: Keyring | None,
+    tls: Tls | None,
     on_started: Callable[[BaseException | None], None],
 ) -> uvicorn.Config:
     """The application and the HTTP server's configuration."""
     import uvicorn
 
     from anytime_server.api.app import create_app
-    from anytime_server.server.connection import Connection
+    from anytime_server.server.connections import Connections
 
     app = create_app(
         scheduler,
@@ -148,15 +155,48 @@ def _http_config(
         max_messages=settings.max_messages,
         on_started=on_started,
     )
+    connections = Connections(
+        max_connections=settings.max_connections,
+        max_connections_per_address=settings.max_connections_per_address,
+        request_timeout_s=settings.request_timeout_s,
+        max_head_bytes=2 * settings.max_header_bytes,
+        registry=metrics.registry,
+    )
     return uvicorn.Config(
         app,
-        http=Connection,
+        http=connections,  # pyright: ignore[reportArgumentType]
         log_level="warning",
         access_log=False,
         log_config=None,
         ws="none",
         server_header=False,
-        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_keep_alive=settings.keep_alive_s,  # pyright: ignore[reportArgumentType]
+        proxy_headers=bool(settings.forwarded_allow_ips),
+        forwarded_allow_ips=list(settings.forwarded_allow_ips),
+        ssl_context_factory=None if tls is None else lambda *_: tls.context,
+    )
+
+
+def _tls(settings: ServeSettings) -> Tls | None:
+    """
+    Raises:
+        UnusableOption: a file cannot be used, or an option lacks the certificate.
+    """
+    password = settings.tls_key_password
+    others = {
+        "tls-key": settings.tls_key,
+        "tls-key-password": password,
+        "tls-client-ca": settings.tls_client_ca,
+    }
+    if settings.tls_cert is None:
+        if lonely := [name for name, value in others.items() if value is not None]:
+            raise UnusableOption(f"--{lonely[0]}: needs --tls-cert")
+        return None
+    return Tls(
+        cert=settings.tls_cert,
+        key=settings.tls_key,
+        password=None if password is None else password.get_secret_value(),
+        client_ca=settings.tls_client_ca,
     )
 
 

@@ -7,6 +7,7 @@ import inspect
 import os
 import re
 from collections.abc import Sequence
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -41,6 +42,15 @@ def _origin(value: str) -> str:
 
 
 Origin = Annotated[str, AfterValidator(_origin)]
+
+
+def _proxy(value: str) -> str:
+    if value != "*":
+        ip_network(value)
+    return value
+
+
+Proxy = Annotated[str, AfterValidator(_proxy)]
 
 
 def _split(value: Any) -> Any:
@@ -116,6 +126,28 @@ class ServeSettings(BaseSettings):
     """Requests that may wait for a slot; requests over this limit get 503."""
     client_stall_s: Annotated[float, Field(ge=1, le=86_400)] = 60
     """Seconds without a read before the client is disconnected."""
+    request_timeout_s: Annotated[float, Field(gt=0, le=86_400)] = 30
+    """Seconds in which the head of a request must arrive, and then its body, which gets one more second for
+    each KiB of it that arrives."""
+    keep_alive_s: Annotated[float, Field(gt=0, le=86_400)] = 75
+    """Seconds that a connection without a request stays open. Must exceed the idle time-out, often 60, of a
+    load balancer in front of the server."""
+    max_connections: Annotated[int, Field(ge=1)] = 4096
+    """Connections of clients at the same time; further ones get 503."""
+    max_connections_per_address: Annotated[int, Field(ge=1)] = 2048
+    """Connections of one IPv4 address, or one /64 network of IPv6, at the same time; further ones get 503.
+    Behind a proxy, all clients have its address."""
+    forwarded_allow_ips: Annotated[tuple[Proxy, ...], NoDecode, BeforeValidator(_split)] = ()
+    """Addresses or networks of proxies, separated by commas, whose X-Forwarded-For and X-Forwarded-Proto are
+    believed; `*` believes all. By default, none are."""
+    tls_cert: str | None = None
+    """PEM file of the certificate and its chain, for HTTPS; read again on SIGHUP."""
+    tls_key: str | None = None
+    """PEM file of the certificate's private key; by default it is in the file of the certificate."""
+    tls_key_password: SecretStr | None = None
+    """Password of the private key."""
+    tls_client_ca: str | None = None
+    """PEM file of authorities; clients then need a certificate from one of them."""
     engine_stall_s: Annotated[float, Field(ge=0)] = 120
     """Seconds without any token, while requests wait for tokens, before the engine is restarted; 0 for never.
     Must exceed the time of the longest prompt."""

@@ -19,7 +19,7 @@ from anytime_server.api.app import create_app
 from anytime_server.engine.environment import prepare_environment
 from anytime_server.engine.scripted import ScriptedEngine
 from anytime_server.scheduler.scheduler import Scheduler
-from anytime_server.server.connection import Connection
+from anytime_server.server.connections import Connections
 from anytime_server.text.model import Model
 
 QUESTION: dict[str, Any] = {"messages": [{"role": "user", "content": "7-3"}]}
@@ -117,6 +117,8 @@ async def served(
         model: Model | None = None,
         options: dict[str, Any] | None = None,
         app: dict[str, Any] | None = None,
+        connections: dict[str, Any] | None = None,
+        keep_alive_s: float = 5,
         **script: Any,
     ) -> Served:
         engine = scripted(**script, **({} if model is None else {"model": model}))
@@ -124,7 +126,10 @@ async def served(
         listener = socket.create_server(("127.0.0.1", 0))
         config = uvicorn.Config(
             create_app(scheduler, **app or {}),
-            http=Connection,
+            http=Connections(**connections or {}),  # pyright: ignore[reportArgumentType]
+            ws="none",
+            proxy_headers=False,
+            timeout_keep_alive=keep_alive_s,  # pyright: ignore[reportArgumentType]
             log_level="warning",
             lifespan="on",
             timeout_graceful_shutdown=1,

@@ -67,3 +67,16 @@ def test_without_keys_only_local_hosts_are_served_by_default(options: list[str],
 def test_log_content_needs_log_level_info(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--engine", "scripted", "--log-content"]) == 2
     assert "--log-content: needs --log-level info" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "client"),
+    [([], "127.0.0.1"), (["--forwarded-allow-ips", "127.0.0.0/8"], "203.0.113.7")],
+)
+def test_the_log_shows_the_peer_unless_a_proxy_is_trusted(options: list[str], client: str) -> None:
+    server = start(["--engine", "scripted", "--log-level", "info", *options])
+    httpx2.get(f"{server.url}/v1/models", headers={"X-Forwarded-For": "203.0.113.7"})
+    server.process.send_signal(signal.SIGTERM)
+    output, _ = server.process.communicate(timeout=30)
+    line = next(line for line in output.splitlines() if "path=/v1/models" in line)
+    assert f"client={client}" in line

@@ -9,15 +9,12 @@ from collections.abc import Callable
 
 from fastapi import Request
 from fastapi.responses import JSONResponse
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from anytime_server.errors import AnytimeError, HeadersTooLarge, InvalidRequest
-
-DISCARDED_BODIES = 32
-"""Multiples of the limit that are read and discarded, so that a client that is still sending gets the refusal
-instead of a broken connection."""
+from anytime_server.errors import AnytimeError, BodyTooLarge, HeadersTooLarge, InvalidRequest
 
 CONVERSATION_FIELDS = ("messages", "input")
 """Names of the conversation in the dialects' bodies."""
@@ -43,8 +40,13 @@ class SizeLimitMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        error: AnytimeError | None = None
+        too_large = f"the body is over the limit of {self._max_body_bytes} bytes"
         if _header_bytes(scope) > self._max_header_bytes:
             error = HeadersTooLarge(f"the headers are over the limit of {self._max_header_bytes} bytes")
+        elif int(Headers(scope=scope).get("content-length", 0)) > self._max_body_bytes:
+            error = BodyTooLarge(too_large, field="body")
+        if error is not None:
             await self._refuse(scope, error)(scope, receive, send)
             return
         num_bytes = 0
@@ -53,12 +55,9 @@ class SizeLimitMiddleware:
             nonlocal num_bytes
             message = await receive()
             num_bytes += len(message.get("body", b""))
-            if num_bytes <= self._max_body_bytes:
-                return message
-            while message.get("more_body") and num_bytes < DISCARDED_BODIES * self._max_body_bytes:
-                message = await receive()
-                num_bytes += len(message.get("body", b""))
-            raise HTTPException(413, f"the body is over the limit of {self._max_body_bytes} bytes")
+            if num_bytes > self._max_body_bytes:
+                raise HTTPException(413, too_large)
+            return message
 
         await self._app(scope, limited_receive, send)
 

@@ -1,0 +1,113 @@
+"""The open connections of a server: their limits, in all and for one address, and metrics of refusals."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from ipaddress import IPv6Address, ip_address
+from typing import Any, Literal
+
+import prometheus_client as prometheus
+
+from anytime_server.server.connection import Connection
+
+logger = logging.getLogger("anytime.connections")
+
+LOG_EVERY_S = 10.0
+"""Refusals are logged once in this time, with their number, so that an attack does not fill the log."""
+
+
+class Connections:
+    """Makes uvicorn's protocol for each connection. Knows nothing of what requests mean."""
+
+    def __init__(
+        self,
+        *,
+        max_connections: int = 4096,
+        max_connections_per_address: int = 2048,
+        request_timeout_s: float = 30.0,
+        max_head_bytes: int = 1 << 17,
+        registry: prometheus.CollectorRegistry | None = None,
+    ) -> None:
+        """
+        Args:
+            max_connections_per_address: an address is an IPv4 address, or a /64 network of IPv6.
+            request_timeout_s: seconds for the head of a request, and for its body, which gets more time as it
+                makes progress.
+            max_head_bytes: above this, a request is refused in plain text; below it, the application decides.
+            registry: of the metrics.
+        """
+        self.request_timeout_s = request_timeout_s
+        self.max_head_bytes = max_head_bytes
+        self._max_total = max_connections
+        self._max_per_address = max_connections_per_address
+        self._open: Counter[str] = Counter()
+        self._logged_at = -LOG_EVERY_S
+        self._num_not_logged = 0
+        gauge = prometheus.Gauge("anytime_connections", "Open connections of clients.", registry=registry)
+        gauge.set_function(self._open.total)
+        self._refused = prometheus.Counter(
+            "anytime_connections_refused",
+            "Connections over a limit: `total` or `address`.",
+            ["limit"],
+            registry=registry,
+        )
+        self._timeouts = prometheus.Counter(
+            "anytime_request_timeouts",
+            "Requests whose `head` or `body` took too long.",
+            ["part"],
+            registry=registry,
+        )
+        for limit in ("total", "address"):  # a series that exists from the start shows its first increase
+            self._refused.labels(limit)
+        for part in ("head", "body"):
+            self._timeouts.labels(part)
+
+    def __call__(self, **kwargs: Any) -> Connection:
+        """A protocol for a new connection, from uvicorn's arguments."""
+        return Connection(self, **kwargs)
+
+    def admit(self, client: tuple[str, int] | None) -> bool:
+        """Count a new connection, unless a limit is reached."""
+        address = _address(client)
+        if self._open.total() >= self._max_total:
+            self._refuse("total", address)
+        elif self._open[address] >= self._max_per_address:
+            self._refuse("address", address)
+        else:
+            self._open[address] += 1
+            return True
+        return False
+
+    def release(self, client: tuple[str, int] | None) -> None:
+        """Count the end of a connection that was admitted."""
+        address = _address(client)
+        self._open[address] -= 1
+        if not self._open[address]:
+            del self._open[address]
+
+    def count_timeout(self, part: Literal["head", "body"]) -> None:
+        """Count a request of which a part took too long."""
+        self._timeouts.labels(part).inc()
+
+    def _refuse(self, limit: str, address: str) -> None:
+        self._refused.labels(limit).inc()
+        self._num_not_logged += 1
+        now = time.monotonic()
+        if now - self._logged_at >= LOG_EVERY_S:
+            logger.warning(
+                "connections refused",
+                extra={"limit": limit, "client": address, "count": self._num_not_logged},
+            )
+            self._logged_at, self._num_not_logged = now, 0
+
+
+def _address(client: tuple[str, int] | None) -> str:
+    """The address that a limit counts: of IPv6 the network, all of which one client can use."""
+    if client is None:
+        return ""
+    address = ip_address(client[0].partition("%")[0])
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is None:
+        return str(IPv6Address(int(address) >> 64 << 64)) + "/64"
+    return client[0]
