@@ -20,6 +20,7 @@ from anytime_server.errors import AnytimeError, UnusableOption
 from anytime_server.server.listen import listen, url_of
 from anytime_server.server.output import print_line
 from anytime_server.server.settings import ServeSettings, load_settings
+from anytime_server.server.temporary import own_temporary_folder
 
 if TYPE_CHECKING:
     import uvicorn
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 KEEP_ALIVE_S = 30
 """Seconds that an idle connection stays open: longer than with clients, since a request fails on a connection
 that the server is just closing."""
+EXIT_S = 45
+"""Seconds after the drain in which the engine, the HTTP server and the interpreter must end."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -38,7 +41,8 @@ def main(argv: Sequence[str]) -> int:
     try:
         settings = load_settings(argv)
         _prepare_process(settings)
-        _serve(settings)
+        with own_temporary_folder():
+            _serve(settings)
     except AnytimeError as error:
         print(f"anytime serve: {error}", file=sys.stderr)
         return 2 if isinstance(error, UnusableOption) else 1
@@ -88,7 +92,7 @@ def _serve(settings: ServeSettings) -> None:
             server.fail(error)
 
     config = _http_config(settings, scheduler, metrics=metrics, keyring=keyring, on_started=on_started)
-    server = GracefulServer(config, scheduler, drain_s=settings.drain_s)
+    server = GracefulServer(config, scheduler, drain_s=settings.drain_s, exit_s=EXIT_S)
     if keyring is not None and keyring.has_file:
         signal.signal(signal.SIGHUP, lambda *_: keyring.invalidate())
     try:
@@ -117,6 +121,7 @@ def _create_scheduler(settings: ServeSettings) -> Scheduler:
         continuation_key=signing_key,
         tool_parser=settings.tool_parser,
         max_waiting=settings.max_waiting,
+        warm_up_s=settings.engine_start_s,
     )
 
 
