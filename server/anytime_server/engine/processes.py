@@ -79,6 +79,7 @@ class ProcessThread:
         """Run a function after those before it; its exception is the future's."""
         loop = asyncio.get_running_loop()
         future = loop.create_future()
+        future.add_done_callback(lambda done: done.cancelled() or done.exception())  # not everybody asks
 
         def finish(error: BaseException | None) -> None:
             if future.done():

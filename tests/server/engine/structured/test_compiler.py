@@ -240,13 +240,15 @@ asyncio.run(serve())
 """
 
 
-async def test_process_ends_with_a_server_that_was_killed() -> None:
+async def test_suspended_process_ends_with_a_server_that_was_killed() -> None:
     server = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", SERVER, str(BUNDLED_MODEL)), stdout=subprocess.PIPE
     )
     assert server.stdout is not None
     assert await server.stdout.readline() == b"ready\n"
     started = psutil.Process(server.pid).children()
+    for process in started:
+        process.suspend()  # so that it does not see the end of its input
     server.kill()
     await server.communicate()
     _, alive = await asyncio.to_thread(psutil.wait_procs, started, timeout=60)
