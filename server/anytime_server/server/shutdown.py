@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 FLUSH_S = 2
 """Seconds after the drain in which clients can read the last events of their sessions."""
-END_S = 5
+END_S = 20
 """Seconds for the interpreter to end."""
 
 
@@ -58,8 +58,10 @@ class GracefulServer(uvicorn.Server):
         elif self._num_signals == 2:
             loop.call_soon_threadsafe(self._cancel)
         else:
-            kill_descendants(os.getpid())
-            os._exit(128 + sig)
+            try:
+                kill_descendants(os.getpid())
+            finally:
+                os._exit(128 + sig)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         if self._exit_s is not None:
