@@ -1,4 +1,4 @@
-"""Start, restart of the engine, graceful shutdown and failed starts of a server."""
+"""Start, graceful shutdown and failed starts of a server."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import socket
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import httpx2
 import psutil
@@ -26,67 +25,6 @@ from .native_api import REQUEST, begin_request, open_streams, stream
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         return probe.getsockname()[1]
-
-
-async def test_a_dead_engine_is_replaced_and_the_new_one_ends_with_the_server(
-    start_server: Callable[..., RealServer], tiny_checkpoint: Path
-) -> None:
-    server = start_server("--model", str(tiny_checkpoint))
-    [first] = server.engine_processes()
-    host, port = server.url.removeprefix("http://").split(":")
-    greedy, sampled = {"temperature": 0.0}, {"temperature": 1.0, "seed": 1}
-    requests = [{"budget": 300, "thinking": greedy if number % 2 else sampled} for number in range(32)]
-    async with server.client() as client:
-        undisturbed = await stream(client, budget=300, thinking=greedy)
-        streams = await open_streams(client, requests)
-        first.kill()
-        for events, request in zip(await asyncio.gather(*streams), requests, strict=True):
-            assert [event["type"] for event in events if event["type"] in ("done", "error")] == ["done"]
-            num_thinking = max((e["total_tokens"] for e in events if e["type"] == "thinking"), default=0)
-            assert events[-1]["stop"]["thinking_tokens"] == num_thinking <= 300
-            if request["thinking"] is greedy:
-                assert thinking(events) == thinking(undisturbed)
-        [second] = server.engine_processes()
-        assert second != first
-        (streamed,) = await open_streams(client, [{}])
-        server.process.kill()
-        with pytest.raises(httpx2.RequestError):
-            await streamed
-    await asyncio.to_thread(server.process.wait, timeout=30)
-    with socket.create_server((host, int(port))):
-        pass
-    # The engine holds the pipe open until it ends.
-    output, _ = await asyncio.to_thread(server.process.communicate, timeout=30)
-    _, alive = psutil.wait_procs([second], timeout=10)
-    assert alive == []
-    assert output.count("the engine is dead and is started again") == 1
-    assert output.count("the engine is up again") == 1
-    assert "Traceback" not in output
-
-
-def thinking(events: list[dict[str, Any]]) -> str:
-    return "".join(event["text"] for event in events if event["type"] == "thinking")
-
-
-async def test_sigterm_ends_a_server_whose_engine_restarts(
-    start_server: Callable[..., RealServer], tiny_checkpoint: Path
-) -> None:
-    server = start_server("--model", str(tiny_checkpoint), "--drain-s", "0")
-    async with server.client() as client:
-        [engine] = server.engine_processes()
-        streams = await open_streams(client, [{"thinking": {"seed": seed}} for seed in range(32)])
-        engine.kill()
-        async with asyncio.timeout(10):
-            while engine in (engines := server.engine_processes()) or not engines:
-                await asyncio.sleep(0.01)
-        server.process.send_signal(signal.SIGTERM)
-        for events in await asyncio.gather(*streams):
-            assert events[-1]["error"]["message"] == "the server stops"
-    output, _ = await asyncio.to_thread(server.process.communicate, timeout=60)
-    assert server.process.returncode == 0
-    assert "Traceback" not in output
-    _, alive = psutil.wait_procs(engines, timeout=10)
-    assert alive == []
 
 
 async def test_sigterm_ends_server_and_engine(

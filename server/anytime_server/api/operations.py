@@ -43,6 +43,12 @@ class ModelList(Body):
     data: list[ModelCard]
 
 
+class Health(Body):
+    status: Literal["alive", "stuck"]
+    reason: str | None = None
+    """Why only a restart of the server may help."""
+
+
 class Readiness(Body):
     status: Literal["ready", "not ready"]
     reason: str | None = None
@@ -64,10 +70,13 @@ def router(scheduler: Scheduler, server_metrics: Metrics) -> APIRouter:
         )
 
     @routes.head("/health", include_in_schema=False)
-    @routes.get("/health")
-    async def health() -> dict[str, str]:
-        """The process is alive."""
-        return {"status": "alive"}
+    @routes.get("/health", response_model_exclude_none=True, responses={503: {"model": Health}})
+    async def health(response: Response) -> Health:
+        """200 while the process can serve, or will be able to; 503 if it needs a restart."""
+        if scheduler.engine.is_stuck:
+            response.status_code = 503
+            return Health(status="stuck", reason="the engine has been down for too long")
+        return Health(status="alive")
 
     @routes.head("/ready", include_in_schema=False)
     @routes.get("/ready", response_model_exclude_none=True, responses={503: {"model": Readiness}})

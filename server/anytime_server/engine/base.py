@@ -124,6 +124,11 @@ class Engine(ABC):
         """Whether the engine accepts requests: started, and neither stopped nor dead."""
 
     @property
+    def is_stuck(self) -> bool:
+        """Whether it has been dead for so long that only a restart of this process may help."""
+        return False
+
+    @property
     def num_restarts(self) -> int:
         """Times that the engine died and was restarted; 0 without a supervisor."""
         return 0

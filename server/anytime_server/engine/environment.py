@@ -1,9 +1,13 @@
-"""The process of an engine: its environment variables and its memory allocator."""
+"""The process of an engine: its environment variables, its memory allocator and its signals."""
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from pathlib import Path
 
 QUIET = {
@@ -61,3 +65,15 @@ def preload_allocator() -> None:
         return
     os.environ["LD_PRELOAD"] = str(library)
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+
+@contextmanager
+def interrupts_blocked() -> Iterator[None]:
+    """Block SIGINT in this thread and in the processes that it starts."""
+    if gpu_is_there():
+        resource_tracker.ensure_running()  # vLLM would start it, which unblocks SIGINT
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

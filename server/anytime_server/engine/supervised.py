@@ -18,7 +18,7 @@ from pathlib import Path
 
 from anytime_server.engine.base import Delta, Engine, EngineLoad, EngineRequest, Generation
 from anytime_server.engine.resuming import remaining_request
-from anytime_server.errors import EngineDead, EngineFailed, WeightSyncFailed
+from anytime_server.errors import AnytimeError, EngineDead, EngineFailed, UnusableModel, WeightSyncFailed
 
 logger = logging.getLogger(__name__)
 
@@ -26,8 +26,12 @@ MAX_DEATHS = 2
 """Deaths of the engine after which a request fails: it may be their cause."""
 CHECK_S = 0.5
 """Seconds between checks of the engine."""
-STOP_S = 30
-"""Seconds for a dead engine to stop; an engine that hangs in a thread of this process never does."""
+STOP_S = 15
+"""Seconds for an engine to stop; an engine that hangs in a thread of this process never does."""
+RESTART_FACTOR, MIN_RESTART_S = 3, 60
+"""A restart may take this multiple of the longest start until now, and at least this number of seconds."""
+DOWN_FACTOR, MIN_DOWN_S = 6, 600
+"""The same for the time without an engine, after which the supervisor counts as stuck."""
 FIRST_PAUSE_S, MAX_PAUSE_S = 1.0, 30.0
 """Seconds between attempts to start an engine: the pause doubles after each failure."""
 
@@ -50,20 +54,33 @@ class SupervisedEngine(Engine):
     """Passes requests on to an engine, and replaces that engine when it dies or hangs."""
 
     def __init__(
-        self, build: Callable[[], Engine], *, stall_s: float = 120, restart_wait_s: float = 60
+        self,
+        build: Callable[[], Engine],
+        *,
+        start_s: float = 3600,
+        stall_s: float = 120,
+        restart_wait_s: float = 60,
+        down_s: float | None = None,
     ) -> None:
         """
         Args:
             build: creates an engine, not started.
+            start_s: seconds that a start may take.
             stall_s: seconds without any token, while requests wait for tokens, after which an engine counts
                 as dead; 0 for no limit.
             restart_wait_s: seconds that a request waits for a new engine.
+            down_s: seconds without an engine after which this one is stuck; by default six times its longest
+                start, and at least 600.
         """
         self._num_restarts = 0
         self._build = build
         self._engine = build()
+        self._start_s = start_s
+        self._longest_start_s = 0.0
         self._stall_s = stall_s or math.inf
         self._restart_wait_s = restart_wait_s
+        self._down_s = down_s
+        self._down_since: float | None = None
         self._window_tokens = 0
         self._is_running = False
         self._up = asyncio.Event()
@@ -86,6 +103,13 @@ class SupervisedEngine(Engine):
         return self._is_running and self._up.is_set() and self._engine.alive
 
     @property
+    def is_stuck(self) -> bool:
+        if self._down_since is None:
+            return False
+        usual_s = max(MIN_DOWN_S, DOWN_FACTOR * self._longest_start_s)
+        return time.monotonic() - self._down_since > (self._down_s or usual_s)
+
+    @property
     def num_restarts(self) -> int:
         return self._num_restarts
 
@@ -97,21 +121,52 @@ class SupervisedEngine(Engine):
         await self._engine.check_json_schema(json_schema)
 
     async def start(self) -> None:
-        await self._engine.start()
-        self._window_tokens = self._engine.window_tokens
-        _freeze()
+        await self._start_engine(self._start_s)
         self._is_running = True
         self._supervising = asyncio.create_task(self._supervise())
 
     async def stop(self) -> None:
         self._is_running = False
+        self._down_since = None
         if self._supervising is not None:
             self._supervising.cancel()
-            await asyncio.wait([self._supervising])
+            await asyncio.wait([self._supervising], timeout=STOP_S)
         self._up.set()
         self._interrupt()
-        gc.unfreeze()
-        await self._engine.stop()
+        await self._stop_engine()
+
+    async def _start_engine(self, limit_s: float) -> None:
+        """Start the present engine.
+
+        Raises:
+            UnusableModel: it failed, or took longer than `limit_s` seconds.
+        """
+        began_at, limit = time.monotonic(), asyncio.timeout(limit_s)
+        try:
+            async with limit:
+                await self._engine.start()
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            raise UnusableModel(f"the engine did not start within {limit_s:.0f} s") from error
+        self._longest_start_s = max(self._longest_start_s, time.monotonic() - began_at)
+        self._window_tokens = self._engine.window_tokens
+        _freeze()
+
+    async def _stop_engine(self) -> None:
+        """Stop the present engine, in whatever state; an engine that does not stop is left alone."""
+        gc.unfreeze()  # so that its garbage can be collected
+        limit = asyncio.timeout(STOP_S)
+        try:
+            async with limit:
+                await self._engine.stop()
+        except AnytimeError as error:
+            logger.error("the engine failed to stop: %s", error)
+        except Exception:
+            if limit.expired():
+                logger.error("the engine does not stop within %d s, and keeps its memory", STOP_S)
+            else:
+                logger.exception("the engine failed to stop")
 
     def load(self) -> EngineLoad:
         return EngineLoad(num_requests=len(self._progress), max_num_seqs=self._engine.load().max_num_seqs)
@@ -180,8 +235,13 @@ class SupervisedEngine(Engine):
     def _note_death(self, engine: Engine) -> None:
         """Start the replacement of an engine, unless it has been replaced already."""
         if engine is self._engine and self._is_running:
-            self._up.clear()
+            self._mark_down()
             self._died.set()
+
+    def _mark_down(self) -> None:
+        self._up.clear()
+        if self._down_since is None:
+            self._down_since = time.monotonic()
 
     def _require_retry(self, progress: _Progress, error: EngineDead) -> None:
         """Check that the request can resume on another engine."""
@@ -215,7 +275,7 @@ class SupervisedEngine(Engine):
                     await self._died.wait()
             is_silent = self._awaiting and num_deltas == self._num_deltas
             silent_s = silent_s + CHECK_S if is_silent else 0.0
-        self._up.clear()
+        self._mark_down()
 
     async def _restart(self) -> None:
         died_at, pause_s = time.monotonic(), FIRST_PAUSE_S
@@ -226,28 +286,19 @@ class SupervisedEngine(Engine):
         while not await self._is_replaced():
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, MAX_PAUSE_S)
-        self._window_tokens = self._engine.window_tokens
-        _freeze()
         self._num_restarts += 1
         self._died.clear()
+        self._down_since = None
         self._up.set()
         logger.warning("the engine is up again after %.1f s", time.monotonic() - died_at)
 
     async def _is_replaced(self) -> bool:
         """Try to replace the present engine, which is dead or failed to start."""
-        gc.unfreeze()  # so that its garbage can be collected
-        stopping = asyncio.timeout(STOP_S)
-        try:
-            async with stopping:
-                await self._engine.stop()
-        except Exception:
-            if stopping.expired():
-                logger.error("the dead engine does not stop, and keeps its memory")
-            else:
-                logger.exception("the dead engine failed to stop")
+        await self._stop_engine()
+        limit_s = min(self._start_s, max(MIN_RESTART_S, RESTART_FACTOR * self._longest_start_s))
         try:
             self._engine = self._build()
-            await self._engine.start()
+            await self._start_engine(limit_s)
         except Exception as error:
             logger.error("the engine cannot be started: %s", error)
             return False

@@ -42,6 +42,8 @@ logger = logging.getLogger(__name__)
 
 MAX_WAITING = 1024
 """Sessions that may wait for a slot, by default."""
+CANCEL_S = 5.0
+"""Seconds in which sessions end that are cancelled."""
 RESTART_S = 5.0
 """Approximate seconds in which a model is loaded, or another server takes over."""
 
@@ -68,6 +70,7 @@ class Scheduler:
         tool_parser: str | None = None,
         max_waiting: int = MAX_WAITING,
         shares_prefixes: bool = False,
+        warm_up_s: float | None = None,
     ) -> None:
         """
         Args:
@@ -78,6 +81,7 @@ class Scheduler:
             tool_parser: name of vLLM's parser of this model's tool calls; None for its family's.
             max_waiting: sessions that may wait for a slot; further ones are refused.
             shares_prefixes: share the engine's prefix cache among all API keys.
+            warm_up_s: seconds that the warm-up sessions may take together; None for no limit.
 
         Raises:
             UnusableOption: load cannot be shed without an accuracy curve, or no parser has that name.
@@ -101,6 +105,7 @@ class Scheduler:
             self.runtime, tools=ModelTools.of(model, parser=tool_parser), shares_prefixes=shares_prefixes
         )
         self._measure_speed = measure_speed
+        self._warm_up_s = warm_up_s
         self._max_waiting = max_waiting
         self._opening_by_client = Counter[str]()
         """Sessions of requests that are being compiled, by the name of their API key."""
@@ -125,16 +130,27 @@ class Scheduler:
         try:
             await self.engine.start()
             if self._measure_speed:
-                # Not measured: the first sessions also pay for what the engine does once.
-                unmeasured = dataclasses.replace(self.runtime, latency=LatencyEstimator())
-                await self._warm_up(WARM_UP_SESSIONS, unmeasured)
-                await self._warm_up(MEASURED_SESSIONS, self.runtime)
+                await self._measure()
         except BaseException:
             if self.state == "loading":
                 self.state = "failed"
             raise
         if self.state == "loading":
             self.state = "ready"
+
+    async def _measure(self) -> None:
+        # Not measured: the first sessions also pay for what the engine does once.
+        unmeasured = dataclasses.replace(self.runtime, latency=LatencyEstimator())
+        limit = asyncio.timeout(self._warm_up_s)
+        try:
+            async with limit:
+                await self._warm_up(WARM_UP_SESSIONS, unmeasured)
+                await self._warm_up(MEASURED_SESSIONS, self.runtime)
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            reason = f"{self.model.name} did not answer short questions within {self._warm_up_s:.0f} s"
+            raise UnusableModel(reason) from error
 
     async def _warm_up(self, num_sessions: int, runtime: Runtime) -> None:
         requests = warm_up_requests(
@@ -322,7 +338,11 @@ class Scheduler:
         """Cancel what is still under way and free the engine."""
         self.state = "stopped"
         self._cancel_all()
-        await self.drained()
+        try:
+            async with asyncio.timeout(CANCEL_S):
+                await self.drained()
+        except TimeoutError:
+            logger.error("requests that were cancelled do not end within %d s", CANCEL_S)
         await self.engine.stop()
 
     def _answer_all(self) -> None:

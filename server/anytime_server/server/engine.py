@@ -15,8 +15,10 @@ def create_engine(settings: ServeSettings, model: Model) -> Engine:
     """The chosen engine, not started, under a supervisor that restarts it."""
     return SupervisedEngine(
         _builder(settings, model),
+        start_s=settings.engine_start_s,
         stall_s=settings.engine_stall_s,
         restart_wait_s=settings.engine_restart_wait_s,
+        down_s=settings.engine_down_s,
     )
 
 

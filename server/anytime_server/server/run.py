@@ -21,6 +21,7 @@ from anytime_server.server.listen import listen, raise_file_limit, url_of
 from anytime_server.server.output import print_line
 from anytime_server.server.settings import ServeSettings, load_settings
 from anytime_server.server.tls import Tls
+from anytime_server.server.temporary import own_temporary_folder
 
 if TYPE_CHECKING:
     import uvicorn
@@ -29,13 +30,17 @@ if TYPE_CHECKING:
     from anytime_server.telemetry.metrics import Metrics
     from anytime_server.text.model import Model
 
+EXIT_S = 45
+"""Seconds after the drain in which the engine, the HTTP server and the interpreter must end."""
+
 
 def main(argv: Sequence[str]) -> int:
     """Run the command. Returns the exit status."""
     try:
         settings = load_settings(argv)
         _prepare_process(settings)
-        _serve(settings)
+        with own_temporary_folder():
+            _serve(settings)
     except AnytimeError as error:
         print(f"anytime serve: {error}", file=sys.stderr)
         return 2 if isinstance(error, UnusableOption) else 1
@@ -91,7 +96,7 @@ def _serve(settings: ServeSettings) -> None:
     config = _http_config(
         settings, scheduler, metrics=metrics, keyring=keyring, tls=tls, on_started=on_started
     )
-    server = GracefulServer(config, scheduler, drain_s=settings.drain_s)
+    server = GracefulServer(config, scheduler, drain_s=settings.drain_s, exit_s=EXIT_S)
     reloads = [] if tls is None else [tls.reload]
     if keyring is not None and keyring.has_file:
         reloads.append(keyring.invalidate)
@@ -125,6 +130,7 @@ def _create_scheduler(settings: ServeSettings) -> Scheduler:
         tool_parser=settings.tool_parser,
         max_waiting=settings.max_waiting,
         shares_prefixes=settings.share_prefix_cache,
+        warm_up_s=settings.engine_start_s,
     )
 
 

@@ -148,11 +148,17 @@ class ServeSettings(BaseSettings):
     """Password of the private key."""
     tls_client_ca: str | None = None
     """PEM file of authorities; clients then need a certificate from one of them."""
+    engine_start_s: Annotated[float, Field(ge=1, le=86_400)] = 3600
+    """Seconds that the engine may take to load the model, and then the server's own first requests. A restart
+    may take three times as long as the longest start so far, at least 60 seconds."""
     engine_stall_s: Annotated[float, Field(ge=0)] = 120
     """Seconds without any token, while requests wait for tokens, before the engine is restarted; 0 for never.
     Must exceed the time of the longest prompt."""
     engine_restart_wait_s: Annotated[float, Field(ge=0)] = 60
     """Seconds that a running request waits for the engine to restart."""
+    engine_down_s: Annotated[float, Field(ge=1)] | None = None
+    """Seconds without an engine after which /health returns 503, so that an orchestrator restarts the server;
+    by default six times the longest start of the engine so far, at least 600."""
     log_level: Literal["debug", "info", "warning", "error"] = "warning"
     """Level of the log, on standard error; `info` logs each request and each session."""
     log_format: Literal["text", "json"] = "text"

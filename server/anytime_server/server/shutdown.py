@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import logging
 import math
+import os
+import socket
 import time
+from contextlib import suppress
 from types import FrameType
 
 import uvicorn
 
+from anytime_server.engine.processes import kill_descendants
 from anytime_server.scheduler.scheduler import Scheduler
 from anytime_server.server.output import print_line
 
@@ -17,24 +22,31 @@ logger = logging.getLogger(__name__)
 
 FLUSH_S = 2
 """Seconds after the drain in which clients can read the last events of their sessions."""
+END_S = 20
+"""Seconds for the interpreter to end."""
 
 
 class GracefulServer(uvicorn.Server):
-    """Drains at the first signal, cancels and disconnects at the second, and exits at the third.
+    """Drains at the first signal, cancels and disconnects at the second; the third ends the process at once.
 
     While it drains it goes on listening, so that new requests get 503 instead of a refused connection.
     """
 
-    def __init__(self, config: uvicorn.Config, scheduler: Scheduler, *, drain_s: float) -> None:
+    def __init__(
+        self, config: uvicorn.Config, scheduler: Scheduler, *, drain_s: float, exit_s: float | None = None
+    ) -> None:
         """
         Args:
             drain_s: seconds that running requests get to end.
+            exit_s: seconds after the drain until this process ends in any case; None for no limit.
         """
         super().__init__(config)
         self.failure: BaseException | None = None
         """Why the server ended without a signal."""
         self._scheduler = scheduler
         self._drain_s = drain_s
+        self._exit_s = exit_s
+        self._drain_limit = asyncio.Timeout(None)
         self._num_signals = 0
         self._draining: asyncio.Task[None] | None = None
 
@@ -46,7 +58,22 @@ class GracefulServer(uvicorn.Server):
         elif self._num_signals == 2:
             loop.call_soon_threadsafe(self._cancel)
         else:
-            super().handle_exit(sig, frame)
+            try:
+                kill_descendants(os.getpid())
+            finally:
+                os._exit(128 + sig)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        if self._exit_s is not None:
+            self._limit_exit((self.config.timeout_graceful_shutdown or 0) + self._exit_s)
+        await super().shutdown(sockets)
+        if self._exit_s is not None:
+            self._limit_exit(END_S)
+
+    def _limit_exit(self, seconds: float) -> None:
+        """End this process after some time, whatever hangs then, and show where."""
+        with suppress(ValueError, OSError, RuntimeError):  # standard error is closed
+            faulthandler.dump_traceback_later(seconds, exit=True)
 
     def fail(self, error: BaseException) -> None:
         """Exit because of an error: the model could not be loaded."""
@@ -62,11 +89,21 @@ class GracefulServer(uvicorn.Server):
         try:
             self._announce()
             self._scheduler.drain(grace_s=self._drain_s)
-            await self._scheduler.drained()
-        except Exception:
-            logger.exception("the drain failed; the server stops without it")
+            async with self._drain_limit:
+                self._limit_drain(self._drain_s)
+                await self._scheduler.drained()
+        except Exception as error:
+            if self._drain_limit.expired():
+                logger.error("requests did not end in time; the server stops without them")
+            else:
+                logger.error("the drain failed; the server stops without it", exc_info=error)
         self._disconnect_clients(within_s=max(FLUSH_S, disconnect_at - time.monotonic()))
         super().handle_exit(sig, None)
+
+    def _limit_drain(self, seconds: float) -> None:
+        """Wait for cancelled requests only for a moment after these seconds."""
+        with suppress(RuntimeError):  # it has not begun yet, or is over
+            self._drain_limit.reschedule(asyncio.get_running_loop().time() + seconds + FLUSH_S)
 
     def _announce(self) -> None:
         if num_sessions := len(self._scheduler.active):
@@ -86,7 +123,9 @@ class GracefulServer(uvicorn.Server):
 
     def _cancel(self) -> None:
         asyncio.get_running_loop().call_later(FLUSH_S, self._disconnect)
+        self._drain_s = 0
         self._scheduler.drain(grace_s=0)
+        self._limit_drain(0)
 
     def _disconnect_idle(self) -> None:
         """Disconnect clients that have read everything."""

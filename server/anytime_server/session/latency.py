@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-import math
+import statistics
 import time
+from bisect import bisect_right, insort
 from collections import deque
 from collections.abc import Callable
+from operator import attrgetter
 
-WINDOW_S = 2.0
-"""Seconds of measurements that count: few enough to follow the load."""
-MIN_VALUES = 64
-"""Measurements that count however old they are: enough for a tail."""
-MAX_VALUES = 512
-"""Measurements that are kept."""
+MOMENT_S = 0.25
+"""Seconds whose measurements count as one: a hiccup slows everything that runs at that moment."""
+WINDOW_S = 5.0
+"""Seconds of moments that count: few enough to follow the load."""
+MIN_MOMENTS = 8
+"""Moments that count however old they are."""
+TRUSTED_MOMENTS = 4
+"""Moments from which on the slowest of them is taken for a hiccup and does not count."""
+SLOW_SHARE = 0.9
+"""Share of a moment's measurements that are no slower than its slow end."""
+MAX_VALUES = 256
+"""Measurements of a moment that are kept: the latest ones."""
+NUM_ANSWERS = 128
+"""Answers whose length counts."""
 CHUNK_TOKENS = 8
 """Tokens of a request after which their latency is reported, before its end."""
 LONG_PROMPT_TOKENS = 128
@@ -34,31 +44,35 @@ class LatencyEstimator:
         Args:
             clock: the time in seconds; `time.monotonic` by default.
         """
-        clock = clock or time.monotonic
-        self._clock = clock
-        self._switch_s = _Measurements(clock)
-        self._inter_token_s = _Measurements(clock)
-        self._prefill_s = _Measurements(clock)
-        self._answer_tokens = {structured: _Measurements(clock) for structured in (False, True)}
+        self._clock = clock = clock or time.monotonic
+        self._switch_s = _Moments(clock)
+        self._inter_token_s = _Moments(clock)
+        self._prefill_s = _Moments(clock)
+        self._answer_tokens = {structured: deque[int](maxlen=NUM_ANSWERS) for structured in (False, True)}
 
     def timer(self) -> TokenTimer:
         """A timer for the tokens of one request, which reports to this estimator."""
         return TokenTimer(self, self._clock)
 
-    def record_decoding(self, *, num_tokens: int, seconds: float) -> None:
-        """`num_tokens` followed one another over `seconds`."""
-        if num_tokens > 0:
-            self._inter_token_s.add(seconds / num_tokens)
+    def record_decoding(self, *, num_tokens: int, seconds: float, at: float | None = None) -> None:
+        """`num_tokens` followed one another over `seconds`.
 
-    def record_switch(self, *, seconds: float, uncached_tokens: int = 0) -> None:
+        Args:
+            at: the clock's time of the last of them; now by default.
+        """
+        if num_tokens > 0:
+            self._inter_token_s.add(seconds / num_tokens, at)
+
+    def record_switch(self, *, seconds: float, uncached_tokens: int = 0, at: float | None = None) -> None:
         """An answer's first token came `seconds` after the thinking before it was, or was to be, truncated.
 
         Args:
             uncached_tokens: tokens of its prompt that had to be computed in that time.
+            at: the clock's time of that token; now by default.
         """
-        prefill_s = uncached_tokens * self._prefill_s.quantile(0.5)
+        prefill_s = uncached_tokens * self._prefill_s.median()
         if uncached_tokens == 0 or prefill_s > 0:
-            self._switch_s.add(max(0.0, seconds - prefill_s))
+            self._switch_s.add(max(0.0, seconds - prefill_s), at)
 
     def record_prefill(self, *, num_tokens: int, seconds: float) -> None:
         """The first token after a prompt of `num_tokens`, none of them computed before, took `seconds`.
@@ -70,12 +84,12 @@ class LatencyEstimator:
 
     def record_answer(self, *, answer_tokens: int, structured: bool = False) -> None:
         """An answer had `answer_tokens`."""
-        self._answer_tokens[structured].add(answer_tokens)
+        self._answer_tokens[structured].append(answer_tokens)
 
     @property
     def inter_token_s(self) -> float:
         """Median time from one token to the next; 0 before any was seen."""
-        return self._inter_token_s.quantile(0.5)
+        return self._inter_token_s.median()
 
     def answer_cost_s(self, max_tokens: int, *, uncached_tokens: int = 0, structured: bool = False) -> float:
         """Seconds from a truncation to the last token of the answer, at the slow end of recent measurements.
@@ -86,42 +100,84 @@ class LatencyEstimator:
             uncached_tokens: tokens of its prompt that are yet to be computed.
             structured: whether it is JSON or may call tools.
         """
-        longest = self._answer_tokens[structured].quantile(1.0)
-        num_tokens = min(max_tokens, longest or max_tokens)
+        longest = max(self._answer_tokens[structured], default=max_tokens)
         return (
-            self._switch_s.quantile(0.98)
-            + uncached_tokens * self._prefill_s.quantile(0.95)
-            + num_tokens * self._inter_token_s.quantile(0.95)
+            self._switch_s.slow_end()
+            + uncached_tokens * self._prefill_s.slow_end()
+            + min(max_tokens, longest) * self._inter_token_s.slow_end()
         )
 
 
-class _Measurements:
-    """Measurements with their times."""
+class _Moment:
+    """The measurements that ended within `MOMENT_S` of the first of them."""
+
+    def __init__(self, began_at: float) -> None:
+        self.began_at = began_at
+        self._values = deque[float](maxlen=MAX_VALUES)
+        self._ordered: list[float] | None = None
+
+    def add(self, value: float) -> None:
+        self._values.append(value)
+        self._ordered = None
+
+    def quantile(self, share: float) -> float:
+        ordered = self._ordered = self._ordered or sorted(self._values)
+        return ordered[int(share * len(ordered))]
+
+
+class _Moments:
+    """Measurements of one kind, grouped by the moment of their end.
+
+    One freeze of the engine or the event loop can delay any number of measurements, but all of them end when
+    it does: they are one slow moment, and one slow moment does not count. Load slows moment after moment.
+    """
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._values: deque[tuple[float, float]] = deque(maxlen=MAX_VALUES)
-        self._quantiles: dict[float, tuple[float, float]] = {}
+        self._moments: list[_Moment] = []
+        """In the order of their beginnings."""
+        self._slow_end = self._median = 0.0
+        self._computed_at: float | None = None
 
-    def add(self, value: float) -> None:
-        self._values.append((self._clock(), value))
-        if len(self._values) <= MIN_VALUES:
-            self._quantiles.clear()
+    def add(self, value: float, at: float | None = None) -> None:
+        """Add a measurement that ended at `at`, by default now."""
+        self._moment(self._clock() if at is None else at).add(value)
+        if len(self._moments) <= TRUSTED_MOMENTS:
+            self._computed_at = None
 
-    def quantile(self, share: float) -> float:
-        """Of those within the window; 0 where there are none at all."""
+    def slow_end(self) -> float:
+        """The slow end of the slowest moment but one; 0 without measurements."""
+        self._refresh()
+        return self._slow_end
+
+    def median(self) -> float:
+        """The median of the moments' medians; 0 without measurements."""
+        self._refresh()
+        return self._median
+
+    def _moment(self, at: float) -> _Moment:
+        index = bisect_right(self._moments, at, key=attrgetter("began_at"))
+        if index > 0 and at - self._moments[index - 1].began_at < MOMENT_S:
+            return self._moments[index - 1]
+        self._forget_old()
+        self._computed_at = None
+        insort(self._moments, moment := _Moment(at), key=attrgetter("began_at"))
+        return moment
+
+    def _forget_old(self) -> None:
+        from_s = self._clock() - WINDOW_S
+        num_recent = sum(moment.began_at >= from_s for moment in self._moments)
+        del self._moments[: -max(MIN_MOMENTS, num_recent)]
+
+    def _refresh(self) -> None:
         now = self._clock()
-        computed_at, quantile = self._quantiles.get(share, (-math.inf, 0.0))
-        if now - computed_at > STALE_S:
-            quantile = self._compute(share, now)
-            self._quantiles[share] = (now, quantile)
-        return quantile
-
-    def _compute(self, share: float, now: float) -> float:
-        values = list(self._values)
-        first = next((i for i, (at, _) in enumerate(values) if now - at <= WINDOW_S), len(values))
-        ordered = sorted(value for _, value in values[max(0, min(first, len(values) - MIN_VALUES)) :])
-        return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
+        if not self._moments or (self._computed_at is not None and now - self._computed_at <= STALE_S):
+            return
+        self._computed_at = now
+        self._forget_old()
+        slow = sorted(moment.quantile(SLOW_SHARE) for moment in self._moments)
+        self._slow_end = slow[-1] if len(slow) < TRUSTED_MOMENTS else slow[-2]
+        self._median = statistics.median_low(moment.quantile(0.5) for moment in self._moments)
 
 
 class TokenTimer:
@@ -153,6 +209,8 @@ class TokenTimer:
         """Report the latency of the tokens since the last report."""
         if self.last_token_at is not None:
             self._estimator.record_decoding(
-                num_tokens=self._num_tokens, seconds=self.last_token_at - self._counted_from
+                num_tokens=self._num_tokens,
+                seconds=self.last_token_at - self._counted_from,
+                at=self.last_token_at,
             )
             self._num_tokens, self._counted_from = 0, self.last_token_at

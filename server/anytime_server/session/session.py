@@ -257,7 +257,9 @@ class Session:
         uncached_tokens = 0
         if self._thinking.timer.first_token_at is None:
             uncached_tokens = len(truncation.answer_prompt(request.prompt_ids)) - result.cached_tokens
-        latency.record_switch(seconds=cut_to_answer_s, uncached_tokens=uncached_tokens)
+        latency.record_switch(
+            seconds=cut_to_answer_s, uncached_tokens=uncached_tokens, at=result.first_token_at
+        )
 
     def _seconds_left(self) -> float | None:
         deadline_s = self.request.limits.deadline_s

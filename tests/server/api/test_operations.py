@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from anytime_server import __version__
+from anytime_server.engine.scripted import ScriptedEngine
 from prometheus_client.parser import text_string_to_metric_families
 
 
@@ -17,6 +19,14 @@ async def test_ready_and_version(served: Any) -> None:
     versions = (await server.http.get("/version")).json()
     assert versions["version"] == __version__
     assert versions["fastapi"].startswith("0.136")
+
+
+async def test_health_fails_while_the_engine_is_stuck(served: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    server = await served()
+    monkeypatch.setattr(ScriptedEngine, "is_stuck", True)
+    response = await server.http.get("/health")
+    assert response.status_code == 503
+    assert response.json() == {"status": "stuck", "reason": "the engine has been down for too long"}
 
 
 async def test_metrics_are_in_prometheus_format(served: Any) -> None:

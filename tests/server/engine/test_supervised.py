@@ -253,6 +253,70 @@ async def test_an_engine_that_fails_to_stop_is_replaced(supervised: Any, request
     assert len(tokens(await run(engine, request_of(max_tokens=9)))) == 9
 
 
+async def test_a_restart_that_hangs_is_given_up_and_repeated(
+    supervised: Any, request_of: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervised_module, "FIRST_PAUSE_S", 0.05)
+    monkeypatch.setattr(supervised_module, "MIN_RESTART_S", 0.05)
+    stopped: list[Loading] = []
+
+    class Hanging(Loading):
+        async def stop(self) -> None:
+            stopped.append(self)
+
+    engine = await supervised({"die_after_tokens": 5}, Hanging, Hanging, {})
+    engine._longest_start_s = 0.1
+    assert len(tokens(await run(engine, request_of()))) == 50
+    assert len(stopped) == 2
+    assert caplog.text.count("the engine did not start within") == 2
+
+
+async def test_a_first_start_that_hangs_is_an_error(tiny_model: Model) -> None:
+    build = lambda: Loading(tiny_model.tokenizer, tiny_model.reasoning)  # noqa: E731
+    engine = SupervisedEngine(build, start_s=0.05)
+    with pytest.raises(UnusableModel, match="did not start within"):
+        await engine.start()
+    await engine.stop()
+
+
+async def test_an_engine_that_does_not_stop_is_left_alone(
+    supervised: Any, request_of: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervised_module, "STOP_S", 0.05)
+
+    class Unending(ScriptedEngine):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments, script=Script(never_end=True, die_after_tokens=5))
+
+        async def stop(self) -> None:
+            await asyncio.Event().wait()
+
+    engine = await supervised(Unending, {})
+    assert len(tokens(await run(engine, request_of(max_tokens=9)))) == 9
+    assert "the engine does not stop within" in caplog.text
+    forever = await supervised(Unending)
+    async with asyncio.timeout(5):
+        await forever.stop()
+
+
+async def test_an_engine_that_is_down_for_too_long_is_stuck(
+    supervised: Any, request_of: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervised_module, "FIRST_PAUSE_S", 0.3)
+    engine = await supervised({"die_after_tokens": 5}, Unloadable, {}, down_s=0.1)
+    assert not engine.is_stuck
+    running = asyncio.create_task(run(engine, request_of()))
+    await until(lambda: not engine.alive)
+    assert not engine.is_stuck
+    await until(lambda: engine.is_stuck)
+    await running
+    assert not engine.is_stuck
+    patient = await supervised({"die_after_tokens": 5}, Loading, restart_wait_s=0.2)
+    with pytest.raises(EngineDead):
+        await run(patient, request_of())
+    assert not patient.is_stuck  # by default, for ten minutes at least
+
+
 async def test_stop_during_a_restart_ends_waiting_requests(supervised: Any, request_of: Any) -> None:
     engine = await supervised({"die_after_tokens": 5}, Loading)
     running = asyncio.create_task(run(engine, request_of()))

@@ -13,6 +13,7 @@ from anytime_server.errors import (
     UnusableModel,
 )
 from anytime_server.reasoning import Cause
+from anytime_server.scheduler import scheduler as scheduler_module
 from anytime_server.scheduler.scheduler import Scheduler
 from anytime_server.session import events
 from anytime_server.text.model import Model
@@ -42,6 +43,30 @@ async def test_start_fails_if_no_request_fits_into_the_window(
     scheduler = Scheduler(tiny_model, scripted(window_tokens=12))
     with pytest.raises(UnusableModel, match=r"cannot be asked even a short question: .* window of 12"):
         await scheduler.start()
+
+
+async def test_start_fails_if_the_warm_up_takes_too_long(
+    scripted: Callable[..., ScriptedEngine], tiny_model: Model
+) -> None:
+    scheduler = Scheduler(tiny_model, scripted(first_token_s=3600), warm_up_s=0.05)
+    with pytest.raises(UnusableModel, match="did not answer short questions within"):
+        await scheduler.start()
+    assert scheduler.not_ready_because == "the model could not be loaded"
+    await scheduler.stop()
+
+
+async def test_stop_frees_the_engine_even_if_requests_do_not_end(
+    start_scheduler: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def never_drained(scheduler: Scheduler) -> None:
+        await asyncio.Event().wait()
+
+    scheduler = await start_scheduler()
+    monkeypatch.setattr(Scheduler, "drained", never_drained)
+    monkeypatch.setattr(scheduler_module, "CANCEL_S", 0.05)
+    await scheduler.stop()
+    assert not scheduler.engine.alive
+    assert "do not end within" in caplog.text
 
 
 async def test_failed_start_is_not_reported_as_loading(

@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 import pytest
-from anytime_server.session.latency import LONG_PROMPT_TOKENS, MIN_VALUES, WINDOW_S, LatencyEstimator
+from anytime_server.session.latency import (
+    LONG_PROMPT_TOKENS,
+    MIN_MOMENTS,
+    MOMENT_S,
+    NUM_ANSWERS,
+    WINDOW_S,
+    LatencyEstimator,
+    TokenTimer,
+)
 
 
 class Clock:
@@ -60,11 +68,10 @@ def test_each_measurement_changes_the_estimate() -> None:
 
 def test_inter_token_time_is_the_median_and_cost_is_the_slow_end() -> None:
     estimator = LatencyEstimator()
-    # 50 at 0.25 s a token and 14 at 0.5: the middle is the former, the slowest twentieth the latter.
+    # 50 at 0.25 s a token and 14 at 0.5: the middle is the former, the slowest tenth the latter.
     for seconds in [0.25] * 50 + [0.5] * 14:
         estimator.record_decoding(num_tokens=1, seconds=seconds)
-    # 60 switches of 1 s and 4 of 2: the slowest fiftieth takes 2.
-    for seconds in [1.0] * 60 + [2.0] * 4:
+    for seconds in [1.0] * 50 + [2.0] * 14:
         estimator.record_switch(seconds=seconds)
     assert estimator.inter_token_s == 0.25
     assert estimator.answer_cost_s(10) == 2.0 + 10 * 0.5
@@ -78,35 +85,135 @@ def test_single_outlier_does_not_change_the_estimate() -> None:
     assert estimator.answer_cost_s(8) == 0.25 + 8 * 0.25
 
 
-def test_measurements_outside_the_window_are_forgotten(clock: Clock) -> None:
+def record_moments(estimator: LatencyEstimator, clock: Clock, seconds: float, *, num: int) -> None:
+    for _ in range(num):
+        clock.now += MOMENT_S
+        estimator.record_decoding(num_tokens=1, seconds=seconds)
+        estimator.record_switch(seconds=seconds)
+
+
+def test_one_slow_moment_does_not_count_and_a_second_one_does(clock: Clock) -> None:
     estimator = LatencyEstimator(clock=clock.monotonic)
-    for seconds, tokens in ((8.0, 500), (0.5, 4)):
-        for _ in range(MIN_VALUES):
-            estimator.record_decoding(num_tokens=1, seconds=seconds)
-            estimator.record_switch(seconds=seconds)
-            estimator.record_answer(answer_tokens=tokens)
-        clock.now += WINDOW_S + 1
-    assert estimator.answer_cost_s(500) == 0.5 + 4 * 0.5
+    record_moments(estimator, clock, 0.25, num=8)
+    for _ in range(100):  # all of them delayed by the same freeze
+        estimator.record_decoding(num_tokens=1, seconds=4.0, at=clock.now + MOMENT_S)
+        estimator.record_switch(seconds=4.0, at=clock.now + MOMENT_S)
+    clock.now += MOMENT_S
+    assert estimator.answer_cost_s(8) == 9 * 0.25
+    record_moments(estimator, clock, 2.0, num=1)
+    assert estimator.answer_cost_s(8) == 9 * 2.0
+
+
+def test_a_measurement_that_is_reported_late_counts_at_its_own_moment(clock: Clock) -> None:
+    """A switch is reported at the end of its answer, long after the moment of the freeze."""
+    estimator = LatencyEstimator(clock=clock.monotonic)
+    record_moments(estimator, clock, 0.25, num=8)
+    resumed_at = clock.now + 2.0
+    for _ in range(5):
+        clock.now += 1.0
+        estimator.record_switch(seconds=2.0, at=resumed_at)
+    assert estimator.answer_cost_s(0) == 0.25
+
+
+def test_moments_outside_the_window_are_forgotten_after_enough_new_ones(clock: Clock) -> None:
+    estimator = LatencyEstimator(clock=clock.monotonic)
+    record_moments(estimator, clock, 8.0, num=2 * MIN_MOMENTS)
+    clock.now += WINDOW_S + 1
+    assert estimator.answer_cost_s(0) == 8.0  # nothing newer is known
+    record_moments(estimator, clock, 0.5, num=MIN_MOMENTS - 1)
+    assert estimator.answer_cost_s(1) == 1.0
+    assert estimator.inter_token_s == 0.5
+
+
+def test_the_longest_of_the_last_answers_counts() -> None:
+    estimator = LatencyEstimator()
+    estimator.record_decoding(num_tokens=1, seconds=1.0)
+    for num_tokens in [500, *[4] * (NUM_ANSWERS - 1)]:
+        estimator.record_answer(answer_tokens=num_tokens)
+    assert estimator.answer_cost_s(1000) == 500.0
+    estimator.record_answer(answer_tokens=4)
+    assert estimator.answer_cost_s(1000) == 4.0
+
+
+class Requests:
+    """Requests with a deadline of 1.5 s, one after another, that think until it or 20 tokens at most."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._latency = LatencyEstimator(clock=clock.monotonic)
+        self.token_s = 0.01
+
+    def run(self) -> tuple[int, bool]:
+        """The number of thinking tokens, and whether the answer was in time."""
+        clock, latency = self._clock, self._latency
+        deadline_at, num_tokens, timer = clock.now + 1.5, 0, latency.timer()
+        while num_tokens < 20:
+            latest_at = deadline_at - latency.answer_cost_s(16)
+            if clock.now + self.token_s > latest_at:
+                clock.now = max(clock.now, latest_at)
+                break
+            self._sample(timer)
+            num_tokens += 1
+        timer.report()
+        clock.now += 2 * self.token_s
+        latency.record_switch(seconds=2 * self.token_s)
+        timer = latency.timer()
+        for _ in range(12):
+            self._sample(timer)
+        timer.report()
+        latency.record_answer(answer_tokens=12)
+        return num_tokens, clock.now <= deadline_at
+
+    def freeze(self, seconds: float) -> None:
+        """Delay what 16 other sessions measure."""
+        self._clock.now += seconds
+        for _ in range(16):
+            self._clock.now += 0.01
+            self._latency.record_switch(seconds=seconds)
+            self._latency.record_decoding(num_tokens=8, seconds=seconds)
+
+    def _sample(self, timer: TokenTimer) -> None:
+        self._clock.now += self.token_s
+        timer.tick(1)
+
+
+def test_requests_think_right_after_a_freeze(clock: Clock) -> None:
+    requests = Requests(clock)
+    for _ in range(20):
+        requests.run()
+    requests.freeze(2.0)
+    assert [requests.run() for _ in range(40)] == [(20, True)] * 40
+
+
+def test_requests_after_two_freezes_soon_think_again(clock: Clock) -> None:
+    requests = Requests(clock)
+    for _ in range(20):
+        requests.run()
+    for _ in range(2):
+        requests.freeze(2.0)
+        requests.run()
+    after = [requests.run() for _ in range(40)]
+    assert all(in_time for _, in_time in after)
+    assert [num_tokens for num_tokens, _ in after[20:]] == [20] * 20
+
+
+@pytest.mark.parametrize("factor", [3, 6, 8])
+def test_deadlines_are_kept_while_the_engine_stays_slow(clock: Clock, factor: int) -> None:
+    requests = Requests(clock)
+    for _ in range(20):
+        requests.run()
+    requests.token_s *= factor
+    slow = [requests.run() for _ in range(30)]
+    assert sum(not in_time for _, in_time in slow) <= 2  # until it has shown in two moments
+    assert all(num_tokens > 0 for num_tokens, _ in slow)
+    requests.token_s /= factor
+    assert [requests.run() for _ in range(40)][8:] == [(20, True)] * 32
 
 
 def test_decoding_of_no_tokens_is_ignored() -> None:
     estimator = LatencyEstimator()
     estimator.record_decoding(num_tokens=0, seconds=3.0)
     assert estimator.inter_token_s == 0
-
-
-def test_under_load_only_the_window_counts(clock: Clock) -> None:
-    estimator = LatencyEstimator(clock=clock.monotonic)
-    for _ in range(2 * MIN_VALUES):
-        estimator.record_decoding(num_tokens=1, seconds=0.25)
-    clock.now += WINDOW_S / 2
-    for _ in range(MIN_VALUES // 2):
-        estimator.record_decoding(num_tokens=1, seconds=0.5)
-    assert estimator.inter_token_s == 0.25  # of 2.5 MIN_VALUES within the window
-    clock.now += WINDOW_S / 2 + 0.5
-    for _ in range(MIN_VALUES):
-        estimator.record_decoding(num_tokens=1, seconds=1.0)
-    assert estimator.inter_token_s == 1.0  # of 1.5 MIN_VALUES
 
 
 def test_uncached_prompt_tokens_add_to_the_cost() -> None:

@@ -19,6 +19,8 @@ from anytime_server.errors import EngineDead, EngineFailed, InvalidRequest, NotS
 
 LIMIT_S, LIMIT_BYTES = 20.0, 2 << 30
 """Of one schema, in processor time. A string of up to 200 characters over 150,000 ids takes 8 s."""
+REPLY_S = 150.0
+"""Seconds without a reply after which the process counts as hung: more than its start and a schema take."""
 MAX_CHARACTERS = 131_072
 """vLLM reads a schema on the server's event loop for every request."""
 MAX_VERDICTS = 512
@@ -41,7 +43,7 @@ class SchemaCompiler:
             limit_s: processor time that one schema may take.
             limit_bytes: memory that one schema may take.
         """
-        self._arguments = [str(argument) for argument in (folder, num_ids, limit_s, limit_bytes)]
+        self._arguments = [str(one) for one in (folder, num_ids, limit_s, limit_bytes, os.getpid())]
         self._process: Process | None = None
         self._turn = asyncio.Lock()
         self._compiling: asyncio.Task[None] | None = None
@@ -104,15 +106,19 @@ class SchemaCompiler:
         if self._is_closed:
             raise EngineDead("the engine is not running")
         if self._process is None:
-            self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, *PROGRAM, *self._arguments),
-                stdin=PIPE,
-                stdout=PIPE,
-                stderr=DEVNULL,
-                limit=MAX_REPLY_BYTES,
-                env=os.environ | ENVIRONMENT | {"PYTHONPATH": os.pathsep.join(sys.path)},
-                start_new_session=True,  # Ctrl-C at the terminal is for the server, which then drains
-            )
+            try:
+                self._process = await asyncio.create_subprocess_exec(
+                    *(sys.executable, *PROGRAM, *self._arguments),
+                    stdin=PIPE,
+                    stdout=PIPE,
+                    stderr=DEVNULL,
+                    limit=MAX_REPLY_BYTES,
+                    env=os.environ | ENVIRONMENT | {"PYTHONPATH": os.pathsep.join(sys.path)},
+                    start_new_session=True,  # Ctrl-C at the terminal is for the server, which then drains
+                )
+            except OSError as error:  # no memory, or too many processes or files
+                reason = f"the process that compiles JSON schemas cannot be started: {error.strerror}"
+                raise EngineFailed(reason) from error
             if self._is_closed:  # meanwhile
                 _kill(self._process)
             if not (reply := await _reply(self._process)):
@@ -136,13 +142,14 @@ def _kill(process: Process) -> None:
 
 
 async def _reply(process: Process, json_schema: str | None = None) -> bytes:
-    """Its next line, after it was given the schema; empty where it has ended."""
+    """Its next line, after it was given the schema; empty where it has ended or hangs."""
     assert process.stdin is not None
     assert process.stdout is not None
     try:
-        if json_schema is not None:
-            process.stdin.write(json.dumps(json_schema).encode() + b"\n")
-            await process.stdin.drain()
-        return await process.stdout.readline()
-    except ConnectionError:
+        async with asyncio.timeout(REPLY_S):
+            if json_schema is not None:
+                process.stdin.write(json.dumps(json_schema).encode() + b"\n")
+                await process.stdin.drain()
+            return await process.stdout.readline()
+    except (ConnectionError, TimeoutError):
         return b""

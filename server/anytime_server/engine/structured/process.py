@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 
+from anytime_server.engine.processes import end_with_parent
 from anytime_server.engine.structured.unenforced import find_fault
 
 if TYPE_CHECKING:
@@ -122,8 +123,10 @@ def answer(
     replies: TextIO, vocabulary: Vocabulary, json_schema: str, limit_s: float, limit_bytes: int
 ) -> None:
     """Write the refusal of a schema, from a child process within limits."""
+    own_pid = os.getpid()
     if (child := os.fork()) == 0:
         try:
+            end_with_parent(own_pid)
             signal.setitimer(signal.ITIMER_PROF, limit_s)  # not of the clock, lest load decides
             present = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
             limit(resource.RLIMIT_AS, present + limit_bytes)
@@ -146,8 +149,11 @@ def limit(resource_id: int, value: int) -> None:
 
 
 def main() -> None:
-    """Arguments: the checkpoint's folder, its number of ids; processor seconds and bytes of a schema."""
-    folder, num_ids, limit_s, limit_bytes = sys.argv[1:]
+    """Arguments: the checkpoint's folder, its number of ids; processor seconds and bytes of a schema; the
+    server's process id.
+    """
+    folder, num_ids, limit_s, limit_bytes, server_pid = sys.argv[1:]
+    end_with_parent(int(server_pid))
     signal.setitimer(signal.ITIMER_REAL, START_LIMIT_S)
     limit(resource.RLIMIT_CORE, 0)
     limit(resource.RLIMIT_STACK, STACK_BYTES)

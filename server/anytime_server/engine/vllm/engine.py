@@ -11,11 +11,9 @@ import gc
 import json
 import logging
 import os
-import signal
 import warnings
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
-from multiprocessing import resource_tracker
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -36,8 +34,10 @@ from anytime_server.engine.environment import (
     SERVER_PID,
     cpu_multiplies_bf16,
     gpu_is_there,
+    interrupts_blocked,
     prepare_environment,
 )
+from anytime_server.engine.processes import ProcessThread
 from anytime_server.engine.structured.compiler import SchemaCompiler
 from anytime_server.engine.weights import checkpoint_shapes, require_same_tensors
 from anytime_server.errors import (
@@ -59,6 +59,8 @@ if TYPE_CHECKING:
 
 WORKER_MODULE = "anytime_server.engine.vllm.worker"
 """Must not be imported here: in a forked worker, the import would then have no effect."""
+STOP_S = 10
+"""Seconds for vLLM to stop, after which its processes are killed."""
 
 
 class VllmOptions(BaseModel):
@@ -87,7 +89,9 @@ class VllmEngine(Engine):
         self._model = str(model)
         self._options = options or VllmOptions()
         self._llm: AsyncLLM | None = None
+        self._thread: ProcessThread | None = None
         self._building: asyncio.Future[None] | None = None
+        self._is_stopped = False
         self._sampling_params: type[SamplingParams] | None = None
         self._schemas: SchemaCompiler | None = None
         self._window_tokens = 0
@@ -101,11 +105,12 @@ class VllmEngine(Engine):
 
     @property
     def alive(self) -> bool:
-        return self._llm is not None and not self._llm.errored
+        return self._llm is not None and not self._llm.errored and not self._is_stopped
 
     async def start(self) -> None:
         try:
-            self._building = asyncio.get_running_loop().run_in_executor(None, self._build)
+            self._thread = ProcessThread("vllm")
+            self._building = self._thread.submit(self._build)
             await asyncio.shield(self._building)
         except ModuleNotFoundError:
             raise  # the command line names the package to install
@@ -135,12 +140,17 @@ class VllmEngine(Engine):
         if on_cpu:
             # A forked engine core starts in 4 s instead of 20; the configuration above resets the variable.
             os.environ["VLLM_WORKER_MULTIPROC_METHOD"] = "fork"
-        # Not returned: the thread's future would keep the object beyond `stop()`, and its finaliser fails at
-        # the interpreter's exit.
-        with _interrupts_blocked():  # inherited by the core: only the server handles Ctrl-C, and drains
+        if self._is_stopped:
+            raise EngineDead("the engine was stopped during its start")
+        # Not returned: the future would keep the object beyond `stop()`, and its finaliser fails at the
+        # interpreter's exit.
+        with interrupts_blocked():  # inherited by the core: only the server handles Ctrl-C, and drains
             self._llm = AsyncLLM.from_vllm_config(
                 config, disable_log_stats=True, stat_loggers=[self._stat_logger]
             )
+        if self._is_stopped:  # meanwhile, and nothing waits for this thread any more
+            self._shut_down()
+            return
         # Statistics of each step are needed; those of each request cost time.
         self._llm.log_stats = self._llm.output_processor.log_stats = False
         logging.getLogger("vllm.v1.engine.async_llm").addFilter(_is_not_of_a_dead_core)
@@ -194,17 +204,32 @@ class VllmEngine(Engine):
         return max((stats.kv_cache_use for stats in self._stats), default=None)
 
     async def stop(self) -> None:
-        if self._building is not None:
-            await asyncio.wait([self._building])  # a thread cannot be interrupted
-        llm, self._llm = self._llm, None
+        self._is_stopped = True
         if self._schemas is not None:
             await self._schemas.close()
+        if self._thread is None or self._building is None:
+            return
+        try:
+            async with asyncio.timeout(STOP_S):
+                while not self._building.done():  # a core that hangs at its start would never end it
+                    self._thread.kill_processes()
+                    await asyncio.wait([self._building], timeout=0.1)
+                if self._llm is not None:
+                    if self._llm.output_handler is not None:
+                        self._llm.output_handler.cancel()  # or it logs the end of the core as a failure
+                    await self._thread.submit(self._shut_down)
+                    gc.collect()
+        except TimeoutError:
+            raise EngineFailed(f"vLLM does not stop within {STOP_S} s") from None
+        finally:
+            self._thread.kill_processes()
+            self._thread.end()
+            self._thread = None
+
+    def _shut_down(self) -> None:
+        llm, self._llm = self._llm, None
         if llm is not None:
-            if llm.output_handler is not None:
-                llm.output_handler.cancel()  # or it logs the end of the core as a failure
-            await asyncio.to_thread(llm.shutdown, timeout=1)
-            del llm
-            gc.collect()
+            llm.shutdown(timeout=1)
 
     def load(self) -> EngineLoad:
         return EngineLoad(num_requests=len(self._requests), max_num_seqs=self._options.max_num_seqs)
@@ -337,18 +362,6 @@ class VllmEngine(Engine):
             detokenize=False,
             output_kind=RequestOutputKind.DELTA,
         )
-
-
-@contextmanager
-def _interrupts_blocked() -> Iterator[None]:
-    """Block SIGINT in this thread and in the processes that it starts."""
-    if gpu_is_there():
-        resource_tracker.ensure_running()  # vLLM would start it, which unblocks SIGINT
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _is_not_of_a_dead_core(record: logging.LogRecord) -> bool:

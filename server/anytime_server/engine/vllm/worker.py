@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from anytime_server.engine.environment import SERVER_PID
+from anytime_server.engine.processes import end_with_parent
 from anytime_server.engine.weights import require_checksum
 from anytime_server.errors import WeightSyncFailed
 
@@ -74,7 +75,10 @@ def end_with(server_pid: int) -> None:
     """Kill this process when the server ends.
 
     If this process is a worker beside the engine core, the core ends too, as after every death of a worker.
+    The thread that watches the server does not run while this process is suspended; the kernel watches the
+    parent, which ends with the server.
     """
+    end_with_parent(os.getppid())
 
     def end() -> None:
         os.kill(os.getpid(), signal.SIGKILL)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import socket
 import subprocess
@@ -134,6 +135,30 @@ async def test_client_that_goes_leaves_its_verdict_behind(stand_in: SchemaCompil
     assert await asked(tmp_path, 2) == ["slow and bad", "good"]
 
 
+async def test_process_that_cannot_be_started_fails_the_request(
+    stand_in: SchemaCompiler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*arguments: Any, **options: Any) -> None:
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(asyncio, "create_subprocess_exec", fail)
+        with pytest.raises(EngineFailed, match="Resource temporarily unavailable"):
+            await stand_in.check(schema("first"))
+    await stand_in.check(schema("first"))
+
+
+async def test_process_that_hangs_is_replaced(
+    stand_in: SchemaCompiler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await stand_in.check(schema("first"))
+    [child] = children(tmp_path)
+    child.suspend()
+    monkeypatch.setattr(compiler, "REPLY_S", 4.0)
+    await stand_in.check(schema("second"))
+    assert not child.is_running()
+
+
 async def test_process_that_is_killed_is_started_again(stand_in: SchemaCompiler, tmp_path: Path) -> None:
     await stand_in.check(schema("first"))
     [child] = children(tmp_path)
@@ -241,13 +266,15 @@ asyncio.run(serve())
 """
 
 
-async def test_process_ends_with_a_server_that_was_killed() -> None:
+async def test_suspended_process_ends_with_a_server_that_was_killed() -> None:
     server = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", SERVER, str(BUNDLED_MODEL)), stdout=subprocess.PIPE
     )
     assert server.stdout is not None
     assert await server.stdout.readline() == b"ready\n"
     started = psutil.Process(server.pid).children()
+    for process in started:
+        process.suspend()  # so that it does not see the end of its input
     server.kill()
     await server.communicate()
     _, alive = await asyncio.to_thread(psutil.wait_procs, started, timeout=60)
