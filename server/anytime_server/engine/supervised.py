@@ -66,6 +66,7 @@ class SupervisedEngine(Engine):
         self._restart_wait_s = restart_wait_s
         self._window_tokens = 0
         self._is_running = False
+        self._prepares_json_schemas = False
         self._up = asyncio.Event()
         """Set unless the engine is being replaced."""
         self._up.set()
@@ -92,6 +93,10 @@ class SupervisedEngine(Engine):
     @property
     def kv_cache_use(self) -> float | None:
         return self._engine.kv_cache_use
+
+    def prepare_json_schemas(self) -> None:
+        self._prepares_json_schemas = True
+        self._engine.prepare_json_schemas()
 
     async def check_json_schema(self, json_schema: str) -> None:
         await self._engine.check_json_schema(json_schema)
@@ -231,6 +236,8 @@ class SupervisedEngine(Engine):
         self._num_restarts += 1
         self._died.clear()
         self._up.set()
+        if self._prepares_json_schemas:
+            self._engine.prepare_json_schemas()
         logger.warning("the engine is up again after %.1f s", time.monotonic() - died_at)
 
     async def _is_replaced(self) -> bool:
