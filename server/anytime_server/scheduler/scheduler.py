@@ -9,8 +9,8 @@ import asyncio
 import dataclasses
 import logging
 import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Literal
 
 from anytime_server.auth import Account
@@ -20,6 +20,7 @@ from anytime_server.errors import (
     AnytimeError,
     InvalidRequest,
     Overloaded,
+    RateLimited,
     Unavailable,
     UnusableModel,
 )
@@ -96,7 +97,8 @@ class Scheduler:
         self.compiler = RequestCompiler(self.runtime, tools=ModelTools.of(model, parser=tool_parser))
         self._measure_speed = measure_speed
         self._max_waiting = max_waiting
-        self._num_opening = 0
+        self._opening_now: set[asyncio.Timeout] = set()
+        """One for each request that is being opened; expiring it refuses the request."""
         self._none_is_opening = asyncio.Event()
         self._none_is_opening.set()
 
@@ -198,8 +200,9 @@ class Scheduler:
             if account is not None:
                 account.require_size(num_choices, field="n")
                 account.require_room()  # before it costs anything
-            with self._opening():
-                compiled = await self.compiler.compile(request)
+            async with self._opening():
+                with _leaving_counts(account):
+                    compiled = await self.compiler.compile(request)
                 self.require_ready()  # it may have changed meanwhile
                 return self._open(compiled, request, num_choices)
 
@@ -212,7 +215,7 @@ class Scheduler:
                 if number:
                     if account is not None:
                         account.require_room()
-                    self._require_room(num_opening=self._num_opening - 1)
+                    self._require_room(num_opening=len(self._opening_now) - 1)
                     seed = None if compiled.seed is None else _wrapped(compiled.seed + number)
                     own = dataclasses.replace(compiled, id=new_id(request), seed=seed)
                 admission = account and account.admit(own.limits.budget_tokens)
@@ -223,16 +226,22 @@ class Scheduler:
             raise
         return opened
 
-    @contextmanager
-    def _opening(self) -> Iterator[None]:
-        self._require_room(num_opening=self._num_opening)
-        self._num_opening += 1
+    @asynccontextmanager
+    async def _opening(self) -> AsyncIterator[None]:
+        self._require_room(num_opening=len(self._opening_now))
+        interrupt = asyncio.timeout(None)
+        self._opening_now.add(interrupt)
         self._none_is_opening.clear()
         try:
-            yield
+            async with interrupt:
+                yield
+        except TimeoutError:
+            if not interrupt.expired():
+                raise
+            raise Unavailable("the server stops") from None
         finally:
-            self._num_opening -= 1
-            if self._num_opening == 0:
+            self._opening_now.discard(interrupt)
+            if not self._opening_now:
                 self._none_is_opening.set()
 
     def _require_room(self, *, num_opening: int) -> None:
@@ -251,9 +260,12 @@ class Scheduler:
         with _client_field_names(request):
             self.require_ready()
             self.compiler.check(request)
-            if (account := request.context.account) is not None:
+            account = request.context.account
+            with _leaving_counts(account):
+                num_tokens = len(await self.compiler.prompt_ids(request))
+            if account is not None:
                 account.count_request()
-            return len(await self.compiler.prompt_ids(request))
+            return num_tokens
 
     def find(self, session_id: str, *, account: Account | None) -> Session:
         """A session under way that was opened with that account's key.
@@ -307,8 +319,24 @@ class Scheduler:
                 session.answer_now(Cause.DEADLINE)
 
     def _cancel_all(self) -> None:
+        now = asyncio.get_running_loop().time()
+        for opening in self._opening_now:
+            if not opening.expired():
+                opening.reschedule(now)
         for session in self.active:
             session.cancel(Unavailable("the server stops"))
+
+
+@contextmanager
+def _leaving_counts(account: Account | None) -> Iterator[None]:
+    """Count the request of a client that leaves meanwhile: it cost as much as another."""
+    try:
+        yield
+    except asyncio.CancelledError:
+        if account is not None:
+            with suppress(RateLimited):
+                account.count_request()
+        raise
 
 
 @contextmanager
