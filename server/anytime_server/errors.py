@@ -26,6 +26,9 @@ Each dialect maps these to its own response bodies; no other error reaches a cli
 
 from __future__ import annotations
 
+MAX_CHARACTERS = 1000
+"""Of a message; one may quote what it refuses."""
+
 
 class AnytimeError(Exception):
     """Root of the tree. Programs read `code`, which is stable; people read `str(error)`."""
@@ -48,8 +51,8 @@ class AnytimeError(Exception):
             code, status: instead of those of the class.
             retry_after_s: seconds after which a retry may succeed; None if unknown.
         """
-        super().__init__(message)
-        self.field = field
+        super().__init__(shortened(message, MAX_CHARACTERS))
+        self.field = field and shortened(field, MAX_CHARACTERS)
         self.code = code or self.code
         self.status = status or self.status
         self.retry_after_s = retry_after_s
@@ -141,6 +144,11 @@ class UnusableModel(AnytimeError):
 
 class UnusableOption(AnytimeError):
     code = "unusable_option"
+
+
+def shortened(text: str, max_characters: int) -> str:
+    """The text, or its beginning and `...` where it is longer."""
+    return text if len(text) <= max_characters else f"{text[: max_characters - 3]}..."
 
 
 def first_line(error: BaseException) -> str:

@@ -12,9 +12,11 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from anytime_server.api.dialect import Dialects
-from anytime_server.errors import AnytimeError, BodyTooLarge, InvalidRequest
+from anytime_server.errors import AnytimeError, BodyTooLarge, InvalidRequest, shortened
 
 SHOWN_FAULTS = 5
+SHOWN_CHARACTERS = 150
+"""Of each fault's message, and of each name on the way to its field."""
 
 
 def install(app: FastAPI, dialects: Dialects) -> None:
@@ -33,6 +35,8 @@ def install(app: FastAPI, dialects: Dialects) -> None:
 
     @app.exception_handler(HTTPException)
     async def _http(request: Request, error: HTTPException) -> JSONResponse:
+        if isinstance(error.__cause__, AnytimeError):  # FastAPI's, around an error of `JsonRequest`
+            return respond(request, error.__cause__)
         if error.status_code == 413:
             return respond(request, BodyTooLarge(error.detail, field="body"))
         if error.status_code == 400:  # FastAPI's, where reading the body fails
@@ -82,7 +86,7 @@ def invalid_request(faults: Sequence[Mapping[str, Any]]) -> InvalidRequest:
 
 
 def _describe(fault: Mapping[str, Any]) -> tuple[str, str]:
-    location = [_printable(str(part)) for part in fault["loc"]]
+    location = [shortened(_printable(str(part)), SHOWN_CHARACTERS) for part in fault["loc"]]
     if location and location[0] == "body":
         location = location[1:]
     match fault["type"]:
@@ -97,7 +101,7 @@ def _describe(fault: Mapping[str, Any]) -> tuple[str, str]:
             return ".".join(location), "must be an object"
         case "too_short" if fault["ctx"]["min_length"] == 1:
             return ".".join(location), "must not be empty"
-    message = _printable(str(fault["msg"])).removeprefix("Value error, ")
+    message = shortened(_printable(str(fault["msg"])).removeprefix("Value error, "), SHOWN_CHARACTERS)
     return ".".join(location) or "body", message[:1].lower() + message[1:]
 
 

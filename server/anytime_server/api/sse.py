@@ -10,7 +10,6 @@ from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, Generic, TypeVar
 
-from fastapi import Request
 from fastapi.responses import Response
 from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse
 from pydantic_core import to_json
@@ -58,7 +57,6 @@ def named_event(wire: dict[str, Any]) -> bytes:
 async def respond(
     sessions: Sequence[Session],
     encoder: Encoder[Any],
-    request: Request,
     *,
     streams: bool,
     headers: Mapping[str, str] | None = None,
@@ -75,7 +73,7 @@ async def respond(
     headers = {"X-Request-Id": sessions[0].request.id, **(headers or {})}
     if streams:
         return EventSourceResponse(_stream(sessions, encoder), headers={**STREAM_HEADERS, **headers})
-    await _all_done(sessions, request)
+    await _all_done(sessions)
     stream: list[Any] = []
     async for batch in read_sessions(sessions):
         for index, event in batch:
@@ -112,30 +110,21 @@ def _encode(encoder: Encoder[Any], batch: Sequence[tuple[int, events.Event]]) ->
     return b"".join(data), False
 
 
-async def _all_done(sessions: Sequence[Session], request: Request) -> None:
-    """Wait until all sessions are done; the first failure, or a disconnect, ends all.
+async def _all_done(sessions: Sequence[Session]) -> None:
+    """Wait until all sessions are done; the first failure, or being cancelled, ends all.
 
     Raises:
-        AnytimeError: what ended one of them; `SessionCancelled` if the client disconnected.
+        AnytimeError: what ended one of them.
     """
     ending = {asyncio.create_task(session.ended()) for session in sessions}
-    disconnected = asyncio.create_task(_disconnected(request))
     try:
         while ending:
-            await asyncio.wait({*ending, disconnected}, return_when=asyncio.FIRST_COMPLETED)
+            _, ending = await asyncio.wait(ending, return_when=asyncio.FIRST_COMPLETED)
             for session in sessions:
                 if session.phase == "ended" and session.done is None:
-                    raise session.error or SessionCancelled("the client disconnected")
-            ending = {task for task in ending if not task.done()}
-            if ending and disconnected.done():
-                raise SessionCancelled("the client disconnected")
+                    raise session.error or SessionCancelled("the session was cancelled")
     finally:
-        for task in (*ending, disconnected):
+        for task in ending:
             task.cancel()
         for session in sessions:
             session.abandon()
-
-
-async def _disconnected(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass

@@ -140,13 +140,20 @@ class Engine(ABC):
 
     async def check_json_schema(self, json_schema: str) -> None:
         """Check that the engine can enforce this schema. Call it after the start: a schema that is new to the
-        engine is compiled, which can take seconds, and for the first schema some more.
+        engine is compiled, which can take seconds, and some more without `prepare_json_schemas()`.
 
         Raises:
             InvalidRequest: the text is no schema, or cannot be enforced; the caller sets `field`.
             NotSupported: this engine, or this model's vocabulary, supports no schemas.
         """
         raise NotSupported("this engine cannot constrain an answer to a JSON schema")
+
+    def prepare_json_schemas(self) -> None:
+        """Begin what the first schema would wait for, without waiting for it. Call it after the start.
+
+        It takes memory, and nothing happens on an engine that supports no schemas.
+        """
+        return
 
     @abstractmethod
     async def start(self) -> None:

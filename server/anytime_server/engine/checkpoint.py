@@ -24,6 +24,9 @@ def require_complete(folder: Path) -> None:
         UnusableModel: the checkpoint is incomplete; names the file.
     """
     try:
+        for path in folder.iterdir():
+            if path.exists() and not (path.is_file() or path.is_dir()):
+                raise UnusableModel(f"{path} is not a file")  # reading a pipe would never end
         for path in _matching(folder, UNFINISHED):
             raise UnusableModel(f"{path} is still being written; if it is a leftover, remove it")
         contents = {path.name: _json(path) for path in sorted(folder.glob("*.json"))}
@@ -64,6 +67,9 @@ def _require_configured_sizes(
     folder: Path, config: dict[str, Any], shapes: dict[str, tuple[int, ...]]
 ) -> None:
     """Compare two sizes that mixed up checkpoints rarely share. Additional layers may be draft layers."""
+    for name in ("num_hidden_layers", "hidden_size"):
+        if not isinstance(config.get(name) or 0, int):
+            raise UnusableModel(f"{folder / 'config.json'} has a {name} that is no whole number")
     layers = [int(number[1]) for name in shapes if (number := LAYER.match(name))]
     num_layers, num_configured = max(layers, default=0) + 1, config.get("num_hidden_layers") or 0
     if layers and num_layers < num_configured:
@@ -80,5 +86,5 @@ def _matching(folder: Path, patterns: Iterable[str]) -> list[Path]:
 def _json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UnusableModel(f"{path} is incomplete, or not JSON: {error}") from error

@@ -83,6 +83,7 @@ class SupervisedEngine(Engine):
         self._down_since: float | None = None
         self._window_tokens = 0
         self._is_running = False
+        self._prepares_json_schemas = False
         self._up = asyncio.Event()
         """Set unless the engine is being replaced."""
         self._up.set()
@@ -116,6 +117,10 @@ class SupervisedEngine(Engine):
     @property
     def kv_cache_use(self) -> float | None:
         return self._engine.kv_cache_use
+
+    def prepare_json_schemas(self) -> None:
+        self._prepares_json_schemas = True
+        self._engine.prepare_json_schemas()
 
     async def check_json_schema(self, json_schema: str) -> None:
         await self._engine.check_json_schema(json_schema)
@@ -290,6 +295,8 @@ class SupervisedEngine(Engine):
         self._died.clear()
         self._down_since = None
         self._up.set()
+        if self._prepares_json_schemas:
+            self._engine.prepare_json_schemas()
         logger.warning("the engine is up again after %.1f s", time.monotonic() - died_at)
 
     async def _is_replaced(self) -> bool:

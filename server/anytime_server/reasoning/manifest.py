@@ -85,6 +85,8 @@ class Manifest(ReasoningTexts):
         path = folder / MANIFEST_NAME
         if not path.exists():
             return None
+        if not path.is_file():
+            raise UnusableModel(f"{path} is not a file")
         try:
             return cls.model_validate_json(path.read_bytes())
         except ValidationError as error:

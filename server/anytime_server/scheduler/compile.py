@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import secrets
+import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from uuid import uuid4
 
 from anytime_server.errors import InvalidRequest, NotSupported, UnknownModel
@@ -18,6 +21,8 @@ STRUCTURED_ANSWER_TOKENS = 256
 """Room for an answer that is JSON or may call tools, where neither client nor manifest gives more."""
 SHORT_PROMPT = 4096
 """Characters that are tokenised faster than a thread could be started for them."""
+PROMPT_THREADS = 2
+"""Long prompts that are rendered at the same time."""
 MAX_EARLY_ANSWERS = 4
 """Early answers of one session that are sampled at the same time; further ones wait."""
 
@@ -34,6 +39,7 @@ class RequestCompiler:
         self._runtime = runtime
         self._tools = tools
         self._salt_key = None if shares_prefixes else secrets.token_bytes(32)
+        self._threads = ThreadPoolExecutor(PROMPT_THREADS, thread_name_prefix="prompts")
 
     async def compile(self, request: GenerateRequest) -> CompiledRequest:
         """Render the prompt, resolve the limits, check the constraints; `check()` has passed the request.
@@ -108,12 +114,26 @@ class RequestCompiler:
     async def prompt_ids(self, request: GenerateRequest) -> list[int]:
         """Token ids of the conversation, with thinking open at its end.
 
-        A long prompt is rendered in a thread: a megabyte takes most of a second.
+        A long prompt is rendered in a thread, a few at a time: a megabyte takes most of a second, and more
+        than a hundred megabytes of memory. The work ends soon after this call is cancelled.
+
+        Raises:
+            InvalidRequest: the chat template refuses the conversation, or it is much too long.
         """
-        model, messages, tools = self._runtime.model, request.messages, list(request.tools) or None
-        if len(str(messages)) + len(str(tools)) <= SHORT_PROMPT:
-            return model.prompt_ids(messages, tools)
-        return await asyncio.to_thread(model.prompt_ids, messages, tools)
+        abandoned = threading.Event()
+        prompt_ids = partial(
+            self._runtime.model.prompt_ids,
+            request.messages,
+            list(request.tools) or None,
+            window_tokens=self._runtime.engine.window_tokens,
+            abandoned=abandoned,
+        )
+        if len(str(request.messages)) + len(str(request.tools)) <= SHORT_PROMPT:
+            return prompt_ids()
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, prompt_ids)
+        finally:
+            abandoned.set()
 
     def _cache_salt(self, client: str) -> str:
         """The same for all requests of an API key, and different for each server; empty without keys."""

@@ -10,8 +10,8 @@ import dataclasses
 import logging
 import secrets
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Literal
 
 from anytime_server.auth import Account, Admission
@@ -109,6 +109,8 @@ class Scheduler:
         self._max_waiting = max_waiting
         self._opening_by_client = Counter[str]()
         """Sessions of requests that are being compiled, by the name of their API key."""
+        self._opening_now: set[asyncio.Timeout] = set()
+        """One for each request that is being opened; expiring it refuses the request."""
         self._none_is_opening = asyncio.Event()
         self._none_is_opening.set()
 
@@ -221,8 +223,9 @@ class Scheduler:
             if account is not None:
                 account.require_size(num_choices, field="n")
                 account.require_room(num_choices)  # before it costs anything
-            with self._opening(request.context, num_choices):
-                compiled = await self.compiler.compile(request)
+            async with self._opening(request.context, num_choices):
+                with _leaving_counts(account):
+                    compiled = await self.compiler.compile(request)
                 self.require_ready()  # it may have changed meanwhile
                 return self._open(compiled, request, num_choices)
 
@@ -241,23 +244,31 @@ class Scheduler:
             opened.append(self.active.open(own, self.runtime, admission=admission))
         return opened
 
-    @contextmanager
-    def _opening(self, context: RequestContext, num_sessions: int) -> Iterator[None]:
+    @asynccontextmanager
+    async def _opening(self, context: RequestContext, num_sessions: int) -> AsyncIterator[None]:
         """Keep room in the queue for sessions whose request is being compiled.
 
         Raises:
             Overloaded, RateLimited: there are not enough.
+            Unavailable: the server stops meanwhile.
         """
-        client = context.client
+        client, interrupt = context.client, asyncio.timeout(None)
         self._require_queue_room(context.account, num_sessions)
         self._opening_by_client[client] += num_sessions
+        self._opening_now.add(interrupt)
         self._none_is_opening.clear()
         try:
-            yield
+            async with interrupt:
+                yield
+        except TimeoutError:
+            if not interrupt.expired():
+                raise
+            raise Unavailable("the server stops") from None
         finally:
+            self._opening_now.discard(interrupt)
             self._opening_by_client[client] -= num_sessions
             self._opening_by_client += Counter()  # drops those at 0
-            if not self._opening_by_client:
+            if not self._opening_now:
                 self._none_is_opening.set()
 
     def _require_queue_room(self, account: Account | None, num_sessions: int) -> None:
@@ -292,9 +303,12 @@ class Scheduler:
         with _client_field_names(request):
             self.require_ready()
             self.compiler.check(request)
-            if (account := request.context.account) is not None:
+            account = request.context.account
+            with _leaving_counts(account):
+                num_tokens = len(await self.compiler.prompt_ids(request))
+            if account is not None:
                 account.count_request()
-            return len(await self.compiler.prompt_ids(request))
+            return num_tokens
 
     def find(self, session_id: str, *, account: Account | None) -> Session:
         """A session under way that was opened with that account's key.
@@ -351,8 +365,24 @@ class Scheduler:
                 session.answer_now(Cause.DEADLINE)
 
     def _cancel_all(self) -> None:
+        now = asyncio.get_running_loop().time()
+        for opening in self._opening_now:
+            if not opening.expired():
+                opening.reschedule(now)
         for session in self.active:
             session.cancel(Unavailable("the server stops"))
+
+
+@contextmanager
+def _leaving_counts(account: Account | None) -> Iterator[None]:
+    """Count the request of a client that leaves meanwhile: it cost as much as another."""
+    try:
+        yield
+    except asyncio.CancelledError:
+        if account is not None:
+            with suppress(RateLimited):
+                account.count_request()
+        raise
 
 
 @contextmanager

@@ -20,8 +20,8 @@ from anytime_server.errors import AnytimeError, UnusableOption
 from anytime_server.server.listen import listen, raise_file_limit, url_of
 from anytime_server.server.output import print_line
 from anytime_server.server.settings import ServeSettings, load_settings
-from anytime_server.server.tls import Tls
 from anytime_server.server.temporary import own_temporary_folder
+from anytime_server.server.tls import Tls
 
 if TYPE_CHECKING:
     import uvicorn

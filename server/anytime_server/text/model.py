@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import re
+import threading
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from anytime_server.errors import UnusableModel
+from anytime_server.errors import InvalidRequest, UnusableModel
 from anytime_server.reasoning import (
     PRESETS,
     FamilyName,
@@ -91,9 +92,31 @@ class Model:
         return digest.hexdigest()[:32]
 
     def prompt_ids(
-        self, messages: Sequence[dict[str, Any]], tools: Sequence[dict[str, Any]] | None = None
+        self,
+        messages: Sequence[dict[str, Any]],
+        tools: Sequence[dict[str, Any]] | None = None,
+        *,
+        window_tokens: int | None = None,
+        abandoned: threading.Event | None = None,
     ) -> list[int]:
-        """The conversation with thinking open at its end."""
-        return open_thinking(
-            self.tokenizer.render(messages, tools), self.reasoning, blank_ids=self.tokenizer.blank_ids
-        )
+        """The conversation with thinking open at its end.
+
+        Args:
+            window_tokens: the most tokens that are of use. A prompt may have a few more, but a prompt that
+                has many more is refused before all of it is encoded.
+            abandoned: ends the work when it is set.
+
+        Raises:
+            InvalidRequest: the chat template refuses the conversation, or it is much too long.
+            CancelledError: it was abandoned.
+        """
+        text = self.tokenizer.render(messages, tools)
+        if window_tokens is None:
+            ids = self.tokenizer.encode(text)
+        elif (ids := self.tokenizer.encode_within(text, window_tokens, abandoned=abandoned)) is None:
+            raise InvalidRequest(
+                f"the prompt of {len(text)} characters has more tokens than the model's window of "
+                f"{window_tokens}",
+                field="messages",
+            )
+        return open_thinking(ids, self.reasoning, blank_ids=self.tokenizer.blank_ids)

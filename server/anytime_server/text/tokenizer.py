@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 from collections.abc import Sequence
+from concurrent.futures import CancelledError
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +16,15 @@ from anytime_server.text.detokenizer import Detokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
+
+
+USUAL_CHARACTERS = 4
+"""Characters of a usual token. A text with fewer for each token of the limit is encoded at once."""
+PIECE_CHARACTERS = 1 << 14
+"""Longer texts are first encoded in pieces, until they are sure to be too long."""
+CERTAINTY, CERTAIN_TOKENS = 1.25, 64
+"""Pieces have a few tokens more than the whole, because a boundary may divide a token. A text is sure to be
+too long when its pieces have more than 1.25 times the limit and 64 tokens."""
 
 
 class ModelTokenizer:
@@ -62,6 +73,29 @@ class ModelTokenizer:
         [encoding] = self._tokenizer.backend_tokenizer.encode_batch_fast([text], add_special_tokens=False)
         return encoding.ids
 
+    def encode_within(
+        self, text: str, max_tokens: int, *, abandoned: threading.Event | None = None
+    ) -> list[int] | None:
+        """Ids of a text, or None where it is sure to have more than `max_tokens`, of which few are made.
+
+        A text that is a little longer is encoded all the same.
+
+        Args:
+            abandoned: ends the work when it is set.
+
+        Raises:
+            CancelledError: it was abandoned.
+        """
+        if len(text) > USUAL_CHARACTERS * max_tokens:
+            num_tokens = 0
+            for begin in range(0, len(text), PIECE_CHARACTERS):
+                if abandoned is not None and abandoned.is_set():
+                    raise CancelledError
+                num_tokens += len(self.encode(text[begin : begin + PIECE_CHARACTERS]))
+                if num_tokens > CERTAINTY * max_tokens + CERTAIN_TOKENS:
+                    return None
+        return self.encode(text)
+
     def token_id(self, token: str) -> int | None:
         return self._vocabulary.get(token)
 
@@ -83,8 +117,8 @@ class ModelTokenizer:
 
     def render(
         self, messages: Sequence[dict[str, Any]], tools: Sequence[dict[str, Any]] | None = None
-    ) -> list[int]:
-        """Ids of a conversation, ready for the assistant's turn.
+    ) -> str:
+        """The text of a conversation, ready for the assistant's turn.
 
         Args:
             tools: what the model may call, each `{"type": "function", "function": {...}}`.
@@ -93,8 +127,6 @@ class ModelTokenizer:
             InvalidRequest: the chat template refuses these messages, or these tools, or what it makes of
                 them is no text.
         """
-        from jinja2 import TemplateError
-
         try:
             text = self._tokenizer.apply_chat_template(
                 list(messages),
@@ -102,10 +134,10 @@ class ModelTokenizer:
                 add_generation_prompt=True,
                 tokenize=False,
             )
-        except (TemplateError, TypeError) as error:  # the latter of filters, given what they cannot take
+        except Exception as error:  # of any type: a template computes with what it is given
             refused = "messages with these tools" if tools else "messages"
             raise InvalidRequest(
-                f"the model's chat template refuses these {refused}: {error}", field="messages"
+                f"the model's chat template refuses these {refused}: {first_line(error)}", field="messages"
             ) from error
         assert isinstance(text, str)
         try:
@@ -114,7 +146,7 @@ class ModelTokenizer:
             raise InvalidRequest(
                 "messages: must be text, but have half of a surrogate pair", field="messages"
             ) from error
-        return self.encode(text)
+        return text
 
     @cached_property
     def blank_ids(self) -> frozenset[int]:

@@ -30,7 +30,7 @@ async def submit_slowly(
     encoding, go_on = threading.Event(), threading.Event()
     prompt_ids = scheduler.model.prompt_ids
 
-    def encode_slowly(messages: Any, tools: Any = None) -> list[int]:
+    def encode_slowly(messages: Any, tools: Any = None, **limits: Any) -> list[int]:
         encoding.set()
         assert go_on.wait(10)
         return prompt_ids(MESSAGES)

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, StrictBool, StrictStr, ValidationInfo
 
-from anytime_server.api.schema.fields import Fields, JsonObject, Text, text_or_parts
+from anytime_server.api.schema.fields import BoundedList, Fields, JsonObject, Text, text_or_parts
 from anytime_server.api.schema.messages import Nothing
 from anytime_server.errors import InvalidRequest
 
@@ -73,12 +73,12 @@ def _validated(block: Any, served: dict[str, type[Any]]) -> Any:
         raise ValueError("must be an object")
     kind = block.get("type")
     if not isinstance(kind, str) or kind not in served:
-        raise ValueError(f"a block of type {kind!r} is not served here, only {', '.join(served)}")
+        raise ValueError(f"a block of type {str(kind)[:40]!r} is not served here, only {', '.join(served)}")
     return served[kind].model_validate(block)
 
 
 TextBlocks = Annotated[
-    list[Annotated[TextBlock, BeforeValidator(_text_only)]],
+    BoundedList[Annotated[TextBlock, BeforeValidator(_text_only)]],
     BeforeValidator(_text_or_blocks, str | list[TextBlock]),
 ]
 """A string, which is one block, or text blocks."""
@@ -119,7 +119,7 @@ class Message(Fields):
 
     role: Literal["user", "assistant", "system"]
     content: Annotated[
-        list[Annotated[AnyBlock, BeforeValidator(_of_role)]],
+        BoundedList[Annotated[AnyBlock, BeforeValidator(_of_role)]],
         BeforeValidator(_text_or_blocks, str | list[AnyBlock]),
     ]
     """A string, which is one text block, or a list of blocks."""

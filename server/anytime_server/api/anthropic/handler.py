@@ -8,6 +8,7 @@ from fastapi.responses import Response
 from anytime_server.api.anthropic.encoder import MessagesEncoder
 from anytime_server.api.anthropic.errors import ERRORS
 from anytime_server.api.anthropic.schema import MessagesRequest, Prompt
+from anytime_server.api.body_route import BodyRoute
 from anytime_server.api.openapi import Body, whole_or_stream
 from anytime_server.api.sse import respond
 from anytime_server.scheduler.scheduler import Scheduler
@@ -26,7 +27,7 @@ class TokenCount(Body):
 
 def router(scheduler: Scheduler) -> APIRouter:
     """The endpoints of this dialect."""
-    routes = APIRouter(prefix="/v1/messages", tags=["anthropic"], responses=ERRORS)
+    routes = APIRouter(route_class=BodyRoute, prefix="/v1/messages", tags=["anthropic"], responses=ERRORS)
 
     @routes.post("", responses=RESPONSES)
     async def messages(body: MessagesRequest, request: Request) -> Response:
@@ -35,7 +36,7 @@ def router(scheduler: Scheduler) -> APIRouter:
         session = await scheduler.submit(body.to_generate_request(request.state.context))
         encoder = MessagesEncoder(omits_thinking=body.omits_thinking)
         headers = {"request-id": session.request.id}
-        return await respond([session], encoder, request, streams=body.stream, headers=headers)
+        return await respond([session], encoder, streams=body.stream, headers=headers)
 
     @routes.post("/count_tokens")
     async def count_tokens(body: Prompt, request: Request) -> TokenCount:

@@ -12,10 +12,10 @@ from anytime_server.api.anthropic.content import Message, TextBlocks, text_of, t
 from anytime_server.api.openapi import NoEffect
 from anytime_server.api.schema.budgets import SHARES, agreed_budget
 from anytime_server.api.schema.fields import (
-    MAX_MESSAGES,
     MAX_TOOLS,
     AnytimeFields,
     AtLeastOne,
+    BoundedList,
     Fields,
     JsonObject,
     Temperature,
@@ -83,7 +83,7 @@ class Tool(Fields):
     strict: Literal[False] | None = None
     defer_loading: Literal[False] | None = None
     input_examples: Nothing = None
-    allowed_callers: list[Literal["direct"]] | None = None
+    allowed_callers: BoundedList[Literal["direct"]] | None = None
 
     def for_template(self) -> dict[str, Any]:
         """The function as chat templates take it."""
@@ -105,10 +105,10 @@ class Prompt(Fields):
     """The model's input: conversation, system text and tools."""
 
     model: StrictStr
-    messages: list[Message] = Field(min_length=1, max_length=MAX_MESSAGES)
+    messages: BoundedList[Message] = Field(min_length=1)
     """The conversation. Thinking alone as the assistant's last turn is resumed."""
     system: TextBlocks | None = None
-    tools: list[Tool] = Field(default_factory=list, max_length=MAX_TOOLS)
+    tools: BoundedList[Tool] = Field(default_factory=list, max_length=MAX_TOOLS)
     tool_choice: ToolChoice | None = None
     thinking: ThinkingFields | None = None
     """Absent: no thinking, unless `anytime` has a budget or `stop_when`."""
@@ -197,7 +197,7 @@ class MessagesRequest(Prompt):
     temperature: Annotated[Temperature, Field(le=1)] | None = None
     """Of thinking and answer; each has a default of its own."""
     top_p: TopP | None = None
-    stop_sequences: list[Annotated[Text, Field(min_length=1)]] = Field(
+    stop_sequences: BoundedList[Annotated[Text, Field(min_length=1)]] = Field(
         default_factory=list, max_length=MAX_STOP_SEQUENCES
     )
     """Texts before which the answer ends."""

@@ -11,7 +11,6 @@ from fastapi import Request
 from fastapi.responses import JSONResponse
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from anytime_server.errors import AnytimeError, BodyTooLarge, HeadersTooLarge, InvalidRequest
@@ -81,8 +80,8 @@ class MessageLimit:
         """
         try:
             body = await request.json()  # read and parsed already
-        except (ValueError, RecursionError, ClientDisconnect):
-            return  # the endpoint refuses a body that is no JSON; after a disconnect nobody reads a response
+        except ValueError:
+            return  # the endpoint refuses a body that is no JSON
         for field in CONVERSATION_FIELDS:
             messages = body.get(field) if isinstance(body, dict) else None
             if isinstance(messages, list) and len(messages) > self._max_messages:

@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
+from anytime_server.api.body_route import BodyRoute
 from anytime_server.api.native.encoder import NativeEncoder
 from anytime_server.api.native.events import AnytimeResponse, ErrorDetail, Event
 from anytime_server.api.native.schema import (
@@ -36,7 +37,7 @@ def error_response(error: AnytimeError, request_id: str) -> JSONResponse:
 
 def router(scheduler: Scheduler) -> APIRouter:
     """The endpoints of this dialect."""
-    routes = APIRouter(prefix="/v1/anytime", tags=["anytime"], responses=ERRORS)
+    routes = APIRouter(route_class=BodyRoute, prefix="/v1/anytime", tags=["anytime"], responses=ERRORS)
 
     @routes.post("", response_model=AnytimeResponse, responses={200: EVENTS})
     async def think(body: AnytimeRequest, request: Request) -> Response:
@@ -47,7 +48,7 @@ def router(scheduler: Scheduler) -> APIRouter:
         exactly one of `done` and `error`. With `stream` false, one body at the end.
         """
         session = await scheduler.submit(body.to_generate_request(request.state.context))
-        return await respond([session], NativeEncoder(), request, streams=body.stream)
+        return await respond([session], NativeEncoder(), streams=body.stream)
 
     @routes.post("/{session_id}/answer", status_code=202)
     async def answer_now(session_id: str, request: Request) -> AnswerNowResponse:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -17,6 +17,7 @@ from pydantic import (
     StrictStr,
     ValidationInfo,
     field_validator,
+    model_validator,
 )
 
 from anytime_server.errors import NotSupported
@@ -26,16 +27,20 @@ from anytime_server.types import StopWhen
 DAY_MS = 24 * 60 * 60 * 1000
 MAX_BUDGETS = 64
 MAX_TOOLS = 128
-MAX_MESSAGES = 4096
-"""In a conversation, whatever `--max-messages` allows."""
+MAX_ITEMS = 4096
+"""In any list, also in a conversation, whatever `--max-messages` allows."""
+MAX_FIELDS = 128
+"""In any object whose fields have meanings; the requests with the most have half of that."""
 DEEPER = 32
 """Levels of nesting that a prompt or a response adds around an object of the client's."""
 
 
 def whole_characters(text: str) -> str:
     """Pass text that can be encoded: JSON can contain half of a surrogate pair."""
-    if any("\ud800" <= character <= "\udfff" for character in text):
-        raise ValueError("must be text, but has half of a surrogate pair")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("must be text, but has half of a surrogate pair") from None
     return text
 
 
@@ -51,6 +56,9 @@ def written_again(value: dict[str, Any]) -> dict[str, Any]:
     return value
 
 
+Item = TypeVar("Item")
+BoundedList = Annotated[list[Item], Field(max_length=MAX_ITEMS, fail_fast=True)]
+"""A list that costs little to refuse: only its first invalid item is reported."""
 Text = Annotated[str, AfterValidator(whole_characters)]
 JsonObject = Annotated[dict[str, Any], AfterValidator(written_again)]
 """A JSON object of the client's that is rendered into the prompt, or returned."""
@@ -60,10 +68,23 @@ Seed = Annotated[StrictInt, Field(ge=-(2**63), lt=2**63)]
 AtLeastOne = Annotated[StrictInt, Field(ge=1)]
 
 
+def few_fields(value: Any) -> Any:
+    """Pass a value that is no object of too many fields."""
+    if isinstance(value, dict) and len(value) > MAX_FIELDS:
+        raise ValueError(f"must not have more than {MAX_FIELDS} fields")
+    return value
+
+
 class Fields(BaseModel):
     """Part of a request; unknown fields are refused."""
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _few(cls, value: Any) -> Any:
+        """Refuse what would become as many errors as it has unknown fields."""
+        return few_fields(value)
 
 
 class BudgetFields(Fields):
@@ -100,7 +121,7 @@ def _ascending(budgets: list[int]) -> list[int]:
 
 
 Budgets = Annotated[
-    list[Annotated[StrictInt, Field(ge=0)]], Field(max_length=MAX_BUDGETS), AfterValidator(_ascending)
+    BoundedList[Annotated[StrictInt, Field(ge=0)]], Field(max_length=MAX_BUDGETS), AfterValidator(_ascending)
 ]
 """Thinking tokens at which to give provisional answers."""
 

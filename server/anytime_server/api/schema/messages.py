@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, cast
 
 from pydantic import BeforeValidator, Field, ValidationInfo, WithJsonSchema, field_validator
 
-from anytime_server.api.schema.fields import MAX_MESSAGES, Fields, Text, text_or_parts, written_again
+from anytime_server.api.schema.fields import BoundedList, Fields, Text, text_or_parts, written_again
 from anytime_server.errors import InvalidRequest
 
 
@@ -84,7 +84,7 @@ class Message(Fields):
     """One turn of the conversation."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: list[TextPart] = Field(default=cast("list[TextPart]", None), validate_default=True)
+    content: BoundedList[TextPart] = Field(default=cast("list[TextPart]", None), validate_default=True)
     """A string, which is one part, or a list of text parts; the assistant's may be absent."""
     name: Text | None = None
     """Of a tool, where the chat template shows it; else taken for compatibility, and not shown."""
@@ -92,7 +92,7 @@ class Message(Fields):
     """Earlier thinking of an assistant turn; the chat template decides what of it the model sees."""
     reasoning: Text | None = None
     """The same under the name that other servers use."""
-    tool_calls: list[CalledTool] | None = None
+    tool_calls: BoundedList[CalledTool] | None = None
     """Calls that the assistant made in this turn."""
     tool_call_id: Text | None = Field(default=None, validate_default=True)
     """The call that a tool's turn is the result of."""
@@ -151,7 +151,7 @@ class Message(Fields):
 class Conversation(Fields):
     """A request with messages."""
 
-    messages: list[Message] = Field(min_length=1, max_length=MAX_MESSAGES)
+    messages: BoundedList[Message] = Field(min_length=1)
     """The conversation, ending with what is to be answered."""
 
     def turns(self) -> list[dict[str, Any]]:

@@ -1,12 +1,15 @@
 """Checks JSON schemas in a process beside the server, where they may take long, eat memory or crash.
 
-The process starts with the first schema. Nothing here blocks the event loop or takes one of its threads.
+The process starts with the first schema, or before it with `start()`. Nothing here blocks the event loop or
+takes one of its threads.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
+import logging
 import os
 import signal
 import sys
@@ -17,6 +20,8 @@ from pathlib import Path
 
 from anytime_server.errors import EngineDead, EngineFailed, InvalidRequest, NotSupported
 
+logger = logging.getLogger(__name__)
+
 LIMIT_S, LIMIT_BYTES = 20.0, 2 << 30
 """Of one schema, in processor time. A string of up to 200 characters over 150,000 ids takes 8 s."""
 REPLY_S = 150.0
@@ -24,6 +29,8 @@ REPLY_S = 150.0
 MAX_CHARACTERS = 131_072
 """vLLM reads a schema on the server's event loop for every request."""
 MAX_VERDICTS = 512
+RESTART_PAUSE_S = 5.0
+"""Seconds from the end of a process that is kept running to the next one."""
 MAX_REPLY_BYTES = 16 << 20
 """The first reply lists ids."""
 ENVIRONMENT = {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
@@ -47,11 +54,17 @@ class SchemaCompiler:
         self._process: Process | None = None
         self._turn = asyncio.Lock()
         self._compiling: asyncio.Task[None] | None = None
-        self._refusals: OrderedDict[str, str | None] = OrderedDict()
-        """Of each schema, the least lately used first; None where it is accepted."""
+        self._keeping: asyncio.Task[None] | None = None
+        self._refusals: OrderedDict[bytes, str | None] = OrderedDict()
+        """By the digest of each schema, the least lately used first; None where it is accepted."""
         self._added_ids, self._control_ids = frozenset[int](), frozenset[int]()
         self._fault: str | None = None
         self._is_closed = False
+
+    def start(self) -> None:
+        """Start the process before the first schema waits for it, and again whenever it ends."""
+        if self._keeping is None:
+            self._keeping = asyncio.create_task(self._keep_running())
 
     async def check(self, json_schema: str) -> None:
         """Pass if tokens can be held to this schema.
@@ -64,15 +77,15 @@ class SchemaCompiler:
         """
         if len(json_schema) > MAX_CHARACTERS:
             raise InvalidRequest(f"the JSON schema is longer than {MAX_CHARACTERS} characters")
-        if json_schema not in self._refusals:
+        if (digest := _digest(json_schema)) not in self._refusals:
             async with self._turn:
                 if self._compiling is not None:  # for a client that has gone since
                     await asyncio.wait([self._compiling])
-                if json_schema not in self._refusals:
+                if digest not in self._refusals:
                     self._compiling = asyncio.create_task(self._compile(json_schema))
                     await asyncio.shield(self._compiling)
-        self._refusals.move_to_end(json_schema)
-        if (refusal := self._refusals[json_schema]) is not None:
+        self._refusals.move_to_end(digest)
+        if (refusal := self._refusals[digest]) is not None:
             raise InvalidRequest(refusal)
 
     async def unspellable_ids(self, json_schema: str) -> frozenset[int]:
@@ -87,7 +100,28 @@ class SchemaCompiler:
             _kill(self._process)
         if self._compiling is not None:
             await asyncio.wait([self._compiling])
+        if self._keeping is not None:
+            self._keeping.cancel()
+            await asyncio.wait([self._keeping])
         await self._end()
+
+    async def _keep_running(self) -> None:
+        while True:
+            async with self._turn:
+                if self._compiling is not None:
+                    await asyncio.wait([self._compiling])
+                if self._process is not None and self._process.returncode is not None:
+                    await self._end()
+                try:
+                    process = await self._started()
+                except EngineDead:
+                    return
+                except (EngineFailed, OSError) as error:
+                    if not self._is_closed:
+                        logger.warning("%s; the next request with a JSON schema tries again", error)
+                    return
+            await process.wait()
+            await asyncio.sleep(RESTART_PAUSE_S)
 
     async def _compile(self, json_schema: str) -> None:
         for _ in range(2):
@@ -95,7 +129,7 @@ class SchemaCompiler:
             if self._fault is not None:
                 raise NotSupported(self._fault)
             if reply := await _reply(process, json_schema):
-                self._refusals[json_schema] = json.loads(reply)
+                self._refusals[_digest(json_schema)] = json.loads(reply)
                 if len(self._refusals) > MAX_VERDICTS:
                     self._refusals.popitem(last=False)
                 return
@@ -134,6 +168,10 @@ class SchemaCompiler:
         if process is not None:
             _kill(process)
             await process.communicate()
+
+
+def _digest(json_schema: str) -> bytes:
+    return hashlib.sha256(json_schema.encode()).digest()
 
 
 def _kill(process: Process) -> None:

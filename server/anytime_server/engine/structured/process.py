@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import re
 import resource
 import signal
@@ -17,25 +16,18 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
-
-import numpy as np
+from typing import Any, TextIO
 
 from anytime_server.engine.processes import end_with_parent
+from anytime_server.engine.structured.masks import try_out, with_parts
 from anytime_server.engine.structured.unenforced import find_fault
-
-if TYPE_CHECKING:
-    from xgrammar import CompiledGrammar
 
 START_LIMIT_S = 120
 """For importing the libraries, on a machine that is busy with other things."""
 STACK_BYTES = 4 << 20
 """Half of what threads of the engine have: a recursion that would end these ends the child."""
-CONVERSION_LIMIT_S = 0.25
+CONVERSION_LIMIT_S = 0.1
 """Processor time of the step that vLLM repeats on the server's event loop for every request."""
-MASK_LIMIT_S = 0.05
-"""Processor time for one token: every request in the engine's batch waits for it."""
-NUM_WALKS, NUM_STEPS = 4, 64
 NEEDED_BYTES = frozenset(bytes([byte]) for byte in range(0x20, 0x7F))
 """JSON is written with these; each must be a token."""
 SOURCE_POSITION = re.compile(r"^\[[^\]]*\] \S+:\d+: (Check failed: .* is false: )?")
@@ -83,40 +75,14 @@ def refusal(vocabulary: Vocabulary, json_schema: str) -> str | None:
         if time.thread_time() - started_s > CONVERSION_LIMIT_S:
             return "the JSON schema takes too long to compile: it repeats too much"
         # With its cache, as in the engines: without, it takes other ways.
-        grammar = GrammarCompiler(vocabulary.info).compile_json_schema(json_schema, **COMPACT)
-        return try_out(grammar, vocabulary.tokens)
+        compiler = GrammarCompiler(vocabulary.info)
+        grammars = (compiler.compile_json_schema(one, **COMPACT) for one in with_parts(json_schema))
+        return next(filter(None, (try_out(grammar, vocabulary.tokens) for grammar in grammars)), None)
     except Exception as error:
         reason = SOURCE_POSITION.sub("", (str(error).splitlines() or [""])[0]).strip()
         if isinstance(error, MemoryError) or "bad_alloc" in reason:
             reason = "it takes too much memory to compile"
         return f"the JSON schema cannot be enforced: {reason or 'xgrammar does not take it'}"
-
-
-def try_out(grammar: CompiledGrammar, tokens: list[bytes]) -> str | None:
-    """Sample beginnings of instances, and refuse what takes long or leads to a dead end."""
-    from xgrammar import GrammarMatcher
-
-    rng, bits = random.Random(0), np.zeros((1, len(tokens) // 32 + 1), np.int32)
-    next_part_ids = [i for i, token in enumerate(tokens) if token in (b'"', b",", b":")]
-    for walk in range(NUM_WALKS):
-        matcher, token_id = GrammarMatcher(grammar), None
-        for _ in range(NUM_STEPS):
-            started_s = time.thread_time()
-            if token_id is not None:
-                matcher.accept_token(token_id)
-            matcher.fill_next_token_bitmask(bits)
-            if time.thread_time() - started_s > MASK_LIMIT_S:
-                return f"the JSON schema is too ambiguous: a token takes over {MASK_LIMIT_S * 1e3:.0f} ms"
-            allowed = np.unpackbits(bits.view(np.uint8)[0], count=len(tokens), bitorder="little")
-            # Every second walk ends strings early, to come to what follows.
-            ids = [i for i in next_part_ids if allowed[i]] if walk % 2 and rng.random() < 0.5 else []
-            if not ids and not len(ids := np.flatnonzero(allowed)):
-                if not matcher.is_completed():
-                    return "the JSON schema cannot be enforced: no token is allowed at some point"
-                break
-            # Long tokens can be read in the most ways.
-            token_id = max((int(rng.choice(ids)) for _ in range(8)), key=lambda i: len(tokens[i]))
-    return None
 
 
 def answer(

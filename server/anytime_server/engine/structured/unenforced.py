@@ -54,7 +54,7 @@ def find_fault(json_schema: str) -> str | None:
         level = [part for one in level for _, part in _items(one)]
     if any(isinstance(one, dict | list) for one in level):
         return f"the JSON schema is nested more than {MAX_NESTING} deep"
-    schemas = dict(_schemas_in("#", schema))
+    schemas = dict(schemas_in("#", schema))
     faults = ((pointer, fault) for pointer, one in schemas.items() for fault in _faults(one, schemas))
     pointer, fault = next(faults, None) or _endless(schemas) or (None, None)
     return fault and f"the JSON schema cannot be enforced: {pointer} {fault}"
@@ -64,15 +64,15 @@ def _items(value: Any) -> Iterable[tuple[Any, Any]]:
     return value.items() if isinstance(value, dict) else enumerate(value if isinstance(value, list) else ())
 
 
-def _schemas_in(pointer: str, schema: Any) -> Iterator[tuple[str, Any]]:
+def schemas_in(pointer: str, schema: Any) -> Iterator[tuple[str, Any]]:
     """This schema and those within it, with their JSON pointers."""
     yield pointer, schema
     for keyword, inner in _items(schema):
         if keyword in ("items", "additionalProperties"):
-            yield from _schemas_in(f"{pointer}/{keyword}", inner)
+            yield from schemas_in(f"{pointer}/{keyword}", inner)
         elif keyword in (*OBJECTS, *BRANCHES, "prefixItems"):
             for name, one in _items(inner):
-                yield from _schemas_in(f"{pointer}/{keyword}/{name}", one)
+                yield from schemas_in(f"{pointer}/{keyword}/{name}", one)
 
 
 def _faults(schema: Any, schemas: dict[str, Any]) -> Iterator[str]:

@@ -106,6 +106,10 @@ class TransformersEngine(Engine):
             threads=options.threads,
         )
 
+    def prepare_json_schemas(self) -> None:
+        if self._schemas is not None:
+            self._schemas.start()
+
     async def check_json_schema(self, json_schema: str) -> None:
         if self._schemas is None or self._grammars is None:
             raise EngineDead("the engine is not running")

@@ -234,6 +234,10 @@ class VllmEngine(Engine):
     def load(self) -> EngineLoad:
         return EngineLoad(num_requests=len(self._requests), max_num_seqs=self._options.max_num_seqs)
 
+    def prepare_json_schemas(self) -> None:
+        if self._schemas is not None:
+            self._schemas.start()
+
     async def check_json_schema(self, json_schema: str) -> None:
         if self._schemas is None:
             raise EngineDead("the engine is not running")

@@ -172,6 +172,23 @@ async def test_process_that_is_killed_is_started_again(stand_in: SchemaCompiler,
     await stand_in.check(schema("third"))
 
 
+async def test_process_is_started_before_the_first_schema_and_again_when_it_ends(
+    stand_in: SchemaCompiler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compiler, "RESTART_PAUSE_S", 0.0)
+    stand_in.start()
+    stand_in.start()
+    for num_starts in (1, 2, 3):
+        async with asyncio.timeout(30):
+            while len(lines(tmp_path / "starts")) < num_starts:
+                await asyncio.sleep(0.01)
+        await stand_in.check(schema(f"good {num_starts}"))
+        [child] = children(tmp_path)
+        child.kill()
+    await stand_in.close()
+    assert not children(tmp_path)
+
+
 async def test_process_that_cannot_start_fails_the_request(stand_in: SchemaCompiler, tmp_path: Path) -> None:
     (tmp_path / "greeting").unlink()
     with pytest.raises(EngineFailed, match="does not start"):

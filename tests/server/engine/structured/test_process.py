@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from anytime_server.engine.structured import process
+from anytime_server.engine.structured import masks
 from anytime_server.engine.structured.process import NEEDED_BYTES, Vocabulary, refusal
 from anytime_server.text.model import BUNDLED_MODEL
 
@@ -61,7 +61,7 @@ def test_refusal_says_why(vocabulary: Vocabulary, schema: dict[str, Any], reason
 def test_schema_with_a_slow_mask_is_refused(vocabulary: Vocabulary, monkeypatch: pytest.MonkeyPatch) -> None:
     schema = json.dumps({"type": "object", "properties": {"a": {"type": "string", "pattern": "^a{0,40}b$"}}})
     assert refusal(vocabulary, schema) is None
-    monkeypatch.setattr(process, "MASK_LIMIT_S", 0.0)
+    monkeypatch.setattr(masks, "MASK_LIMIT_S", 0.0)
     assert refusal(vocabulary, schema) == "the JSON schema is too ambiguous: a token takes over 0 ms"
 
 

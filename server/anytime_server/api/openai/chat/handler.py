@@ -9,6 +9,7 @@ from weakref import WeakValueDictionary
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
+from anytime_server.api.body_route import BodyRoute
 from anytime_server.api.openai.chat.encoder import ChatEncoder
 from anytime_server.api.openai.chat.schema import ChatRequest, ControlRequest
 from anytime_server.api.openai.errors import ERRORS
@@ -68,7 +69,7 @@ class Completion:
 
 def router(scheduler: Scheduler) -> APIRouter:
     """The endpoints of this dialect."""
-    routes = APIRouter(prefix="/v1", tags=["openai"], responses=ERRORS)
+    routes = APIRouter(route_class=BodyRoute, prefix="/v1", tags=["openai"], responses=ERRORS)
     under_way: WeakValueDictionary[str, Completion] = WeakValueDictionary()
     """By id, as long as their responses are sent."""
 
@@ -85,7 +86,7 @@ def router(scheduler: Scheduler) -> APIRouter:
             shows_usage=body.streams_usage or not body.stream,
             has_tools=bool(generate.tools),
         )
-        return await respond(sessions, encoder, request, streams=body.stream)
+        return await respond(sessions, encoder, streams=body.stream)
 
     @routes.post("/chat/completions/control", response_model_exclude_none=True)
     async def control(body: ControlRequest, request: Request) -> ControlResponse:

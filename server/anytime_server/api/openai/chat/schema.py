@@ -13,6 +13,7 @@ from anytime_server.api.schema.fields import (
     MAX_TOOLS,
     AnytimeFields,
     AtLeastOne,
+    BoundedList,
     Fields,
     ResponseFormat,
     Seed,
@@ -56,7 +57,9 @@ def _one_or_more(value: Any) -> Any:
 
 
 Stop = Annotated[
-    list[Annotated[Text, Field(min_length=1)]], Field(max_length=MAX_STOPS), BeforeValidator(_one_or_more)
+    BoundedList[Annotated[Text, Field(min_length=1)]],
+    Field(max_length=MAX_STOPS),
+    BeforeValidator(_one_or_more),
 ]
 
 
@@ -88,7 +91,7 @@ class ChatRequest(Conversation, BudgetAliases):
     """And the likeliest alternatives of each."""
     response_format: ResponseFormat | None = None
     """The form that the answer must have; the thinking is free."""
-    tools: Annotated[list[ToolFields], Field(max_length=MAX_TOOLS)] | None = None
+    tools: Annotated[BoundedList[ToolFields], Field(max_length=MAX_TOOLS)] | None = None
     tool_choice: Any = None
     """`auto`, or `none`: then the model does not see the tools."""
     parallel_tool_calls: StrictBool | None = None

@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
+from anytime_server.api.body_route import BodyRoute
 from anytime_server.api.openai.errors import ERRORS, OpenAIErrorResponse
 from anytime_server.api.openai.responses.encoder import ResponsesEncoder
 from anytime_server.api.openai.responses.schema import ResponsesRequest
@@ -30,14 +31,14 @@ NOT_STORED: dict[str, Any] = {
 
 def router(scheduler: Scheduler) -> APIRouter:
     """The endpoints of this dialect."""
-    routes = APIRouter(prefix="/v1/responses", tags=["openai"], responses=ERRORS)
+    routes = APIRouter(route_class=BodyRoute, prefix="/v1/responses", tags=["openai"], responses=ERRORS)
 
     @routes.post("", responses=RESPONSES)
     async def responses(body: ResponsesRequest, request: Request) -> Response:
         """A response whose thinking keeps to a budget."""
         generate = body.to_generate_request(request.state.context, window_tokens=scheduler.window_tokens)
         session = await scheduler.submit(generate)
-        return await respond([session], ResponsesEncoder(body, session), request, streams=bool(body.stream))
+        return await respond([session], ResponsesEncoder(body, session), streams=bool(body.stream))
 
     @routes.get("/{response_id}", **NOT_STORED)
     @routes.delete("/{response_id}", **NOT_STORED)

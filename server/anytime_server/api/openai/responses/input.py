@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, StrictStr
 
-from anytime_server.api.schema.fields import MAX_MESSAGES, Fields, Text, text_or_parts, whole_characters
+from anytime_server.api.schema.fields import BoundedList, Fields, Text, text_or_parts, whole_characters
 from anytime_server.api.schema.messages import CalledFunction, CalledTool
 from anytime_server.errors import InvalidRequest
 
@@ -30,7 +30,7 @@ def _text_or_parts(content: Any) -> Any:
     return text_or_parts(content, TextPart, "input_text")
 
 
-Parts = Annotated[list[TextPart], BeforeValidator(_text_or_parts, str | list[TextPart])]
+Parts = Annotated[BoundedList[TextPart], BeforeValidator(_text_or_parts, str | list[TextPart])]
 """A string, which is one part, or a list of text parts."""
 
 
@@ -59,8 +59,8 @@ class ReasoningItem(Fields):
     """Earlier thinking; the chat template decides what of it the model sees."""
 
     type: Literal["reasoning"]
-    summary: list[SummaryPart] = Field(default_factory=list)
-    content: list[ReasoningPart] | None = None
+    summary: BoundedList[SummaryPart] = Field(default_factory=list)
+    content: BoundedList[ReasoningPart] | None = None
     encrypted_content: StrictStr | None = None
     """The continuation token. Only that of the last item counts: its thinking is resumed."""
     id: Text | None = None
@@ -134,8 +134,8 @@ def _text_or_items(value: Any) -> Any:
 
 
 Items = Annotated[
-    list[Item],
-    Field(min_length=1, max_length=MAX_MESSAGES),
+    BoundedList[Item],
+    Field(min_length=1),
     BeforeValidator(_text_or_items, str | list[Item]),
 ]
 """A string, which is one message of the user's, or a list of items."""

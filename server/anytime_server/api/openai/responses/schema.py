@@ -13,12 +13,14 @@ from anytime_server.api.schema.fields import (
     MAX_TOOLS,
     AnytimeFields,
     AtLeastOne,
+    BoundedList,
     Fields,
     JsonObject,
     ResponseFormat,
     Temperature,
     Text,
     TopP,
+    few_fields,
     require_harmless,
     sampling,
 )
@@ -135,7 +137,7 @@ class ResponsesRequest(BudgetAliases):
     stream: StrictBool | None = None
     stream_options: ResponsesStreamOptions | None = None
     include: (
-        list[
+        BoundedList[
             Literal[
                 "reasoning.encrypted_content",
                 "message.output_text.logprobs",
@@ -151,10 +153,10 @@ class ResponsesRequest(BudgetAliases):
     ) = None
     """Further content to return. Only the first two ever have content here."""
     top_logprobs: Annotated[StrictInt, Field(ge=0, le=MAX_TOP_LOGPROBS)] | None = None
-    tools: Annotated[list[Tool], Field(max_length=MAX_TOOLS)] | None = None
+    tools: Annotated[BoundedList[Tool], Field(max_length=MAX_TOOLS)] | None = None
     parallel_tool_calls: StrictBool | None = None
     """False keeps the first call only."""
-    metadata: dict[Text, Text] | None = Field(default=None, max_length=16)
+    metadata: Annotated[dict[Text, Text], Field(max_length=16), BeforeValidator(few_fields)] | None = None
     """Returned with the response."""
     anytime: AnytimeFields | None = None
 
