@@ -16,6 +16,7 @@ from pathlib import Path
 from types import FrameType
 
 from anytime_server.errors import AnytimeError
+from anytime_server.printable import print_error
 
 from anytime_training.config import Recipe, load_recipe
 from anytime_training.errors import RecipeError, TrainingFailed
@@ -50,10 +51,10 @@ def train(argv: Sequence[str]) -> int:
         ):
             done = _trainer(recipe)(recipe, run)
     except RecipeError as error:
-        print(f"anytime train: {error}", file=sys.stderr)
+        print_error("train", error)
         return USAGE_ERROR
     except (AnytimeError, TrainingFailed, OSError) as error:
-        print(f"anytime train: {error}", file=sys.stderr)
+        print_error("train", error)
         return FAILED
     if not done:
         again = shlex.join(["anytime", "train", *argv, *([] if arguments.resume else ["--resume"])])
