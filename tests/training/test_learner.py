@@ -12,7 +12,8 @@ from anytime_training.config.brpo import LearnerConfig
 from anytime_training.config.loss import LossConfig
 from anytime_training.errors import TrainingFailed
 from anytime_training.learner import Learner, learning_rate_at
-from anytime_training.tree import Branch, Segment, Tree
+from anytime_training.policy import token_logprobs
+from anytime_training.tree import Branch, Segment, Tree, pack
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
 VOCABULARY = 50
@@ -88,11 +89,21 @@ def test_packing_does_not_change_the_step(model: Qwen3ForCausalLM) -> None:
 
 
 def test_step_raises_the_probability_of_good_tokens(model: Qwen3ForCausalLM) -> None:
+    """And lowers that of bad tokens."""
     rng = random.Random(3)
-    good = [[Tree(trunk=segment(rng, 5, 10, 1.0))]]
+    good, bad = (Tree(trunk=segment(rng, 5, 10, advantage)) for advantage in (1.0, -1.0))
     learner = learner_of(model)
-    losses = [learner.step(good, number=number, num_rollouts=1)["mismatch"] for number in range(30)]
-    assert losses[-1] > losses[0] + 1, "ever less like the sampler, whose tokens it was"
+
+    def mean_logprob(tree: Tree) -> float:
+        rows = pack([tree], row_tokens=64, pad_id=0)
+        with torch.no_grad():
+            return token_logprobs(learner.model, rows, backend="sdpa").mean().item()
+
+    before = mean_logprob(good), mean_logprob(bad)
+    for number in range(5):
+        learner.step([[good, bad]], number=number, num_rollouts=2)
+    assert mean_logprob(good) > before[0] + 0.2
+    assert mean_logprob(bad) < before[1] - 0.2
 
 
 def test_rollouts_that_are_left_out_count(model: Qwen3ForCausalLM) -> None:
