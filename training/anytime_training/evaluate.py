@@ -9,10 +9,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import random
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import FrameType
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from anytime_server.errors import AnytimeError, EmptyAnswer, InvalidRequest
 from anytime_server.printable import escaped, print_error
@@ -22,6 +24,7 @@ from anytime_server.reasoning.manifest import MANIFEST_NAME
 from anytime_training.config.task import TaskSection
 from anytime_training.curve import Curve, json_line, keep_curve, table
 from anytime_training.errors import RecipeError, TrainingFailed, validation_message
+from anytime_training.interrupt import end_if_a_task_hangs
 from anytime_training.interval import wilson_interval
 from anytime_training.tasks import CustomTask, Problem, Task, draw_distinct
 
@@ -193,6 +196,7 @@ def main(argv: Sequence[str]) -> int:
 
     prepare_environment()
     preload_allocator()
+    signal.signal(signal.SIGINT, _interrupt)
     try:
         asyncio.run(_evaluate(arguments))
     except RecipeError as error:
@@ -202,6 +206,12 @@ def main(argv: Sequence[str]) -> int:
         print_error("evaluate", error)
         return 1
     return 0
+
+
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    """Ctrl-C, also while a custom task grades in a thread, for which the event loop would wait."""
+    end_if_a_task_hangs("evaluate", advice="nothing is written")
+    raise KeyboardInterrupt
 
 
 async def _evaluate(arguments: argparse.Namespace) -> None:

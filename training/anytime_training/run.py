@@ -116,7 +116,7 @@ def _write(path: Path, values: dict[str, Any]) -> None:
 def _read(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RecipeError(f"{path} is damaged: {error}") from error
     if not isinstance(found, dict):
         raise RecipeError(f"{path} is damaged: it holds no object")
