@@ -104,7 +104,7 @@ def flipped(content: bytes) -> bytes:
 
 
 @attack(
-    done="`training_state.pt` truncated, emptied, filled with garbage, with inverted bytes, or another model's",
+    done="`training_state.pt` truncated, empty, garbage, with inverted bytes, or another model's",
     client="one line that names the file and what to do; exit status 1",
     left="all files of the run as they were",
 )
@@ -116,8 +116,8 @@ def test_damaged_state_is_refused(
     state, weights = out / "training_state.pt", out / "checkpoint" / "model.safetensors"
     content, saved = state.read_bytes(), weights.read_bytes()
     line = (
-        rf"{re.escape(str(state))} cannot be resumed from: [^\n]+\. Restore the file, or start a new run with "
-        r"another --out, perhaps from the model in .+/checkpoint"
+        rf"{re.escape(str(state))} cannot be resumed from: [^\n]+\. Restore the file, or start a new run "
+        r"with another --out, perhaps from the model in .+/checkpoint"
     )
     model = torch.nn.Linear(2, 2)
     optimiser = torch.optim.AdamW(model.parameters())

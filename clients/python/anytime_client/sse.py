@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 MAX_EVENT_CHARACTERS = 2**24
 """A longer event is refused: its parts are kept in memory until its end."""
+LINE_OVERHEAD = 64
+"""What a line of data counts beyond its characters, so that empty lines are limited as well."""
 _LINE_END = re.compile(r"\r\n|\n|\r")  # str.splitlines would split at other characters, too
 
 
@@ -65,7 +67,7 @@ class Decoder:
                 self._event = value
             elif field == "data":
                 self._data.append(value)
-                self._num_data_characters += len(value) + 1
+                self._num_data_characters += len(value) + LINE_OVERHEAD
                 self._require_end()
 
     def _lines(self, text: str) -> list[str]:

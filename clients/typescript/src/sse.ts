@@ -3,6 +3,9 @@
 /** A longer event is refused: its parts are kept in memory until its end. In UTF-16 code units. */
 export const MAX_EVENT_LENGTH = 2 ** 24;
 
+/** What a line of data counts beyond its characters, so that empty lines are limited as well. */
+const LINE_OVERHEAD = 64;
+
 /** One event of the stream. */
 export interface ServerSentEvent {
   /** The event's type; `message` by default. */
@@ -53,7 +56,7 @@ export class Decoder {
     if (field === "event") this.#event = value;
     else if (field === "data") {
       this.#data.push(value);
-      this.#dataLength += value.length + 1;
+      this.#dataLength += value.length + LINE_OVERHEAD;
     }
     return null;
   }
