@@ -1,4 +1,4 @@
-"""What a step samples and learns from, seen at the engine, the task and the learner of a short run."""
+"""The samples and the loss of each step, seen at the engine, the task and the learner of a short run."""
 
 from __future__ import annotations
 

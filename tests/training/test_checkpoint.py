@@ -27,7 +27,7 @@ def test_a_failure_half_way_leaves_the_old_folder(tmp_path: Path) -> None:
             (partial / "weights").write_text("ne")
             raise OSError("disk full")
 
-    with pytest.raises(TrainingFailed, match=r"checkpoint cannot be written: disk full; what was"):
+    with pytest.raises(TrainingFailed, match=r"checkpoint cannot be written: disk full; earlier"):
         fail()
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint"]
     assert (target / "weights").read_text() == "old"

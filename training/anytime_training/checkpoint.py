@@ -165,7 +165,7 @@ def _naming_failures(path: Path) -> Iterator[None]:
     except (OSError, SafetensorError, RuntimeError) as error:  # torch raises RuntimeError for a full disk
         reason = error.strerror if isinstance(error, OSError) and error.strerror else first_line(error)
         raise TrainingFailed(
-            f"{path} cannot be written: {reason}; what was saved before is unchanged"
+            f"{path} cannot be written: {reason}; earlier files are unchanged"
         ) from error
 
 

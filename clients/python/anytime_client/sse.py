@@ -13,7 +13,7 @@ from dataclasses import dataclass
 MAX_EVENT_CHARACTERS = 2**24
 """A longer event is refused: its parts are kept in memory until its end."""
 LINE_OVERHEAD = 64
-"""What a line of data counts beyond its characters, so that empty lines are limited as well."""
+"""Added to the length of each line of data, so that empty lines are limited as well."""
 _LINE_END = re.compile(r"\r\n|\n|\r")  # str.splitlines would split at other characters, too
 
 

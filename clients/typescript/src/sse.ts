@@ -3,7 +3,7 @@
 /** A longer event is refused: its parts are kept in memory until its end. In UTF-16 code units. */
 export const MAX_EVENT_LENGTH = 2 ** 24;
 
-/** What a line of data counts beyond its characters, so that empty lines are limited as well. */
+/** Added to the length of each line of data, so that empty lines are limited as well. */
 const LINE_OVERHEAD = 64;
 
 /** One event of the stream. */
