@@ -143,7 +143,7 @@ def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @attack(
     done="a server sends `anytime ask` escape sequences in errors, thinking, answers, causes, unknown events",
-    client="the text without control characters, on a terminal and in pipes; JSON has them as escapes",
+    client="the text without control characters on the terminal; JSON has them as escapes",
     left="clipboard, title and screen of the terminal as they were",
 )
 @pytest.mark.parametrize(

@@ -106,6 +106,28 @@ def test_step_raises_the_probability_of_good_tokens(model: Qwen3ForCausalLM) -> 
     assert mean_logprob(bad) < before[1] - 0.2
 
 
+def test_gradient_is_clipped_before_it_enters_the_moments(model: Qwen3ForCausalLM) -> None:
+    """After one step the moments are (1 - β1) g and (1 - β2) g², with g of the norm that it is clipped to."""
+    learner = learner_of(model, loss=LossConfig(max_grad_norm=1e-3), beta1=0.8, beta2=0.96)
+    assert learner.step(trees(), number=0, num_rollouts=8)["grad_norm"] > 1e-2
+    moments = learner.optimiser.state.values()
+    mean = torch.cat([moment["exp_avg"].flatten() for moment in moments])
+    squares = torch.cat([moment["exp_avg_sq"].flatten() for moment in moments])
+    assert mean.norm().item() == pytest.approx(0.2 * 1e-3, rel=1e-3)
+    assert squares.sum().item() == pytest.approx(0.04 * 1e-6, rel=1e-3)
+
+
+def test_weights_decay(model: Qwen3ForCausalLM) -> None:
+    """By the learning rate times the weight decay, beside the gradient's step."""
+    with_decay, without = learner_of(model, weight_decay=0.5), learner_of(model)
+    before = weights(without)
+    for learner in (with_decay, without):
+        learner.step(trees(), number=0, num_rollouts=8)
+    torch.testing.assert_close(
+        weights(without) - weights(with_decay), 1e-3 * 0.5 * before, rtol=1e-3, atol=1e-6
+    )
+
+
 def test_rollouts_that_are_left_out_count(model: Qwen3ForCausalLM) -> None:
     one, other = (
         learner_of(model).step(trees(), number=0, num_rollouts=num_rollouts)["loss"]
