@@ -117,6 +117,12 @@ def test_gradient_is_clipped_before_it_enters_the_moments(model: Qwen3ForCausalL
     assert squares.sum().item() == pytest.approx(0.04 * 1e-6, rel=1e-3)
 
 
+def test_a_step_starts_without_the_gradient_of_the_last(model: Qwen3ForCausalLM) -> None:
+    learner = learner_of(model, learning_rate=1e-12)  # the weights stay as they are, and so does the gradient
+    first, second = (learner.step(trees(), number=n, num_rollouts=8)["grad_norm"] for n in range(2))
+    assert second == pytest.approx(first, rel=1e-4)
+
+
 def test_weights_decay(model: Qwen3ForCausalLM) -> None:
     """By the learning rate times the weight decay, beside the gradient's step."""
     with_decay, without = learner_of(model, weight_decay=0.5), learner_of(model)
