@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from anytime_training.checkpoint import TrainingState, load_state, replacing_folder, save_state
+from anytime_training.errors import TrainingFailed
 
 
 def test_a_folder_takes_the_place_of_the_old_one(tmp_path: Path) -> None:
@@ -26,8 +27,9 @@ def test_a_failure_half_way_leaves_the_old_folder(tmp_path: Path) -> None:
             (partial / "weights").write_text("ne")
             raise OSError("disk full")
 
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(TrainingFailed, match=r"checkpoint cannot be written: disk full; earlier"):
         fail()
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint"]
     assert (target / "weights").read_text() == "old"
     with replacing_folder(target) as partial:
         assert not list(partial.iterdir()), "nothing of the failed attempt remains"
@@ -43,7 +45,7 @@ def test_a_crash_between_the_two_moves_loses_nothing(tmp_path: Path) -> None:
         with replacing_folder(target):
             raise OSError("disk full")
 
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(TrainingFailed, match="disk full"):
         fail()
     assert (target / "weights").read_text() == "old"
 

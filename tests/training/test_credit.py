@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -23,16 +24,16 @@ def generation(ids: list[int], logprob: float) -> Generation:
     )
 
 
-def rollout(model: Model, thinking_ids: list[int]) -> Rollout:
+def rollout(model: Model, thinking_ids: list[int], budgets: list[int] = BUDGETS) -> Rollout:
     """A rollout whose answer a at budget b is the token 10 b + a."""
     reasoning = model.reasoning
     return Rollout(
         prompt_ids=PROMPT,
         thinking=generation(thinking_ids, -0.5),
         truncations=tuple(
-            truncate_thinking(thinking_ids[:b], reasoning, cause=Cause.BUDGET) for b in BUDGETS
+            truncate_thinking(thinking_ids[:b], reasoning, cause=Cause.BUDGET) for b in budgets
         ),
-        answers=tuple(tuple(generation([10 * b + a], -0.25) for a in range(2)) for b in BUDGETS),
+        answers=tuple(tuple(generation([10 * b + a], -0.25) for a in range(2)) for b in budgets),
     )
 
 
@@ -76,6 +77,42 @@ def test_each_token_gets_its_segments_advantage(rollouts: list[list[Rollout]], t
     assert list(right.segment.ids) == [*reasoning.answer_lead_in_ids, 41]
     assert right.num_visible == len(PROMPT) + 3
     assert (wrong.segment.advantages[-1], right.segment.advantages[-1]) == (-0.5, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("settings", "advantages"),
+    [
+        ({"prior": "uniform"}, [1 / 3, 1 / 6, 1 / 6]),  # R = (2/3, 1/3, 1/3), V2 half of it
+        ({"prior": "base"}, [1 / 2, 1 / 2, 1 / 2]),  # R = (1, 1, 1)
+        ({"prior": [1.0, 0.0, 3.0]}, [1 / 2, 3 / 8, 3 / 8]),  # R = (1, 3/4, 3/4)
+        ({"prior": "base", "leave_one_out": True}, [1, 1, 1]),  # the other rollout's return is 0
+        ({"prior": "base", "baseline": "none"}, [1, 1, 1]),
+        # V1 = (0, r_1, (λ² r_1 + λ r_2) / (λ² + λ)) = (0, 1, λ / (λ + 1))
+        ({"prior": "base", "baseline": "v1_only", "decay": 0.25}, [1, 0, 4 / 5]),
+        ({"prior": "base", "baseline": "v1_only", "decay": 1.0}, [1, 0, 1 / 2]),
+    ],
+)
+def test_settings_reach_the_thinking(
+    tiny_model: Model, settings: dict[str, Any], advantages: list[float]
+) -> None:
+    """Mean rewards of one rollout are (1, 0, 1), those of the other 0."""
+    budgets = [1, 2, 3]
+    rollouts = [[rollout(tiny_model, [70, 71, 72], budgets), rollout(tiny_model, [80, 81, 82], budgets)]]
+    rewards = torch.tensor([[[[1.0, 1.0], [0.0, 0.0], [1.0, 1.0]], [[0.0, 0.0]] * 3]])
+    config = CreditConfig.model_validate({"baseline": "v2_only"} | settings)
+    [[tree, *_]] = credit_trees(rollouts, rewards, budgets, config)
+    assert list(tree.trunk.advantages[len(PROMPT) :]) == pytest.approx(advantages)
+
+
+@pytest.mark.parametrize(
+    ("settings", "advantage"), [({}, 1 / 2), ({"summary_weight": 0.25}, 1 / 8), ({"leave_one_out": True}, 1)]
+)
+def test_settings_reach_the_answers(
+    rollouts: list[list[Rollout]], settings: dict[str, Any], advantage: float
+) -> None:
+    rewards = torch.tensor([[[[1.0, 0.0], [1.0, 1.0]], [[0.0, 0.0], [0.0, 1.0]]]])
+    [[first, _]] = credit_trees(rollouts, rewards, BUDGETS, CreditConfig.model_validate(settings))
+    assert [branch.segment.advantages[-1] for branch in first.branches] == [advantage, -advantage]
 
 
 def test_tokens_without_gradient_are_left_out(rollouts: list[list[Rollout]]) -> None:

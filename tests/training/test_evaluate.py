@@ -65,6 +65,22 @@ async def test_measures_every_problem_at_every_budget(start_scheduler: Callable[
     assert curve.mean_thinking_tokens == (2.0, 5.0, 9.0)
 
 
+async def test_each_problem_has_its_own_seed(
+    start_scheduler: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same at every budget: 3 · 1,000,003 plus the problem's number."""
+    one = await start_scheduler()
+    submit, seeds = one.submit, list[int]()
+
+    async def recorded(request: Any) -> Any:
+        seeds.append(request.seed)
+        return await submit(request)
+
+    monkeypatch.setattr(one, "submit", recorded)
+    await measure(one, FixedTask(), held_out_problems(FixedTask(), 3, seed=3), budgets=[2, 5], seed=3)
+    assert seeds == [3_000_009, 3_000_010, 3_000_011] * 2
+
+
 async def test_a_failed_session_is_no_wrong_answer(start_scheduler: Callable[..., Any]) -> None:
     one = await start_scheduler(never_end=True, die_after_tokens=30)
     with pytest.raises(AnytimeError):

@@ -12,7 +12,8 @@ from anytime_training.config.brpo import LearnerConfig
 from anytime_training.config.loss import LossConfig
 from anytime_training.errors import TrainingFailed
 from anytime_training.learner import Learner, learning_rate_at
-from anytime_training.tree import Branch, Segment, Tree
+from anytime_training.policy import token_logprobs
+from anytime_training.tree import Branch, Segment, Tree, pack
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
 VOCABULARY = 50
@@ -88,11 +89,49 @@ def test_packing_does_not_change_the_step(model: Qwen3ForCausalLM) -> None:
 
 
 def test_step_raises_the_probability_of_good_tokens(model: Qwen3ForCausalLM) -> None:
+    """And lowers that of bad tokens."""
     rng = random.Random(3)
-    good = [[Tree(trunk=segment(rng, 5, 10, 1.0))]]
+    good, bad = (Tree(trunk=segment(rng, 5, 10, advantage)) for advantage in (1.0, -1.0))
     learner = learner_of(model)
-    losses = [learner.step(good, number=number, num_rollouts=1)["mismatch"] for number in range(30)]
-    assert losses[-1] > losses[0] + 1, "ever less like the sampler, whose tokens it was"
+
+    def mean_logprob(tree: Tree) -> float:
+        rows = pack([tree], row_tokens=64, pad_id=0)
+        with torch.no_grad():
+            return token_logprobs(learner.model, rows, backend="sdpa").mean().item()
+
+    before = mean_logprob(good), mean_logprob(bad)
+    for number in range(5):
+        learner.step([[good, bad]], number=number, num_rollouts=2)
+    assert mean_logprob(good) > before[0] + 0.2
+    assert mean_logprob(bad) < before[1] - 0.2
+
+
+def test_gradient_is_clipped_before_it_enters_the_moments(model: Qwen3ForCausalLM) -> None:
+    """After one step the moments are (1 - β1) g and (1 - β2) g², with g of the norm that it is clipped to."""
+    learner = learner_of(model, loss=LossConfig(max_grad_norm=1e-3), beta1=0.8, beta2=0.96)
+    assert learner.step(trees(), number=0, num_rollouts=8)["grad_norm"] > 1e-2
+    moments = learner.optimiser.state.values()
+    mean = torch.cat([moment["exp_avg"].flatten() for moment in moments])
+    squares = torch.cat([moment["exp_avg_sq"].flatten() for moment in moments])
+    assert mean.norm().item() == pytest.approx(0.2 * 1e-3, rel=1e-3)
+    assert squares.sum().item() == pytest.approx(0.04 * 1e-6, rel=1e-3)
+
+
+def test_a_step_starts_without_the_gradient_of_the_last(model: Qwen3ForCausalLM) -> None:
+    learner = learner_of(model, learning_rate=1e-12)  # the weights stay as they are, and so does the gradient
+    first, second = (learner.step(trees(), number=n, num_rollouts=8)["grad_norm"] for n in range(2))
+    assert second == pytest.approx(first, rel=1e-4)
+
+
+def test_weights_decay(model: Qwen3ForCausalLM) -> None:
+    """By the learning rate times the weight decay, beside the gradient's step."""
+    with_decay, without = learner_of(model, weight_decay=0.5), learner_of(model)
+    before = weights(without)
+    for learner in (with_decay, without):
+        learner.step(trees(), number=0, num_rollouts=8)
+    torch.testing.assert_close(
+        weights(without) - weights(with_decay), 1e-3 * 0.5 * before, rtol=1e-3, atol=1e-6
+    )
 
 
 def test_rollouts_that_are_left_out_count(model: Qwen3ForCausalLM) -> None:

@@ -61,6 +61,27 @@ def test_clip_bounds_are_independent() -> None:
     assert statistics["num_clipped"] == 2
 
 
+@pytest.mark.parametrize(
+    ("ratio", "advantage", "objective", "num_clipped"),
+    [
+        (1.3, 1.0, 1.3, 0),  # within 1 + high of 1.5, above 1 + low
+        (1.6, 1.0, 1.5, 1),
+        (0.8, -1.0, -0.9, 1),  # below 1 - low of 0.9, within 1 - high
+        (0.95, -1.0, -0.95, 0),
+    ],
+)
+def test_each_clip_bound_is_on_its_own_side(
+    ratio: float, advantage: float, objective: float, num_clipped: int
+) -> None:
+    config = LossConfig(clip_low=0.1, clip_high=0.5, importance_cap=None)
+    old = double(-1.0)
+    loss, statistics = policy_loss(
+        old + math.log(ratio), old, tokens_of(double(advantage), old), config=config, normaliser=1.0
+    )
+    assert loss.item() == pytest.approx(-objective)
+    assert statistics["num_clipped"] == num_clipped
+
+
 def test_importance_weights() -> None:
     """Old over sampler: 1.5 and 0.5 are below the cap, 4 is capped at 2."""
     old = double(-1.0, -1.0, -1.0)

@@ -22,7 +22,7 @@ from anytime_server.reasoning import Manifest
 from anytime_server.text.model import Model
 
 from anytime_training.advantage import budget_prior
-from anytime_training.checkpoint import TrainingState, load_state, save_state, save_trained_checkpoint
+from anytime_training.checkpoint import TrainingState, resume_state, save_state, save_trained_checkpoint
 from anytime_training.config.brpo import BrpoRecipe
 from anytime_training.credit import credit_trees, truncation_lengths
 from anytime_training.errors import RecipeError, TrainingFailed
@@ -70,7 +70,7 @@ async def _train(recipe: BrpoRecipe, run: Run) -> bool:
         await engine.start()  # before the learner: it may fork, and the fork must not copy a second model
         trainer = _Trainer(recipe, run, model=model, engine=engine, validation=validation)
         if run.resume:
-            trainer.restore(load_state(run.folder))
+            trainer.resume()
         with trainer.recording():
             while not trainer.is_done:
                 await trainer.sync()
@@ -130,14 +130,16 @@ class _Trainer:
         by_tokens = self._rollout_tokens / (self._recipe.max_rollout_tokens or float("inf"))
         return max(self.step / self._recipe.steps, by_tokens)
 
-    def restore(self, state: TrainingState | None) -> None:
-        """Continue from a state, if there is one."""
-        if state is None:
-            return
-        self._learner.model.load_state_dict(state.model)
-        self._learner.optimiser.load_state_dict(state.optimiser)
-        self.step, self._rollout_tokens = state.step, state.rollout_tokens
-        self._seconds_before = state.seconds
+    def resume(self) -> None:
+        """Continue from the state in the run's folder, if there is one.
+
+        Raises:
+            TrainingFailed: the state is damaged.
+        """
+        state = resume_state(self._run.folder, self._learner.model, self._learner.optimiser)
+        if state is not None:
+            self.step, self._rollout_tokens = state.step, state.rollout_tokens
+            self._seconds_before = state.seconds
 
     @contextmanager
     def recording(self) -> Iterator[None]:

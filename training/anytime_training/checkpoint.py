@@ -1,7 +1,8 @@
 """Files that a run saves: the checkpoint, to be served, and the state that training resumes from.
 
-Both are written under a temporary name and then renamed, so that they are complete at any time. The
-checkpoint is a Hugging Face folder with an `anytime.json`; the state is one file.
+Both are written under a temporary name and then renamed, so that they are complete at any time, on a full
+disk as well. The checkpoint is a Hugging Face folder with an `anytime.json`; the state is one file of torch,
+whose checksums are verified before it is used.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,13 +18,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from anytime_server.errors import first_line
 from anytime_server.reasoning import Manifest
 from anytime_server.reasoning.manifest import MANIFEST_NAME
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from anytime_training.errors import TrainingFailed
-from anytime_training.run import STATE_NAME
+from anytime_training.run import CHECKPOINT_NAME, STATE_NAME
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase, Qwen3ForCausalLM
@@ -49,26 +52,67 @@ class TrainingState:
 
 
 def save_state(folder: Path, state: TrainingState) -> None:
-    """Write the state into the run's folder; it replaces an earlier state."""
+    """Write the state into the run's folder; it replaces an earlier state.
+
+    Raises:
+        TrainingFailed: it cannot be written; the earlier state is unchanged.
+    """
     partial = folder / f"{STATE_NAME}.partial"
     fields = {name: getattr(state, name) for name in TrainingState.__dataclass_fields__}
-    try:
-        with partial.open("wb") as file:
-            torch.save(fields, file)
-            file.flush()
-            os.fsync(file.fileno())
-    except RuntimeError as error:  # torch raises it for a full disk
-        partial.unlink(missing_ok=True)
-        raise TrainingFailed(f"{partial} cannot be written: {str(error).splitlines()[0]}") from error
-    partial.replace(folder / STATE_NAME)
+    with _naming_failures(partial):
+        try:
+            with partial.open("wb") as file:
+                torch.save(fields, file)
+                file.flush()
+                os.fsync(file.fileno())
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
+        partial.replace(folder / STATE_NAME)
+        _sync_names(folder)
 
 
 def load_state(folder: Path) -> TrainingState | None:
-    """The latest state in the run's folder, or None."""
+    """The latest state in the run's folder, or None.
+
+    Raises:
+        TrainingFailed: the file is damaged.
+    """
     path = folder / STATE_NAME
     if not path.exists():
         return None
-    return TrainingState(**torch.load(path, weights_only=True, map_location="cpu"))
+    with _naming_damage(folder):
+        with zipfile.ZipFile(path) as archive:  # torch's format, whose checksums torch itself does not verify
+            if (damaged := archive.testzip()) is not None:
+                raise zipfile.BadZipFile(f"bad checksum of {damaged}")
+        return TrainingState(**torch.load(path, weights_only=True, map_location="cpu"))
+
+
+def resume_state(
+    folder: Path, model: torch.nn.Module, optimiser: torch.optim.Optimizer
+) -> TrainingState | None:
+    """Load the latest state in the run's folder, if there is one, into model and optimiser.
+
+    Raises:
+        TrainingFailed: the file is damaged, or is the state of another model.
+    """
+    if (state := load_state(folder)) is not None:
+        with _naming_damage(folder):
+            model.load_state_dict(state.model)
+            optimiser.load_state_dict(state.optimiser)
+    return state
+
+
+@contextmanager
+def _naming_damage(folder: Path) -> Iterator[None]:
+    """Within the context, whatever damage raises becomes a `TrainingFailed` that says what to do."""
+    try:
+        yield
+    except Exception as error:  # zipfile, pickle and torch raise many kinds
+        raise TrainingFailed(
+            f"{folder / STATE_NAME} cannot be resumed from: {first_line(error)}. Restore the file, or start "
+            f"a new run with another --out, perhaps from the model in {folder / CHECKPOINT_NAME}"
+        ) from error
 
 
 def save_checkpoint(
@@ -109,16 +153,27 @@ def save_trained_checkpoint(
 
 
 def _save_weights(tensors: dict[str, torch.Tensor], path: Path) -> None:
-    """Write the weights.
-
-    Raises:
-        TrainingFailed: they cannot be written, for example to a full disk.
-    """
-    try:
-        save_file(tensors, path, metadata={"format": "pt"})
-    except SafetensorError as error:
-        raise TrainingFailed(f"{path} cannot be written: {error}") from error
+    save_file(tensors, path, metadata={"format": "pt"})
     path.chmod(0o644)  # safetensors makes it readable by its owner alone
+
+
+@contextmanager
+def _naming_failures(path: Path) -> Iterator[None]:
+    """Within the context, a full disk or another fault becomes a `TrainingFailed` that names the path."""
+    try:
+        yield
+    except (OSError, SafetensorError, RuntimeError) as error:  # torch raises RuntimeError for a full disk
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else first_line(error)
+        raise TrainingFailed(f"{path} cannot be written: {reason}; earlier files are unchanged") from error
+
+
+def _sync_names(folder: Path) -> None:
+    """Wait until the names of the folder's files are on the disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager
@@ -127,20 +182,31 @@ def replacing_folder(target: Path) -> Iterator[Path]:
 
     `target` is never a mixture of old and new files. If a crash between the two renames left no `target`, the
     displaced folder is restored first.
+
+    Raises:
+        TrainingFailed: the folder cannot be written; `target` is unchanged.
     """
     partial = target.with_name(target.name + ".partial")
     displaced = target.with_name(target.name + ".displaced")
-    if displaced.exists() and not target.exists():
-        displaced.rename(target)
-    for leftover in (partial, displaced):
-        shutil.rmtree(leftover, ignore_errors=True)
-    partial.mkdir(parents=True)
-    yield partial
-    for path in partial.rglob("*"):
-        if path.is_file():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-    if target.exists():
-        target.rename(displaced)
-    partial.rename(target)
-    shutil.rmtree(displaced, ignore_errors=True)
+    with _naming_failures(target):
+        if displaced.exists() and not target.exists():
+            displaced.rename(target)
+        for leftover in (partial, displaced):
+            shutil.rmtree(leftover, ignore_errors=True)
+        try:
+            partial.mkdir(parents=True)
+            yield partial
+            for path in partial.rglob("*"):
+                if path.is_file():
+                    with path.open("rb") as file:
+                        os.fsync(file.fileno())
+            if target.exists():
+                target.rename(displaced)
+            partial.rename(target)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            if displaced.exists() and not target.exists():
+                displaced.rename(target)
+            raise
+        _sync_names(target.parent)
+        shutil.rmtree(displaced, ignore_errors=True)

@@ -16,14 +16,15 @@ from pathlib import Path
 from types import FrameType
 
 from anytime_server.errors import AnytimeError
+from anytime_server.printable import print_error
 
 from anytime_training.config import Recipe, load_recipe
 from anytime_training.errors import RecipeError, TrainingFailed
+from anytime_training.interrupt import INTERRUPTED, end_if_a_task_hangs, stop_checking
 from anytime_training.run import CHECKPOINT_NAME, open_run
 
 FAILED = 1
 USAGE_ERROR = 2
-INTERRUPTED = 130
 
 
 def train(argv: Sequence[str]) -> int:
@@ -44,19 +45,19 @@ def train(argv: Sequence[str]) -> int:
 
             prepare_environment()  # before torch is imported
             preload_allocator()
+        again = shlex.join(["anytime", "train", *argv, *([] if arguments.resume else ["--resume"])])
         with (
-            _interruptible() as interrupted,
+            _interruptible(again) as interrupted,
             open_run(out, recipe, resume=arguments.resume, should_stop=lambda: bool(interrupted)) as run,
         ):
             done = _trainer(recipe)(recipe, run)
     except RecipeError as error:
-        print(f"anytime train: {error}", file=sys.stderr)
+        print_error("train", error)
         return USAGE_ERROR
     except (AnytimeError, TrainingFailed, OSError) as error:
-        print(f"anytime train: {error}", file=sys.stderr)
+        print_error("train", error)
         return FAILED
     if not done:
-        again = shlex.join(["anytime", "train", *argv, *([] if arguments.resume else ["--resume"])])
         print(f"stopped and saved; continue with: {again}", file=sys.stderr)
         return INTERRUPTED
     print(f"the checkpoint is in {out / CHECKPOINT_NAME}", file=sys.stderr)
@@ -92,8 +93,12 @@ def _parser() -> argparse.ArgumentParser:
 
 
 @contextmanager
-def _interruptible() -> Iterator[list[int]]:
-    """Collect the first SIGINT or SIGTERM. A second signal has its usual effect."""
+def _interruptible(again: str) -> Iterator[list[int]]:
+    """Collect the first SIGINT or SIGTERM: the trainer ends after its step. A second has its usual effect.
+
+    Args:
+        again: the command that resumes the run.
+    """
     received: list[int] = []
     signals = (signal.SIGINT, signal.SIGTERM)
     previous = {number: signal.getsignal(number) for number in signals}
@@ -101,6 +106,7 @@ def _interruptible() -> Iterator[list[int]]:
     def collect(number: int, frame: FrameType | None) -> None:
         received.append(number)
         restore()
+        end_if_a_task_hangs("train", advice=f"steps since the last save are lost; continue with: {again}")
 
     def restore() -> None:
         for number, handler in previous.items():
@@ -112,3 +118,4 @@ def _interruptible() -> Iterator[list[int]]:
         yield received
     finally:
         restore()
+        stop_checking()

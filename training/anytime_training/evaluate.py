@@ -9,18 +9,22 @@ from __future__ import annotations
 import argparse
 import asyncio
 import random
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import FrameType
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from anytime_server.errors import AnytimeError, EmptyAnswer, InvalidRequest
+from anytime_server.printable import escaped, print_error
 from anytime_server.reasoning import PRESETS, AccuracyPoint, Manifest
 from anytime_server.reasoning.manifest import MANIFEST_NAME
 
 from anytime_training.config.task import TaskSection
 from anytime_training.curve import Curve, json_line, keep_curve, table
 from anytime_training.errors import RecipeError, TrainingFailed, validation_message
+from anytime_training.interrupt import end_if_a_task_hangs
 from anytime_training.interval import wilson_interval
 from anytime_training.tasks import CustomTask, Problem, Task, draw_distinct
 
@@ -185,22 +189,29 @@ def main(argv: Sequence[str]) -> int:
     """Run the command. Returns the exit status."""
     arguments = _parser().parse_args(argv)
     if arguments.checkpoint is not None and not arguments.checkpoint.is_dir():
-        print(f"anytime evaluate: there is no folder {arguments.checkpoint}", file=sys.stderr)
+        print_error("evaluate", f"there is no folder {arguments.checkpoint}")
         return USAGE_ERROR
 
     from anytime_server.engine.environment import preload_allocator, prepare_environment
 
     prepare_environment()
     preload_allocator()
+    signal.signal(signal.SIGINT, _interrupt)
     try:
         asyncio.run(_evaluate(arguments))
     except RecipeError as error:
-        print(f"anytime evaluate: {error}", file=sys.stderr)
+        print_error("evaluate", error)
         return USAGE_ERROR
-    except (AnytimeError, TrainingFailed) as error:
-        print(f"anytime evaluate: {error}", file=sys.stderr)
+    except (AnytimeError, TrainingFailed, OSError) as error:
+        print_error("evaluate", error)
         return 1
     return 0
+
+
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    """Ctrl-C, also while a custom task grades in a thread, for which the event loop would wait."""
+    end_if_a_task_hangs("evaluate", advice="nothing is written")
+    raise KeyboardInterrupt
 
 
 async def _evaluate(arguments: argparse.Namespace) -> None:
@@ -219,10 +230,10 @@ async def _evaluate(arguments: argparse.Namespace) -> None:
     task = task_of(arguments.task, model.manifest, folder=folder)
     problems = held_out_problems(task, arguments.problems, seed=arguments.seed)
     if len(problems) < arguments.problems:
-        print(
-            f"anytime evaluate: {len(problems)} problems are asked, not {arguments.problems}: "
+        print_error(
+            "evaluate",
+            f"{len(problems)} problems are asked, not {arguments.problems}: "
             "the test split has no more distinct problems",
-            file=sys.stderr,
         )
     scheduler = Scheduler(model, _engine(arguments.engine, folder), measure_speed=False)
     console = Console(stderr=True)
@@ -246,7 +257,8 @@ async def _evaluate(arguments: argparse.Namespace) -> None:
             await scheduler.stop()
     print(json_line(curve, trained=model.manifest.trained) if arguments.json else table(curve))
     if arguments.checkpoint is not None and not arguments.no_write:
-        print(keep_curve(folder, model.manifest, curve, task=task, name=model.name), file=sys.stderr)
+        kept = keep_curve(folder, model.manifest, curve, task=task, name=model.name)
+        print(escaped(kept), file=sys.stderr)
     if arguments.plot is not None:
         plot_curves({model.name: curve.points}, arguments.plot)
 

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from anytime_server.printable import escaped
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -59,7 +60,7 @@ class ProgressReport:
             self._bar = Progress(
                 MofNCompleteColumn(),
                 BarColumn(),
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 TimeRemainingColumn(),
                 console=self._console,
             )
@@ -80,7 +81,7 @@ class ProgressReport:
 
     def print_line(self, text: str) -> None:
         """Print one line."""
-        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+        self._console.print(escaped(text), highlight=False, markup=False, soft_wrap=True)
 
     def close(self) -> None:
         if self._bar is not None:

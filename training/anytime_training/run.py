@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import json
 import platform
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from anytime_server.printable import print_error
 from pydantic import BaseModel
 
 from anytime_training.errors import RecipeError
@@ -91,7 +91,7 @@ def _resume(folder: Path, recipe: BaseModel) -> dict[str, str]:
     _write(folder / RECIPE_NAME, resolved)
     started_with = _read(folder / VERSIONS_NAME)
     for name, before, after in _differences(started_with, _versions()):
-        print(f"anytime train: {name} is {after} now; the run started with {before}", file=sys.stderr)
+        print_error("train", f"{name} is {after} now; the run started with {before}")
     return started_with
 
 
@@ -116,7 +116,7 @@ def _write(path: Path, values: dict[str, Any]) -> None:
 def _read(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RecipeError(f"{path} is damaged: {error}") from error
     if not isinstance(found, dict):
         raise RecipeError(f"{path} is damaged: it holds no object")

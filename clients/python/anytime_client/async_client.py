@@ -18,6 +18,7 @@ from anytime_client.errors import ClientError, StreamInterrupted
 from anytime_client.events import Event, Result
 from anytime_client.operations import Model, Operation
 from anytime_client.options import Messages, Options
+from anytime_client.reading import Body
 from anytime_client.retry import Deadline, Retries
 from anytime_client.stream_state import StreamState
 
@@ -82,17 +83,18 @@ class AsyncClient(BaseClient):
         deadline: Deadline | None = None,
         connection: AsyncConnection | None = None,
     ) -> Parsed:
-        deadline, connection = deadline or Deadline(None), connection or AsyncConnection()
+        deadline, connection = deadline or self._deadline(None), connection or AsyncConnection()
         retries = Retries(self.max_retries, deadline)
         while True:
             if connection.aborted.is_set():
                 raise StreamInterrupted("the stream was closed before it was open")
             try:
                 with self._translating_errors(deadline):
-                    request = self._http.build_request(**self._request_options(operation, deadline))
-                    response = await self._http.send(request, stream=True)
-                    if not (operation.streams and response.is_success):
-                        await response.aread()
+                    options = self._request_options(operation, deadline, self._silence_timeout_s)
+                    async with asyncio.timeout(self._response_deadline(deadline).timeout_s):
+                        response = await self._http.send(self._http.build_request(**options), stream=True)
+                        if not (operation.streams and response.is_success):
+                            response = await _read(response)
                     return operation.parse(response)
             except ClientError as error:
                 delay_s = retries.delay_s(error)
@@ -120,6 +122,16 @@ class AsyncClient(BaseClient):
                         if state.done is not None:
                             return
                     raise state.interrupted("the stream ended before the answer was done")
+
+
+async def _read(response: httpx2.Response) -> httpx2.Response:
+    """The response with its body, or the beginning of it."""
+    body = Body()
+    async with contextlib.aclosing(response):
+        async for chunk in response.aiter_bytes():
+            if not body.add(chunk):
+                break
+    return body.of(response)
 
 
 class AsyncStream(BaseStream, AsyncIterator[Event]):

@@ -50,8 +50,9 @@ class BaseClient(ABC):
             api_key: sent as `Authorization: Bearer ...`.
             headers: sent with every request; an `Authorization` header overrides `api_key`.
             connect_timeout_s: maximum seconds to make a connection.
-            silence_timeout_s: maximum seconds without receiving a byte.
-            timeout_s: maximum seconds of a whole session, retries included.
+            silence_timeout_s: maximum seconds of a stream without receiving a byte; maximum seconds until the
+                beginning of a stream, and of any other response.
+            timeout_s: maximum seconds of a whole session or another call, retries included.
             max_retries: how often a request is sent again if nothing can have been sampled: no connection
                 was made, or the server refused the request with 429 or 503.
 
@@ -84,11 +85,10 @@ class BaseClient(ABC):
         limits = httpx2.Limits(max_connections=None)
         return {"base_url": self._base_url, "headers": self._headers, "limits": limits}
 
-    def _request_options(self, operation: Operation[Any], deadline: Deadline) -> dict[str, Any]:
-        timeout = httpx2.Timeout(
-            min(self._silence_timeout_s, deadline.remaining_s),
-            connect=min(self._connect_timeout_s, deadline.remaining_s),
-        )
+    def _request_options(
+        self, operation: Operation[Any], deadline: Deadline, read_timeout: float
+    ) -> dict[str, Any]:
+        timeout = httpx2.Timeout(read_timeout, connect=min(self._connect_timeout_s, deadline.remaining_s))
         # A stream's chunks are read raw, so they must not be compressed.
         headers = {"Accept-Encoding": "identity"} if operation.streams else {}
         return {
@@ -98,6 +98,10 @@ class BaseClient(ABC):
             "headers": headers,
             "timeout": timeout,
         }
+
+    def _response_deadline(self, deadline: Deadline) -> Deadline:
+        """The time at which a stream must have begun, or another response ended."""
+        return Deadline(min(self._silence_timeout_s, deadline.remaining_s))
 
     def _deadline(self, timeout_s: float | None) -> Deadline:
         return Deadline(self.timeout_s if timeout_s is None else timeout_s)
@@ -119,9 +123,14 @@ class BaseClient(ABC):
 
     @contextmanager
     def _translating_errors(
-        self, deadline: Deadline, interrupted: Callable[[str], StreamInterrupted] = StreamInterrupted
+        self, deadline: Deadline, interrupted: Callable[[str], StreamInterrupted] | None = None
     ) -> Generator[None]:
-        """Turn the HTTP library's errors into ours, and any of them after the deadline into `TimedOut`."""
+        """Turn the HTTP library's errors into ours, and any of them after the deadline into `TimedOut`.
+
+        Args:
+            interrupted: creates the error of a stream that has begun.
+        """
+        create = interrupted or StreamInterrupted
         try:
             yield
         except (httpx2.RequestError, StreamInterrupted, TimeoutError) as error:
@@ -133,6 +142,7 @@ class BaseClient(ABC):
                 raise ServerUnreachable(
                     f"no server answers at {self.url}; start one with: anytime serve"
                 ) from error
-            if isinstance(error, httpx2.ReadTimeout):
-                raise interrupted(f"{self.url} has been silent for {self._silence_timeout_s:g} s") from error
-            raise interrupted(f"the connection to {self.url} broke: {error}") from error
+            if isinstance(error, httpx2.ReadTimeout | TimeoutError):
+                late = "has been silent for" if interrupted else "gave no complete response for"
+                raise create(f"{self.url} {late} {self._silence_timeout_s:g} s") from error
+            raise create(f"the connection to {self.url} broke: {error}") from error

@@ -17,6 +17,7 @@ from anytime_client.errors import ClientError, StreamInterrupted
 from anytime_client.events import Event, Result
 from anytime_client.operations import Model, Operation
 from anytime_client.options import Messages, Options
+from anytime_client.reading import Body, ReadTimeout, client_with_deadlines
 from anytime_client.retry import Deadline, Retries
 from anytime_client.stream_state import StreamState
 
@@ -35,7 +36,7 @@ class Client(BaseClient):
     """
 
     def _create_http_client(self) -> None:
-        self._http = httpx2.Client(**self._http_options())
+        self._http = client_with_deadlines(**self._http_options())
         self._finalizer = weakref.finalize(self, self._http.close)
         self._connections = weakref.WeakSet[Connection]()
 
@@ -108,17 +109,20 @@ class Client(BaseClient):
         deadline: Deadline | None = None,
         connection: Connection | None = None,
     ) -> Parsed:
-        deadline, connection = deadline or Deadline(None), connection or Connection()
+        deadline, connection = deadline or self._deadline(None), connection or Connection()
         retries = Retries(self.max_retries, deadline)
         while True:
             if connection.aborted.is_set():
                 raise StreamInterrupted("the stream was closed before it was open")
             try:
                 with self._translating_errors(deadline):
-                    request = self._http.build_request(**self._request_options(operation, deadline))
-                    response = self._http.send(request, stream=True)
-                    if not (operation.streams and response.is_success):
-                        response.read()
+                    timeout = ReadTimeout(self._silence_timeout_s, self._response_deadline(deadline))
+                    options = self._request_options(operation, deadline, timeout)
+                    response = self._http.send(self._http.build_request(**options), stream=True)
+                    if operation.streams and response.is_success:
+                        timeout.deadline = deadline
+                    else:
+                        response = _read(response)
                     return operation.parse(response)
             except ClientError as error:
                 delay_s = retries.delay_s(error)
@@ -135,7 +139,7 @@ class Client(BaseClient):
         deadline = self._deadline(timeout_s)
         with self._recording_failure(state, connection):
             response = self._run(operation, deadline, connection)
-            with connection.reading(response, deadline) as chunks:
+            with connection.reading(response) as chunks:
                 yield None
                 with self._translating_errors(deadline, state.interrupted):
                     for chunk in chunks:
@@ -143,6 +147,16 @@ class Client(BaseClient):
                         if state.done is not None:
                             return
                     raise state.interrupted("the stream ended before the answer was done")
+
+
+def _read(response: httpx2.Response) -> httpx2.Response:
+    """The response with its body, or the beginning of it."""
+    body = Body()
+    with contextlib.closing(response):
+        for chunk in response.iter_bytes():
+            if not body.add(chunk):
+                break
+    return body.of(response)
 
 
 class Stream(BaseStream, Iterator[Event]):

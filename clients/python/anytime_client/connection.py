@@ -27,10 +27,10 @@ class Connection:
         self._socket_lock = threading.Lock()
 
     @contextlib.contextmanager
-    def reading(self, response: httpx2.Response, deadline: Deadline) -> Generator[Iterator[bytes]]:
-        """The chunks of the body; they end when the connection is aborted or the deadline passes."""
+    def reading(self, response: httpx2.Response) -> Generator[Iterator[bytes]]:
+        """The chunks of the body; they end when the connection is aborted."""
         assert isinstance(response.stream, httpx2.SyncByteStream)
-        with contextlib.closing(response), self._attached(response), self._shut_down_at(deadline):
+        with contextlib.closing(response), self._attached(response):
             # Not `response.iter_bytes()`: at its end it returns the connection to the pool while
             # `self._socket` still refers to it.
             yield iter(response.stream)
@@ -51,19 +51,6 @@ class Connection:
         finally:
             with self._socket_lock:
                 self._socket = None
-
-    @contextlib.contextmanager
-    def _shut_down_at(self, deadline: Deadline) -> Generator[None]:
-        if not deadline.is_set:
-            yield
-            return
-        timer = threading.Timer(deadline.remaining_s, self._shut_down)
-        timer.daemon = True
-        timer.start()
-        try:
-            yield
-        finally:
-            timer.cancel()
 
     def _shut_down(self) -> None:
         with self._socket_lock:
@@ -108,7 +95,7 @@ async def _chunks_until(deadline: Deadline, response: httpx2.Response) -> AsyncG
     # `AsyncConnection` still refers to it.
     chunks = aiter(response.stream)
     while True:
-        async with asyncio.timeout(deadline.remaining_s if deadline.is_set else None):
+        async with asyncio.timeout(deadline.timeout_s):
             chunk = await anext(chunks, None)
         if chunk is None:
             return

@@ -65,5 +65,10 @@ class Deadline:
         return max(self._at - time.monotonic(), 0.0)
 
     @property
+    def timeout_s(self) -> float | None:
+        """The same, as `asyncio.timeout` takes it."""
+        return self.remaining_s if self.is_set else None
+
+    @property
     def has_passed(self) -> bool:
         return self.remaining_s <= TIMER_TOLERANCE_S

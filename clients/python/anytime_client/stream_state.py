@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
+import pydantic_core
 from pydantic import BaseModel
 
 from anytime_client.errors import ClientError, SessionFailed, StreamInterrupted
@@ -19,7 +19,7 @@ from anytime_client.events import (
     Thinking,
     UnknownEvent,
 )
-from anytime_client.sse import Decoder
+from anytime_client.sse import Decoder, EventTooLong
 
 
 class _ErrorDetail(BaseModel):
@@ -60,12 +60,15 @@ class StreamState:
             SessionFailed: the stream has an `error` event.
             StreamInterrupted: the stream has something that is not an event of a session.
         """
-        for sse_event in self._decoder.feed(chunk):
-            event = self._parse(sse_event.data)
-            self._record(event)
-            yield event
-            if self.done is not None:
-                return
+        try:
+            for sse_event in self._decoder.feed(chunk):
+                event = self._parse(sse_event.data)
+                self._record(event)
+                yield event
+                if self.done is not None:
+                    return
+        except EventTooLong as error:
+            raise self.interrupted(f"the server sent {error}") from error
 
     def interrupted(self, reason: str) -> StreamInterrupted:
         """The error to raise for a stream without a terminal event; it carries what has been received."""
@@ -94,7 +97,7 @@ class StreamState:
 
     def _parse(self, data: str) -> Event:
         try:
-            fields: Any = json.loads(data)
+            fields: Any = pydantic_core.from_json(data)  # refuses lone surrogates, which cannot be printed
             event_type: Any = fields["type"]
             if event_type == "error":
                 error = _Error.model_validate(fields).error
@@ -104,7 +107,7 @@ class StreamState:
             if not isinstance(event_type, str):
                 raise TypeError("`type` must be a string")
             return UnknownEvent(raw=fields)
-        except (ValueError, TypeError, KeyError, RecursionError) as error:
+        except (ValueError, TypeError, KeyError) as error:
             raise self.interrupted(f"the server sent an invalid event: {data[:200]!r}") from error
 
     def _record(self, event: Event) -> None:

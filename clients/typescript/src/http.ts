@@ -14,6 +14,9 @@ const NEVER_CONNECTED: readonly unknown[] = [
   "UND_ERR_CONNECT_TIMEOUT",
 ];
 
+/** The rest of a longer body, other than a stream's, is not read. */
+const MAX_BODY_BYTES = 2 ** 24;
+
 /** Settings of the requests. */
 export interface HttpSettings {
   url: string | URL;
@@ -75,7 +78,7 @@ export class Http {
       aborter.signal.throwIfAborted();
       throw brokenConnection(this.url, error);
     };
-    const text = await withTimeout(response.text().catch(onError), this.silenceTimeoutS, () =>
+    const text = await withTimeout(readText(response).catch(onError), this.silenceTimeoutS, () =>
       aborter.abort(new StreamInterrupted(`${this.url} stopped in the middle of its response`)),
     );
     if (text === "") return undefined;
@@ -97,6 +100,7 @@ export class Http {
         method,
         headers,
         body: body === null ? null : JSON.stringify(body),
+        redirect: "manual", // another address must get neither the prompt nor the headers, with their keys
         signal,
       });
     } catch (error) {
@@ -136,13 +140,29 @@ function fetchError(url: string, error: unknown): ServerUnreachable | StreamInte
 }
 
 async function requestRefused(response: Response): Promise<RequestRefused> {
-  const text = await response.text().catch(() => "");
+  const text = await readText(response).catch(() => "");
   return new RequestRefused({
     ...(errorDetail(parseJson(text)) ?? { code: null, message: `HTTP ${response.status}`, field: null }),
     status: response.status,
     requestId: response.headers.get("X-Request-Id"),
     retryAfterS: parseRetryAfter(response.headers.get("Retry-After")),
   });
+}
+
+/** The body, or the beginning of a body that is longer than `MAX_BODY_BYTES`. */
+async function readText(response: Response): Promise<string> {
+  const utf8 = new TextDecoder();
+  let text = "";
+  let numBytes = 0;
+  const reader = response.body?.getReader();
+  while (reader && numBytes < MAX_BODY_BYTES) {
+    const { done, value } = await reader.read();
+    if (done) return text + utf8.decode();
+    text += utf8.decode(value, { stream: true });
+    numBytes += value.length;
+  }
+  await reader?.cancel();
+  return text;
 }
 
 function parseJson(text: string): unknown {

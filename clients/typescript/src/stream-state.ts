@@ -39,7 +39,7 @@ export class StreamState {
    * @throws SessionFailed at an `error` event, StreamInterrupted at anything that is not an event of a session.
    */
   *feed(chunk: Uint8Array): Generator<Event, void, undefined> {
-    for (const sseEvent of this.#decoder.decode(chunk)) {
+    for (const sseEvent of this.#decode(chunk)) {
       const event = this.#parse(sseEvent);
       this.#record(event);
       yield event;
@@ -51,6 +51,14 @@ export class StreamState {
   interrupted(message: string, options?: ErrorOptions): StreamInterrupted {
     const { started, thinking, answers } = this;
     return new StreamInterrupted(message, { id: started?.id ?? null, thinking, answers }, options);
+  }
+
+  #decode(chunk: Uint8Array): ServerSentEvent[] {
+    try {
+      return this.#decoder.decode(chunk);
+    } catch (error) {
+      throw this.interrupted(`the server sent ${(error as RangeError).message}`, { cause: error });
+    }
   }
 
   #parse({ data }: ServerSentEvent): Event {

@@ -3,7 +3,7 @@
 import { describe, expect } from "vitest";
 import { Client, type Event, StreamInterrupted, TimedOut } from "../src/index.ts";
 import { DONE, ID, STARTED, wireEvents } from "./recordings.ts";
-import { brokenStream, hold, refuse, stream, THINK, test } from "./replay-server.ts";
+import { brokenStream, hold, type Reply, refuse, stream, THINK, test } from "./replay-server.ts";
 import { collect, think } from "./sessions.ts";
 
 describe("interruptions", () => {
@@ -62,4 +62,41 @@ describe("interruptions", () => {
     const session = new Client(server.url, { timeoutS: Infinity }).think("7-3", { timeoutS: 0.2 });
     await expect(session.result()).rejects.toMatchObject({ name: "TimedOut", message: "not done within 0.2 s" });
   });
+
+  test("an event without an end", async ({ server }) => {
+    server.on(THINK, endless(200, "text/event-stream", STARTED));
+    await expect(think(server).result()).rejects.toMatchObject({
+      name: "StreamInterrupted",
+      message: expect.stringContaining("the server sent an event of more than"),
+      id: ID,
+    });
+  });
+
+  test("an error body without an end", async ({ server }) => {
+    server.on(THINK, endless(500, "text/plain"));
+    await expect(think(server).result()).rejects.toMatchObject({ name: "RequestRefused", message: "HTTP 500" });
+  });
+
+  test("a redirect", async ({ server }) => {
+    server.on(THINK, refuse(307, "", { Location: "/elsewhere" }));
+    server.on("POST /elsewhere", stream(...events));
+    await expect(think(server).result()).rejects.toMatchObject({ name: "RequestRefused", status: 307 });
+    expect(server.requests).toHaveLength(1);
+  });
 });
+
+/** A response whose body does not end until the client disconnects. */
+function endless(status: number, contentType: string, beginning = ""): Reply {
+  return async (response, disconnected) => {
+    let isConnected = true;
+    disconnected.then(() => {
+      isConnected = false;
+    });
+    response.writeHead(status, { "Content-Type": contentType });
+    response.write(beginning);
+    while (isConnected) {
+      response.write("a".repeat(2 ** 20));
+      await new Promise((resolve) => setTimeout(resolve, 1));
+    }
+  };
+}

@@ -17,6 +17,7 @@ from anytime_server import __version__
 from anytime_server.auth import Keyring
 from anytime_server.engine.environment import preload_allocator, prepare_environment
 from anytime_server.errors import AnytimeError, UnusableOption
+from anytime_server.printable import escaped, print_error
 from anytime_server.server.listen import listen, raise_file_limit, url_of
 from anytime_server.server.output import print_line
 from anytime_server.server.settings import ServeSettings, load_settings
@@ -42,7 +43,7 @@ def main(argv: Sequence[str]) -> int:
         with own_temporary_folder():
             _serve(settings)
     except AnytimeError as error:
-        print(f"anytime serve: {error}", file=sys.stderr)
+        print_error("serve", error)
         return 2 if isinstance(error, UnusableOption) else 1
     return 0
 
@@ -75,7 +76,7 @@ def _serve(settings: ServeSettings) -> None:
         allow_remote=keyring is not None or settings.allow_anonymous,
         client_stall_s=settings.client_stall_s,
     )
-    print_line(f"Loading {settings.model or 'the bundled model'} ...")
+    print_line(f"Loading {escaped(settings.model or 'the bundled model')} ...")
 
     from anytime_server.server.shutdown import GracefulServer
     from anytime_server.telemetry import logs, setup
@@ -212,7 +213,7 @@ def _greeting(model: Model, url: str, settings: ServeSettings) -> str:
     body = json.dumps({"messages": [{"role": "user", "content": question}], "budget": 32})
     key = "" if settings.keys is None else ' -H "Authorization: Bearer $ANYTIME_API_KEY"'
     return (
-        f"Anytime {__version__} serves {model.name} on {url} ({settings.engine}). Try:\n\n"
+        f"Anytime {__version__} serves {escaped(model.name)} on {url} ({settings.engine}). Try:\n\n"
         f"  curl -N {url}/v1/anytime -H 'Content-Type: application/json'{key} \\\n"
         f"    -d {shlex.quote(body)}\n"
     )

@@ -17,6 +17,7 @@ from typing import Any, Literal
 from pythonjsonlogger.core import RESERVED_ATTRS, LogData
 from pythonjsonlogger.json import JsonFormatter as BaseJsonFormatter
 
+from anytime_server.printable import escaped
 from anytime_server.session import Session
 from anytime_server.telemetry.metrics import outcome_of
 from anytime_server.text.model import Model
@@ -26,8 +27,6 @@ sessions = logging.getLogger("anytime.session")
 AUDIT = "anytime.audit"
 """Logger of changes of API keys, and of refused ones; it writes at every level of the log."""
 
-UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\u200e\u200f\u202a-\u202e\u2066-\u2069]")
-"""Control characters, line separators, lone surrogates and marks that reverse the text direction."""
 NEEDS_QUOTES = re.compile(r'[\s"=]|^$')
 
 
@@ -57,12 +56,12 @@ class TextFormatter(_UtcTime, logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         line, *trace = super().format(record).split("\n")  # `formatMessage()` left no line break in the first
-        return "\n".join([line, *("  " + _escaped(part) for part in trace)])
+        return "\n".join([line, *("  " + escaped(part) for part in trace)])
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         fields = {name: value for name, value in vars(record).items() if name not in RESERVED_ATTRS}
         parts = [f"{name}={_quoted(value)}" for name, value in fields.items() if value is not None]
-        return " ".join([_escaped(super().formatMessage(record)), *parts])
+        return " ".join([escaped(super().formatMessage(record)), *parts])
 
 
 class JsonFormatter(_UtcTime, BaseJsonFormatter):
@@ -77,13 +76,8 @@ class JsonFormatter(_UtcTime, BaseJsonFormatter):
         return {name: _encodable(value) for name, value in log_data.items() if value is not None}
 
 
-def _escaped(text: str) -> str:
-    """The text with everything that could break or forge a line written as an escape."""
-    return UNSAFE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
-
-
 def _quoted(value: Any) -> str:
-    text = _escaped(str(value))
+    text = escaped(str(value))
     return json.dumps(text, ensure_ascii=False) if NEEDS_QUOTES.search(text) else text
 
 

@@ -66,7 +66,7 @@ def _read(path: Path) -> list[dict[str, Any]]:
             values = tomllib.loads(path.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError) as error:
             raise RecipeError(f"{path}: cannot be read: {error}") from error
-        except tomllib.TOMLDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise RecipeError(f"{path}: not TOML: {error}") from error
         files[path] = values
         if "extends" not in values:

@@ -24,8 +24,8 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast, Qwen3ForCausalL
 
 from anytime_training.checkpoint import (
     TrainingState,
-    load_state,
     replacing_folder,
+    resume_state,
     save_checkpoint,
     save_state,
 )
@@ -47,18 +47,14 @@ def train_warmstart(recipe: WarmstartRecipe, run: Run) -> bool:
     Raises:
         RecipeError: examples do not fit into the model's window.
         UnusableModel: the tokenizer cannot distinguish the reasoning texts.
-        TrainingFailed: the loss or its gradient is not finite.
+        TrainingFailed: the loss or its gradient is not finite; the state is damaged; nothing can be saved.
     """
     torch.set_num_threads(recipe.threads)
-    state = load_state(run.folder) if run.resume else None
     tokenizer = _tokenizer(recipe, run.folder / TOKENIZER_NAME, resume=run.resume)
     model = build_model(recipe.model, tokenizer, seed=recipe.seed)
     optimiser = _optimiser(model, recipe.optimiser)
-    step, seconds_before = 0, 0.0
-    if state is not None:
-        model.load_state_dict(state.model)
-        optimiser.load_state_dict(state.optimiser)
-        step, seconds_before = state.step, state.seconds
+    state = resume_state(run.folder, model, optimiser) if run.resume else None
+    step, seconds_before = (0, 0.0) if state is None else (state.step, state.seconds)
     manifest = _manifest(recipe, run.versions)
     reasoning = ReasoningFormat.from_texts(manifest.texts, served_tokenizer(tokenizer))
     source = ExampleSource(

@@ -13,7 +13,15 @@ from pydantic import Field, PositiveFloat, field_validator, model_validator
 
 from anytime_training.errors import RecipeError
 from anytime_training.section import Share
-from anytime_training.tasks.base import TEST_SHARE, VALIDATION_SHARE, Problem, Split, TaskTable, split_of
+from anytime_training.tasks.base import (
+    TEST_SHARE,
+    VALIDATION_SHARE,
+    Problem,
+    Split,
+    TaskTable,
+    is_encodable,
+    split_of,
+)
 from anytime_training.tasks.math_grader import is_math_equal
 from anytime_training.tasks.rows import UnreadableRows, read_rows
 
@@ -115,6 +123,8 @@ class DatasetTask(TaskTable):
                 for column, value in ((self.prompt_column, prompt), (self.answer_column, text)):
                     if not value.strip():
                         raise UnreadableRows(f"{location}: column {column!r} is blank")
+                    if not is_encodable(value):
+                        raise UnreadableRows(f"{location}: column {column!r} is not valid Unicode")
                 problems.append(
                     Problem(
                         content=prompt, prompt=self.prompt_template.replace("{prompt}", prompt), answer=text

@@ -72,7 +72,7 @@ def _json_rows(file: Path, columns: Sequence[str]) -> Iterator[tuple[str, tuple[
             location = f"{file}, line {number}"
             try:
                 row = json.loads(line)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise UnreadableRows(f"{location}: not JSON, one object to a line: {error}") from error
             if not isinstance(row, dict):
                 raise UnreadableRows(f"{location}: must be an object, not a {type(row).__name__}")

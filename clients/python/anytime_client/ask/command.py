@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from anytime_client.ask.arguments import Arguments, parse
 from anytime_client.ask.view import AnswerView, JsonView, PlainView, View
 from anytime_client.errors import ClientError
+from anytime_client.terminal_text import print_error
 
 INTERRUPTED = 130
 
@@ -35,7 +36,7 @@ def main(argv: Sequence[str]) -> int:
                 interrupt.observe(event)
                 view.show(event)
     except ClientError as error:
-        print(f"anytime ask: {error}", file=sys.stderr)
+        print_error("ask", error)
         return 1
     except KeyboardInterrupt:
         print(file=sys.stderr)
@@ -44,7 +45,7 @@ def main(argv: Sequence[str]) -> int:
         # The output cannot be written. Discard what is still buffered, or flushing it at exit fails again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if not isinstance(error, BrokenPipeError):
-            print(f"anytime ask: cannot write the output: {error.strerror}", file=sys.stderr)
+            print_error("ask", f"cannot write the output: {error.strerror}")
         return 1
     return 0
 

@@ -17,7 +17,7 @@ from anytime_client.events import (
     Thinking,
     UnknownEvent,
 )
-from anytime_client.terminal_text import one_line
+from anytime_client.terminal_text import escaped_json, message_line, one_line, print_error, without_controls
 
 ANSWER_CUT_OFF = "the answer was cut off at its token limit"
 CAUSES = {
@@ -76,11 +76,11 @@ class JsonView(View):
         if isinstance(event, UnknownEvent):
             _print_json(event.raw)
         else:
-            print(event.model_dump_json(exclude_unset=True), flush=True)
+            print(escaped_json(event.model_dump_json(exclude_unset=True)), flush=True)
 
 
 def _print_json(event: dict[str, Any]) -> None:
-    print(json.dumps(event, ensure_ascii=False), flush=True)
+    print(escaped_json(json.dumps(event, ensure_ascii=False)), flush=True)
 
 
 class _TextView(View):
@@ -88,6 +88,8 @@ class _TextView(View):
 
     def __init__(self) -> None:
         super().__init__()
+        self._is_exact = False
+        """Print control characters as well."""
         self._line_is_open = False
 
     def __exit__(self, *exception: object) -> None:
@@ -95,12 +97,18 @@ class _TextView(View):
             print(flush=True)
 
     def _print(self, text: str) -> None:
-        if text:
+        if text := text if self._is_exact else without_controls(text):
             print(text, end="", flush=True)
             self._line_is_open = not text.endswith("\n")
 
 
 class AnswerView(_TextView):
+    """The answer: exact in a pipe or a file, without control characters on a terminal."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._is_exact = not sys.stdout.isatty()
+
     def show(self, event: Event) -> None:
         super().show(event)
         match event:
@@ -109,7 +117,7 @@ class AnswerView(_TextView):
             case Done():
                 self._print("\n")
                 if self.is_cut_off():
-                    print(f"anytime ask: {ANSWER_CUT_OFF}", file=sys.stderr)
+                    print_error("ask", ANSWER_CUT_OFF)
             case _:
                 pass
 
@@ -152,5 +160,5 @@ def is_same_answer(text: str, other: str) -> bool:
 def summary(done: Done, *, is_cut_off: bool) -> str:
     """One line: the tokens used, why the thinking stopped, and the time taken."""
     tokens = f"{done.stop.thinking_tokens} of {done.stop.budget_tokens} thinking tokens"
-    end = CAUSES.get(done.stop.cause, f"stopped by {done.stop.cause}")
+    end = CAUSES.get(done.stop.cause, f"stopped by {message_line(done.stop.cause)}")
     return f"{tokens}, {end}, {done.timing.total_s:.2f} s" + (f"; {ANSWER_CUT_OFF}" if is_cut_off else "")

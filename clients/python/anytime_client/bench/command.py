@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import json
 import signal
-import sys
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import asdict
 from functools import partial
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from anytime_client.bench.arguments import Arguments, parse
 from anytime_client.errors import ClientError
+from anytime_client.terminal_text import print_error
 
 if TYPE_CHECKING:
     from rich.status import Status
@@ -40,10 +40,10 @@ def main(argv: Sequence[str]) -> int:
     try:
         return asyncio.run(_bench(arguments))
     except (InvalidProblems, UnknownModel) as error:
-        print(f"anytime bench: {error}", file=sys.stderr)
+        print_error("bench", error)
         return USAGE_ERROR
     except ClientError as error:
-        print(f"anytime bench: {error}", file=sys.stderr)
+        print_error("bench", error)
         return 1
 
 

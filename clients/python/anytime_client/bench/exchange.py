@@ -15,6 +15,9 @@ from urllib.parse import urlsplit
 
 import h11
 
+MAX_RESPONSE_BYTES = 2**26
+"""A longer response is aborted: all bytes are kept until the end of the run."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exchange:
@@ -26,7 +29,7 @@ class Exchange:
     """The bytes received, each chunk with its time."""
     ended_s: float
     failure: str | None
-    """`unreachable`, `timed_out` or `broken`; None if the response is complete."""
+    """`unreachable`, `timed_out`, `too_long` or `broken`; None if the response is complete."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +99,7 @@ class _Receiver(asyncio.Protocol):
         self._request = request
         self._transport: asyncio.Transport | None = None
         self.chunks: list[tuple[float, bytes]] = []
+        self._room_bytes = MAX_RESPONSE_BYTES
         self.ended = ended
         """Resolves when the connection is closed: to the failure, or None."""
 
@@ -106,6 +110,9 @@ class _Receiver(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self.chunks.append((time.perf_counter(), data))
+        self._room_bytes -= len(data)
+        if self._room_bytes < 0 and not self.ended.done():
+            self.ended.set_result("too_long")
 
     def connection_lost(self, exc: Exception | None) -> None:
         if not self.ended.done():

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from anytime_client.bench.arguments import Arguments
 from anytime_client.bench.report import PERCENTILES, Accuracy, ClientLoad, Report
-from anytime_client.terminal_text import one_line, without_controls
+from anytime_client.terminal_text import message_line
 
 TIMES = {
     "time_to_first_token_s": "time to first token",
@@ -20,8 +20,6 @@ TIMES = {
     "time_to_answer_s": "time to answer",
     "total_s": "total",
 }
-MAX_MESSAGE_LENGTH = 400
-"""Longer messages of the server are shortened, in characters."""
 BUSY = 0.8
 """Share of a core above which the client's own delays may distort the times."""
 
@@ -30,7 +28,9 @@ def print_report(report: Report, arguments: Arguments, *, model: str) -> None:
     """Print the report."""
     console = Console(highlight=False, emoji=False)
     load = f"{arguments.users} users" if arguments.rate is None else f"{arguments.rate:g} requests/s"
-    console.print(Text(f"{model} at {arguments.url}, {arguments.dialect}: {load}, {report.wall_s:.1f} s"))
+    console.print(
+        _from_server(f"{model} at {arguments.url}, {arguments.dialect}: {load}, {report.wall_s:.1f} s")
+    )
     console.print(_counts(report, arguments))
     if report.times:
         console.print(_times(report))
@@ -62,8 +62,7 @@ def _counts(report: Report, arguments: Arguments) -> Table:
 
 def _from_server(text: str, *, style: str = "") -> Text:
     """Text that contains text of the server."""
-    line = without_controls(one_line(text))
-    return Text(line if len(line) <= MAX_MESSAGE_LENGTH else f"{line[:MAX_MESSAGE_LENGTH]} ...", style=style)
+    return Text(message_line(text), style=style)
 
 
 def _codes(report: Report) -> str:

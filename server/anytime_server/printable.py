@@ -1,0 +1,27 @@
+"""Makes others' words safe to print: names and messages from files, models and networks.
+
+The client has the like in `anytime_client.terminal_text`, since neither imports the other;
+a test keeps both sets of characters equal.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+
+UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Control characters, line separators, marks that change the direction of text, and lone surrogates."""
+MAX_MESSAGE_CHARACTERS = 2000
+
+
+def escaped(text: str) -> str:
+    """The text with every unsafe character written as an escape, such as `\\x1b`."""
+    return UNSAFE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def print_error(command: str, error: object) -> None:
+    """Print one line to standard error: the command and its error, shortened if it is very long."""
+    line = escaped(" ".join(str(error).split()))
+    if len(line) > MAX_MESSAGE_CHARACTERS:
+        line = f"{line[:MAX_MESSAGE_CHARACTERS]} ..."
+    print(f"anytime {command}: {line}", file=sys.stderr)
