@@ -35,7 +35,7 @@ MODULES = (
     "anytime_server.telemetry.setup",
     "vllm.v1.engine.async_llm",
 )
-"""What `anytime serve` imports after it has read its options."""
+"""Modules that `anytime serve` imports after it has read its options."""
 
 
 class PreforkedProcess:

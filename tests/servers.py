@@ -21,7 +21,7 @@ STOP_S = 30
 
 
 class Process(Protocol):
-    """What `subprocess.Popen` and a forked server have in common."""
+    """The common part of `subprocess.Popen` and a forked server."""
 
     pid: int
 
