@@ -57,7 +57,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.fixture(scope="session")
 def nightly(request: pytest.FixtureRequest) -> bool:
     """Whether tests may take long."""
-    return request.config.getoption("--nightly")
+    return bool(request.config.getoption("--nightly"))
 
 
 @pytest.fixture(scope="session")

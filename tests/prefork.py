@@ -21,7 +21,7 @@ import time
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import IO, Any, NoReturn
 
 POLL_S = 0.01
 MAX_MESSAGE_BYTES = 1 << 20
@@ -35,7 +35,7 @@ MODULES = (
     "anytime_server.telemetry.setup",
     "vllm.v1.engine.async_llm",
 )
-"""What `anytime serve` imports after it has read its options."""
+"""Modules that `anytime serve` imports after it has read its options."""
 
 
 class PreforkedProcess:
@@ -43,7 +43,7 @@ class PreforkedProcess:
 
     def __init__(self, preforked: Preforked, pid: int, output: int) -> None:
         self.pid = pid
-        self.stdout = open(output, encoding="utf-8", errors="replace")  # noqa: SIM115
+        self.stdout: IO[str] = open(output, encoding="utf-8", errors="replace")  # noqa: SIM115
         self._preforked = preforked
 
     @property
@@ -61,7 +61,7 @@ class PreforkedProcess:
             time.sleep(POLL_S)
         return status
 
-    def communicate(self, timeout: float | None = None) -> tuple[str, None]:
+    def communicate(self, *, timeout: float | None = None) -> tuple[str, None]:
         """The rest of the output of the process and of all that inherited it, once they have ended."""
         if self.stdout.closed:
             self.wait(timeout)

@@ -9,14 +9,32 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, Protocol
 
 import httpx2
 import psutil
 
-from .prefork import PreforkedProcess, preforked
+from .prefork import preforked
 
 ANYTIME = Path(sys.executable).with_name("anytime")
 STOP_S = 30
+
+
+class Process(Protocol):
+    """The common part of `subprocess.Popen` and a forked server."""
+
+    pid: int
+
+    @property
+    def stdout(self) -> IO[str] | None: ...
+    @property
+    def returncode(self) -> int | None: ...
+    def poll(self) -> int | None: ...
+    def wait(self, timeout: float | None = None) -> int: ...
+    def communicate(self, *, timeout: float | None = None) -> tuple[str, str | None]: ...
+    def send_signal(self, number: int, /) -> None: ...
+    def terminate(self) -> None: ...
+    def kill(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +42,7 @@ class RealServer:
     """A running `anytime serve` and its address."""
 
     url: str
-    process: PreforkedProcess | subprocess.Popen[str]
+    process: Process
 
     def client(self) -> httpx2.AsyncClient:
         return httpx2.AsyncClient(base_url=self.url, timeout=120, limits=httpx2.Limits(max_connections=256))
@@ -37,7 +55,7 @@ class RealServer:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         self.process.communicate(timeout=STOP_S)
-        return self.process.returncode
+        return self.process.wait()
 
 
 def start(arguments: Sequence[str], *, own_group: bool = False, forked: bool = True) -> RealServer:
@@ -61,7 +79,7 @@ def start(arguments: Sequence[str], *, own_group: bool = False, forked: bool = T
     )
 
 
-def started(process: PreforkedProcess | subprocess.Popen[str]) -> RealServer:
+def started(process: Process) -> RealServer:
     """Wait until a server prints its address."""
     assert process.stdout is not None
     output: list[str] = []
