@@ -1,4 +1,4 @@
-"""The fault matrix of the documentation, read from the decorators of `tests/attack` without importing the tests."""
+"""The fault matrix of the documentation, read from the decorators in `tests/attack` without an import."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Attacks on the server by clients, networks, files and its own engine, and the fault matrix made from them."""
+"""Attacks on the server by clients, networks, files and its own engine; the fault matrix comes from them."""

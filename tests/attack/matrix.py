@@ -9,7 +9,7 @@ Test = TypeVar("Test", bound=Callable[..., object])
 
 
 def attack(*, done: str, client: str, left: str) -> Callable[[Test], Test]:
-    """State what the test does, what clients see, and what is left afterwards; the test must assert all of it.
+    """State what a test does, what clients see and what is left afterwards; the test asserts all of it.
 
     `scripts/docs/attacks.py` reads these texts from the source, so they are literals.
     """

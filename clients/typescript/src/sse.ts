@@ -1,7 +1,7 @@
 /** An incremental decoder of server-sent events (WHATWG HTML, section 9.2.6). Knows nothing about their content. */
 
 /** A longer event is refused: its parts are kept in memory until its end. In UTF-16 code units. */
-export const MAX_EVENT_LENGTH = 2 ** 24;
+export const MAX_EVENT_LENGTH: number = 2 ** 24;
 
 /** Added to the length of each line of data, so that empty lines are limited as well. */
 const LINE_OVERHEAD = 64;

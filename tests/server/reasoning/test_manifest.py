@@ -160,7 +160,8 @@ def test_unreadable_manifest_is_refused(tmp_path: Path) -> None:
 
 def test_file_is_indented_and_readable(tmp_path: Path) -> None:
     """People read and edit it: one key a line, and no escapes for characters beyond ASCII."""
-    Manifest(**TEXTS | {"answer_lead_in": "Réponse : "}, budgets=[32]).save(tmp_path)
+    texts: dict[str, Any] = TEXTS | {"answer_lead_in": "Réponse : "}
+    Manifest(**texts, budgets=[32]).save(tmp_path)
     lines = (tmp_path / "anytime.json").read_bytes().decode("utf-8").splitlines()
     assert lines[:5] == [
         "{",
