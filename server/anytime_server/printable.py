@@ -12,11 +12,18 @@ import sys
 UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 """Control characters, line separators, marks that change the direction of text, and lone surrogates."""
 MAX_MESSAGE_CHARACTERS = 2000
+MAX_SHOWN = 80
+"""Characters of a file's content in an error."""
 
 
 def escaped(text: str) -> str:
     """The text with every unsafe character written as an escape, such as `\\x1b`."""
     return UNSAFE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def beginning(text: str) -> str:
+    """The beginning of a text, escaped: a name or a message from a file, for an error."""
+    return escaped(text[:MAX_SHOWN]) + ("..." if len(text) > MAX_SHOWN else "")
 
 
 def print_error(command: str, error: object) -> None:

@@ -9,9 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from anytime_server.errors import UnusableOption, first_line
-
-MAX_SHOWN = 80
-"""Characters of a file's content in an error."""
+from anytime_server.printable import beginning
 
 
 def read_toml(path: Path, *, option: str, max_bytes: int = 1 << 20) -> dict[str, Any]:
@@ -31,7 +29,7 @@ def read_toml(path: Path, *, option: str, max_bytes: int = 1 << 20) -> dict[str,
     except OSError as error:
         raise UnusableOption(f"{option}: {path}: {error.strerror}") from error
     except ValueError as error:  # also an integer with thousands of digits
-        raise UnusableOption(f"{option}: {path}: {printable(first_line(error))}") from error
+        raise UnusableOption(f"{option}: {path}: {beginning(first_line(error))}") from error
     except RecursionError:
         raise UnusableOption(f"{option}: {path}: is nested too deeply") from None
 
@@ -48,9 +46,3 @@ def _read(path: Path, max_bytes: int) -> bytes:
     if len(content) > max_bytes:
         raise ValueError(f"is larger than {max_bytes >> 20} MiB")
     return content
-
-
-def printable(text: str) -> str:
-    """The beginning of a text, with control characters as escapes."""
-    shown = "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text[:MAX_SHOWN])
-    return shown + ("..." if len(text) > MAX_SHOWN else "")

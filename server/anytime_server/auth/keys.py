@@ -17,7 +17,8 @@ from pydantic_core import PydanticCustomError
 
 from anytime_server.auth.limits import Limits
 from anytime_server.errors import UnusableOption
-from anytime_server.toml_file import printable, read_toml
+from anytime_server.printable import beginning
+from anytime_server.toml_file import read_toml
 
 SECRET_PREFIX = "any-"
 """Makes secrets recognisable for people and for programs that search for leaked secrets."""
@@ -70,7 +71,7 @@ def read_file(path: Path) -> list[Key]:
     content = read_toml(path, option="--keys", max_bytes=MAX_FILE_BYTES)
     tables = content.pop("keys", [])
     if content:
-        unknown = printable(next(iter(content)))
+        unknown = beginning(next(iter(content)))
         raise UnusableOption(f"--keys: {path}: {unknown}: unknown; keys are tables [[keys]]")
     if not isinstance(tables, list):
         raise UnusableOption(f"--keys: {path}: keys: must be tables [[keys]]")
@@ -110,13 +111,13 @@ def _entry(number: int, table: Any) -> str:
     name = table.get("name") if isinstance(table, dict) else None
     if isinstance(name, str) and name.startswith(SECRET_PREFIX):
         name = None
-    return f"keys[{number}] ({printable(name)})" if isinstance(name, str) else f"keys[{number}]"
+    return f"keys[{number}] ({beginning(name)})" if isinstance(name, str) else f"keys[{number}]"
 
 
 def fault(error: ValidationError) -> str:
     """The first fault in one line: the field and the reason, without the value."""
     first = error.errors(include_input=False)[0]
-    field = printable(".".join(str(part) for part in first["loc"]))
+    field = beginning(".".join(str(part) for part in first["loc"]))
     message = {
         "extra_forbidden": "unknown field",
         "missing": "is missing",
