@@ -72,7 +72,7 @@ class QueueLimit:
     def _require_room(self, account: Account | None, num_sessions: int) -> None:
         """Check that the queue has room, or that there are free slots, for further sessions.
 
-        Without a `max_waiting` of its own, an API key may fill half of the queue that other keys leave:
+        Without a `max_waiting` of its own, an API key may fill half of the room that other keys leave:
         one key alone fills half of it, two keys a third each.
         """
         waiting, num_free = self._active.waiting_by_client(), self._active.slots.num_free
