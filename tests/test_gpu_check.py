@@ -126,7 +126,7 @@ def test_the_operations_of_a_step_are_counted() -> None:
     assert model_flops(model, [tree]) == 6 * others * 5 + 6 * embedding * 3 + 12 * 13 * 32 * 2
 
 
-def test_without_a_gpu_it_refuses(tmp_path: Path) -> None:
+def test_check_is_refused_without_a_gpu(tmp_path: Path) -> None:
     if Path("/dev/nvidiactl").exists():
         pytest.skip("there is a GPU")
     out = tmp_path / "record.json"

@@ -9,7 +9,7 @@ from pathlib import Path
 from schemas import table
 
 TESTS = Path(__file__).parents[2] / "tests" / "attack"
-COLUMNS = {"done": "attack", "client": "seen by clients", "left": "left behind"}
+COLUMNS = {"done": "attack", "client": "the client sees", "left": "left behind"}
 """Titles of the table, by argument of the decorator `attack`."""
 
 

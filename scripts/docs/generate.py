@@ -18,7 +18,7 @@ import tables
 from anytime_server.api.app import create_app
 from anytime_server.engine.scripted import ScriptedEngine
 from anytime_server.scheduler.scheduler import Scheduler
-from anytime_server.server.connections import Connections
+from anytime_server.server.connection_limits import ConnectionLimits
 from anytime_server.telemetry.metrics import Metrics
 from anytime_server.telemetry.setup import observe
 from anytime_server.text.model import BUNDLED_MODEL, Model
@@ -43,7 +43,7 @@ def document() -> dict[str, Any]:
 def server_metrics() -> Metrics:
     """The metrics of sessions, of the engine and of connections."""
     metrics = observe(scheduler(), engine="scripted")
-    Connections(registry=metrics.registry)
+    ConnectionLimits(registry=metrics.registry)
     return metrics
 
 

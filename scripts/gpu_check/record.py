@@ -36,7 +36,7 @@ class Record:
             "machine": _machine(),
             "versions": {
                 "python": platform.python_version(),
-                **{one.name: one.version for one in distributions() if one.name in PACKAGES},
+                **{package.name: package.version for package in distributions() if package.name in PACKAGES},
             },
             "options": options,
             "finished": False,

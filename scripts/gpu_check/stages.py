@@ -22,8 +22,8 @@ from typing import Any
 
 from gpu_check.record import Record, Status
 
-LEAST_S = 5.0
-"""A stage with less time than this is skipped."""
+MIN_STAGE_S = 5.0
+"""A stage with less time, in seconds, is skipped."""
 MAX_ERROR_CHARACTERS = 3000
 MAX_SHOWN_CHARACTERS = 200
 """Of a result, on the terminal."""
@@ -96,7 +96,7 @@ def run_stages(
         limit_s = left_s if stage is stages[-1] else min(left_s, stage.share * seconds)
         record.begin(stage.name, limit_s=limit_s)
         print(f"{stage.name}: at most {limit_s:.0f} s", flush=True)
-        if limit_s < LEAST_S:
+        if limit_s < MIN_STAGE_S:
             status, error, taken_s = "skipped", "no time was left", 0.0
         else:
             started_s = time.monotonic()

@@ -139,7 +139,7 @@ async def _sample(context: Context, recipe: BrpoRecipe, model: Model) -> list[li
             seconds = time.perf_counter() - started_s
     finally:
         await engine.stop()
-    tokens = sum(one.num_sampled_tokens for rollouts_G in rollouts for one in rollouts_G)
+    tokens = sum(sampled.num_sampled_tokens for rollouts_G in rollouts for sampled in rollouts_G)
     context.report(
         "sample",
         {

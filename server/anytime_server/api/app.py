@@ -57,7 +57,7 @@ def create_app(
     metrics: Metrics | None = None,
     keyring: Keyring | None = None,
     metrics_are_open: bool = False,
-    for_own_machine: bool = False,
+    trusted_hosts_only: bool = False,
     cors_origins: Sequence[str] = (),
     max_header_bytes: int = 1 << 16,
     max_body_bytes: int = 1 << 20,
@@ -72,7 +72,7 @@ def create_app(
         metrics: of this scheduler; new ones by default.
         keyring: the API keys that are accepted; None accepts every request.
         metrics_are_open: `/metrics` and `/version` need no key.
-        for_own_machine: accept only requests to localhost or a loopback address.
+        trusted_hosts_only: accept only requests whose `Host` is localhost or a loopback address.
         cors_origins: origins of web pages that may use the server; `*` is any.
         on_started: called once, with the error that prevented the start, or None when ready; by default the
             error is logged.
@@ -122,7 +122,7 @@ def create_app(
             allow_headers=("*",),
             expose_headers=("X-Request-Id", "request-id", "Retry-After", *rate_limits.EXPOSED),
         )
-    if for_own_machine:
+    if trusted_hosts_only:
         app.add_middleware(TrustedHostMiddleware, refuse=DIALECTS.refuse)
     app.add_middleware(RequestContextMiddleware)
     app.add_middleware(AccessLogMiddleware, metrics=metrics)

@@ -1,9 +1,10 @@
 """API keys, their accounts and their limits. Knows nothing of HTTP or sessions."""
 
 from anytime_server.auth.account import Account, Admission
+from anytime_server.auth.address import limited_address
 from anytime_server.auth.keyring import Keyring
 from anytime_server.auth.keys import Role
 from anytime_server.auth.limits import Cost, Limits
 from anytime_server.auth.refusals import Refusals
 
-__all__ = ["Account", "Admission", "Cost", "Keyring", "Limits", "Refusals", "Role"]
+__all__ = ["Account", "Admission", "Cost", "Keyring", "Limits", "Refusals", "Role", "limited_address"]

@@ -134,7 +134,7 @@ class Account:
             )
 
     def _require(self, cost: Cost, *, field: str | None = None) -> None:
-        """Check that the cost can be taken from all buckets, and name the one that takes the longest."""
+        """Check that the cost can be taken from all buckets; the error names the longest wait."""
         waits = {quota: bucket.wait_s(cost.of(quota.unit)) for quota, bucket in self.quotas.items()}
         quota = max(waits, key=lambda quota: waits[quota], default=None)
         if quota is None or not waits[quota]:
@@ -159,11 +159,11 @@ class Admission:
     def __init__(self, account: Account, most: Cost) -> None:
         """
         Args:
-            most: what has been reserved.
+            most: the most that the session may cost, already reserved.
         """
         self.account = account
         self.reserved = most
-        """The most that the session may cost."""
+        """The most that the session may cost, with later extensions."""
         self._taken = Counter[tuple[Quota, Bucket]]()
         self._note(most)
 

@@ -13,15 +13,15 @@ from pathlib import Path
 from typing import TypeVar
 
 from anytime_server.auth.account import Account
+from anytime_server.auth.audit import audit
 from anytime_server.auth.keys import SECRET_PREFIX, Key, Role, read_file, read_line, sha256
 from anytime_server.errors import Forbidden, Unauthorized, UnusableOption
 
 logger = logging.getLogger(__name__)
-audit = logging.getLogger("anytime.audit")
 
 CHECK_EVERY_S = 1.0
 """Seconds between checks of the key file."""
-PIECE = 256
+PIECE_ACCOUNTS = 256
 """Accounts that are changed before other tasks run."""
 
 Item = TypeVar("Item")
@@ -163,7 +163,7 @@ def _indexed(keys: list[Key]) -> _Keys:
 async def _in_pieces(items: Iterable[Item]) -> AsyncIterator[Item]:
     """The items; other tasks run from time to time."""
     for number, item in enumerate(items, start=1):
-        if number % PIECE == 0:
+        if number % PIECE_ACCOUNTS == 0:
             await asyncio.sleep(0)
         yield item
 

@@ -19,7 +19,7 @@ class Limits(BaseModel):
     concurrency: Amount | None = None
     """Maximum number of concurrent requests."""
     max_waiting: Annotated[int, Field(ge=0, le=10**15)] | None = None
-    """Maximum number of requests that wait for a slot; by default, no more than the queue has room left."""
+    """Maximum number of requests that wait for a slot; by default half of the room that others leave."""
     requests_per_minute: Amount | None = None
     """Maximum number of requests per minute."""
     requests_per_day: Amount | None = None

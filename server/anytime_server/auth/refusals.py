@@ -1,26 +1,24 @@
 """Counts refused API keys: a limit for each address, and lines in the audit log.
 
 The secret of a key is 256 random bits, which no number of guesses finds. The limit therefore never refuses a
-valid key: behind a proxy, one client's wrong keys would otherwise lock out everybody.
+valid key: behind a proxy, one client's wrong keys would otherwise lock out all clients.
 """
 
 from __future__ import annotations
 
-import logging
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from ipaddress import ip_address, ip_network
 
+from anytime_server.auth.address import limited_address
+from anytime_server.auth.audit import audit
 from anytime_server.auth.bucket import Bucket
 from anytime_server.errors import AnytimeError, RateLimited, Unauthorized
-
-audit = logging.getLogger("anytime.audit")
 
 WRONG_KEYS_PER_MINUTE = 60
 """Requests with unknown keys from one address that get 401; more of them get 429."""
 MAX_ADDRESSES = 4096
-"""Addresses that are remembered; the one that has been quiet for the longest is forgotten first."""
+"""Addresses that are remembered; the address with the oldest refusal is forgotten first."""
 LINES_PER_MINUTE = 60
 """Refused keys that are logged."""
 
@@ -59,20 +57,11 @@ class Refusals:
         audit.info("API key refused", extra=fields)
 
     def _bucket(self, address: str) -> Bucket:
-        network = _network(address)
-        bucket = self._by_address.pop(network, None)
+        counted = limited_address(address)
+        bucket = self._by_address.pop(counted, None)
         if bucket is None:
             bucket = Bucket(WRONG_KEYS_PER_MINUTE, clock_ns=self._clock_ns)
             if len(self._by_address) >= MAX_ADDRESSES:
                 self._by_address.popitem(last=False)
-        self._by_address[network] = bucket
+        self._by_address[counted] = bucket
         return bucket
-
-
-def _network(address: str) -> str:
-    """The address; of IPv6 the network /64, which is one customer's."""
-    try:
-        found = ip_address(address)
-    except ValueError:
-        return address
-    return str(ip_network((found, 64), strict=False)) if found.version == 6 else address

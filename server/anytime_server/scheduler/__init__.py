@@ -1,1 +1,1 @@
-"""Admission and order of requests: compilation, leases, engine slots, load shedding, warm-up."""
+"""Admission and order of requests: compilation, queue limits, leases, slots, load shedding, warm-up."""

@@ -9,9 +9,8 @@ import asyncio
 import dataclasses
 import logging
 import secrets
-from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Literal
 
 from anytime_server.auth import Account, Admission
@@ -20,7 +19,6 @@ from anytime_server.errors import (
     AlreadyAnswering,
     AnytimeError,
     InvalidRequest,
-    Overloaded,
     RateLimited,
     Unavailable,
     UnusableModel,
@@ -28,6 +26,7 @@ from anytime_server.errors import (
 from anytime_server.reasoning import Cause
 from anytime_server.scheduler.compile import RequestCompiler, new_id
 from anytime_server.scheduler.leases import Leases
+from anytime_server.scheduler.queue_limit import QueueLimit
 from anytime_server.scheduler.shedding import LoadShedder
 from anytime_server.scheduler.slots import SlotPool
 from anytime_server.scheduler.warmup import MEASURED_SESSIONS, WARM_UP_SESSIONS, warm_up_requests
@@ -36,16 +35,16 @@ from anytime_server.session.continuation import ContinuationSigner
 from anytime_server.session.latency import LatencyEstimator
 from anytime_server.text.model import Model
 from anytime_server.text.tool_calls import ModelTools
-from anytime_server.types import GenerateRequest, RequestContext
+from anytime_server.types import GenerateRequest
 
 logger = logging.getLogger(__name__)
 
 MAX_WAITING = 1024
 """Sessions that may wait for a slot, by default."""
 CANCEL_S = 5.0
-"""Seconds in which sessions end that are cancelled."""
+"""Seconds that cancelled sessions get to end."""
 RESTART_S = 5.0
-"""Approximate seconds in which a model is loaded, or another server takes over."""
+"""Approximate seconds until a model is loaded, or another server takes over."""
 
 State = Literal["loading", "failed", "ready", "draining", "stopped"]
 NOT_READY: dict[State, str] = {
@@ -106,13 +105,7 @@ class Scheduler:
         )
         self._measure_speed = measure_speed
         self._warm_up_s = warm_up_s
-        self._max_waiting = max_waiting
-        self._opening_by_client = Counter[str]()
-        """Sessions of requests that are being compiled, by the name of their API key."""
-        self._opening_now: set[asyncio.Timeout] = set()
-        """One for each request that is being opened; expiring it refuses the request."""
-        self._none_is_opening = asyncio.Event()
-        self._none_is_opening.set()
+        self._queue_limit = QueueLimit(self.active, max_waiting=max_waiting)
 
     @property
     def model(self) -> Model:
@@ -223,8 +216,8 @@ class Scheduler:
             if account is not None:
                 account.require_size(num_choices, field="n")
                 account.require_room(num_choices)  # before it costs anything
-            async with self._opening(request.context, num_choices):
-                with _leaving_counts(account):
+            async with self._queue_limit.reserve(request.context, num_choices):
+                with _counting_cancelled(account):
                     compiled = await self.compiler.compile(request)
                 self.require_ready()  # it may have changed meanwhile
                 return self._open(compiled, request, num_choices)
@@ -244,56 +237,6 @@ class Scheduler:
             opened.append(self.active.open(own, self.runtime, admission=admission))
         return opened
 
-    @asynccontextmanager
-    async def _opening(self, context: RequestContext, num_sessions: int) -> AsyncIterator[None]:
-        """Keep room in the queue for sessions whose request is being compiled.
-
-        Raises:
-            Overloaded, RateLimited: there are not enough.
-            Unavailable: the server stops meanwhile.
-        """
-        client, interrupt = context.client, asyncio.timeout(None)
-        self._require_queue_room(context.account, num_sessions)
-        self._opening_by_client[client] += num_sessions
-        self._opening_now.add(interrupt)
-        self._none_is_opening.clear()
-        try:
-            async with interrupt:
-                yield
-        except TimeoutError:
-            if not interrupt.expired():
-                raise
-            raise Unavailable("the server stops") from None
-        finally:
-            self._opening_now.discard(interrupt)
-            self._opening_by_client[client] -= num_sessions
-            self._opening_by_client += Counter()  # drops those at 0
-            if not self._opening_now:
-                self._none_is_opening.set()
-
-    def _require_queue_room(self, account: Account | None, num_sessions: int) -> None:
-        """Check that the queue has room, or that there are free slots, for further sessions.
-
-        Without a `max_waiting`, an API key may have as many sessions waiting as the queue has room left: one
-        key alone fills half of the queue at the most, two keys a third each.
-        """
-        waiting, num_free = self.active.waiting_by_client(), self.active.slots.num_free
-        wanted = waiting + self._opening_by_client
-        # By then the queue is likely to be shorter.
-        retry_after_s = max(1.0, self.active.mean_held_s)
-        if wanted.total() + num_sessions > self._max_waiting + num_free:
-            raise Overloaded(f"{waiting.total()} requests wait already", retry_after_s=retry_after_s)
-        if account is None:
-            return
-        limit = account.limits.max_waiting
-        if limit is None:
-            num_others = wanted.total() - wanted[account.name]
-            limit = -(-(self._max_waiting - num_others) // 2)
-        if wanted[account.name] + num_sessions > limit + num_free:
-            raise RateLimited(
-                f"{waiting[account.name]} requests of this API key wait already", retry_after_s=retry_after_s
-            )
-
     async def count_tokens(self, request: GenerateRequest) -> int:
         """Tokens of a request's prompt, with thinking opened. Counts as a request of its API key.
 
@@ -304,7 +247,7 @@ class Scheduler:
             self.require_ready()
             self.compiler.check(request)
             account = request.context.account
-            with _leaving_counts(account):
+            with _counting_cancelled(account):
                 num_tokens = len(await self.compiler.prompt_ids(request))
             if account is not None:
                 account.count_request()
@@ -344,8 +287,8 @@ class Scheduler:
         loop.call_later(grace_s - min(max(answer_s, 0.5), grace_s / 2), self._answer_all)
 
     async def drained(self) -> None:
-        """Wait until requests that are being opened are refused, and sessions under way have ended."""
-        await self._none_is_opening.wait()
+        """Wait until requests that are being compiled are refused, and sessions under way have ended."""
+        await self._queue_limit.released()
         await self.active.ended()
 
     async def stop(self) -> None:
@@ -365,17 +308,14 @@ class Scheduler:
                 session.answer_now(Cause.DEADLINE)
 
     def _cancel_all(self) -> None:
-        now = asyncio.get_running_loop().time()
-        for opening in self._opening_now:
-            if not opening.expired():
-                opening.reschedule(now)
+        self._queue_limit.refuse_all()
         for session in self.active:
             session.cancel(Unavailable("the server stops"))
 
 
 @contextmanager
-def _leaving_counts(account: Account | None) -> Iterator[None]:
-    """Count the request of a client that leaves meanwhile: it cost as much as another."""
+def _counting_cancelled(account: Account | None) -> Iterator[None]:
+    """Count the request if its client disconnects within the context: it cost as much as a complete one."""
     try:
         yield
     except asyncio.CancelledError:
@@ -387,7 +327,7 @@ def _leaving_counts(account: Account | None) -> Iterator[None]:
 
 @contextmanager
 def _client_field_names(request: GenerateRequest) -> Iterator[None]:
-    """Give errors the client's own name of their field."""
+    """Rename the field of an error to the client's own name for it."""
     try:
         yield
     except AnytimeError as error:
@@ -396,5 +336,5 @@ def _client_field_names(request: GenerateRequest) -> Iterator[None]:
 
 
 def _wrapped(seed: int) -> int:
-    """The same within 64 bits."""
+    """The seed as a signed 64-bit integer."""
     return (seed + 2**63) % 2**64 - 2**63

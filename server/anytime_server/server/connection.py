@@ -18,7 +18,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.protocols.utils import get_remote_addr
 
 if TYPE_CHECKING:
-    from anytime_server.server.connections import Connections
+    from anytime_server.server.connection_limits import ConnectionLimits
 
 MAX_HEADERS = 1000
 MAX_URL_BYTES = (1 << 16) - 1
@@ -56,13 +56,13 @@ class _FlowControl(FlowControl):
 class Connection(HttpToolsProtocol):
     """uvicorn's protocol, which parses a request only when the one before it has been answered."""
 
-    def __init__(self, connections: Connections, **kwargs: Any) -> None:
+    def __init__(self, limits: ConnectionLimits, **kwargs: Any) -> None:
         """
         Args:
             kwargs: what uvicorn passes to a protocol.
         """
         super().__init__(**kwargs)
-        self._connections = connections
+        self._limits = limits
         self._is_counted = False
         self._held = bytearray()
         """Received and not parsed yet."""
@@ -80,7 +80,7 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         self.client = get_remote_addr(transport)
-        if not self._connections.admit(self.client):
+        if not self._limits.admit(self.client):
             self.transport = transport
             self._is_refused = True
             self._write_refusal(503, "too many connections")
@@ -94,7 +94,7 @@ class Connection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timer()
         if self._is_counted:
-            self._connections.release(self.client)
+            self._limits.release(self.client)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -120,7 +120,7 @@ class Connection(HttpToolsProtocol):
                     self._read_body_in_spite_of_upgrade()
             except httptools.HttpParserError:
                 self._refuse(400, "invalid HTTP request")
-            if self._num_bytes > self._connections.max_head_bytes:
+            if self._num_bytes > self._limits.max_head_bytes:
                 self._refuse(*self._too_large())
         if len(self._held) > MAX_HELD_BYTES:
             self.flow.pause_reading()
@@ -213,7 +213,7 @@ class Connection(HttpToolsProtocol):
     def _start_timer(self, callback: Callable[[], None], seconds: float | None = None) -> None:
         self._stop_timer()
         if seconds is None:
-            seconds = self._connections.request_timeout_s
+            seconds = self._limits.request_timeout_s
         self._timer = self.loop.call_later(seconds, callback)
 
     def _stop_timer(self) -> None:
@@ -222,16 +222,16 @@ class Connection(HttpToolsProtocol):
             self._timer = None
 
     def _head_timed_out(self) -> None:
-        self._connections.count_timeout("head")
+        self._limits.count_timeout("head")
         self.transport.close()
 
     def _check_body_rate(self) -> None:
-        limit_s = self._connections.request_timeout_s + self._body_bytes / BODY_BYTES_PER_S
+        limit_s = self._limits.request_timeout_s + self._body_bytes / BODY_BYTES_PER_S
         left_s = limit_s - (time.monotonic() - self._body_began_at)
         if left_s > 0:
             self._start_timer(self._check_body_rate, left_s)
         else:
-            self._connections.count_timeout("body")
+            self._limits.count_timeout("body")
             self._refuse(408, "the body took too long")
 
     # Refusals
@@ -250,10 +250,10 @@ class Connection(HttpToolsProtocol):
             return 414, f"the URL is over {MAX_URL_BYTES} bytes"
         if len(self.headers) > MAX_HEADERS:
             return 431, f"there are over {MAX_HEADERS} headers"
-        return self._too_large() if self._num_bytes > self._connections.max_head_bytes else None
+        return self._too_large() if self._num_bytes > self._limits.max_head_bytes else None
 
     def _too_large(self) -> tuple[int, str]:
-        return 431, f"the headers are over {self._connections.max_head_bytes} bytes"
+        return 431, f"the headers are over {self._limits.max_head_bytes} bytes"
 
     def _refuse(self, status: int, text: str) -> None:
         """Close the connection, after a refusal if no response has begun; discard what else arrives."""

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from anytime_server.text.model import Model
 
 EXIT_S = 45
-"""Seconds after the drain in which the engine, the HTTP server and the interpreter must end."""
+"""Seconds for the engine and the HTTP server to end after clients have been disconnected."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -98,11 +98,7 @@ def _serve(settings: ServeSettings) -> None:
         settings, scheduler, metrics=metrics, keyring=keyring, tls=tls, on_started=on_started
     )
     server = GracefulServer(config, scheduler, drain_s=settings.drain_s, exit_s=EXIT_S)
-    reloads = [] if tls is None else [tls.reload]
-    if keyring is not None and keyring.has_file:
-        reloads.append(keyring.invalidate)
-    if reloads:
-        signal.signal(signal.SIGHUP, lambda *_: [reload() for reload in reloads])
+    _reload_at_sighup(keyring, tls)
     try:
         server.run(sockets=[listener])
     finally:
@@ -110,6 +106,20 @@ def _serve(settings: ServeSettings) -> None:
             tracer.stop()
     if server.failure is not None:
         raise server.failure
+
+
+def _reload_at_sighup(keyring: Keyring | None, tls: Tls | None) -> None:
+    """Read the key file and the certificate again at SIGHUP. Without either, SIGHUP still ends the server."""
+    reloads = [] if tls is None else [tls.reload]
+    if keyring is not None and keyring.has_file:
+        reloads.append(keyring.invalidate)
+
+    def reload_all(*_: object) -> None:
+        for reload in reloads:
+            reload()
+
+    if reloads:
+        signal.signal(signal.SIGHUP, reload_all)
 
 
 def _create_scheduler(settings: ServeSettings) -> Scheduler:
@@ -148,21 +158,21 @@ def _http_config(
     import uvicorn
 
     from anytime_server.api.app import create_app
-    from anytime_server.server.connections import Connections
+    from anytime_server.server.connection_limits import ConnectionLimits
 
     app = create_app(
         scheduler,
         metrics=metrics,
         keyring=keyring,
         metrics_are_open=settings.open_metrics,
-        for_own_machine=keyring is None and not settings.allow_anonymous,
+        trusted_hosts_only=keyring is None and not settings.allow_anonymous,
         cors_origins=settings.cors_origins,
         max_header_bytes=settings.max_header_bytes,
         max_body_bytes=settings.max_body_bytes,
         max_messages=settings.max_messages,
         on_started=on_started,
     )
-    connections = Connections(
+    limits = ConnectionLimits(
         max_connections=settings.max_connections,
         max_connections_per_address=settings.max_connections_per_address,
         request_timeout_s=settings.request_timeout_s,
@@ -171,7 +181,7 @@ def _http_config(
     )
     return uvicorn.Config(
         app,
-        http=connections,  # pyright: ignore[reportArgumentType]
+        http=limits.protocol,  # pyright: ignore[reportArgumentType]
         log_level="warning",
         access_log=False,
         log_config=None,

@@ -98,8 +98,8 @@ class ServeSettings(BaseSettings):
     allow_anonymous: CliToggleFlag[bool] = False
     """Listen on addresses that other machines can reach, even without keys."""
     open_metrics: CliToggleFlag[bool] = False
-    """Serve /metrics and /version without an API key. With keys, /metrics otherwise needs one of the role
-    `metrics`."""
+    """Serve /metrics and /version without an API key. Otherwise, on a server with keys, /metrics needs a key
+    with the role `metrics`."""
     share_prefix_cache: CliToggleFlag[bool] = False
     """Share cached prefixes of prompts among all API keys. This saves memory and time where keys have long
     prompts in common, and shows a client whether another key has sent the same prompt."""
@@ -127,8 +127,8 @@ class ServeSettings(BaseSettings):
     client_stall_s: Annotated[float, Field(ge=1, le=86_400)] = 60
     """Seconds without a read before the client is disconnected."""
     request_timeout_s: Annotated[float, Field(gt=0, le=86_400)] = 30
-    """Seconds in which the head of a request must arrive, and then its body, which gets one more second for
-    each KiB of it that arrives."""
+    """Seconds for the head of a request to arrive, and again for its body, which gets one more second for
+    each KiB received. Does not limit the time of the response."""
     keep_alive_s: Annotated[float, Field(gt=0, le=86_400)] = 75
     """Seconds that a connection without a request stays open. Must exceed the idle time-out, often 60, of a
     load balancer in front of the server."""
@@ -149,8 +149,8 @@ class ServeSettings(BaseSettings):
     tls_client_ca: str | None = None
     """PEM file of authorities; clients then need a certificate from one of them."""
     engine_start_s: Annotated[float, Field(ge=1, le=86_400)] = 3600
-    """Seconds that the engine may take to load the model, and then the server's own first requests. A restart
-    may take three times as long as the longest start so far, at least 60 seconds."""
+    """Seconds for the engine to load the model, and again for the server's own first requests. A restart may
+    take three times as long as the longest start so far, at least 60 seconds."""
     engine_stall_s: Annotated[float, Field(ge=0)] = 120
     """Seconds without any token, while requests wait for tokens, before the engine is restarted; 0 for never.
     Must exceed the time of the longest prompt."""

@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 FLUSH_S = 2
 """Seconds after the drain in which clients can read the last events of their sessions."""
 END_S = 20
-"""Seconds for the interpreter to end."""
+"""Seconds for the interpreter to end after the server has."""
 
 
 class GracefulServer(uvicorn.Server):
@@ -38,7 +38,8 @@ class GracefulServer(uvicorn.Server):
         """
         Args:
             drain_s: seconds that running requests get to end.
-            exit_s: seconds after the drain until this process ends in any case; None for no limit.
+            exit_s: seconds for the engine and the HTTP server to end after clients were disconnected, before
+                this process is ended; None for no limit.
         """
         super().__init__(config)
         self.failure: BaseException | None = None
@@ -71,7 +72,7 @@ class GracefulServer(uvicorn.Server):
             self._limit_exit(END_S)
 
     def _limit_exit(self, seconds: float) -> None:
-        """End this process after some time, whatever hangs then, and show where."""
+        """End this process after `seconds`, and print where each thread hangs."""
         with suppress(ValueError, OSError, RuntimeError):  # standard error is closed
             faulthandler.dump_traceback_later(seconds, exit=True)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import ssl
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from anytime_server.errors import UnusableOption
@@ -12,52 +11,55 @@ from anytime_server.errors import UnusableOption
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Tls:
     """Files of the certificate, and the context in use."""
 
-    cert: str
-    key: str | None = None
-    """None where the file of the certificate also has the key."""
-    password: str | None = field(default=None, repr=False)
-    client_ca: str | None = None
-    """Clients need a certificate that one of these authorities signed."""
-    context: ssl.SSLContext = field(init=False, repr=False)
-
-    def __post_init__(self) -> None:
+    def __init__(
+        self, *, cert: str, key: str | None = None, password: str | None = None, client_ca: str | None = None
+    ) -> None:
         """
+        Args:
+            cert: PEM file of the certificate and its chain.
+            key: PEM file of the private key; None if `cert` also has the key.
+            password: of the private key.
+            client_ca: PEM file of authorities; clients need a certificate from one of them.
+
         Raises:
             UnusableOption: a file is missing or damaged, or the parts do not fit; names the option.
         """
-        object.__setattr__(self, "context", self._load())
+        self._cert = cert
+        self._key = key
+        self._password = password
+        self._client_ca = client_ca
+        self.context = self._load()
 
     def reload(self) -> None:
-        """Read the files again, for new connections. Broken files are logged and change nothing."""
+        """Read certificate and key again, for new connections. Broken files are logged and change nothing."""
         try:
             self._load()
         except UnusableOption as error:
             logger.error("the certificate stays as it was: %s", error)
         else:
-            self.context.load_cert_chain(self.cert, self.key, self._give_password)
+            self.context.load_cert_chain(self._cert, self._key, self._give_password)
 
     def _load(self) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         for option, path in (
-            ("tls-cert", self.cert),
-            ("tls-key", self.key),
-            ("tls-client-ca", self.client_ca),
+            ("tls-cert", self._cert),
+            ("tls-key", self._key),
+            ("tls-client-ca", self._client_ca),
         ):
             if path is not None:
                 _check_readable(option, path)
         try:
-            context.load_cert_chain(self.cert, self.key, self._give_password)
+            context.load_cert_chain(self._cert, self._key, self._give_password)
         except (ssl.SSLError, ValueError) as error:
-            is_encrypted = b"ENCRYPTED" in Path(self.key or self.cert).read_bytes()
+            is_encrypted = b"ENCRYPTED" in Path(self._key or self._cert).read_bytes()
             reason = "--tls-key-password is missing or wrong" if is_encrypted else _describe(error)
             raise UnusableOption(f"--tls-cert, --tls-key: {reason}") from error
-        if self.client_ca is not None:
+        if self._client_ca is not None:
             try:
-                context.load_verify_locations(self.client_ca)
+                context.load_verify_locations(self._client_ca)
             except ssl.SSLError as error:
                 raise UnusableOption(f"--tls-client-ca: {_describe(error)}") from error
             context.verify_mode = ssl.CERT_REQUIRED
@@ -65,7 +67,7 @@ class Tls:
 
     def _give_password(self) -> str:
         """Without this, OpenSSL would ask at the terminal."""
-        return self.password or ""
+        return self._password or ""
 
 
 def _check_readable(option: str, path: str) -> None:

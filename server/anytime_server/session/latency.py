@@ -10,13 +10,13 @@ from collections.abc import Callable
 from operator import attrgetter
 
 MOMENT_S = 0.25
-"""Seconds whose measurements count as one: a hiccup slows everything that runs at that moment."""
+"""Seconds whose measurements count as one: a freeze delays everything that runs at that moment."""
 WINDOW_S = 5.0
-"""Seconds of moments that count: few enough to follow the load."""
+"""Moments of the last seconds count: few enough to follow the load."""
 MIN_MOMENTS = 8
-"""Moments that count however old they are."""
+"""Latest moments that count at any age."""
 TRUSTED_MOMENTS = 4
-"""Moments from which on the slowest of them is taken for a hiccup and does not count."""
+"""With this number of moments or more, the slowest does not count: it may be a freeze."""
 SLOW_SHARE = 0.9
 """Share of a moment's measurements that are no slower than its slow end."""
 MAX_VALUES = 256
@@ -26,7 +26,7 @@ NUM_ANSWERS = 128
 CHUNK_TOKENS = 8
 """Tokens of a request after which their latency is reported, before its end."""
 LONG_PROMPT_TOKENS = 128
-"""Tokens from which on the time of a prompt is mostly that of its tokens."""
+"""The time of a prompt with this number of tokens or more is mostly that of its tokens."""
 STALE_S = 0.02
 """Seconds for which an estimate is reused: many sessions ask at every token."""
 
@@ -45,9 +45,9 @@ class LatencyEstimator:
             clock: the time in seconds; `time.monotonic` by default.
         """
         self._clock = clock = clock or time.monotonic
-        self._switch_s = _Moments(clock)
-        self._inter_token_s = _Moments(clock)
-        self._prefill_s = _Moments(clock)
+        self._switch_s = _Measurements(clock)
+        self._inter_token_s = _Measurements(clock)
+        self._prefill_s = _Measurements(clock)
         self._answer_tokens = {structured: deque[int](maxlen=NUM_ANSWERS) for structured in (False, True)}
 
     def timer(self) -> TokenTimer:
@@ -125,7 +125,7 @@ class _Moment:
         return ordered[int(share * len(ordered))]
 
 
-class _Moments:
+class _Measurements:
     """Measurements of one kind, grouped by the moment of their end.
 
     One freeze of the engine or the event loop can delay any number of measurements, but all of them end when

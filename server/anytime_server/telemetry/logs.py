@@ -17,15 +17,13 @@ from typing import Any, Literal
 from pythonjsonlogger.core import RESERVED_ATTRS, LogData
 from pythonjsonlogger.json import JsonFormatter as BaseJsonFormatter
 
+from anytime_server.auth.audit import audit
 from anytime_server.printable import escaped
 from anytime_server.session import Session
 from anytime_server.telemetry.metrics import outcome_of
 from anytime_server.text.model import Model
 
 sessions = logging.getLogger("anytime.session")
-
-AUDIT = "anytime.audit"
-"""Logger of changes of API keys, and of refused ones; it writes at every level of the log."""
 
 NEEDS_QUOTES = re.compile(r'[\s"=]|^$')
 
@@ -35,7 +33,7 @@ def set_up(*, format: Literal["text", "json"], level: str) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(JsonFormatter() if format == "json" else TextFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler])
-    logging.getLogger(AUDIT).setLevel(logging.INFO)
+    audit.setLevel(logging.INFO)  # also where `level` is higher
     logging.captureWarnings(True)
     os.environ.setdefault("VLLM_CONFIGURE_LOGGING", "0")  # or vLLM would log in its own format
 

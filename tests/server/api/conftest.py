@@ -19,7 +19,7 @@ from anytime_server.api.app import create_app
 from anytime_server.engine.environment import prepare_environment
 from anytime_server.engine.scripted import ScriptedEngine
 from anytime_server.scheduler.scheduler import Scheduler
-from anytime_server.server.connections import Connections
+from anytime_server.server.connection_limits import ConnectionLimits
 from anytime_server.text.model import Model
 
 QUESTION: dict[str, Any] = {"messages": [{"role": "user", "content": "7-3"}]}
@@ -126,7 +126,7 @@ async def served(
         listener = socket.create_server(("127.0.0.1", 0))
         config = uvicorn.Config(
             create_app(scheduler, **app or {}),
-            http=Connections(**connections or {}),  # pyright: ignore[reportArgumentType]
+            http=ConnectionLimits(**connections or {}).protocol,  # pyright: ignore[reportArgumentType]
             ws="none",
             proxy_headers=False,
             timeout_keep_alive=keep_alive_s,  # pyright: ignore[reportArgumentType]

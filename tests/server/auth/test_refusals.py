@@ -44,12 +44,17 @@ def test_addresses_of_one_ipv6_network_count_together(refusals: Refusals) -> Non
     assert num_unthrottled(refusals, "no address", 1) == 1
 
 
+def test_ipv4_addresses_on_an_ipv6_socket_count_apart(refusals: Refusals) -> None:
+    assert num_unthrottled(refusals, "::ffff:10.0.0.1", 1000) == WRONG_KEYS_PER_MINUTE
+    assert num_unthrottled(refusals, "::ffff:10.0.0.2", 1) == 1
+
+
 def test_disabled_keys_are_not_throttled(refusals: Refusals) -> None:
     error = Forbidden("disabled")
     assert all(refusals.count(error, address="10.0.0.1") is error for _ in range(1000))
 
 
-def test_as_many_addresses_are_remembered_as_there_is_room_for(refusals: Refusals) -> None:
+def test_quietest_address_is_forgotten_first(refusals: Refusals) -> None:
     num_unthrottled(refusals, "quiet", WRONG_KEYS_PER_MINUTE)
     num_unthrottled(refusals, "busy", WRONG_KEYS_PER_MINUTE)
     for number in range(MAX_ADDRESSES - 1):

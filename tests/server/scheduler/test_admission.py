@@ -123,7 +123,7 @@ async def full(scripted: Callable[..., ScriptedEngine], tiny_model: Model) -> An
     await scheduler.stop()
 
 
-async def test_an_api_key_leaves_places_in_the_queue_to_others(full: Scheduler) -> None:
+async def test_an_api_key_leaves_room_in_the_queue_for_others(full: Scheduler) -> None:
     alice, bob = Account("alice"), Account("bob")
     refused = await submit_many(full, alice, 20)
     assert full.active.waiting_by_client() == {"alice": 6}

@@ -46,7 +46,9 @@ def first_agreed(compared: AnswerComparison, *results: tuple[int, Any]) -> int |
         (3, "aa a", None),
     ],
 )
-def test_as_many_answers_in_a_row_must_be_the_same(stable: int, answers: str, position: int | None) -> None:
+def test_agreement_needs_stable_equal_answers_in_a_row(
+    stable: int, answers: str, position: int | None
+) -> None:
     results = [(4 * n, None if a == " " else result(a)) for n, a in enumerate(answers, start=1)]
     assert first_agreed(comparison(stable), *results) == position
 

@@ -51,7 +51,7 @@ def compiled(*, total_tokens: int | None = None, **fields: Any) -> CompiledReque
         (50, {"stop_when": StopWhen(stable=2, every_tokens=50)}, 50 + 8 + 3),
     ],
 )
-def test_by_hand(budget_tokens: int, fields: dict[str, Any], tokens: int) -> None:
+def test_most_cost_by_hand(budget_tokens: int, fields: dict[str, Any], tokens: int) -> None:
     cost = most_cost(compiled(**fields), budget_tokens)
     assert (cost.requests, cost.thinking_tokens, cost.tokens) == (1, budget_tokens, tokens)
 
@@ -62,7 +62,7 @@ def test_by_hand(budget_tokens: int, fields: dict[str, Any], tokens: int) -> Non
     budgets=st.sets(st.integers(0, 60), max_size=5),
     total_tokens=st.none() | st.integers(60, 100),
 )
-def test_is_the_sum_of_all_answers(
+def test_most_cost_is_the_sum_of_all_answers(
     budget_tokens: int, every: int | None, budgets: set[int], total_tokens: int | None
 ) -> None:
     request = compiled(
@@ -78,7 +78,7 @@ def test_is_the_sum_of_all_answers(
     assert 0 <= most_cost(request, budget_tokens).tokens - (budget_tokens + sum(answers)) <= 1
 
 
-async def test_answers_of_full_length_stay_within_it(open_session: Any) -> None:
+async def test_answers_of_full_length_cost_no_more_than_most_cost(open_session: Any) -> None:
     fields = {"budgets": (5, 10), "stop_when": StopWhen(stable=9, every_tokens=10)}
     session = await open_session(fields=fields, answer="4" * 50, never_end=True)
     await run_session(session)

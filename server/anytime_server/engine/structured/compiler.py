@@ -23,7 +23,7 @@ from anytime_server.errors import EngineDead, EngineFailed, InvalidRequest, NotS
 logger = logging.getLogger(__name__)
 
 LIMIT_S, LIMIT_BYTES = 20.0, 2 << 30
-"""Of one schema, in processor time. A string of up to 200 characters over 150,000 ids takes 8 s."""
+"""Of one schema: processor time, and memory. A string of up to 200 characters over 150,000 ids takes 8 s."""
 REPLY_S = 150.0
 """Seconds without a reply after which the process counts as hung: more than its start and a schema take."""
 MAX_CHARACTERS = 131_072
@@ -50,9 +50,9 @@ class SchemaCompiler:
             limit_s: processor time that one schema may take.
             limit_bytes: memory that one schema may take.
         """
-        self._arguments = [str(one) for one in (folder, num_ids, limit_s, limit_bytes, os.getpid())]
+        self._arguments = [str(value) for value in (folder, num_ids, limit_s, limit_bytes, os.getpid())]
         self._process: Process | None = None
-        self._turn = asyncio.Lock()
+        self._lock = asyncio.Lock()
         self._compiling: asyncio.Task[None] | None = None
         self._keeping: asyncio.Task[None] | None = None
         self._refusals: OrderedDict[bytes, str | None] = OrderedDict()
@@ -78,7 +78,7 @@ class SchemaCompiler:
         if len(json_schema) > MAX_CHARACTERS:
             raise InvalidRequest(f"the JSON schema is longer than {MAX_CHARACTERS} characters")
         if (digest := _digest(json_schema)) not in self._refusals:
-            async with self._turn:
+            async with self._lock:
                 if self._compiling is not None:  # for a client that has gone since
                     await asyncio.wait([self._compiling])
                 if digest not in self._refusals:
@@ -107,7 +107,7 @@ class SchemaCompiler:
 
     async def _keep_running(self) -> None:
         while True:
-            async with self._turn:
+            async with self._lock:
                 if self._compiling is not None:
                     await asyncio.wait([self._compiling])
                 if self._process is not None and self._process.returncode is not None:
@@ -133,8 +133,8 @@ class SchemaCompiler:
                 if len(self._refusals) > MAX_VERDICTS:
                     self._refusals.popitem(last=False)
                 return
-            await self._end()  # it was killed, by no schema
-        raise EngineFailed("the process that compiles JSON schemas does not stay")
+            await self._end()  # killed from outside, not by the schema
+        raise EngineFailed("the process that compiles JSON schemas keeps ending")
 
     async def _started(self) -> Process:
         if self._is_closed:

@@ -19,15 +19,21 @@ MASK_LIMIT_S = 0.005
 """Processor time for one token, for which every request in the engine's batch waits. Over 150,000 ids, an
 object of 200 optional properties takes 3 ms, and others much less."""
 NUM_WALKS, NUM_STEPS, NUM_CANDIDATES = 4, 64, 3
+"""Instances that are sampled, tokens of each, and tokens timed at each step."""
 MANY_ALTERNATIVES = 16
-"""From which on a part is sampled by itself. Fewer take less than a millisecond."""
+"""A part with this number of alternatives is also sampled alone. Fewer take less than a millisecond."""
 PROPERTIES, PATTERN_CHARACTERS = 4, 8
-"""That count as one alternative."""
+"""Properties, and characters of a pattern, that count as one alternative."""
 PART = "the part that is sampled"
+"""Name of a definition that the client's schema hardly has."""
 
 
 def with_parts(json_schema: str) -> Iterator[str]:
-    """A schema without a fault of `find_fault()`, and alone each part of it that has many readings."""
+    """The schema, and then each part of it with many alternatives as a schema of its own.
+
+    Args:
+        json_schema: a schema in which `find_fault()` finds none.
+    """
     yield json_schema
     schema = json.loads(json_schema)
     schemas = dict(schemas_in("#", schema))
@@ -39,7 +45,7 @@ def with_parts(json_schema: str) -> Iterator[str]:
 
 
 def _num_alternatives(pointer: str, schemas: dict[str, Any], counts: dict[str, int]) -> int:
-    """Ways to read the beginning of an instance, about."""
+    """Approximate number of ways to read the beginning of an instance."""
     if pointer in counts or not isinstance(schema := schemas.get(pointer), dict):
         return counts.get(pointer, 1)
     counts[pointer] = 1  # for a reference to itself
@@ -51,8 +57,8 @@ def _num_alternatives(pointer: str, schemas: dict[str, Any], counts: dict[str, i
     return counts[pointer]
 
 
-def try_out(grammar: CompiledGrammar, tokens: list[bytes]) -> str | None:
-    """Sample beginnings of instances, and refuse what takes long or leads to a dead end."""
+def find_mask_fault(grammar: CompiledGrammar, tokens: list[bytes]) -> str | None:
+    """Sample beginnings of instances, and describe the first slow mask or dead end; None if there is none."""
     from xgrammar import GrammarMatcher
 
     rng, bits = random.Random(0), np.zeros((1, len(tokens) // 32 + 1), np.int32)
@@ -68,7 +74,7 @@ def try_out(grammar: CompiledGrammar, tokens: list[bytes]) -> str | None:
                 if not matcher.is_completed():
                     return "the JSON schema cannot be enforced: no token is allowed at some point"
                 break
-            # Long tokens can be read in the most ways. Of several, the slowest is taken.
+            # Long tokens have the most readings. The slowest candidate is followed.
             drawn = [[int(rng.choice(ids)) for _ in range(8)] for _ in range(NUM_CANDIDATES)]
             candidates = {max(some, key=lambda i: len(tokens[i])) for some in drawn}
             costs_s = {token_id: _cost_s(matcher, token_id, bits) for token_id in candidates}
@@ -81,7 +87,7 @@ def try_out(grammar: CompiledGrammar, tokens: list[bytes]) -> str | None:
 
 
 def _cost_s(matcher: GrammarMatcher, token_id: int, bits: np.ndarray) -> float:
-    """Processor time for the mask after a token; the second time counts, if the first one was long."""
+    """Processor time for the mask after a token, in seconds; measured again if it was over the limit."""
     cost_s = 0.0
     for _ in range(2):
         started_s = time.thread_time()

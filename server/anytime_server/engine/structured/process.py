@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from anytime_server.engine.processes import end_with_parent
-from anytime_server.engine.structured.masks import try_out, with_parts
+from anytime_server.engine.structured.masks import find_mask_fault, with_parts
 from anytime_server.engine.structured.unenforced import find_fault
 
 START_LIMIT_S = 120
@@ -76,8 +76,8 @@ def refusal(vocabulary: Vocabulary, json_schema: str) -> str | None:
             return "the JSON schema takes too long to compile: it repeats too much"
         # With its cache, as in the engines: without, it takes other ways.
         compiler = GrammarCompiler(vocabulary.info)
-        grammars = (compiler.compile_json_schema(one, **COMPACT) for one in with_parts(json_schema))
-        return next(filter(None, (try_out(grammar, vocabulary.tokens) for grammar in grammars)), None)
+        grammars = (compiler.compile_json_schema(part, **COMPACT) for part in with_parts(json_schema))
+        return next(filter(None, (find_mask_fault(grammar, vocabulary.tokens) for grammar in grammars)), None)
     except Exception as error:
         reason = SOURCE_POSITION.sub("", (str(error).splitlines() or [""])[0]).strip()
         if isinstance(error, MemoryError) or "bad_alloc" in reason:

@@ -41,14 +41,14 @@ from ..conftest import QUESTION
     ],
 )
 async def test_only_local_hosts_are_served(served: Any, host: str, status: int) -> None:
-    server = await served(app={"for_own_machine": True})
+    server = await served(app={"trusted_hosts_only": True})
     for path in ("/health", "/v1/models"):
         response = await server.http.get(path, headers={"Host": host})
         assert response.status_code == status, response.text
 
 
 async def test_every_host_header_must_be_local(served: Any) -> None:
-    server = await served(app={"for_own_machine": True})
+    server = await served(app={"trusted_hosts_only": True})
     for hosts in (("localhost", "page.example"), ("page.example", "localhost")):
         reader, writer = await asyncio.open_connection(*server.url.removeprefix("http://").split(":"))
         lines = ["GET /v1/models HTTP/1.1", *(f"Host: {host}" for host in hosts), "Connection: close", "", ""]
@@ -59,7 +59,7 @@ async def test_every_host_header_must_be_local(served: Any) -> None:
 
 
 async def test_each_dialect_refuses_and_opens_no_session(served: Any) -> None:
-    server = await served(app={"for_own_machine": True})
+    server = await served(app={"trusted_hosts_only": True})
     for path, name in [
         ("/v1/anytime", "code"),
         ("/v1/chat/completions", "code"),

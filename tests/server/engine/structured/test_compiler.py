@@ -166,7 +166,7 @@ async def test_process_that_is_killed_is_started_again(stand_in: SchemaCompiler,
     child.wait()
     await stand_in.check(schema("second"))
     assert len(lines(tmp_path / "starts")) == 2
-    with pytest.raises(EngineFailed, match="does not stay"):
+    with pytest.raises(EngineFailed, match="keeps ending"):
         await stand_in.check(schema("die"))
     assert len(lines(tmp_path / "starts")) == 3
     await stand_in.check(schema("third"))

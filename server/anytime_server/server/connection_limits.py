@@ -1,24 +1,24 @@
-"""The open connections of a server: their limits, in all and for one address, and metrics of refusals."""
+"""Limits on the open connections of a server, in total and for each address, and metrics of refusals."""
 
 from __future__ import annotations
 
 import logging
 import time
 from collections import Counter
-from ipaddress import IPv6Address, ip_address
 from typing import Any, Literal
 
 import prometheus_client as prometheus
 
+from anytime_server.auth import limited_address
 from anytime_server.server.connection import Connection
 
 logger = logging.getLogger("anytime.connections")
 
 LOG_EVERY_S = 10.0
-"""Refusals are logged once in this time, with their number, so that an attack does not fill the log."""
+"""Seconds between log lines about refusals, each with a number, so that an attack does not fill the log."""
 
 
-class Connections:
+class ConnectionLimits:
     """Makes uvicorn's protocol for each connection. Knows nothing of what requests mean."""
 
     def __init__(
@@ -64,13 +64,13 @@ class Connections:
         for part in ("head", "body"):
             self._timeouts.labels(part)
 
-    def __call__(self, **kwargs: Any) -> Connection:
+    def protocol(self, **kwargs: Any) -> Connection:
         """A protocol for a new connection, from uvicorn's arguments."""
         return Connection(self, **kwargs)
 
     def admit(self, client: tuple[str, int] | None) -> bool:
         """Count a new connection, unless a limit is reached."""
-        address = _address(client)
+        address = limited_address(client[0]) if client else ""
         if self._open.total() >= self._max_total:
             self._refuse("total", address)
         elif self._open[address] >= self._max_per_address:
@@ -82,7 +82,7 @@ class Connections:
 
     def release(self, client: tuple[str, int] | None) -> None:
         """Count the end of a connection that was admitted."""
-        address = _address(client)
+        address = limited_address(client[0]) if client else ""
         self._open[address] -= 1
         if not self._open[address]:
             del self._open[address]
@@ -101,13 +101,3 @@ class Connections:
                 extra={"limit": limit, "client": address, "count": self._num_not_logged},
             )
             self._logged_at, self._num_not_logged = now, 0
-
-
-def _address(client: tuple[str, int] | None) -> str:
-    """The address that a limit counts: of IPv6 the network, all of which one client can use."""
-    if client is None:
-        return ""
-    address = ip_address(client[0].partition("%")[0])
-    if isinstance(address, IPv6Address) and address.ipv4_mapped is None:
-        return str(IPv6Address(int(address) >> 64 << 64)) + "/64"
-    return client[0]
