@@ -108,7 +108,7 @@ class Prompt(Fields):
     messages: BoundedList[Message] = Field(min_length=1)
     """The conversation. Thinking alone as the assistant's last turn is resumed."""
     system: TextBlocks | None = None
-    tools: BoundedList[Tool] = Field(default_factory=list, max_length=MAX_TOOLS)
+    tools: Annotated[BoundedList[Tool], Field(max_length=MAX_TOOLS)] = Field(default_factory=list)
     tool_choice: ToolChoice | None = None
     thinking: ThinkingFields | None = None
     """Absent: no thinking, unless `anytime` has a budget or `stop_when`."""
@@ -197,9 +197,9 @@ class MessagesRequest(Prompt):
     temperature: Annotated[Temperature, Field(le=1)] | None = None
     """Of thinking and answer; each has a default of its own."""
     top_p: TopP | None = None
-    stop_sequences: BoundedList[Annotated[Text, Field(min_length=1)]] = Field(
-        default_factory=list, max_length=MAX_STOP_SEQUENCES
-    )
+    stop_sequences: Annotated[
+        BoundedList[Annotated[Text, Field(min_length=1)]], Field(max_length=MAX_STOP_SEQUENCES)
+    ] = Field(default_factory=list)
     """Texts before which the answer ends."""
     stream: StrictBool = False
     anytime: AnytimeFields | None = None
