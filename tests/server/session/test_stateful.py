@@ -151,10 +151,9 @@ class SchedulerMachine(RuleBasedStateMachine):
             with pytest.raises(Unavailable):
                 self._now(self._scheduler.submit(request))
             return []
-        request = dataclasses.replace(request, context=RequestContext(account=self._account))
         num_waiting = sum(run.session.phase == "waiting" for run in self._runs)
         # The default is the real time, in which no deadline would ever be reached here.
-        context = RequestContext(arrived_at=self._runner.get_loop().time())
+        context = RequestContext(arrived_at=self._runner.get_loop().time(), account=self._account)
         try:
             session = self._now(self._scheduler.submit(dataclasses.replace(request, context=context)))
         except Overloaded:
