@@ -231,7 +231,7 @@ async def test_tools_are_rendered_with_the_messages(
 ) -> None:
     rendered = []
 
-    def render(messages: Any, tools: Any = None) -> list[int]:
+    def render(messages: Any, tools: Any = None, **limits: Any) -> list[int]:
         rendered.append((messages, tools))
         return PROMPT_IDS
 
