@@ -40,7 +40,7 @@ def own_temporary_folder() -> Iterator[None]:
     finally:
         if folder is not None:
             tempfile.tempdir, variable = before
-            os.environ.pop("TMPDIR")
+            os.environ.pop("TMPDIR", None)
             if variable is not None:
                 os.environ["TMPDIR"] = variable
             shutil.rmtree(folder, ignore_errors=True)
