@@ -20,6 +20,9 @@ UNCHANGED = {"cat", "cd", "curl", "echo", "export", "ls", "mkdir", "printf"}
 
 ANYTIME = r"(?:\.venv/bin/)?anytime"
 PYTHON = r"(?:\.venv/bin/)?python"
+GPU_CHECK_PARSES = (
+    "PYTHONPATH=scripts:$PYTHONPATH python tests/docs/parse_only.py scripts/gpu_check/__main__.py"
+)
 VARIABLES = r"(?:\w+=\S* )*"
 
 
@@ -93,6 +96,16 @@ RULES = (
         pattern=ANYTIME + " evaluate",
         shorten=_evaluate,
         because="few problems are enough, and the transformers engine starts faster",
+    ),
+    Rule(
+        pattern=r"scripts/gpu-check\.sh --pack",
+        shorten=lambda command, url: f"bash -n {command}",
+        because="it downloads 34 MB",
+    ),
+    Rule(
+        pattern=r"scripts/gpu-check\.sh",
+        shorten=lambda command, url: re.sub(r"scripts/\S+", GPU_CHECK_PARSES, command, count=1),
+        because="it needs a GPU; the program stops after reading its options",
     ),
     Rule(
         pattern=PYTHON + " (bench|research)/",

@@ -64,7 +64,7 @@ async def test_ctrl_c_lets_streams_end(
     start_server: Callable[..., RealServer], tiny_checkpoint: Path
 ) -> None:
     """A terminal sends SIGINT to the whole process group; the engine must ignore it."""
-    server = start_server("--model", str(tiny_checkpoint), own_group=True, forked=False)
+    server = start_server("--model", str(tiny_checkpoint), own_group=True)
     engine = server.engine_processes()
     async with server.client() as client:
         streams = await open_streams(client, [{"budget": 200, "thinking": {"seed": n}} for n in range(16)])

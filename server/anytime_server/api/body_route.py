@@ -99,19 +99,21 @@ async def _while_connected(handling: Coroutine[Any, Any, Response], request: Req
     Raises:
         SessionCancelled: the client disconnected.
     """
-    response = asyncio.create_task(handling)
-    disconnected = asyncio.create_task(_disconnected(request))
+    connected = asyncio.timeout(None)
     try:
-        await asyncio.wait({response, disconnected}, return_when=asyncio.FIRST_COMPLETED)
-        if response.done():
-            return response.result()
-        raise SessionCancelled("the client disconnected")
-    finally:
-        disconnected.cancel()
-        response.cancel()
-        await asyncio.wait({response})
+        async with connected:
+            watcher = asyncio.create_task(_interrupt_at_disconnect(request, connected))
+            try:
+                return await handling
+            finally:
+                watcher.cancel()
+    except TimeoutError:
+        if not connected.expired():
+            raise
+        raise SessionCancelled("the client disconnected") from None
 
 
-async def _disconnected(request: Request) -> None:
+async def _interrupt_at_disconnect(request: Request, connected: asyncio.Timeout) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
+    connected.reschedule(0)

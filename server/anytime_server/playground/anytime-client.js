@@ -134,6 +134,7 @@ var NEVER_CONNECTED = [
   "ENETUNREACH",
   "UND_ERR_CONNECT_TIMEOUT"
 ];
+var MAX_BODY_BYTES = 2 ** 24;
 var Http = class {
   /** Address of the server, without a slash at the end. */
   url;
@@ -175,7 +176,7 @@ var Http = class {
       aborter.signal.throwIfAborted();
       throw brokenConnection(this.url, error);
     };
-    const text = await withTimeout(response.text().catch(onError), this.silenceTimeoutS, () => aborter.abort(new StreamInterrupted(`${this.url} stopped in the middle of its response`)));
+    const text = await withTimeout(readText(response).catch(onError), this.silenceTimeoutS, () => aborter.abort(new StreamInterrupted(`${this.url} stopped in the middle of its response`)));
     if (text === "")
       return void 0;
     try {
@@ -196,6 +197,8 @@ var Http = class {
         method,
         headers,
         body: body === null ? null : JSON.stringify(body),
+        redirect: "manual",
+        // another address must get neither the prompt nor the headers, with their keys
         signal
       });
     } catch (error) {
@@ -232,13 +235,28 @@ function fetchError(url, error) {
   return new ServerUnreachable(`no server answers at ${url}`, { cause: error, neverConnected });
 }
 async function requestRefused(response) {
-  const text = await response.text().catch(() => "");
+  const text = await readText(response).catch(() => "");
   return new RequestRefused({
     ...errorDetail(parseJson(text)) ?? { code: null, message: `HTTP ${response.status}`, field: null },
     status: response.status,
     requestId: response.headers.get("X-Request-Id"),
     retryAfterS: parseRetryAfter(response.headers.get("Retry-After"))
   });
+}
+async function readText(response) {
+  const utf8 = new TextDecoder();
+  let text = "";
+  let numBytes = 0;
+  const reader = response.body?.getReader();
+  while (reader && numBytes < MAX_BODY_BYTES) {
+    const { done, value } = await reader.read();
+    if (done)
+      return text + utf8.decode();
+    text += utf8.decode(value, { stream: true });
+    numBytes += value.length;
+  }
+  await reader?.cancel();
+  return text;
 }
 function parseJson(text) {
   try {
@@ -258,13 +276,20 @@ function requestBody(messages, fields) {
 }
 
 // sse.js
+var MAX_EVENT_LENGTH = 2 ** 24;
+var LINE_OVERHEAD = 64;
 var Decoder = class {
   #utf8 = new TextDecoder();
   #endedInCR = false;
   #line = "";
   #event = "";
   #data = [];
-  /** The events that the chunk completes. */
+  #dataLength = 0;
+  /**
+   * The events that the chunk completes.
+   *
+   * @throws RangeError if the server sends an event without an end.
+   */
   decode(chunk) {
     let text = this.#utf8.decode(chunk, { stream: true });
     if (text === "")
@@ -282,6 +307,9 @@ var Decoder = class {
         events.push(event);
     }
     this.#line += rest;
+    if (this.#line.length + this.#dataLength > MAX_EVENT_LENGTH) {
+      throw new RangeError(`an event of more than ${MAX_EVENT_LENGTH} characters`);
+    }
     return events;
   }
   #processLine(line) {
@@ -292,14 +320,17 @@ var Decoder = class {
     const value = colon < 0 ? "" : line.slice(colon + (line[colon + 1] === " " ? 2 : 1));
     if (field === "event")
       this.#event = value;
-    else if (field === "data")
+    else if (field === "data") {
       this.#data.push(value);
+      this.#dataLength += value.length + LINE_OVERHEAD;
+    }
     return null;
   }
   #dispatch() {
     const event = this.#data.length > 0 && { event: this.#event || "message", data: this.#data.join("\n") };
     this.#event = "";
     this.#data = [];
+    this.#dataLength = 0;
     return event || null;
   }
 };
@@ -335,7 +366,7 @@ var StreamState = class {
    * @throws SessionFailed at an `error` event, StreamInterrupted at anything that is not an event of a session.
    */
   *feed(chunk) {
-    for (const sseEvent of this.#decoder.decode(chunk)) {
+    for (const sseEvent of this.#decode(chunk)) {
       const event = this.#parse(sseEvent);
       this.#record(event);
       yield event;
@@ -347,6 +378,13 @@ var StreamState = class {
   interrupted(message, options) {
     const { started, thinking, answers } = this;
     return new StreamInterrupted(message, { id: started?.id ?? null, thinking, answers }, options);
+  }
+  #decode(chunk) {
+    try {
+      return this.#decoder.decode(chunk);
+    } catch (error) {
+      throw this.interrupted(`the server sent ${error.message}`, { cause: error });
+    }
   }
   #parse({ data }) {
     const raw = this.#parseObject(data);

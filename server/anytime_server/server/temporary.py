@@ -22,11 +22,11 @@ LOCK = "lock"
 
 @contextmanager
 def own_temporary_folder() -> Iterator[None]:
-    """Use a new folder for temporary files, in this process and those that it starts.
+    """Use a new folder for temporary files within the block, in this process and those that it starts.
 
     Without a place for it, temporary files stay where they are.
     """
-    folder = None
+    folder, before = None, (tempfile.tempdir, os.environ.get("TMPDIR"))
     with suppress(OSError):
         _remove_abandoned(Path(tempfile.gettempdir()))
         # Libraries keep compiled code here from one start to the next.
@@ -39,6 +39,10 @@ def own_temporary_folder() -> Iterator[None]:
         yield
     finally:
         if folder is not None:
+            tempfile.tempdir, variable = before
+            os.environ.pop("TMPDIR", None)
+            if variable is not None:
+                os.environ["TMPDIR"] = variable
             shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -37,7 +37,7 @@ async def test_requests_over_the_queue_limit_are_refused(
     for session in opened:
         if isinstance(session, Session):
             assert isinstance((await read_all(session))[-1], events.Done)
-    assert isinstance((await read_all(await scheduler.submit(request())))[-1], events.Done)
+    assert isinstance((await read_all(await scheduler.submit(request(budget_tokens=5))))[-1], events.Done)
     await scheduler.stop()
 
 

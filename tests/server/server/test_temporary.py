@@ -25,6 +25,7 @@ def test_temporary_files_go_into_the_folder_and_are_removed_with_it(parent: Path
         assert os.environ["TMPDIR"] == str(folder)
         (folder / "socket").touch()
     assert list(parent.iterdir()) == []
+    assert tempfile.gettempdir() == os.environ["TMPDIR"] == str(parent)
 
 
 def test_only_folders_of_servers_that_have_ended_are_removed(parent: Path) -> None:

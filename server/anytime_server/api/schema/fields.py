@@ -58,7 +58,10 @@ def written_again(value: dict[str, Any]) -> dict[str, Any]:
 
 Item = TypeVar("Item")
 BoundedList = Annotated[list[Item], Field(max_length=MAX_ITEMS, fail_fast=True)]
-"""A list that costs little to refuse: only its first invalid item is reported."""
+"""A list that costs little to refuse: only its first invalid item is reported.
+
+A smaller limit is `Annotated[BoundedList[...], Field(max_length=...)]`: one beside a default has no effect.
+"""
 Text = Annotated[str, AfterValidator(whole_characters)]
 JsonObject = Annotated[dict[str, Any], AfterValidator(written_again)]
 """A JSON object of the client's that is rendered into the prompt, or returned."""

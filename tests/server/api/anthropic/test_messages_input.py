@@ -8,7 +8,7 @@ from typing import Any
 
 import anthropic
 import pytest
-from anytime_server.api.anthropic.schema import Prompt
+from anytime_server.api.anthropic.schema import MessagesRequest, Prompt
 from anytime_server.engine.scripted import ScriptedEngine
 from anytime_server.errors import InvalidRequest
 
@@ -131,6 +131,11 @@ async def test_bad_requests_are_400_and_name_the_field(served: Any) -> None:
         assert field in error_body["error"]["message"].replace(":", "").split(), (fields, error_body)
         assert error_body["request_id"] == response.headers["request-id"]
     assert (await server.http.post("/v1/messages", json=BODY)).status_code == 200
+
+
+@pytest.mark.parametrize(("name", "limit"), [("stop_sequences", 16), ("tools", 128)])
+def test_lists_have_limits_of_their_own(name: str, limit: int) -> None:
+    assert MessagesRequest.model_json_schema()["properties"][name]["maxItems"] == limit
 
 
 async def test_schema_error_names_the_schema_field(served: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,8 +9,7 @@ from typing import Any
 import openai
 import pytest
 from anytime_server.engine.scripted import ScriptedEngine
-from anytime_server.errors import EngineFailed, Unavailable
-from anytime_server.scheduler.leases import Leases
+from anytime_server.errors import EngineFailed
 
 from .test_chat import MESSAGES, create
 
@@ -84,19 +83,14 @@ async def test_failing_choice_ends_the_request(
     await server.idle()
 
 
-async def test_refused_choice_leaves_no_other_running(served: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    server = await served(never_end=True, seconds_per_token=0.05)
-    open_lease, numbers = Leases.open, itertools.count()
-
-    def refuse_third(leases: Leases, *arguments: Any, **options: Any) -> Any:
-        if next(numbers) == 2:
-            raise Unavailable("the server is draining")
-        return open_lease(leases, *arguments, **options)
-
-    monkeypatch.setattr(Leases, "open", refuse_third)
+async def test_without_room_for_all_choices_none_is_opened(served: Any) -> None:
+    server = await served(max_num_seqs=2, options={"max_waiting": 0})
+    opened = []
+    server.scheduler.active.observers.append(opened.append)
     response = await server.http.post("/v1/chat/completions", json=BODY | {"n": 3})
-    assert (response.status_code, response.json()["error"]["code"]) == (503, "unavailable")
-    await server.idle()
+    assert (response.status_code, response.json()["error"]["code"]) == (503, "overloaded")
+    assert (await server.http.post("/v1/chat/completions", json=BODY | {"n": 2})).status_code == 200
+    assert len(opened) == 2
 
 
 @pytest.mark.parametrize("stream", [False, True])
