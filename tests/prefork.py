@@ -183,9 +183,7 @@ def _serve(request: dict[str, Any], output: int) -> NoReturn:
     except SystemExit as ended:
         status = ended.code
     # As at the end of an interpreter, apart from the destruction of all that vLLM and torch have made.
-    for thread in threading.enumerate():
-        if thread is not threading.current_thread() and not thread.daemon:
-            thread.join()
+    threading._shutdown()  # pyright: ignore[reportAttributeAccessIssue]  # also ends the idle threads of pools
     atexit._run_exitfuncs()
     sys.stdout.flush()
     os._exit(status if isinstance(status, int) else 1)

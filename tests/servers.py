@@ -13,11 +13,13 @@ from typing import IO, Protocol
 
 import httpx2
 import psutil
+from anytime_server.engine.structured.compiler import PROGRAM
 
 from .prefork import preforked
 
 ANYTIME = Path(sys.executable).with_name("anytime")
 STOP_S = 30
+SCHEMA_COMPILER = PROGRAM[-1]
 
 
 class Process(Protocol):
@@ -47,8 +49,13 @@ class RealServer:
     def client(self) -> httpx2.AsyncClient:
         return httpx2.AsyncClient(base_url=self.url, timeout=120, limits=httpx2.Limits(max_connections=256))
 
-    def engine_processes(self) -> list[psutil.Process]:
+    def processes(self) -> list[psutil.Process]:
+        """Those that the server has started."""
         return psutil.Process(self.process.pid).children(recursive=True)
+
+    def engine_processes(self) -> list[psutil.Process]:
+        """Those of the engine, without the process that compiles schemas."""
+        return [one for one in self.processes() if SCHEMA_COMPILER not in command_of(one)]
 
     def stop(self) -> int:
         """Send SIGTERM, wait for the end, and return the exit status."""
@@ -56,6 +63,14 @@ class RealServer:
             self.process.send_signal(signal.SIGTERM)
         self.process.communicate(timeout=STOP_S)
         return self.process.wait()
+
+
+def command_of(process: psutil.Process) -> list[str]:
+    """The command line of a process; empty if it has ended."""
+    try:
+        return process.cmdline()
+    except psutil.NoSuchProcess:
+        return []
 
 
 def start(arguments: Sequence[str], *, own_group: bool = False, forked: bool = True) -> RealServer:

@@ -35,7 +35,7 @@ def server() -> Generator[RealServer, None, None]:
         "--max-connections": str(MAX_CONNECTIONS),
         "--max-connections-per-address": str(MAX_PER_ADDRESS),
     }
-    server = start([part for option in options.items() for part in option])
+    server = start(["--open-metrics", *(part for option in options.items() for part in option)])
     yield server
     assert server.stop() == 0
 

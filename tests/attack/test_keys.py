@@ -17,6 +17,7 @@ from anytime_server.server.run import main
 
 from ..servers import RealServer, start
 from .matrix import attack
+from .streams import GREEDY
 
 QUESTION: dict[str, Any] = {"messages": [{"role": "user", "content": "What is 7 - 3? " * 4}]}
 SECRETS = {name: f"any-{name}-{'s3cret' * 6}" for name in ("alice", "bob", "carol", "dave", "prometheus")}
@@ -73,8 +74,6 @@ def real(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Gen
     output, _ = server.process.communicate(timeout=30)
     assert "Traceback" not in output
     assert not any(secret in output for secret in SECRETS.values())
-    assert "API key added key=dave" in output
-    assert output.count("--keys: ") == 2, "one line for each bad file"
     assert output.count("API key refused") <= 60 + time.monotonic() - began_at
     assert "guess" not in output
 
@@ -150,11 +149,11 @@ async def test_early_answers_and_answers_are_not_free(guarded: Guarded) -> None:
     left="an empty queue",
 )
 async def test_one_key_cannot_fill_the_queue(guarded: Guarded) -> None:
-    many = asyncio.gather(*(guarded.ask("alice", budget=300) for _ in range(30)))
-    while "anytime_sessions_waiting 4.0" not in await guarded.metrics():
-        await asyncio.sleep(0.01)
+    many = [asyncio.create_task(guarded.ask("alice", **GREEDY, budget=300)) for _ in range(30)]
+    first = await next(asyncio.as_completed(many))
+    assert first.status_code == 429, "the slots and half of the queue are taken"
     assert (await guarded.ask("bob", budget=4)).status_code == 200
-    statuses = [response.status_code for response in await many]
+    statuses = [response.status_code for response in await asyncio.gather(*many)]
     assert set(statuses) == {200, 429}
     assert 6 <= statuses.count(200) < 30
     assert "anytime_sessions_waiting 0.0" in await guarded.metrics()
@@ -220,19 +219,34 @@ BAD_FILES: dict[str, Callable[[Path], object]] = {
     client="nothing: the old keys stay valid, then the new ones",
     left="a line in the log for each fault; a removed key that comes back has its usage",
 )
-async def test_a_bad_key_file_changes_nothing(guarded: Guarded) -> None:
-    await guarded.ask("dave", budget=0)
-    before = (await guarded.get("/v1/models", SECRETS["dave"])).headers["x-ratelimit-remaining-requests"]
-    for kind in ("a pipe", "brackets"):
-        guarded.keys.unlink()
-        BAD_FILES[kind](guarded.keys)
-        await asyncio.sleep(1.2)
-        assert (await guarded.get("/v1/models", SECRETS["alice"])).status_code == 200
-    for text, status in ((entry("alice"), 401), (KEYS, 200)):
-        guarded.keys.write_text(text)
-        while (response := await guarded.get("/v1/models", SECRETS["dave"])).status_code != status:
-            await asyncio.sleep(0.1)
-    assert response.headers["x-ratelimit-remaining-requests"] == before
+async def test_a_bad_key_file_changes_nothing(
+    start_server: Callable[..., RealServer], tmp_path: Path
+) -> None:
+    keys = tmp_path / "keys.toml"
+    keys.write_text(KEYS)
+    server = start_server("--engine", "scripted", "--keys", str(keys))
+    async with server.client() as http, asyncio.timeout(60):
+        guarded = Guarded(server=server, http=http, keys=keys)
+        await guarded.ask("dave", budget=0)
+        before = (await guarded.get("/v1/models", SECRETS["dave"])).headers["x-ratelimit-remaining-requests"]
+        assert before == "3"
+        for kind in ("a pipe", "brackets"):
+            keys.unlink()
+            BAD_FILES[kind](keys)
+            await asyncio.sleep(1.2)
+            assert (await guarded.get("/v1/models", SECRETS["alice"])).status_code == 200
+        for text, status in ((entry("alice"), 401), (KEYS, 200)):
+            keys.write_text(text)
+            while (response := await guarded.get("/v1/models", SECRETS["dave"])).status_code != status:
+                await asyncio.sleep(0.1)
+        assert response.headers["x-ratelimit-remaining-requests"] == before
+    server.process.terminate()
+    output, _ = await asyncio.to_thread(server.process.communicate, timeout=30)
+    assert "Traceback" not in output
+    assert not any(secret in output for secret in SECRETS.values())
+    assert "API key removed key=dave" in output
+    assert "API key added key=dave" in output
+    assert output.count("--keys: ") == 2, "one line for each bad file"
 
 
 @attack(

@@ -272,5 +272,6 @@ async def test_clients_leave_during_long_prompts(server: RealServer) -> None:
         writer.close()
     began_at = time.monotonic()
     server.process.send_signal(signal.SIGTERM)
-    assert server.process.wait(timeout=30) == 0
+    output, _ = await asyncio.to_thread(server.process.communicate, timeout=30)
+    assert (server.process.returncode, "Traceback" in output) == (0, False), output
     assert time.monotonic() - began_at < 20

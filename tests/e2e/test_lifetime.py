@@ -31,12 +31,12 @@ async def test_sigterm_ends_server_and_engine(
     start_server: Callable[..., RealServer], tiny_checkpoint: Path
 ) -> None:
     server = start_server("--model", str(tiny_checkpoint), forked=False)
-    engine = server.engine_processes()
+    started = server.processes()
     server.process.terminate()
     output, _ = await asyncio.to_thread(server.process.communicate, timeout=30)
     assert server.process.returncode == 0
     assert "Traceback" not in output
-    _, alive = psutil.wait_procs(engine, timeout=10)
+    _, alive = psutil.wait_procs(started, timeout=10)
     assert alive == []
 
 
@@ -65,7 +65,7 @@ async def test_ctrl_c_lets_streams_end(
 ) -> None:
     """A terminal sends SIGINT to the whole process group; the engine must ignore it."""
     server = start_server("--model", str(tiny_checkpoint), own_group=True)
-    engine = server.engine_processes()
+    started = server.processes()
     async with server.client() as client:
         streams = await open_streams(client, [{"budget": 200, "thinking": {"seed": n}} for n in range(16)])
         os.killpg(server.process.pid, signal.SIGINT)
@@ -74,7 +74,7 @@ async def test_ctrl_c_lets_streams_end(
     output, _ = await asyncio.to_thread(server.process.communicate, timeout=30)
     assert server.process.returncode == 130
     assert "Traceback" not in output
-    _, alive = psutil.wait_procs(engine, timeout=10)
+    _, alive = psutil.wait_procs(started, timeout=10)
     assert alive == []
 
 

@@ -85,6 +85,8 @@ def load_state(folder: Path) -> TrainingState | None:
         with zipfile.ZipFile(path) as archive:  # torch's format, whose checksums torch itself does not verify
             if (damaged := archive.testzip()) is not None:
                 raise zipfile.BadZipFile(f"bad checksum of {damaged}")
+            if any(entry.external_attr for entry in archive.infolist()):
+                raise zipfile.BadZipFile("bad attributes")  # torch skips what it takes for a folder
         return TrainingState(**torch.load(path, weights_only=True, map_location="cpu"))
 
 
