@@ -39,6 +39,7 @@ class Tls:
             logger.error("the certificate stays as it was: %s", error)
         else:
             self.context.load_cert_chain(self.cert, self.key, self._give_password)
+            logger.info("the certificate was read again, for new connections")
 
     def _load(self) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -54,12 +55,14 @@ class Tls:
         except (ssl.SSLError, ValueError) as error:
             is_encrypted = b"ENCRYPTED" in Path(self.key or self.cert).read_bytes()
             reason = "--tls-key-password is missing or wrong" if is_encrypted else _describe(error)
+            if self.key is None and not is_encrypted:
+                reason = "the file must be PEM, with the certificate and its private key; or give --tls-key"
             raise UnusableOption(f"--tls-cert, --tls-key: {reason}") from error
         if self.client_ca is not None:
             try:
                 context.load_verify_locations(self.client_ca)
             except ssl.SSLError as error:
-                raise UnusableOption(f"--tls-client-ca: {_describe(error)}") from error
+                raise UnusableOption(f"--tls-client-ca: {self.client_ca}: {_describe(error)}") from error
             context.verify_mode = ssl.CERT_REQUIRED
         return context
 
