@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
@@ -139,10 +140,21 @@ class BaseClient(ABC):
             if isinstance(error, StreamInterrupted):
                 raise
             if isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout):
-                raise ServerUnreachable(
-                    f"no server answers at {self.url}; start one with: anytime serve"
-                ) from error
+                raise ServerUnreachable(_unreachable(self.url, error)) from error
             if isinstance(error, httpx2.ReadTimeout | TimeoutError):
                 late = "has been silent for" if interrupted else "gave no complete response for"
                 raise create(f"{self.url} {late} {self._silence_timeout_s:g} s") from error
             raise create(f"the connection to {self.url} broke: {error}") from error
+
+
+def _unreachable(url: str, error: BaseException) -> str:
+    """Why no connection could be made, from the exception or one of its causes."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, ssl.SSLError):
+        cause = cause.__cause__ or cause.__context__
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        reason = f"the certificate of {url} is not trusted: {cause.verify_message}"
+        return f"{reason}; the environment variable SSL_CERT_FILE names a file of trusted certificates"
+    if cause is not None:
+        return f"no TLS connection to {url}: {(cause.reason or str(cause)).lower().replace('_', ' ')}"
+    return f"no server answers at {url}; start one with: anytime serve"

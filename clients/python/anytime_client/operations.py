@@ -123,6 +123,8 @@ def _raise_for_status(response: httpx2.Response) -> httpx2.Response:
         message, code, field = str(error["message"]), error.get("code"), error.get("field")
     except (ValueError, KeyError, TypeError, AttributeError):  # not our server's body: a proxy's, perhaps
         message, code, field = f"HTTP {response.status_code}", None, None
+        if response.headers.get("Content-Type", "").startswith("text/plain") and response.text:
+            message = f"{message}: {response.text}"
     raise RequestRefused(
         message,
         status=response.status_code,

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 import sys
 
+from anytime_client.errors import RequestRefused
+
 _UNSAFE = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 )
@@ -41,4 +43,7 @@ def message_line(text: str) -> str:
 
 def print_error(command: str, error: object) -> None:
     """Print one line to standard error: the command and its error."""
-    print(f"anytime {command}: {message_line(str(error))}", file=sys.stderr)
+    line = message_line(str(error))
+    if isinstance(error, RequestRefused) and error.status == 401:
+        line += "; the key is read from the environment variable ANYTIME_API_KEY"
+    print(f"anytime {command}: {line}", file=sys.stderr)

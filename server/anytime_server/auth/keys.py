@@ -121,6 +121,7 @@ def fault(error: ValidationError) -> str:
     message = {
         "extra_forbidden": "unknown field",
         "missing": "is missing",
+        "datetime_type": "must be a date and time with its zone, as in 2030-01-01T00:00:00Z",
         "timezone_aware": "must have a time zone, as in 2030-01-01T00:00:00Z",
     }.get(first["type"], first["msg"])
     if first["type"] == "string_pattern_mismatch":

@@ -46,7 +46,11 @@ Origin = Annotated[str, AfterValidator(_origin)]
 
 def _proxy(value: str) -> str:
     if value != "*":
-        ip_network(value)
+        try:
+            ip_network(value)
+        except ValueError as error:
+            reason = "must be addresses or networks, such as 10.0.0.0/8, or *"
+            raise PydanticCustomError("proxy", reason) from error
     return value
 
 
@@ -218,4 +222,9 @@ def load_settings(argv: Sequence[str]) -> ServeSettings:
     except ValidationError as error:
         fault = error.errors()[0]
         option = ".".join(str(part) for part in fault["loc"]).replace("_", "-")
-        raise UnusableOption(f"--{option}: {fault['msg']}") from error
+        reason = fault["msg"]
+        if fault["type"] == "extra_forbidden":
+            reason = (
+                f"unknown option, in {'the environment' if path is None else f'{path} or the environment'}"
+            )
+        raise UnusableOption(f"--{option}: {reason}") from error

@@ -41,6 +41,7 @@ class Tls:
             logger.error("the certificate stays as it was: %s", error)
         else:
             self.context.load_cert_chain(self._cert, self._key, self._give_password)
+            logger.info("the certificate was read again, for new connections")
 
     def _load(self) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -56,12 +57,14 @@ class Tls:
         except (ssl.SSLError, ValueError) as error:
             is_encrypted = b"ENCRYPTED" in Path(self._key or self._cert).read_bytes()
             reason = "--tls-key-password is missing or wrong" if is_encrypted else _describe(error)
+            if self._key is None and not is_encrypted:
+                reason = "the file must be PEM, with the certificate and its private key; or give --tls-key"
             raise UnusableOption(f"--tls-cert, --tls-key: {reason}") from error
         if self._client_ca is not None:
             try:
                 context.load_verify_locations(self._client_ca)
             except ssl.SSLError as error:
-                raise UnusableOption(f"--tls-client-ca: {_describe(error)}") from error
+                raise UnusableOption(f"--tls-client-ca: {self._client_ca}: {_describe(error)}") from error
             context.verify_mode = ssl.CERT_REQUIRED
         return context
 

@@ -231,6 +231,16 @@ def test_invalid_api_key_exits_with_2_without_showing_the_key(monkeypatch: pytes
     assert "secret" not in finished.stderr
 
 
+def test_missing_api_key_error_names_the_environment_variable(server: ReplayServer) -> None:
+    server.reply(THINK, b'{"error": {"message": "an API key is needed"}}', status=401)
+    finished = ask("7-3", "--url", server.url)
+    assert finished.returncode == 1
+    assert (
+        "an API key is needed; the key is read from the environment variable ANYTIME_API_KEY"
+        in finished.stderr
+    )
+
+
 @pytest.mark.parametrize("prompt", [["-"], []], ids=["dash", "missing"])
 def test_prompt_is_read_from_standard_input(server: ReplayServer, done: Recording, prompt: list[str]) -> None:
     server.reply(THINK, done.wire)

@@ -61,6 +61,7 @@ def test_every_field_of_a_key(path: Path) -> None:
         (ALICE + "requests_per_minute = '60'", "keys[0] (alice): requests_per_minute: "),
         (ALICE + "requests_per_minute = true", "keys[0] (alice): requests_per_minute: "),
         (ALICE + "thinking_tokens_per_minute = 1.5", "keys[0] (alice): thinking_tokens_per_minute: "),
+        (ALICE + "expires = 2030-01-01", "keys[0] (alice): expires: must be a date and time with its zone"),
         (ALICE + "expires = 2030-01-01T00:00:00", "keys[0] (alice): expires: must have a time zone"),
         (ALICE + "disabled = 1", "keys[0] (alice): disabled: "),
         (ALICE + BOB.replace("bob", "alice"), "keys[1] (alice): name: another key has the same"),

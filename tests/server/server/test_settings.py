@@ -111,7 +111,7 @@ def test_the_flag_for_the_file_overrides_the_environment(
 @pytest.mark.parametrize(
     ("text", "named"),
     [
-        ("prot = 1", "--prot: "),
+        ("prot = 1", "--prot: unknown option, in /"),
         ("[vllm]\nmax_seqs = 1", "--vllm.max-seqs: "),
         ("[server]\nport = 1", "--server: "),
         ("port = 65536", "--port: "),
@@ -158,6 +158,7 @@ def test_the_environment_is_validated(
         (["--max-messages", "5000"], "--max-messages: "),
         (["--cors-origins", "https://a.example,b.example"], "--cors-origins.1: must be origins such as"),
         (["--cors-origins", "https://a.example/"], "--cors-origins.0: "),
+        (["--forwarded-allow-ips", "proxy"], "--forwarded-allow-ips.0: must be addresses or networks"),
         (["--vllm.tensor-parallel-size", "0"], "--vllm.tensor-parallel-size: "),
     ],
 )

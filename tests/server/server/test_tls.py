@@ -10,6 +10,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from anytime_client import Client, ServerUnreachable
 from anytime_server.errors import UnusableOption
 from anytime_server.server.run import main
 from anytime_server.server.tls import Tls
@@ -41,6 +42,8 @@ def test_the_greeting_and_the_server_use_https(tmp_path: Path) -> None:
         with socket.create_connection(("127.0.0.1", int(server.url.rpartition(":")[2]))) as plain:
             plain.sendall(b"GET /health HTTP/1.1\r\n\r\n")
             assert b"200" not in plain.recv(100)
+        with Client(server.url) as distrustful, pytest.raises(ServerUnreachable, match="SSL_CERT_FILE"):
+            distrustful.models()
     finally:
         assert server.stop() == 0
 
@@ -57,9 +60,12 @@ def test_bad_files_are_one_error_at_start(tmp_path: Path, capsys: pytest.Capture
         (["--tls-cert", cert, "--tls-client-ca", "/no/ca"], "--tls-client-ca: /no/ca: No such file"),
         (["--tls-cert", str(tmp_path)], "Is a directory"),
         (["--tls-cert", cert, "--tls-key", other_key], "the key does not belong to the certificate"),
-        (["--tls-cert", cert], "a certificate and its private key"),
+        (["--tls-cert", cert], "or give --tls-key"),
         (["--tls-cert", str(garbage), "--tls-key", key], "a certificate and its private key"),
-        (["--tls-cert", cert, "--tls-key", key, "--tls-client-ca", str(garbage)], "--tls-client-ca: "),
+        (
+            ["--tls-cert", cert, "--tls-key", key, "--tls-client-ca", str(garbage)],
+            f"--tls-client-ca: {garbage}: ",
+        ),
         (["--tls-cert", cert, "--tls-key", locked_key], "--tls-key-password is missing or wrong"),
         (["--tls-key", key], "--tls-key: needs --tls-cert"),
     ]:
@@ -101,13 +107,15 @@ def test_reload_uses_the_new_certificate_unless_it_is_broken(
     client.load_verify_locations(new_cert)
     assert handshake(tls, client) == "a"
     Path(cert).write_text("broken")
-    with caplog.at_level(logging.ERROR):
+    with caplog.at_level(logging.INFO):
         tls.reload()
     assert "the certificate stays as it was: --tls-cert" in caplog.text
     assert handshake(tls, client) == "a"
     Path(cert).write_text(Path(new_cert).read_text())
     Path(key).write_text(Path(new_key).read_text())
-    tls.reload()
+    with caplog.at_level(logging.INFO):
+        tls.reload()
+    assert "the certificate was read again" in caplog.text
     assert handshake(tls, client) == "b"
 
 
