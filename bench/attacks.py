@@ -1,4 +1,4 @@
-"""What attacks without a key cost the server: its memory before, during and after, and the slowest /health.
+"""Costs of attacks without a key: the memory before, during and after, and the slowest /health.
 
 Three attacks, each on a server of its own with the scripted engine: requests pipelined on one connection
 while the responses are read; a refused body of 300,000 empty objects; six prompts of a megabyte at once.

@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import attacks
+import fault_matrix
 import openapi
 import tables
 from anytime_server.api.app import create_app
@@ -52,7 +52,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "manifest": tables.manifest,
     "brpo-recipe": tables.brpo_recipe,
     "warmstart-recipe": tables.warmstart_recipe,
-    "attacks": attacks.matrix,
+    "attacks": fault_matrix.matrix,
     "metrics": lambda: tables.metrics(server_metrics()),
     "http": lambda: openapi.reference(document()),
 }

@@ -11,7 +11,7 @@ Test = TypeVar("Test", bound=Callable[..., object])
 def attack(*, done: str, client: str, left: str) -> Callable[[Test], Test]:
     """State what a test does, what clients see and what is left afterwards; the test asserts all of it.
 
-    `scripts/docs/attacks.py` reads these texts from the source, so they are literals.
+    `scripts/docs/fault_matrix.py` reads these texts from the source, so they are literals.
     """
     del done, client, left
     return lambda test: test

@@ -37,10 +37,10 @@ class Tls:
         """Read certificate and key again, for new connections. Broken files are logged and change nothing."""
         try:
             self._load()
-        except UnusableOption as error:
+            self.context.load_cert_chain(self._cert, self._key, self._give_password)
+        except (UnusableOption, OSError, ValueError) as error:  # they may change between the two
             logger.error("the certificate stays as it was: %s", error)
         else:
-            self.context.load_cert_chain(self._cert, self._key, self._give_password)
             logger.info("the certificate was read again, for new connections")
 
     def _load(self) -> ssl.SSLContext:
