@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import tomllib
 from pathlib import Path
@@ -10,6 +11,9 @@ from typing import Any
 
 from anytime_server.errors import UnusableOption, first_line
 from anytime_server.printable import beginning
+
+MAX_DOTS = 1000
+"""In a line, before or after its `=`. The memory of `tomllib` grows with the square of the parts of a key."""
 
 
 def read_toml(path: Path, *, option: str, max_bytes: int = 1 << 20) -> dict[str, Any]:
@@ -25,6 +29,8 @@ def read_toml(path: Path, *, option: str, max_bytes: int = 1 << 20) -> dict[str,
     """
     try:
         content = _read(path, max_bytes)
+        if any(part.count(b".") > MAX_DOTS for part in re.split(rb"[=\n]", content)):
+            raise UnusableOption(f"{option}: {path}: a line has over {MAX_DOTS} dots")
         return tomllib.loads(content.decode())
     except OSError as error:
         raise UnusableOption(f"{option}: {path}: {error.strerror}") from error

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Generator
+import ssl
+import subprocess
+import time
+from collections.abc import Callable, Generator
 from contextlib import suppress
+from pathlib import Path
 from urllib.parse import urlsplit
 
+import httpx2
 import psutil
 import pytest
 
@@ -142,3 +147,37 @@ async def test_connections_over_the_limit_get_503(server: RealServer) -> None:
 def test_the_limit_of_open_files_is_raised(server: RealServer) -> None:
     soft, hard = psutil.Process(server.process.pid).rlimit(psutil.RLIMIT_NOFILE)
     assert soft == hard
+
+
+@attack(
+    done="HTTPS connections that never begin the handshake, more than `--max-connections`",
+    client="the end of the connection, at once over the limit and after `--request-timeout-s` under it",
+    left="counts of both, and no connection",
+)
+async def test_connections_without_a_tls_handshake_are_limited(
+    start_server: Callable[..., RealServer], tmp_path: Path
+) -> None:
+    cert, key = str(tmp_path / "cert.pem"), str(tmp_path / "key.pem")
+    make = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost"]
+    subprocess.run([*make, "-out", cert, "-keyout", key], check=True, capture_output=True)  # noqa: ASYNC221
+    limits = ("--max-connections", "5", "--request-timeout-s", "1")
+    server = start_server("--engine", "scripted", "--tls-cert", cert, "--tls-key", key, *limits)
+    host, port = urlsplit(server.url).hostname, urlsplit(server.url).port
+    silent = [await asyncio.open_connection(host, port) for _ in range(8)]
+
+    async def held_s(reader: asyncio.StreamReader) -> float:
+        began_at = time.monotonic()
+        with suppress(ConnectionError):
+            assert await reader.read() == b""
+        return time.monotonic() - began_at
+
+    async with asyncio.timeout(MAX_HELD_S):
+        times = await asyncio.gather(*(held_s(reader) for reader, _ in silent))
+    assert sum(seconds > 0.5 for seconds in times) == 5
+    for _, writer in silent:
+        writer.close()
+    async with httpx2.AsyncClient(base_url=server.url, verify=ssl._create_unverified_context()) as client:
+        text = (await client.get("/metrics")).text
+    assert 'anytime_connections_refused_total{limit="total"} 3.0' in text
+    assert 'anytime_request_timeouts_total{part="handshake"} 5.0' in text
+    assert "anytime_connections 1.0" in text

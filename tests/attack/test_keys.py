@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import signal
 import time
 from collections.abc import AsyncGenerator, Callable, Generator
 from dataclasses import dataclass
@@ -15,7 +16,8 @@ import httpx2
 import pytest
 from anytime_server.server.run import main
 
-from ..servers import RealServer, start
+from ..prefork import preforked
+from ..servers import RealServer, start, started
 from .matrix import attack
 from .streams import GREEDY
 
@@ -106,7 +108,8 @@ async def test_wrong_keys_are_throttled_and_valid_keys_never(guarded: Guarded) -
 
 @attack(
     done="a key sends the prompt of another key, and compares `cached_tokens`",
-    client="0 cached tokens, as for a prompt that nobody has sent; the other key's own repetition is cached",
+    client="with a budget of 0, no cached tokens, as for a prompt that nobody has sent; the other key's own "
+    "repetition is cached",
     left="a cached prefix of the prompt for each key",
 )
 async def test_cached_tokens_do_not_show_other_keys_prompts(guarded: Guarded) -> None:
@@ -210,6 +213,7 @@ BAD_FILES: dict[str, Callable[[Path], object]] = {
     "a large file": lambda path: os.truncate(os.open(path, os.O_CREAT | os.O_WRONLY), 1 << 40),
     "digits": lambda path: path.write_text(KEYS + "requests_per_day = " + "9" * 5000),
     "brackets": lambda path: path.write_text(KEYS + "name = " + "[" * 20_000),
+    "dots": lambda path: path.write_text("a." * 20_000 + "a = 1"),
     "bytes": lambda path: path.write_bytes(b"\xff\x00" * 1000),
 }
 
@@ -251,7 +255,7 @@ async def test_a_bad_key_file_changes_nothing(
 
 @attack(
     done="a start with a file of keys or options that is a pipe, a folder, a device, a terabyte, "
-    "5,000 digits, 20,000 brackets or no text",
+    "5,000 digits, 20,000 brackets, a key of 20,000 parts or no text",
     client="nothing: the server does not start",
     left="status 2 and one line",
 )
@@ -283,3 +287,18 @@ async def test_twenty_thousand_keys_do_not_block_the_server(guarded: Guarded) ->
         longest_s = max(longest_s, time.monotonic() - began_at)
     assert longest_s < 1
     guarded.keys.write_text(KEYS)
+
+
+@attack(
+    done="SIGHUP, which reads the key file again, while the server starts",
+    client="nothing",
+    left="a server that starts",
+)
+def test_sighup_does_not_end_a_start(tmp_path: Path) -> None:
+    keys = tmp_path / "keys.toml"
+    keys.write_text(KEYS)
+    process = preforked().start(["--port", "0", "--engine", "scripted", "--keys", str(keys)])
+    assert process.stdout is not None
+    assert process.stdout.readline().startswith("Loading")
+    process.send_signal(signal.SIGHUP)
+    assert started(process).stop() == 0

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import httptools
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
-from uvicorn.protocols.utils import get_remote_addr
+from uvicorn.protocols.utils import get_remote_addr, is_ssl
 
 if TYPE_CHECKING:
     from anytime_server.server.connection_limits import ConnectionLimits
@@ -80,13 +80,16 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         self.client = get_remote_addr(transport)
-        if not self._limits.admit(self.client):
+        if is_ssl(transport):
+            pass  # `TlsConnection` counts it
+        elif self._limits.admit(self.client):
+            self._is_counted = True
+        else:
             self.transport = transport
             self._is_refused = True
             self._write_refusal(503, "too many connections")
             transport.close()
             return
-        self._is_counted = True
         super().connection_made(transport)
         self.flow = _FlowControl(transport, self._held)
         self._start_timer(self._head_timed_out)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import ssl
 import time
 from collections import Counter
 from typing import Any, Literal
@@ -11,6 +12,7 @@ import prometheus_client as prometheus
 
 from anytime_server.auth import limited_address
 from anytime_server.server.connection import Connection
+from anytime_server.server.tls_connection import TlsConnection
 
 logger = logging.getLogger("anytime.connections")
 
@@ -29,6 +31,7 @@ class ConnectionLimits:
         request_timeout_s: float = 30.0,
         max_head_bytes: int = 1 << 17,
         registry: prometheus.CollectorRegistry | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         """
         Args:
@@ -37,9 +40,11 @@ class ConnectionLimits:
                 makes progress.
             max_head_bytes: above this, a request is refused in plain text; below it, the application decides.
             registry: of the metrics.
+            tls: of a server of HTTPS.
         """
         self.request_timeout_s = request_timeout_s
         self.max_head_bytes = max_head_bytes
+        self._tls = tls
         self._max_total = max_connections
         self._max_per_address = max_connections_per_address
         self._open: Counter[str] = Counter()
@@ -55,18 +60,19 @@ class ConnectionLimits:
         )
         self._timeouts = prometheus.Counter(
             "anytime_request_timeouts",
-            "Requests whose `head` or `body` took too long.",
+            "Requests whose `head` or `body` took too long, and TLS `handshake`s.",
             ["part"],
             registry=registry,
         )
         for limit in ("total", "address"):  # a series that exists from the start shows its first increase
             self._refused.labels(limit)
-        for part in ("head", "body"):
+        for part in ("head", "body", "handshake"):
             self._timeouts.labels(part)
 
-    def protocol(self, **kwargs: Any) -> Connection:
+    def protocol(self, **kwargs: Any) -> Connection | TlsConnection:
         """A protocol for a new connection, from uvicorn's arguments."""
-        return Connection(self, **kwargs)
+        connection = Connection(self, **kwargs)
+        return connection if self._tls is None else TlsConnection(self, self._tls, connection)
 
     def admit(self, client: tuple[str, int] | None) -> bool:
         """Count a new connection, unless a limit is reached."""
@@ -87,7 +93,7 @@ class ConnectionLimits:
         if not self._open[address]:
             del self._open[address]
 
-    def count_timeout(self, part: Literal["head", "body"]) -> None:
+    def count_timeout(self, part: Literal["head", "body", "handshake"]) -> None:
         """Count a request of which a part took too long."""
         self._timeouts.labels(part).inc()
 

@@ -52,7 +52,9 @@ def _prepare_process(settings: ServeSettings) -> None:
     """Handle signals, and set what engines read from the environment; may start this process again."""
     # SIGTERM is no failure: neither while the model loads, nor when uvicorn raises it again after a shutdown.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    signal.signal(signal.SIGHUP, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    reloads = settings.keys is not None or settings.tls_cert is not None
+    stop = signal.SIG_IGN if reloads else lambda *_: os.kill(os.getpid(), signal.SIGTERM)
+    signal.signal(signal.SIGHUP, stop)
     if settings.log_content and settings.log_level not in ("debug", "info"):
         raise UnusableOption("--log-content: needs --log-level info, at which sessions are logged")
     raise_file_limit()
@@ -178,6 +180,7 @@ def _http_config(
         request_timeout_s=settings.request_timeout_s,
         max_head_bytes=2 * settings.max_header_bytes,
         registry=metrics.registry,
+        tls=None if tls is None else tls.context,
     )
     return uvicorn.Config(
         app,
@@ -190,7 +193,6 @@ def _http_config(
         timeout_keep_alive=settings.keep_alive_s,  # pyright: ignore[reportArgumentType]
         proxy_headers=bool(settings.forwarded_allow_ips),
         forwarded_allow_ips=list(settings.forwarded_allow_ips),
-        ssl_context_factory=None if tls is None else lambda *_: tls.context,
     )
 
 
