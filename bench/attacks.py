@@ -120,11 +120,11 @@ async def measure(attack: Attack, server: Server, seconds: float) -> dict[str, f
 def main() -> None:
     parser = parser_of(__doc__)
     parser.add_argument("--seconds", type=float, default=30, help="duration of the endless attack (30)")
-    parser.add_argument("--against", type=Path, help="a checkout whose server is measured, too")
+    parser.add_argument("--against", metavar="CHECKOUT", help="its server is measured, too")
     arguments = parser.parse_args()
     trees = {"here": Path(__file__).resolve().parents[1]}
     if arguments.against is not None:
-        trees["against"] = arguments.against.resolve()
+        trees["against"] = Path(arguments.against).resolve()
     measured: dict[str, Any] = {}
     for name, attack in ATTACKS.items():
         for label, tree in trees.items():
