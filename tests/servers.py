@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Protocol
+from urllib.parse import urlsplit
 
 import httpx2
 import psutil
@@ -45,6 +46,14 @@ class RealServer:
 
     url: str
     process: Process
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port, for connections without an HTTP client."""
+        parts = urlsplit(self.url)
+        assert parts.hostname is not None
+        assert parts.port is not None
+        return parts.hostname, parts.port
 
     def client(self) -> httpx2.AsyncClient:
         return httpx2.AsyncClient(base_url=self.url, timeout=120, limits=httpx2.Limits(max_connections=256))

@@ -26,6 +26,8 @@ Each dialect maps these to its own response bodies; no other error reaches a cli
 
 from __future__ import annotations
 
+from anytime_server.printable import shortened
+
 MAX_CHARACTERS = 1000
 """Of a message; one may quote what it refuses."""
 
@@ -144,11 +146,6 @@ class UnusableModel(AnytimeError):
 
 class UnusableOption(AnytimeError):
     code = "unusable_option"
-
-
-def shortened(text: str, max_characters: int) -> str:
-    """The text, or its beginning and `...` where it is longer."""
-    return text if len(text) <= max_characters else f"{text[: max_characters - 3]}..."
 
 
 def first_line(error: BaseException) -> str:

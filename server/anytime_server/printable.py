@@ -12,8 +12,8 @@ import sys
 UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 """Control characters, line separators, marks that change the direction of text, and lone surrogates."""
 MAX_MESSAGE_CHARACTERS = 2000
-MAX_SHOWN = 80
-"""Characters of a file's content in an error."""
+MAX_SHOWN = 83
+"""Characters of a file's content in an error, with the `...` of a longer one."""
 
 
 def escaped(text: str) -> str:
@@ -23,12 +23,24 @@ def escaped(text: str) -> str:
 
 def beginning(text: str) -> str:
     """The beginning of a text, escaped: a name or a message from a file, for an error."""
-    return escaped(text[:MAX_SHOWN]) + ("..." if len(text) > MAX_SHOWN else "")
+    return escaped(shortened(text, MAX_SHOWN))
+
+
+def shortened(text: str, max_characters: int) -> str:
+    """The text, or its beginning and `...` where it is longer."""
+    return text if len(text) <= max_characters else f"{text[: max_characters - 3]}..."
+
+
+def is_encodable(text: str) -> bool:
+    """Whether the text is valid Unicode: without lone surrogates, which no tokenizer takes."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def print_error(command: str, error: object) -> None:
     """Print one line to standard error: the command and its error, shortened if it is very long."""
-    line = escaped(" ".join(str(error).split()))
-    if len(line) > MAX_MESSAGE_CHARACTERS:
-        line = f"{line[:MAX_MESSAGE_CHARACTERS]} ..."
+    line = shortened(escaped(" ".join(str(error).split())), MAX_MESSAGE_CHARACTERS)
     print(f"anytime {command}: {line}", file=sys.stderr)

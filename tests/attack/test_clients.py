@@ -108,8 +108,8 @@ async def test_a_body_that_is_not_json_is_refused(client: httpx2.AsyncClient) ->
     left="nothing",
 )
 async def test_half_a_body_holds_up_nobody(client: httpx2.AsyncClient, attacked_server: RealServer) -> None:
-    host, port = attacked_server.url.removeprefix("http://").split(":")
-    _, writer = await begin_request(host, int(port))
+    host, port = attacked_server.address
+    _, writer = await begin_request(host, port)
     assert (await stream(client, budget=4))[-1]["type"] == "done"
     writer.close()
 
@@ -122,8 +122,8 @@ async def test_half_a_body_holds_up_nobody(client: httpx2.AsyncClient, attacked_
 async def test_the_session_of_a_client_that_never_reads_ends(
     client: httpx2.AsyncClient, attacked_server: RealServer
 ) -> None:
-    host, port = attacked_server.url.removeprefix("http://").split(":")
-    _, writer = await asyncio.open_connection(host, int(port), limit=1)
+    host, port = attacked_server.address
+    _, writer = await asyncio.open_connection(host, port, limit=1)
     body = json.dumps(REQUEST | LONG).encode()
     writer.write(b"POST /v1/anytime HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n")
     writer.write(b"Content-Length: %d\r\n\r\n" % len(body) + body)

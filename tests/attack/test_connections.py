@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import suppress
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import httpx2
 import psutil
@@ -119,7 +118,7 @@ async def test_a_slow_upload_that_makes_progress_is_not_cut_off(server: RealServ
     left="a count for each limit, and no connection",
 )
 async def test_connections_over_the_limit_get_503(server: RealServer) -> None:
-    host, port = urlsplit(server.url).hostname, urlsplit(server.url).port
+    host, port = server.address
     open_ones: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
 
     async def status(address: str) -> int:
@@ -162,7 +161,7 @@ async def test_connections_without_a_tls_handshake_are_limited(
     subprocess.run([*make, "-out", cert, "-keyout", key], check=True, capture_output=True)  # noqa: ASYNC221
     limits = ("--max-connections", "5", "--request-timeout-s", "1")
     server = start_server("--engine", "scripted", "--tls-cert", cert, "--tls-key", key, *limits)
-    host, port = urlsplit(server.url).hostname, urlsplit(server.url).port
+    host, port = server.address
     silent = [await asyncio.open_connection(host, port) for _ in range(8)]
 
     async def held_s(reader: asyncio.StreamReader) -> float:

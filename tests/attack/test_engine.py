@@ -187,7 +187,7 @@ async def test_a_suspended_engine_ends_with_its_killed_server(
     start_server: Callable[..., RealServer], tiny_checkpoint: Path
 ) -> None:
     server = start_server("--model", str(tiny_checkpoint))
-    host, port = server.url.removeprefix("http://").split(":")
+    host, port = server.address
     async with server.client() as client:
         streams = await open_streams(client, [{"budget": 100, "thinking": {"seed": n}} for n in range(16)])
         [first] = send_to_engine(server, signal.SIGKILL)
@@ -205,7 +205,7 @@ async def test_a_suspended_engine_ends_with_its_killed_server(
     output, _ = await asyncio.to_thread(server.process.communicate, timeout=30)
     _, alive = psutil.wait_procs([second], timeout=10)
     assert alive == []
-    with socket.create_server((host, int(port))):
+    with socket.create_server((host, port)):
         pass
     assert output.count("the engine is dead and is started again") == 1
     assert output.count("the engine is up again") == 1

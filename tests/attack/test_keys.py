@@ -198,8 +198,8 @@ async def test_paths_that_are_not_open_need_a_key(guarded: Guarded) -> None:
 
 async def _raw_status(server: RealServer, path: str) -> int:
     """The status of a path that no client has normalised."""
-    host, _, port = server.url.removeprefix("http://").partition(":")
-    reader, writer = await asyncio.open_connection(host, int(port))
+    host, port = server.address
+    reader, writer = await asyncio.open_connection(host, port)
     writer.write(f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
     status = int((await reader.read()).split()[1])
     writer.close()

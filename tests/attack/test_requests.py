@@ -264,9 +264,9 @@ async def test_clients_leave_during_long_prompts(server: RealServer) -> None:
     body = json.dumps(body_of("/v1/anytime", messages=[{"role": "user", "content": "7-3 " * 250_000}]))
     head = f"POST /v1/anytime HTTP/1.1\r\nhost: localhost\r\ncontent-length: {len(body)}\r\n"
     head += "".join(f"{name}: {value}\r\n" for name, value in JSON.items())
-    host, port = server.url.removeprefix("http://").split(":")
+    host, port = server.address
     for _ in range(6):
-        _, writer = await asyncio.open_connection(host, int(port))
+        _, writer = await asyncio.open_connection(host, port)
         writer.write(f"{head}\r\n{body}".encode())
         await writer.drain()
         writer.close()

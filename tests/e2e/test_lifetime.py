@@ -82,8 +82,8 @@ async def test_sigterm_does_not_wait_for_an_incomplete_request(
     start_server: Callable[..., RealServer], tiny_checkpoint: Path
 ) -> None:
     server = start_server("--model", str(tiny_checkpoint), "--engine", "scripted", "--drain-s", "300")
-    host, port = server.url.removeprefix("http://").split(":")
-    reader, writer = await begin_request(host, int(port))
+    host, port = server.address
+    reader, writer = await begin_request(host, port)
     await asyncio.sleep(0.2)
     server.process.send_signal(signal.SIGTERM)
     output, _ = await asyncio.to_thread(server.process.communicate, timeout=60)

@@ -31,8 +31,8 @@ async def test_a_client_that_does_not_read_holds_neither_engine_nor_connection(
     start_server: Callable[..., RealServer],
 ) -> None:
     server = start_server("--engine", "scripted", "--scripted.never-end", "true", "--client-stall-s", "1")
-    host, port = server.url.removeprefix("http://").split(":")
-    stuck = [send_request(host, int(port)) for _ in range(3)]
+    host, port = server.address
+    stuck = [send_request(host, port) for _ in range(3)]
     names = [client.getsockname() for client in stuck]
     async with server.client() as http:
         assert (await think(http, budget=5))["stop"]["thinking_tokens"] == 5

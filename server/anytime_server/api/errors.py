@@ -12,7 +12,8 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from anytime_server.api.dialect import Dialects
-from anytime_server.errors import AnytimeError, BodyTooLarge, InvalidRequest, shortened
+from anytime_server.errors import AnytimeError, BodyTooLarge, InvalidRequest
+from anytime_server.printable import shortened
 
 SHOWN_FAULTS = 5
 SHOWN_CHARACTERS = 150

@@ -102,7 +102,6 @@ class SessionLog:
 
     def _content(self, session: Session) -> dict[str, Any]:
         answer = session.answer
-        answer = session.answer
         return {
             "prompt": self._model.tokenizer.decode(session.request.prompt_ids),
             "answer": answer.text.sampled_text if session.done is not None and answer else None,

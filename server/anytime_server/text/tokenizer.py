@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from anytime_server.errors import InvalidRequest, UnusableModel, first_line
+from anytime_server.printable import is_encodable
 from anytime_server.text.detokenizer import Detokenizer
 
 if TYPE_CHECKING:
@@ -140,12 +141,10 @@ class ModelTokenizer:
                 f"the model's chat template refuses these {refused}: {first_line(error)}", field="messages"
             ) from error
         assert isinstance(text, str)
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
+        if not is_encodable(text):
             raise InvalidRequest(
                 "messages: must be text, but have half of a surrogate pair", field="messages"
-            ) from error
+            )
         return text
 
     @cached_property

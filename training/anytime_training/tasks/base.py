@@ -99,15 +99,6 @@ def split_of(
     return "validation" if number < (test_share + validation_share) * 2**32 else "train"
 
 
-def is_encodable(text: str) -> bool:
-    """Whether the text is valid Unicode: without lone surrogates, which no tokenizer takes."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 def draw_distinct(task: Task[Any], count: int, rng: random.Random, split: Split) -> list[Problem]:
     """Up to `count` problems with distinct contents; fewer where the split has no more.
 

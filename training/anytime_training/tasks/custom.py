@@ -14,10 +14,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+from anytime_server.printable import is_encodable
 from pydantic import Field
 
 from anytime_training.errors import RecipeError, TrainingFailed
-from anytime_training.tasks.base import Problem, Split, Task, TaskTable, is_encodable
+from anytime_training.tasks.base import Problem, Split, Task, TaskTable
 
 _importing = threading.Lock()
 _running: dict[object, tuple[str, float]] = {}

@@ -9,19 +9,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from anytime_server.printable import is_encodable
 from pydantic import Field, PositiveFloat, field_validator, model_validator
 
 from anytime_training.errors import RecipeError
 from anytime_training.section import Share
-from anytime_training.tasks.base import (
-    TEST_SHARE,
-    VALIDATION_SHARE,
-    Problem,
-    Split,
-    TaskTable,
-    is_encodable,
-    split_of,
-)
+from anytime_training.tasks.base import TEST_SHARE, VALIDATION_SHARE, Problem, Split, TaskTable, split_of
 from anytime_training.tasks.math_grader import is_math_equal
 from anytime_training.tasks.rows import UnreadableRows, read_rows
 

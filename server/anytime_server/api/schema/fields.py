@@ -21,6 +21,7 @@ from pydantic import (
 )
 
 from anytime_server.errors import NotSupported
+from anytime_server.printable import is_encodable
 from anytime_server.reasoning import Forcing
 from anytime_server.types import StopWhen
 
@@ -37,10 +38,8 @@ DEEPER = 32
 
 def whole_characters(text: str) -> str:
     """Pass text that can be encoded: JSON can contain half of a surrogate pair."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise ValueError("must be text, but has half of a surrogate pair") from None
+    if not is_encodable(text):
+        raise ValueError("must be text, but has half of a surrogate pair")
     return text
 
 
