@@ -34,7 +34,7 @@ def server() -> Generator[RealServer, None, None]:
     options = {
         "--engine": "scripted",
         "--keys": f"a:{hashlib.sha256(KEY.encode()).hexdigest()}",
-        "--request-timeout-s": str(LIMIT_S),
+        "--receive-timeout-s": str(LIMIT_S),
         "--keep-alive-s": str(LIMIT_S),
         "--max-connections": str(MAX_CONNECTIONS),
         "--max-connections-per-address": str(MAX_PER_ADDRESS),
@@ -63,7 +63,7 @@ async def metric(url: str, series: str) -> float:
 
 @attack(
     done="a byte every 0.1 s, for ever: of a head, of a body that was refused or accepted, between requests",
-    client="the end of the connection after `--request-timeout-s`, or `--keep-alive-s` between requests; a "
+    client="the end of the connection after `--receive-timeout-s`, or `--keep-alive-s` between requests; a "
     "408 if a body was awaited",
     left="a count of the time-outs of bodies",
 )
@@ -97,7 +97,7 @@ async def test_no_connection_is_held_by_a_drip(
         dripping.cancel()
         writer.transport.abort()
     if 408 in statuses:
-        assert await metric(server.url, 'anytime_request_timeouts_total{part="body"}') > 0
+        assert await metric(server.url, 'anytime_receive_timeouts_total{part="body"}') > 0
 
 
 async def test_a_slow_upload_that_makes_progress_is_not_cut_off(server: RealServer) -> None:
@@ -150,7 +150,7 @@ def test_the_limit_of_open_files_is_raised(server: RealServer) -> None:
 
 @attack(
     done="HTTPS connections that never begin the handshake, more than `--max-connections`",
-    client="the end of the connection, at once over the limit and after `--request-timeout-s` under it",
+    client="the end of the connection, at once over the limit and after `--receive-timeout-s` under it",
     left="counts of both, and no connection",
 )
 async def test_connections_without_a_tls_handshake_are_limited(
@@ -159,7 +159,7 @@ async def test_connections_without_a_tls_handshake_are_limited(
     cert, key = str(tmp_path / "cert.pem"), str(tmp_path / "key.pem")
     make = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost"]
     subprocess.run([*make, "-out", cert, "-keyout", key], check=True, capture_output=True)  # noqa: ASYNC221
-    limits = ("--max-connections", "5", "--request-timeout-s", "1")
+    limits = ("--max-connections", "5", "--receive-timeout-s", "1")
     server = start_server("--engine", "scripted", "--tls-cert", cert, "--tls-key", key, *limits)
     host, port = server.address
     silent = [await asyncio.open_connection(host, port) for _ in range(8)]
@@ -178,5 +178,5 @@ async def test_connections_without_a_tls_handshake_are_limited(
     async with httpx2.AsyncClient(base_url=server.url, verify=ssl._create_unverified_context()) as client:
         text = (await client.get("/metrics")).text
     assert 'anytime_connections_refused_total{limit="total"} 3.0' in text
-    assert 'anytime_request_timeouts_total{part="handshake"} 5.0' in text
+    assert 'anytime_receive_timeouts_total{part="handshake"} 5.0' in text
     assert "anytime_connections 1.0" in text

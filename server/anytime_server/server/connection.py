@@ -216,7 +216,7 @@ class Connection(HttpToolsProtocol):
     def _start_timer(self, callback: Callable[[], None], seconds: float | None = None) -> None:
         self._stop_timer()
         if seconds is None:
-            seconds = self._limits.request_timeout_s
+            seconds = self._limits.receive_timeout_s
         self._timer = self.loop.call_later(seconds, callback)
 
     def _stop_timer(self) -> None:
@@ -229,7 +229,7 @@ class Connection(HttpToolsProtocol):
         self.transport.close()
 
     def _check_body_rate(self) -> None:
-        limit_s = self._limits.request_timeout_s + self._body_bytes / BODY_BYTES_PER_S
+        limit_s = self._limits.receive_timeout_s + self._body_bytes / BODY_BYTES_PER_S
         left_s = limit_s - (time.monotonic() - self._body_began_at)
         if left_s > 0:
             self._start_timer(self._check_body_rate, left_s)

@@ -28,7 +28,7 @@ class ConnectionLimits:
         *,
         max_connections: int = 4096,
         max_connections_per_address: int = 2048,
-        request_timeout_s: float = 30.0,
+        receive_timeout_s: float = 30.0,
         max_head_bytes: int = 1 << 17,
         registry: prometheus.CollectorRegistry | None = None,
         tls: ssl.SSLContext | None = None,
@@ -36,13 +36,13 @@ class ConnectionLimits:
         """
         Args:
             max_connections_per_address: an address is an IPv4 address, or a /64 network of IPv6.
-            request_timeout_s: seconds for the head of a request, and for its body, which gets more time as it
+            receive_timeout_s: seconds for the head of a request, and for its body, which gets more time as it
                 makes progress.
             max_head_bytes: above this, a request is refused in plain text; below it, the application decides.
             registry: of the metrics.
             tls: of a server of HTTPS.
         """
-        self.request_timeout_s = request_timeout_s
+        self.receive_timeout_s = receive_timeout_s
         self.max_head_bytes = max_head_bytes
         self._tls = tls
         self._max_total = max_connections
@@ -59,7 +59,7 @@ class ConnectionLimits:
             registry=registry,
         )
         self._timeouts = prometheus.Counter(
-            "anytime_request_timeouts",
+            "anytime_receive_timeouts",
             "Requests whose `head` or `body` took too long, and TLS `handshake`s.",
             ["part"],
             registry=registry,

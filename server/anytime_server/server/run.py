@@ -177,7 +177,7 @@ def _http_config(
     limits = ConnectionLimits(
         max_connections=settings.max_connections,
         max_connections_per_address=settings.max_connections_per_address,
-        request_timeout_s=settings.request_timeout_s,
+        receive_timeout_s=settings.receive_timeout_s,
         max_head_bytes=2 * settings.max_header_bytes,
         registry=metrics.registry,
         tls=None if tls is None else tls.context,

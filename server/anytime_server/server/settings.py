@@ -130,7 +130,7 @@ class ServeSettings(BaseSettings):
     """Requests that may wait for a slot; requests over this limit get 503."""
     client_stall_s: Annotated[float, Field(ge=1, le=86_400)] = 60
     """Seconds without a read before the client is disconnected."""
-    request_timeout_s: Annotated[float, Field(gt=0, le=86_400)] = 30
+    receive_timeout_s: Annotated[float, Field(gt=0, le=86_400)] = 30
     """Seconds for the head of a request to arrive, and again for its body, which gets one more second for
     each KiB received. Does not limit the time of the response."""
     keep_alive_s: Annotated[float, Field(gt=0, le=86_400)] = 75

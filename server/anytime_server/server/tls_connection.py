@@ -32,7 +32,7 @@ class TlsConnection(SSLProtocol):
             context,
             None,  # pyright: ignore[reportArgumentType]
             server_side=True,
-            ssl_handshake_timeout=limits.request_timeout_s,  # pyright: ignore[reportArgumentType]
+            ssl_handshake_timeout=limits.receive_timeout_s,  # pyright: ignore[reportArgumentType]
         )
         self._limits = limits
         self._connection = connection
@@ -54,6 +54,6 @@ class TlsConnection(SSLProtocol):
         self._limits.release(self._client)
         has_handshake = self._connection.transport is not None
         seconds = time.monotonic() - self._began_at
-        if not has_handshake and seconds > self._limits.request_timeout_s - CLOCK_S:
+        if not has_handshake and seconds > self._limits.receive_timeout_s - CLOCK_S:
             self._limits.count_timeout("handshake")
         super().connection_lost(exc)

@@ -66,7 +66,7 @@ async def test_endless_trailers_are_not_kept_and_get_431(served: Any) -> None:
 
 
 async def test_a_missing_or_incomplete_head_disconnects(served: Any) -> None:
-    server = await served(connections={"request_timeout_s": 0.05})
+    server = await served(connections={"receive_timeout_s": 0.05})
     assert await exchange(server.url) == b""
     assert await exchange(server.url, b"GET /health HT") == b""
     assert (await server.http.get("/health")).status_code == 200
