@@ -79,6 +79,7 @@ def test_a_failing_stage_is_recorded_and_the_others_run(tmp_path: Path) -> None:
     assert stages["passing"]["results"] == {"answer": 42}
 
 
+@pytest.mark.nightly
 def test_a_stage_ends_at_its_time_limit(tmp_path: Path) -> None:
     """The stage after it gets all the time that is left."""
     passed, record = run(tmp_path / "record.json", "endless", "passing", seconds=26)

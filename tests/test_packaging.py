@@ -49,6 +49,12 @@ def run(*command: str | Path, check: bool = True) -> subprocess.CompletedProcess
     return done
 
 
+def pip(programs: Path, *arguments: str | Path) -> str:
+    """Run pip for another environment."""
+    command = ("-m", "pip", "--disable-pip-version-check", "--python", programs / "python")
+    return run(sys.executable, *command, *arguments).stdout
+
+
 @pytest.fixture(scope="module")
 def distributions(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with an sdist and the wheel built from it."""
@@ -89,9 +95,9 @@ def metadata(wheel: Path) -> email.message.Message:
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The programs of an environment with the wheel and its requirements, without extras."""
     environment = tmp_path_factory.mktemp("installed")
-    run(sys.executable, "-m", "venv", environment)
+    run(sys.executable, "-m", "venv", "--without-pip", environment)
     programs = environment / "bin"
-    run(programs / "python", "-m", "pip", "install", "--disable-pip-version-check", "--quiet", wheel)
+    pip(programs, "install", "--quiet", wheel)
     return programs
 
 
@@ -174,11 +180,11 @@ def test_project_and_package_have_the_same_version() -> None:
 
 
 def test_the_base_install_has_no_packages_of_extras(installed: Path) -> None:
-    listed = json.loads(run(installed / "python", "-m", "pip", "list", "--format", "json").stdout)
+    listed = json.loads(pip(installed, "list", "--format", "json"))
     packages = {package["name"].lower() for package in listed}
     assert {"anytime-reasoner", "httpx2", "pydantic", "rich"} <= packages
     assert packages.isdisjoint(FROM_EXTRAS)
-    run(installed / "python", "-m", "pip", "check")
+    pip(installed, "check")
 
 
 def test_every_command_has_help_in_the_base_install(installed: Path) -> None:

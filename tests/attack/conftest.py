@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import shutil
 import time
 from collections.abc import AsyncGenerator, Generator
 from pathlib import Path
@@ -13,12 +15,20 @@ import pytest
 from ..servers import SCHEMA_COMPILER, RealServer, command_of, start
 from .streams import SLOTS, connections, server_is_idle
 
+WINDOW_TOKENS = 8192
+"""Far more than a test samples before it does what it is about."""
+
 
 @pytest.fixture(scope="session")
-def attacked_server(tiny_checkpoint: Path) -> Generator[RealServer, None, None]:
-    """Few slots; replaces an engine that is silent for four seconds."""
+def attacked_server(
+    tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Generator[RealServer, None, None]:
+    """Few slots, and a long window; replaces an engine that is silent for four seconds."""
+    model = Path(shutil.copytree(tiny_checkpoint, tmp_path_factory.mktemp("attacked") / "tiny"))
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps(config | {"max_position_embeddings": WINDOW_TOKENS}))
     options = ("--vllm.max-num-seqs", str(SLOTS), "--engine-stall-s", "4")
-    server = start(["--model", str(tiny_checkpoint), *options])
+    server = start(["--model", str(model), *options])
     while not any(SCHEMA_COMPILER in command for command in commands(server)):
         time.sleep(0.02)  # it is started when the server is ready
     yield server

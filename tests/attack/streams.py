@@ -21,7 +21,7 @@ GREEDY: dict[str, Any] = {
     "thinking": {"temperature": 0.0},
 }
 LONG = GREEDY | {"budget": 200}
-ANSWERS_LONG = GREEDY | {"budget": 0, "answer": {"max_tokens": 450}}
+ANSWERS_LONG = GREEDY | {"budget": 0, "answer": {"max_tokens": 200}}
 EARLY_ANSWERS = GREEDY | {"budget": 200, "budgets": [1, 2, 3], "answer": {"max_tokens": 100}}
 
 

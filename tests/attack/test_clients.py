@@ -17,20 +17,20 @@ import pytest
 from ..e2e.native_api import REQUEST, begin_request, stream
 from ..servers import RealServer
 from .matrix import attack
-from .streams import ANSWERS_LONG, EARLY_ANSWERS, LONG, SLOTS, StreamReader, metrics, server_is_idle
+from .streams import GREEDY, LONG, SLOTS, StreamReader, metrics, server_is_idle
 
 pytestmark = pytest.mark.xdist_group("attacked_server")
 PHASES: dict[str, dict[str, Any]] = {
-    "thinking": LONG,
-    "answer.delta": ANSWERS_LONG,
-    "answer.started": EARLY_ANSWERS,
+    "thinking": GREEDY,
+    "answer.delta": GREEDY | {"budget": 0, "answer": {"max_tokens": 4000}},
+    "answer.started": GREEDY | {"budget": 4000, "budgets": [1, 2, 3], "answer": {"max_tokens": 1000}},
 }
-"""Requests by the event at which they are in the phase to disturb."""
+"""Requests that take seconds, by the event at which they are in the phase to disturb."""
 
 
 @asynccontextmanager
 async def all_slots_taken(client: httpx2.AsyncClient) -> AsyncGenerator[None, None]:
-    others = [StreamReader(client, thinking={"seed": n}) for n in range(2 * SLOTS)]
+    others = [StreamReader(client, **GREEDY) for _ in range(2 * SLOTS)]
     for other in others:
         await other.wait_for("started")
     assert (await metrics(client))["sessions_waiting"] >= SLOTS

@@ -6,7 +6,6 @@ import itertools
 import json
 import shutil
 import socket
-import subprocess
 import sys
 import threading
 import time
@@ -27,7 +26,7 @@ from anytime_training.evaluate import main as evaluate
 from anytime_training.progress import ProgressReport
 
 from ..clients.python.terminal import Terminal
-from ..servers import ANYTIME
+from ..prefork import preforked
 from .matrix import attack
 
 CONTROLS = (
@@ -207,14 +206,10 @@ def test_checkpoint_prints_no_escape_sequence(
     manifest = Manifest.load(checkpoint)
     assert manifest is not None
     manifest.model_copy(update={"name": HOSTILE, "task": {"kind": HOSTILE}}).save(checkpoint)
-    command = [ANYTIME, "serve", "--port", "0", "--engine", "scripted", "--model", checkpoint]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8"
-    ) as process:
-        assert process.stdout is not None
-        greeting = next(line for line in process.stdout if "serves" in line)
-        process.terminate()
-        process.communicate()
+    process = preforked().start(["--port", "0", "--engine", "scripted", "--model", str(checkpoint)])
+    greeting = next(line for line in process.stdout if "serves" in line)
+    process.terminate()
+    process.communicate()
     assert f"serves {escaped(HOSTILE)} on http://" in greeting
     assert is_clean(greeting)
     monkeypatch.setattr("anytime_server.engine.environment.prepare_environment", lambda: None)

@@ -72,7 +72,7 @@ async def test_key_is_requested_and_kept_in_the_tab(keyed_server: RealServer, vi
     await expect(page.locator("#notice")).to_contain_text("Try again in")
 
 
-@pytest.mark.parametrize("color_scheme", ["light", "dark"])
+@pytest.mark.parametrize("color_scheme", ["light", pytest.param("dark", marks=pytest.mark.nightly)])
 async def test_key_form_has_no_accessibility_violations(
     keyed_server: RealServer, visit: Visit, color_scheme: str
 ) -> None:

@@ -18,9 +18,9 @@ from ..servers import RealServer
 from .playground import SLOW, Visit, ask, wait_for_end
 
 
-@pytest.mark.parametrize(
-    ("name", "value", "message"),
-    [
+async def test_invalid_input_shows_an_error_beside_it(slow_server: RealServer, visit: Visit) -> None:
+    page = await visit(slow_server.url, refused=True)
+    for name, value, message in (
         ("question", " ", "Enter a question"),
         ("budgets", "8, x", "whole numbers"),
         ("budgets", "8, 8", "twice"),
@@ -29,21 +29,16 @@ from .playground import SLOW, Visit, ask, wait_for_end
         ("budget", "-4", "at least 0"),
         ("budget", "", "Enter a number of tokens"),
         ("seed", "1.5", "whole number"),
-    ],
-)
-async def test_invalid_input_shows_an_error_beside_it(
-    slow_server: RealServer, visit: Visit, name: str, value: str, message: str
-) -> None:
-    page = await visit(slow_server.url, refused=True)
-    await ask(page, **{name: value})
-    field, error = page.locator(f"#{name}"), page.locator(f"#{name}-error")
-    await expect(error).to_contain_text(message)
-    await expect(field).to_have_attribute("aria-invalid", "true")
-    await expect(field).to_be_focused()
-    await expect(page.locator("#notice")).to_be_hidden()
-    await field.fill("1")
-    await expect(error).to_be_empty()
-    await expect(field).not_to_have_attribute("aria-invalid", "true")
+    ):
+        await ask(page, **{name: value})
+        field, error = page.locator(f"#{name}"), page.locator(f"#{name}-error")
+        await expect(error).to_contain_text(message)
+        await expect(field).to_have_attribute("aria-invalid", "true")
+        await expect(field).to_be_focused()
+        await expect(page.locator("#notice")).to_be_hidden()
+        await field.fill("1")
+        await expect(error).to_be_empty()
+        await expect(field).not_to_have_attribute("aria-invalid", "true")
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,7 @@ async def test_every_control_works_by_keyboard(slow_server: RealServer, visit: V
     await expect(page.locator("#question")).to_be_focused()
 
 
-@pytest.mark.parametrize("width", [360, 768])
+@pytest.mark.parametrize("width", [360, pytest.param(768, marks=pytest.mark.nightly)])
 async def test_page_fits_the_screen_width(slow_server: RealServer, visit: Visit, width: int) -> None:
     page = await visit(slow_server.url, viewport={"width": width, "height": 780}, has_touch=True)
     await page.check("#stable-on")
@@ -98,9 +98,10 @@ async def test_theme_follows_the_system_until_switched(slow_server: RealServer, 
     ("width", "color_scheme"),
     [
         (360, "dark"),
-        (1280, "light"),
-        pytest.param(360, "light", marks=pytest.mark.nightly),
-        pytest.param(1280, "dark", marks=pytest.mark.nightly),
+        *(
+            pytest.param(*page, marks=pytest.mark.nightly)
+            for page in ((360, "light"), (1280, "light"), (1280, "dark"))
+        ),
     ],
 )
 async def test_page_has_no_accessibility_violations(

@@ -172,6 +172,7 @@ def test_the_checkpoint_is_what_was_trained(finished: Path) -> None:
     assert any(not torch.equal(weight, stored[name]) for name, weight in start.items())
 
 
+@pytest.mark.nightly
 def test_interrupted_run_resumes_exactly(path: Path, finished: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     assert not train(recipe_at(path), out, stop_after=3)

@@ -109,6 +109,11 @@ class ReplayServer:
 
 
 @pytest.fixture(autouse=True)
+def quick_clients(no_certificates: None) -> None:
+    """All clients of these tests."""
+
+
+@pytest.fixture(autouse=True)
 def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     """Connect to the test server directly, without a proxy."""
     monkeypatch.setenv("NO_PROXY", "*")

@@ -89,6 +89,11 @@ class QuickServer(uvicorn.Server):
         await self.lifespan.shutdown()
 
 
+@pytest.fixture(autouse=True)
+def quick_clients(no_certificates: None) -> None:
+    """Of the servers, and of the SDKs."""
+
+
 @pytest.fixture(scope="session")
 def tool_model(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Model:
     """The tiny checkpoint with a chat template that takes tools and calls in the format of Qwen3."""

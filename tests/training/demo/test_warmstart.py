@@ -136,6 +136,7 @@ def test_interrupted_run_resumes_exactly(
         assert (out / "checkpoint" / path.name).read_bytes() == path.read_bytes(), path.name
 
 
+@pytest.mark.nightly
 def test_killed_run_resumes_exactly(recipe: Path, finished: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     program = "import sys; from anytime_training.cli import train; sys.exit(train(sys.argv[1:]))"

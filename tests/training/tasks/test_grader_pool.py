@@ -77,7 +77,7 @@ def test_grader_that_cannot_start_is_an_error_and_not_a_wrong_answer(
     assert pool.score("5", "5.", limit_s=20) == 1
 
 
-@pytest.mark.parametrize("job", ["5.", "9**9**9**9"])
+@pytest.mark.parametrize("job", ["5.", pytest.param("9**9**9**9", marks=pytest.mark.nightly)])
 def test_graders_exit_when_the_calling_process_is_killed(job: str) -> None:
     program = (
         "from anytime_training.tasks.grader_pool import GraderPool\n"

@@ -19,22 +19,33 @@ PROMPT = list(range(40, 110))
 HEAD = "lm_head.weight"
 
 
-@pytest.fixture(name="checkpoint", params=["own head", "tied head", "tied head, stored"])
-def fixture_checkpoint(request: pytest.FixtureRequest, tiny_checkpoint: Path, tmp_path: Path) -> Path:
+@pytest.fixture(
+    name="checkpoint",
+    scope="module",
+    params=[
+        "own head",
+        pytest.param("tied head", marks=pytest.mark.nightly),
+        pytest.param("tied head, stored", marks=pytest.mark.nightly),
+    ],
+)
+def fixture_checkpoint(
+    request: pytest.FixtureRequest, tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    folder = tmp_path_factory.mktemp("checkpoint")
     config = Qwen3Config.from_pretrained(tiny_checkpoint)
     config.tie_word_embeddings = request.param != "own head"
     torch.manual_seed(5)
-    Qwen3ForCausalLM(config).save_pretrained(tmp_path / "checkpoint")
+    Qwen3ForCausalLM(config).save_pretrained(folder)
     if request.param in ("tied head, stored", "tied in name"):
-        path = tmp_path / "checkpoint" / "model.safetensors"
+        path = folder / "model.safetensors"
         weights = load_file(path)
         weights[HEAD] = weights["model.embed_tokens.weight"] + (request.param == "tied in name")
         weights["model.layers.0.self_attn.rotary_emb.inv_freq"] = torch.ones(16)
         save_file(weights, path, metadata={"format": "pt"})
-    return tmp_path / "checkpoint"
+    return folder
 
 
-@pytest.fixture(name="engine")
+@pytest.fixture(name="engine", scope="module")
 async def fixture_engine(checkpoint: Path) -> AsyncGenerator[Engine, None]:
     engine = VllmEngine(checkpoint, options=VllmOptions(dtype="float32", max_num_seqs=8))
     await engine.start()
