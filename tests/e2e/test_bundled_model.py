@@ -6,9 +6,9 @@ import json
 import random
 import subprocess
 from itertools import pairwise
-from typing import Any
 
 import pytest
+from anytime_client import Client
 from anytime_server.reasoning import Manifest
 from anytime_server.text.model import BUNDLED_MODEL, BUNDLED_MODELS
 from anytime_training.demo.task import ChainTask
@@ -72,12 +72,11 @@ def test_answers_are_right_at_a_large_budget(demo_server: RealServer, manifest: 
     """At least half of twelve new problems; the measured accuracy is far higher."""
     task, rng = ChainTask(max_operands=6), random.Random(5)
     problems = [task.sample(rng, split="test") for _ in range(12)]
-    budget = str(manifest.budgets[-1])
     num_right = 0
-    for problem in problems:
-        done = ask(demo_server, problem.prompt, "--budget", budget, "--seed", "1", "--json")
-        last: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-        num_right += task.grade(problem, last["answer"])
+    with Client(demo_server.url) as client:
+        for problem in problems:
+            done = client.think(problem.prompt, budget=manifest.budgets[-1], thinking={"seed": 1}).result()
+            num_right += task.grade(problem, done.answer)
     assert num_right >= 6
 
 

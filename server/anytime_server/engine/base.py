@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
@@ -132,6 +133,11 @@ class Engine(ABC):
     def num_restarts(self) -> int:
         """Times that the engine died and was restarted; 0 without a supervisor."""
         return 0
+
+    @property
+    def up_since(self) -> float:
+        """`time.monotonic()` of the end of the last restart; minus infinity before one."""
+        return -math.inf
 
     @property
     def kv_cache_use(self) -> float | None:

@@ -73,6 +73,7 @@ class SupervisedEngine(Engine):
                 start, and at least 600.
         """
         self._num_restarts = 0
+        self._up_since = -math.inf
         self._build = build
         self._engine = build()
         self._start_s = start_s
@@ -113,6 +114,10 @@ class SupervisedEngine(Engine):
     @property
     def num_restarts(self) -> int:
         return self._num_restarts
+
+    @property
+    def up_since(self) -> float:
+        return self._up_since
 
     @property
     def kv_cache_use(self) -> float | None:
@@ -292,6 +297,7 @@ class SupervisedEngine(Engine):
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, MAX_PAUSE_S)
         self._num_restarts += 1
+        self._up_since = time.monotonic()
         self._died.clear()
         self._down_since = None
         self._up.set()

@@ -89,7 +89,7 @@ class Scheduler:
         self.runtime = Runtime(
             engine=engine,
             model=model,
-            latency=LatencyEstimator(),
+            latency=LatencyEstimator(valid_from=lambda: engine.up_since),
             signer=ContinuationSigner(
                 continuation_key or secrets.token_bytes(32), model=model.name, fingerprint=model.fingerprint
             ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from bisect import bisect_right, insort
@@ -39,12 +40,20 @@ class LatencyEstimator:
     its own before it takes requests.
     """
 
-    def __init__(self, *, clock: Callable[[], float] | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        clock: Callable[[], float] | None = None,
+        valid_from: Callable[[], float] = lambda: -math.inf,
+    ) -> None:
         """
         Args:
             clock: the time in seconds; `time.monotonic` by default.
+            valid_from: the clock's time before which measurements must not have begun. They have, if the
+                engine was restarted meanwhile.
         """
         self._clock = clock = clock or time.monotonic
+        self._valid_from = valid_from
         self._switch_s = _Measurements(clock)
         self._inter_token_s = _Measurements(clock)
         self._prefill_s = _Measurements(clock)
@@ -60,7 +69,7 @@ class LatencyEstimator:
         Args:
             at: the clock's time of the last of them; now by default.
         """
-        if num_tokens > 0:
+        if num_tokens > 0 and self._is_valid(seconds, at):
             self._inter_token_s.add(seconds / num_tokens, at)
 
     def record_switch(self, *, seconds: float, uncached_tokens: int = 0, at: float | None = None) -> None:
@@ -71,7 +80,7 @@ class LatencyEstimator:
             at: the clock's time of that token; now by default.
         """
         prefill_s = uncached_tokens * self._prefill_s.median()
-        if uncached_tokens == 0 or prefill_s > 0:
+        if self._is_valid(seconds, at) and (uncached_tokens == 0 or prefill_s > 0):
             self._switch_s.add(max(0.0, seconds - prefill_s), at)
 
     def record_prefill(self, *, num_tokens: int, seconds: float) -> None:
@@ -79,12 +88,16 @@ class LatencyEstimator:
 
         A short prompt measures one step of the engine, not the cost of a token in a long prompt.
         """
-        if num_tokens >= LONG_PROMPT_TOKENS:
+        if num_tokens >= LONG_PROMPT_TOKENS and self._is_valid(seconds):
             self._prefill_s.add(seconds / num_tokens)
 
     def record_answer(self, *, answer_tokens: int, structured: bool = False) -> None:
         """An answer had `answer_tokens`."""
         self._answer_tokens[structured].append(answer_tokens)
+
+    def _is_valid(self, seconds: float, at: float | None = None) -> bool:
+        """Whether no restart was within these seconds."""
+        return (self._clock() if at is None else at) - seconds >= self._valid_from()
 
     @property
     def inter_token_s(self) -> float:

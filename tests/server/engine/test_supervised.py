@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import time
 from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from typing import Any
@@ -128,9 +129,11 @@ async def test_a_death_loses_no_token(supervised: Any, request_of: Any, die_afte
 
 async def test_all_requests_resume_after_a_death(supervised: Any, request_of: Any) -> None:
     engine = await supervised({"die_after_tokens": 300}, {})
+    assert engine.up_since < (began_at := time.monotonic())
     results = await asyncio.gather(*(run(engine, request_of(seed=n)) for n in range(16)))
     assert [len(tokens(deltas)) for deltas in results] == [50] * 16
     assert engine.num_restarts == 1
+    assert began_at < engine.up_since < time.monotonic()
 
 
 async def test_the_remaining_tokens_have_another_reproducible_seed(supervised: Any, request_of: Any) -> None:

@@ -115,6 +115,20 @@ def test_a_measurement_that_is_reported_late_counts_at_its_own_moment(clock: Clo
     assert estimator.answer_cost_s(0) == 0.25
 
 
+def test_what_began_before_the_engines_restart_does_not_count(clock: Clock) -> None:
+    restarted_at = clock.now + 4.0
+    estimator = LatencyEstimator(clock=clock.monotonic, valid_from=lambda: restarted_at)
+    clock.now = restarted_at + 0.5
+    estimator.record_prefill(num_tokens=LONG_PROMPT_TOKENS, seconds=1.0)
+    estimator.record_decoding(num_tokens=1, seconds=1.0)
+    estimator.record_switch(seconds=1.0)
+    clock.now = restarted_at + 9.0  # an answer is reported at its end
+    estimator.record_switch(seconds=1.0, at=restarted_at + 0.5)
+    assert estimator.answer_cost_s(8, uncached_tokens=64) == 0
+    estimator.record_switch(seconds=0.25, at=restarted_at + 0.25)
+    assert estimator.answer_cost_s(8) == 0.25
+
+
 def test_moments_outside_the_window_are_forgotten_after_enough_new_ones(clock: Clock) -> None:
     estimator = LatencyEstimator(clock=clock.monotonic)
     record_moments(estimator, clock, 8.0, num=2 * MIN_MOMENTS)
