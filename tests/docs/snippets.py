@@ -13,7 +13,7 @@ Rules for writers of documentation:
 - `toml` with a `kind` is a recipe, without it a configuration of `anytime serve`.
 - `text` is not run. After `<!-- output -->` it is the output of the block before it; `...` matches anything.
 - A block after `<!-- not run: REASON -->` is skipped, and the test summary shows the reason.
-- A block after `<!-- nightly: REASON -->` runs only with `--nightly`.
+- A block after `<!-- nightly: REASON -->` runs only with `--nightly`, and so do all of `docs/results.md`.
 """
 
 from __future__ import annotations

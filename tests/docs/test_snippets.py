@@ -63,13 +63,20 @@ def continuation(demo_server: RealServer) -> str:
     return httpx2.post(f"{demo_server.url}/v1/anytime", json=request).json()["continuation"]
 
 
+def is_nightly(snippet: Snippet) -> bool:
+    """The commands that measured the results are for few."""
+    return snippet.marker == "nightly" or (
+        snippet.document == "docs/results.md" and snippet.marker != "not run"
+    )
+
+
 @pytest.mark.parametrize(
     "snippet",
     [
         pytest.param(
             snippet,
             id=snippet.location,
-            marks=[pytest.mark.nightly] if snippet.marker == "nightly" else [],
+            marks=[pytest.mark.nightly] if is_nightly(snippet) else [],
         )
         for snippet in SNIPPETS
     ],

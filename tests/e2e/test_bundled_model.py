@@ -80,7 +80,8 @@ def test_answers_are_right_at_a_large_budget(demo_server: RealServer, manifest: 
     assert num_right >= 6
 
 
-@pytest.mark.parametrize("engine", ["transformers", pytest.param("vllm", marks=pytest.mark.nightly)])
+@pytest.mark.nightly
+@pytest.mark.parametrize("engine", ["transformers", "vllm"])
 def test_evaluate_prints_json_and_does_not_change_the_bundled_model(engine: str) -> None:
     before = (BUNDLED_MODEL / "anytime.json").read_bytes()
     options = ("--problems", "40", "--seed", "2", "--budgets", "4,96", "--engine", engine)

@@ -47,7 +47,10 @@ def program(language: str, code: str, folder: Path) -> list[str]:
     return ["node", str(folder / "copied.mjs")]
 
 
-@pytest.mark.parametrize("language", ["curl", "python", "typescript"])
+@pytest.mark.parametrize(
+    "language",
+    ["python", *(pytest.param(other, marks=pytest.mark.nightly) for other in ("curl", "typescript"))],
+)
 async def test_copied_code_sends_the_same_request(
     demo_server: RealServer, visit: Visit, language: str, tmp_path: Path
 ) -> None:

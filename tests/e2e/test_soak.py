@@ -15,7 +15,7 @@ async def test_requests_of_all_kinds_leave_nothing_in_the_server(
     demo_server: RealServer, nightly: bool
 ) -> None:
     server = psutil.Process(demo_server.process.pid)
-    result = await soak(demo_server.url, server, seconds=60 if nightly else 5, users=6)
+    result = await soak(demo_server.url, server, seconds=60 if nightly else 3, users=6)
     assert result.faults == []
     assert result.unaccounted == 0
     assert set(result.outcomes) >= {"answered", "left", "cancelled"}

@@ -122,7 +122,15 @@ def missing_message(command: str, package: str, extra: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "missing", ["uvicorn", "fastapi", "prometheus_client", "transformers", "itsdangerous", "pythonjsonlogger"]
+    "missing",
+    [
+        "uvicorn",
+        pytest.param("fastapi", marks=pytest.mark.nightly),
+        "prometheus_client",
+        "transformers",
+        "itsdangerous",
+        "pythonjsonlogger",
+    ],
 )
 def test_serving_without_its_extra_names_it(missing: str, tiny_checkpoint: Path) -> None:
     argv = ("serve", "--engine", "scripted", "--port", "0", "--model", str(tiny_checkpoint))

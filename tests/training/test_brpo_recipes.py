@@ -109,6 +109,7 @@ def test_the_demo_recipes_differ_in_the_preset_alone() -> None:
         assert recipe.model_dump(exclude={"name", "preset", "credit", "rollout"}) == first
 
 
+@pytest.mark.nightly
 def test_the_papers_recipe_takes_a_step_on_a_tiny_model_of_the_same_kind(
     tiny_checkpoint: Path, tmp_path: Path
 ) -> None:

@@ -115,7 +115,7 @@ def test_a_measurement_that_is_reported_late_counts_at_its_own_moment(clock: Clo
     assert estimator.answer_cost_s(0) == 0.25
 
 
-def test_what_began_before_the_engines_restart_does_not_count(clock: Clock) -> None:
+def test_measurements_from_before_a_restart_do_not_count(clock: Clock) -> None:
     restarted_at = clock.now + 4.0
     estimator = LatencyEstimator(clock=clock.monotonic, valid_from=lambda: restarted_at)
     clock.now = restarted_at + 0.5

@@ -70,9 +70,9 @@ async def test_counting_tokens_counts_as_a_request(served: Any) -> None:
 
 
 async def test_sdk_waits_for_retry_after_and_succeeds(served: Any) -> None:
-    keys = keyring(key("alice", requests_per_minute=15))
+    keys = keyring(key("alice", requests_per_minute=60))
     server = await served(app={"keyring": keys})
-    for _ in range(15):
+    for _ in range(60):
         account(keys, "alice").count_request()
     async with sdk(server, "alice", max_retries=1) as client:
         raw = await client.messages.with_raw_response.create(**REQUEST)

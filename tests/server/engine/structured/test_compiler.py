@@ -254,6 +254,7 @@ async def test_harmful_schema_is_refused_and_the_next_is_compiled(
     assert children(BUNDLED_MODEL, LIMIT_S) == [child], "which has loaded the vocabulary"
 
 
+@pytest.mark.nightly
 async def test_schema_that_takes_too_much_memory_is_refused() -> None:
     one = SchemaCompiler(BUNDLED_MODEL, 512, limit_bytes=1 << 20)
     with pytest.raises(InvalidRequest, match="the JSON schema cannot be enforced"):
