@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import os
 from collections.abc import AsyncGenerator, Callable, Generator
@@ -112,9 +111,7 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_model(tiny_checkpoint: Path) -> Model:
-    model = Model.load(tiny_checkpoint)
-    gc.freeze()  # engines collect garbage when they stop: spare them torch and transformers
-    return model
+    return Model.load(tiny_checkpoint)
 
 
 @pytest.fixture

@@ -269,9 +269,9 @@ def test_invalid_api_key_raises_without_showing_the_key(connect: Connect, api_ke
 
 def test_silence_interrupts_the_stream(server: ReplayServer, connect: Connect, done: Recording) -> None:
     server.reply(THINK, head(done, 2), b"", waits_for=NEVER)
-    stream = connect(server.url, silence_timeout_s=1.0).think("7-3")
+    stream = connect(server.url, silence_timeout_s=0.5).think("7-3")
     assert next(stream).type == "started"
-    with pytest.raises(StreamInterrupted, match="silent for 1 s") as raised:
+    with pytest.raises(StreamInterrupted, match="silent for 0.5 s") as raised:
         stream.result()
     assert raised.value.id == stream.id == done.id
     server.wait_for_disconnect(THINK)
@@ -282,7 +282,7 @@ def test_session_past_timeout_s_times_out(
     server: ReplayServer, connect: Connect, done: Recording, where: str
 ) -> None:
     server.reply(THINK, head(done, 2), b"", waits_for=NEVER)
-    of_client, of_call = ({"timeout_s": 1.0}, {}) if where == "client" else ({}, {"timeout_s": 1.0})
+    of_client, of_call = ({"timeout_s": 0.5}, {}) if where == "client" else ({}, {"timeout_s": 0.5})
     stream = connect(server.url, **of_client).think("7-3", **of_call)
     assert next(stream).type == "started"
     with pytest.raises(TimedOut, match="took longer"):

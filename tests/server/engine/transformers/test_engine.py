@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import hashlib
 import json
 import os
@@ -33,6 +34,7 @@ async def started(tiny_checkpoint: Path, pytestconfig: pytest.Config) -> AsyncGe
     """Starts engines, by default in float32, and stops them at the end."""
     defaults = {"device": pytestconfig.getoption("--device"), "dtype": "float32"}
     engines: list[TransformersEngine] = []
+    gc.freeze()  # engines collect garbage when they stop: spare them the libraries
 
     async def start(folder: Path = tiny_checkpoint, **options: Any) -> TransformersEngine:
         engine = TransformersEngine(folder, options=TransformersOptions(**{**defaults, **options}))
