@@ -1,5 +1,6 @@
 """`anytime train` at the command line, up to where training begins."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -37,6 +38,16 @@ def test_a_bad_flag_value_names_the_key(tmp_path: Path, capsys: pytest.CaptureFi
     assert train([str(recipe), "--steps", "0", "--out", str(tmp_path / "out")]) == 2
     assert "steps" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_pipe_or_a_file_without_end_is_no_recipe(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pipe = tmp_path / "recipe.toml"
+    os.mkfifo(pipe)  # a read blocks until there is a writer
+    for recipe in (pipe, Path("/dev/zero")):
+        assert train([str(recipe)]) == 2
+        assert f"{recipe}: is not a regular file" in capsys.readouterr().err
 
 
 def test_nothing_heavy_is_imported_before_the_recipe_is_validated(tmp_path: Path) -> None:

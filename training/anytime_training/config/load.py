@@ -13,6 +13,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from anytime_server.errors import UnusableOption
+from anytime_server.toml_file import read_toml
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import DotEnvSettingsSource, InitSettingsSource
@@ -63,11 +65,9 @@ def _read(path: Path) -> list[dict[str, Any]]:
     files: dict[Path, dict[str, Any]] = {}
     while True:
         try:
-            values = tomllib.loads(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError) as error:
-            raise RecipeError(f"{path}: cannot be read: {error}") from error
-        except (ValueError, RecursionError) as error:
-            raise RecipeError(f"{path}: not TOML: {error}") from error
+            values = read_toml(path, option="recipe")
+        except UnusableOption as error:
+            raise RecipeError(str(error)) from error
         files[path] = values
         if "extends" not in values:
             return list(files.values())
