@@ -267,6 +267,8 @@ class Connection(HttpToolsProtocol):
         self._stop_timer()
         has_begun = self.cycle is not None and self.cycle.response_started
         if self.cycle is not None:
+            if not has_begun:
+                self.scope["state"]["refused_with"] = status  # for the access log
             self.cycle.disconnected = True
             self.cycle.message_event.set()
         if has_begun:

@@ -42,6 +42,8 @@ class AccessLogMiddleware:
     def _record(self, scope: Scope, status: int, seconds: float) -> None:
         state = scope.get("state", {})
         context, code = state.get("context"), state.get("error_code", "")
+        if "refused_with" in state:  # by the connection; the application saw it as the client's end
+            status, code = state["refused_with"], ""
         key = "" if context is None else context.client
         # The path template: paths that clients make up would be labels without end.
         template = getattr(scope.get("route"), "path", "unknown")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -70,6 +71,18 @@ async def test_a_missing_or_incomplete_head_disconnects(served: Any) -> None:
     assert await exchange(server.url) == b""
     assert await exchange(server.url, b"GET /health HT") == b""
     assert (await server.http.get("/health")).status_code == 200
+
+
+async def test_a_body_that_takes_too_long_is_logged_with_its_status(
+    served: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="anytime.access")
+    server = await served(connections={"receive_timeout_s": 0.05})
+    head = b"POST /v1/anytime HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n{"
+    assert (await exchange(server.url, head)).startswith(b"HTTP/1.1 408 ")
+    [ended] = [record for record in caplog.records if record.message == "request ended"]
+    assert (ended.status, ended.code) == (408, None)  # pyright: ignore[reportAttributeAccessIssue]
+    assert 'status="408"' in (await server.http.get("/metrics")).text
 
 
 async def test_deep_nesting_without_a_json_content_type(served: Any) -> None:
