@@ -21,7 +21,7 @@ GREEDY: dict[str, Any] = {
     "thinking": {"temperature": 0.0},
 }
 LONG = GREEDY | {"budget": 200}
-ANSWERS_LONG = GREEDY | {"budget": 0, "answer": {"max_tokens": 200}}
+ANSWERS_LONG = GREEDY | {"budget": 8, "answer": {"max_tokens": 200}}  # it does not end at 8
 EARLY_ANSWERS = GREEDY | {"budget": 200, "budgets": [1, 2, 3], "answer": {"max_tokens": 100}}
 
 

@@ -17,12 +17,12 @@ import pytest
 from ..e2e.native_api import REQUEST, begin_request, stream
 from ..servers import RealServer
 from .matrix import attack
-from .streams import GREEDY, LONG, SLOTS, StreamReader, metrics, server_is_idle
+from .streams import ANSWERS_LONG, GREEDY, LONG, SLOTS, StreamReader, metrics, server_is_idle
 
 pytestmark = pytest.mark.xdist_group("attacked_server")
 PHASES: dict[str, dict[str, Any]] = {
     "thinking": GREEDY,
-    "answer.delta": GREEDY | {"budget": 0, "answer": {"max_tokens": 4000}},
+    "answer.delta": ANSWERS_LONG | {"answer": {"max_tokens": 4000}},
     "answer.started": GREEDY | {"budget": 4000, "budgets": [1, 2, 3], "answer": {"max_tokens": 1000}},
 }
 """Requests that take seconds, by the event at which they are in the phase to disturb."""

@@ -7,6 +7,7 @@ import signal
 
 import httpx2
 import pytest
+from anytime_server.session.latency import MOMENT_S
 
 from ..e2e.native_api import think
 from ..servers import RealServer
@@ -23,8 +24,9 @@ BUDGET = {"tokens": 20, "deadline_ms": 1500}
     left="nothing: the freeze does not count in the estimates",
 )
 async def test_requests_after_a_freeze_think(client: httpx2.AsyncClient, attacked_server: RealServer) -> None:
-    for _ in range(8):
+    for _ in range(8):  # in as many moments, so that a slow one does not count
         await think(client, budget=BUDGET)
+        await asyncio.sleep(MOMENT_S)
     send_to_engine(attacked_server, signal.SIGSTOP)
     frozen = [asyncio.create_task(think(client, budget={"deadline_ms": 300})) for _ in range(10)]
     await asyncio.sleep(2)

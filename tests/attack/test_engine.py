@@ -78,10 +78,10 @@ async def test_controls_work_while_a_killed_engine_restarts(
 ) -> None:
     json_answer: dict[str, Any] = {"response_format": {"type": "json_object"}, "max_tokens": 300}
     # The first schema takes seconds, in which the others would end.
-    first: dict[str, Any] = ANSWERS_LONG | {"answer": json_answer | {"max_tokens": 1}}
+    first: dict[str, Any] = GREEDY | {"budget": 0, "answer": json_answer | {"max_tokens": 1}}
     await stream(client, **first)
     answered, cancelled, left = (StreamReader(client, **GREEDY) for _ in range(3))
-    structured = StreamReader(client, **ANSWERS_LONG | {"answer": json_answer})
+    structured = StreamReader(client, **GREEDY, budget=0, answer=json_answer)
     for reader in (answered, cancelled, left):
         await reader.wait_for("thinking")
     await structured.wait_for("answer.delta")
@@ -149,7 +149,7 @@ async def test_health_fails_and_sigterm_ends_a_server_whose_engine_hangs_while_i
 ) -> None:
     server = start_server("--model", str(tiny_checkpoint), "--drain-s", "0", "--engine-down-s", "2")
     async with server.client() as client:
-        (streamed,) = await open_streams(client, [{"budget": 400}])
+        (streamed,) = await open_streams(client, [GREEDY | {"budget": 400}])
         hanging = await suspend_the_next_engine(server)
         assert (await client.get("/ready")).status_code == 503
         async with asyncio.timeout(30):

@@ -268,7 +268,7 @@ class Connection(HttpToolsProtocol):
         has_begun = self.cycle is not None and self.cycle.response_started
         if self.cycle is not None:
             if not has_begun:
-                self.scope["state"]["refused_with"] = status  # for the access log
+                self.scope.setdefault("state", {})["refused_with"] = status  # for the access log
             self.cycle.disconnected = True
             self.cycle.message_event.set()
         if has_begun:

@@ -12,6 +12,9 @@ from operator import attrgetter
 
 MOMENT_S = 0.25
 """Seconds whose measurements count as one: a freeze delays everything that runs at that moment."""
+MOMENT_SHARE = 0.5
+"""A measurement counts to a moment that began within this share of its own time, too: after a freeze, what
+was delayed ends little by little."""
 WINDOW_S = 5.0
 """Moments of the last seconds count: few enough to follow the load."""
 MIN_MOMENTS = 8
@@ -70,7 +73,7 @@ class LatencyEstimator:
             at: the clock's time of the last of them; now by default.
         """
         if num_tokens > 0 and self._is_valid(seconds, at):
-            self._inter_token_s.add(seconds / num_tokens, at)
+            self._inter_token_s.add(seconds / num_tokens, seconds=seconds, at=at)
 
     def record_switch(self, *, seconds: float, uncached_tokens: int = 0, at: float | None = None) -> None:
         """An answer's first token came `seconds` after the thinking before it was, or was to be, truncated.
@@ -81,7 +84,7 @@ class LatencyEstimator:
         """
         prefill_s = uncached_tokens * self._prefill_s.median()
         if self._is_valid(seconds, at) and (uncached_tokens == 0 or prefill_s > 0):
-            self._switch_s.add(max(0.0, seconds - prefill_s), at)
+            self._switch_s.add(max(0.0, seconds - prefill_s), seconds=seconds, at=at)
 
     def record_prefill(self, *, num_tokens: int, seconds: float) -> None:
         """The first token after a prompt of `num_tokens`, none of them computed before, took `seconds`.
@@ -89,7 +92,7 @@ class LatencyEstimator:
         A short prompt measures one step of the engine, not the cost of a token in a long prompt.
         """
         if num_tokens >= LONG_PROMPT_TOKENS and self._is_valid(seconds):
-            self._prefill_s.add(seconds / num_tokens)
+            self._prefill_s.add(seconds / num_tokens, seconds=seconds)
 
     def record_answer(self, *, answer_tokens: int, structured: bool = False) -> None:
         """An answer had `answer_tokens`."""
@@ -122,7 +125,7 @@ class LatencyEstimator:
 
 
 class _Moment:
-    """The measurements that ended within `MOMENT_S` of the first of them."""
+    """The measurements that ended soon after the first of them."""
 
     def __init__(self, began_at: float) -> None:
         self.began_at = began_at
@@ -152,9 +155,9 @@ class _Measurements:
         self._slow_end = self._median = 0.0
         self._computed_at: float | None = None
 
-    def add(self, value: float, at: float | None = None) -> None:
-        """Add a measurement that ended at `at`, by default now."""
-        self._moment(self._clock() if at is None else at).add(value)
+    def add(self, value: float, *, seconds: float, at: float | None = None) -> None:
+        """Add a measurement that took `seconds` and ended at `at`, by default now."""
+        self._moment(self._clock() if at is None else at, max(MOMENT_S, MOMENT_SHARE * seconds)).add(value)
         if len(self._moments) <= TRUSTED_MOMENTS:
             self._computed_at = None
 
@@ -168,9 +171,9 @@ class _Measurements:
         self._refresh()
         return self._median
 
-    def _moment(self, at: float) -> _Moment:
+    def _moment(self, at: float, within_s: float) -> _Moment:
         index = bisect_right(self._moments, at, key=attrgetter("began_at"))
-        if index > 0 and at - self._moments[index - 1].began_at < MOMENT_S:
+        if index > 0 and at - self._moments[index - 1].began_at < within_s:
             return self._moments[index - 1]
         self._forget_old()
         self._computed_at = None

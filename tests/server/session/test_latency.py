@@ -87,7 +87,7 @@ def test_single_outlier_does_not_change_the_estimate() -> None:
 
 def record_moments(estimator: LatencyEstimator, clock: Clock, seconds: float, *, num: int) -> None:
     for _ in range(num):
-        clock.now += MOMENT_S
+        clock.now += max(MOMENT_S, seconds)
         estimator.record_decoding(num_tokens=1, seconds=seconds)
         estimator.record_switch(seconds=seconds)
 
@@ -95,13 +95,16 @@ def record_moments(estimator: LatencyEstimator, clock: Clock, seconds: float, *,
 def test_one_slow_moment_does_not_count_and_a_second_one_does(clock: Clock) -> None:
     estimator = LatencyEstimator(clock=clock.monotonic)
     record_moments(estimator, clock, 0.25, num=8)
-    for _ in range(100):  # all of them delayed by the same freeze
-        estimator.record_decoding(num_tokens=1, seconds=4.0, at=clock.now + MOMENT_S)
-        estimator.record_switch(seconds=4.0, at=clock.now + MOMENT_S)
-    clock.now += MOMENT_S
+    frozen_until = clock.now + 4.0
+    for part in range(128):  # all of them delayed by the same freeze, after which they end little by little
+        clock.now = frozen_until + part / 64
+        estimator.record_decoding(num_tokens=1, seconds=4.0)
+        estimator.record_switch(seconds=4.0)
     assert estimator.answer_cost_s(8) == 9 * 0.25
-    record_moments(estimator, clock, 2.0, num=1)
-    assert estimator.answer_cost_s(8) == 9 * 2.0
+    clock.now = frozen_until + 2.0  # half of 4 s
+    estimator.record_decoding(num_tokens=1, seconds=4.0)
+    estimator.record_switch(seconds=4.0)
+    assert estimator.answer_cost_s(8) == 9 * 4.0
 
 
 def test_a_measurement_that_is_reported_late_counts_at_its_own_moment(clock: Clock) -> None:
