@@ -29,18 +29,25 @@ def read_toml(path: Path, *, option: str, max_bytes: int = 1 << 20) -> dict[str,
     """
     try:
         content = _read(path, max_bytes)
-        if any(part.count(b".") > MAX_DOTS for part in re.split(rb"[=\n]", content)):
-            raise UnusableOption(f"{option}: {path}: a line has over {MAX_DOTS} dots")
-        return tomllib.loads(content.decode())
     except OSError as error:
         raise UnusableOption(f"{option}: {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise UnusableOption(f"{option}: {path}: {error}") from error
+    if any(part.count(b".") > MAX_DOTS for part in re.split(rb"[=\n]", content)):
+        raise UnusableOption(f"{option}: {path}: a line has over {MAX_DOTS} dots")
+    try:
+        return tomllib.loads(content.decode())
     except ValueError as error:  # also an integer with thousands of digits
-        raise UnusableOption(f"{option}: {path}: {beginning(first_line(error))}") from error
+        raise UnusableOption(f"{option}: {path}: not TOML: {beginning(first_line(error))}") from error
     except RecursionError:
         raise UnusableOption(f"{option}: {path}: is nested too deeply") from None
 
 
 def _read(path: Path, max_bytes: int) -> bytes:
+    """
+    Raises:
+        ValueError: it is not a regular file, or too large.
+    """
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):

@@ -348,11 +348,11 @@ def test_problems_that_are_no_text_are_refused(tmp_path: Path, monkeypatch: pyte
 def test_deep_files_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     deep = "[" * 100_000
     recipe: Any = tmp_path / "recipe.toml"
-    for text in (f"a = {deep}", f"a = {'9' * 5000}"):
+    for text, reason in ((f"a = {deep}", "is nested too deeply"), (f"a = {'9' * 5000}", "not TOML: ")):
         recipe.write_text(text)
         status, line = run(recipe, capsys=capsys)
         assert status == 2
-        assert line.startswith(f"anytime train: {recipe}: not TOML: ")
+        assert line.startswith(f"anytime train: recipe: {recipe}: {reason}")
     (tmp_path / "rows.jsonl").write_text(deep)
     with pytest.raises(RecipeError, match=r"rows\.jsonl, line 1: not JSON"):
         DatasetTask(path=tmp_path / "rows.jsonl").sample(random.Random(0))

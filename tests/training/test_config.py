@@ -55,7 +55,7 @@ def test_a_bad_recipe_is_refused_naming_file_and_key(tmp_path: Path, text: str, 
 
 
 def test_a_missing_recipe_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match=r"none\.toml: cannot be read"):
+    with pytest.raises(RecipeError, match=r"none\.toml: No such file"):
         load_recipe(tmp_path / "none.toml", environment={}, flags={})
 
 
