@@ -64,7 +64,7 @@ def continuation(demo_server: RealServer) -> str:
 
 
 def is_nightly(snippet: Snippet) -> bool:
-    """The commands that measured the results are for few."""
+    """Whether it runs only with `--nightly`: long commands, and those that repeat a measurement."""
     return snippet.marker == "nightly" or (
         snippet.document == "docs/results.md" and snippet.marker != "not run"
     )

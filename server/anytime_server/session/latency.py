@@ -145,7 +145,8 @@ class _Measurements:
     """Measurements of one kind, grouped by the moment of their end.
 
     One freeze of the engine or the event loop can delay any number of measurements, but all of them end when
-    it does: they are one slow moment, and one slow moment does not count. Load slows moment after moment.
+    it does or soon after: they are one slow moment, and one slow moment does not count. Load slows moment
+    after moment.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
