@@ -232,11 +232,11 @@ async def test_many_streams_with_random_budgets_each_end_in_one_done(served: Any
 
 async def test_deadline_truncates_and_is_counted_if_missed(served: Any) -> None:
     server = await served(never_end=True, seconds_per_token=0.002, measure_speed=True)
-    emitted = await server.stream(budget={"deadline_ms": 300})
-    assert emitted[0]["budget"]["deadline_ms"] == 300
+    emitted = await server.stream(budget={"deadline_ms": 2000})
+    assert emitted[0]["budget"]["deadline_ms"] == 2000
     assert emitted[-1]["stop"]["cause"] == "deadline"
     assert emitted[-1]["stop"]["thinking_tokens"] > 0
-    late = emitted[-1]["timing"]["total_s"] > 0.3
+    late = emitted[-1]["timing"]["total_s"] > 2
     metrics = (await server.http.get("/metrics")).text
     assert f"anytime_deadlines_missed_total {float(late)}" in metrics
 
