@@ -231,7 +231,7 @@ async def test_many_streams_with_random_budgets_each_end_in_one_done(served: Any
 
 
 async def test_deadline_truncates_and_is_counted_if_missed(served: Any) -> None:
-    server = await served(never_end=True, seconds_per_token=0.002, measure_speed=True)
+    server = await served(never_end=True, seconds_per_token=0.005, measure_speed=True)
     emitted = await server.stream(budget={"deadline_ms": 2000})
     assert emitted[0]["budget"]["deadline_ms"] == 2000
     assert emitted[-1]["stop"]["cause"] == "deadline"
