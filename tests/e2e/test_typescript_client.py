@@ -212,8 +212,12 @@ def test_package_has_no_external_imports(package: Path) -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [NODENEXT, ("--module", "esnext", "--moduleResolution", "bundler")],
-    ids=["nodenext", "bundler"],
+    [
+        pytest.param(NODENEXT, id="nodenext"),
+        pytest.param(
+            ("--module", "esnext", "--moduleResolution", "bundler"), marks=pytest.mark.nightly, id="bundler"
+        ),
+    ],
 )
 def test_documented_examples_run(consumer: Path, demo_server: RealServer, options: tuple[str, ...]) -> None:
     for example in compile_examples(consumer, demo_server.url, *options):

@@ -144,6 +144,7 @@ def test_downloading_a_model_without_its_library_names_the_extra() -> None:
     assert (status, errors) == (1, missing_message("serve", "huggingface_hub", "vllm"))
 
 
+@pytest.mark.nightly
 def test_serving_without_vllm_names_the_extra(tiny_checkpoint: Path) -> None:
     """The server starts, and the engine finds its package missing."""
     status, _, _, errors = run("serve", "--port", "0", "--model", str(tiny_checkpoint), blocked=["vllm"])

@@ -1,7 +1,9 @@
-"""`anytime ask` as a process: its output, exit status and handling of Ctrl-C."""
+"""`anytime ask`: its output and exit status; as a process, its handling of Ctrl-C."""
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import shlex
 import signal
@@ -11,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from anytime_client.ask import main
 
 from .conftest import NEVER, Recording, ReplayServer
 
@@ -20,9 +23,22 @@ ASK = [sys.executable, "-c", "import sys; from anytime_client.ask import main; s
 
 
 def ask(*argv: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*ASK, *argv], input=stdin, capture_output=True, encoding="utf-8", check=False, timeout=60
-    )
+    """Run the command in this process: a process of its own takes half a second to start."""
+    handler = signal.getsignal(signal.SIGTERM)
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        contextlib.redirect_stdout(io.StringIO()) as output,
+        contextlib.redirect_stderr(io.StringIO()) as errors,
+    ):
+        patch.setattr(sys, "stdin", io.StringIO(stdin))
+        try:
+            status = main(argv)
+        except SystemExit as ended:
+            status = ended.code
+        finally:
+            signal.signal(signal.SIGTERM, handler)
+    assert isinstance(status, int)
+    return subprocess.CompletedProcess(argv, status, output.getvalue(), errors.getvalue())
 
 
 def done_event(answer: str, *, cause: str, budget_tokens: int, thinking_tokens: int) -> dict[str, Any]:

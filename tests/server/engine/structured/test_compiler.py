@@ -235,13 +235,18 @@ async def test_close_ends_the_process_and_what_waits_for_it(stand_in: SchemaComp
 @pytest.mark.parametrize(
     ("harm", "reason"),
     [
-        (
+        pytest.param(
             {"type": "object", "properties": {f"p{i}": {"type": "null"} for i in range(2000)}},
             "takes too long to compile: more than 2 s of processor time",
+            marks=pytest.mark.nightly,
+            id="slow",
         ),
-        ({"type": "string", "pattern": "(" * 20_000 + "a" + ")" * 20_000}, "its compiler crashes on it"),
+        pytest.param(
+            {"type": "string", "pattern": "(" * 20_000 + "a" + ")" * 20_000},
+            "its compiler crashes on it",
+            id="crash",
+        ),
     ],
-    ids=["slow", "crash"],
 )
 async def test_harmful_schema_is_refused_and_the_next_is_compiled(
     real: SchemaCompiler, harm: dict[str, Any], reason: str
