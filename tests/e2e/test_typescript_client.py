@@ -92,7 +92,7 @@ def compile_examples(consumer: Path, url: str, *options: str) -> list[Path]:
 
 
 def test_live_server_tests_pass_with_a_slow_engine(start_server: Callable[..., RealServer]) -> None:
-    slow = start_server("--engine=scripted", "--scripted.seconds-per-token=0.05", "--scripted.never-end=true")
+    slow = start_server("--engine=scripted", "--scripted.seconds-per-token=0.02", "--scripted.never-end=true")
     output = run("npm", "test", ANYTIME_URL=slow.url)
     assert "skipped" not in output
 
