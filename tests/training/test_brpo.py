@@ -239,8 +239,7 @@ sys.exit(train(sys.argv[1:]))
     assert (out / "training_state.pt").exists()
     assert Model.load(out / "checkpoint").manifest.name == "tiny", "the checkpoint is complete"
     assert train(recipe_at(path), out, resume=True)
-    for name in ("metrics.jsonl", "evaluations.jsonl", "rollouts.jsonl"):
-        assert lines_of(out, name) == lines_of(finished, name), name
+    assert_same_run(out, finished)
 
 
 @pytest.mark.nightly

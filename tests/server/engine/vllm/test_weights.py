@@ -47,6 +47,7 @@ def fixture_checkpoint(
 
 @pytest.fixture(name="engine", scope="module")
 async def fixture_engine(checkpoint: Path) -> AsyncGenerator[Engine, None]:
+    """One for all tests of a checkpoint, in their order: the first finds its weights, the last stops it."""
     engine = VllmEngine(checkpoint, options=VllmOptions(dtype="float32", max_num_seqs=8))
     await engine.start()
     yield engine
