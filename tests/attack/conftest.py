@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import shutil
 import time
 from collections.abc import AsyncGenerator, Generator
 from pathlib import Path
@@ -12,6 +10,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from ..checkpoints import with_config
 from ..servers import SCHEMA_COMPILER, RealServer, command_of, start
 from .streams import SLOTS, connections, server_is_idle
 
@@ -24,9 +23,8 @@ def attacked_server(
     tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Generator[RealServer, None, None]:
     """Few slots, and a long window; replaces an engine that is silent for four seconds."""
-    model = Path(shutil.copytree(tiny_checkpoint, tmp_path_factory.mktemp("attacked") / "tiny"))
-    config = json.loads((model / "config.json").read_text())
-    (model / "config.json").write_text(json.dumps(config | {"max_position_embeddings": WINDOW_TOKENS}))
+    folder = tmp_path_factory.mktemp("attacked") / "tiny"
+    model = with_config(tiny_checkpoint, folder, max_position_embeddings=WINDOW_TOKENS)
     options = ("--vllm.max-num-seqs", str(SLOTS), "--engine-stall-s", "4")
     server = start(["--model", str(model), *options])
     while not any(SCHEMA_COMPILER in command for command in commands(server)):

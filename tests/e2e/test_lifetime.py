@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
-import shutil
 import signal
 import socket
 from collections.abc import Callable
@@ -16,6 +14,7 @@ import httpx2
 import psutil
 import pytest
 
+from ..checkpoints import with_config
 from ..prefork import preforked
 from ..servers import RealServer
 from .native_api import REQUEST, begin_request, open_streams, stream
@@ -158,9 +157,7 @@ async def test_sigterm_ends_a_server_that_loads(tiny_checkpoint: Path) -> None:
 
 async def test_a_model_that_cannot_be_loaded_ends_the_server(tiny_checkpoint: Path, tmp_path: Path) -> None:
     """The server does not wait for a request that is incomplete."""
-    folder = Path(shutil.copytree(tiny_checkpoint, tmp_path / "broken"))
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | {"architectures": ["NoSuchModel"]}))
+    folder = with_config(tiny_checkpoint, tmp_path / "broken", architectures=["NoSuchModel"])
     port = free_port()
     process = preforked().start(["--model", str(folder), "--port", str(port), "--drain-s", "300"])
     assert (await asyncio.to_thread(process.stdout.readline)).startswith("Loading ")  # the port is open

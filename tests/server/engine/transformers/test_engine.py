@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import random
 import shutil
 from contextlib import aclosing
@@ -16,6 +15,7 @@ from anytime_server.engine import Delta, EngineRequest
 from anytime_server.engine.transformers import TransformersEngine, TransformersOptions, decoder
 from anytime_server.errors import EngineDead, EngineFailed, UnusableModel
 
+from ....checkpoints import with_config
 from .conftest import PROMPT, Starter, plain_logprobs, plain_model, request_of, require_plain
 
 
@@ -225,9 +225,7 @@ async def test_unsupported_models_and_options_are_refused(
 ) -> None:
     if options.get("device") == "cuda" and torch.cuda.is_available():
         pytest.skip("there is a GPU")
-    folder = shutil.copytree(tiny_checkpoint, tmp_path / "model")
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps({**config, **change}))
+    folder = with_config(tiny_checkpoint, tmp_path / "model", **change)
     engine = TransformersEngine(folder, options=TransformersOptions(**{"device": "cpu", **options}))
     with pytest.raises(UnusableModel, match=reason):
         await engine.start()
