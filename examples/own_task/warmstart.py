@@ -65,7 +65,7 @@ def example(
         [prompt, rng.choice((quick, slow))(problem), f"{problem.answer}{tokenizer.eos_token}"],
         add_special_tokens=False,
     )["input_ids"]
-    thinking_ids.append(reasoning.think_end_id)
+    thinking_ids.extend(reasoning.think_end_ids)
     return build_example(
         prompt_ids=prompt_ids,
         thinking_ids=thinking_ids,

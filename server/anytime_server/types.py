@@ -88,6 +88,10 @@ class GenerateRequest:
     """Strings before which the answer ends."""
     json_schema: str | None = None
     """JSON Schema, as JSON text, that the answer must match."""
+    template_variables: Mapping[str, Any] = field(default_factory=dict)
+    """Variables of the chat template, over those that follow from the rest of the request."""
+    effort: str | None = None
+    """Reasoning effort as the client named it, for chat templates that know efforts."""
     top_logprobs: int | None = None
     """Report answer tokens with this many of the likeliest alternatives each; None reports no tokens."""
     with_confidence: bool = True

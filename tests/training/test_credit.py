@@ -40,7 +40,7 @@ def rollout(model: Model, thinking_ids: list[int], budgets: list[int] = BUDGETS)
 @pytest.fixture(name="rollouts")
 def fixture_rollouts(tiny_model: Model) -> list[list[Rollout]]:
     """One prompt, two rollouts: thinking that reaches the largest budget, and thinking of three tokens."""
-    end_id = tiny_model.reasoning.think_end_id
+    [end_id] = tiny_model.reasoning.think_end_ids
     return [[rollout(tiny_model, [70, 71, 72, 73]), rollout(tiny_model, [80, 81, end_id])]]
 
 
@@ -64,7 +64,7 @@ def test_each_token_gets_its_segments_advantage(rollouts: list[list[Rollout]], t
     assert list(second.trunk.advantages) == pytest.approx([0, 0, 0, -0.25, -0.25, -0.125])
 
     reasoning = tiny_model.reasoning
-    inserted = [*reasoning.truncation_ids, reasoning.think_end_id, *reasoning.answer_lead_in_ids]
+    inserted = [*reasoning.truncation_ids, *reasoning.think_end_ids, *reasoning.answer_lead_in_ids]
     right, wrong = first.branches  # after budget 2; both answers after budget 4 are right, and left out
     assert list(right.segment.ids) == [*inserted, 20]
     assert right.num_visible == len(PROMPT) + 2

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from anytime_server.errors import AnytimeError, EmptyAnswer, InvalidRequest
 from anytime_server.printable import escaped, print_error
-from anytime_server.reasoning import PRESETS, AccuracyPoint, Manifest
+from anytime_server.reasoning import FAMILIES, AccuracyPoint, Manifest
 from anytime_server.reasoning.manifest import MANIFEST_NAME
 
 from anytime_training.config.task import TaskSection
@@ -137,7 +137,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--reasoning-preset",
-        choices=PRESETS,
+        choices=FAMILIES,
         help="model family whose reasoning format is used; overrides the checkpoint's own",
     )
     parser.add_argument(

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from anytime_server.engine import Engine, EngineRequest, Generation, Sampling
+from anytime_server.errors import UnusableModel
 from anytime_server.reasoning import Cause, ReasoningFormat, Truncation, truncate_thinking
 from anytime_server.text.model import Model
 
@@ -137,6 +138,19 @@ class RolloutSampler:
                 seed=seed,
                 stop_ids=self.reasoning.eos_ids,
             ),
+        )
+
+
+def require_one_think_end(model: Model) -> None:
+    """Check that the engine can see the end of the thinking, which it does by one token.
+
+    Raises:
+        UnusableModel: the model does not think, or ends its thinking with text of several tokens.
+    """
+    if model.reasoning.think_end_id is None:
+        raise UnusableModel(
+            f"{model.folder} cannot be trained: its thinking does not end with one token of its vocabulary",
+            field="model",
         )
 
 

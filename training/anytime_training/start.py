@@ -15,6 +15,7 @@ from anytime_training.config.brpo import BrpoRecipe, EngineConfig
 from anytime_training.errors import RecipeError
 from anytime_training.learner import Learner
 from anytime_training.policy import ATTENTION_IMPLEMENTATIONS, require_full_attention
+from anytime_training.rollout import require_one_think_end
 from anytime_training.weight_sync import own_tensors
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def load_start(recipe: BrpoRecipe) -> Model:
         raise RecipeError(f"model: there is no folder {recipe.model}, nor is it bundled ({names})")
     try:
         model = Model.load(folder, preset=recipe.reasoning_preset)
+        require_one_think_end(model)
     except AnytimeError as error:
         raise RecipeError(f"model: {error}") from error
     if not model.reasoning.answer_lead_in_ids:

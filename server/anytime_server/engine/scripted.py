@@ -156,20 +156,21 @@ class ScriptedEngine(Engine):
     def _tokens(self, request: EngineRequest, draw: random.Random) -> Iterator[int]:
         """An endless sequence, which the caller ends at a stop token or the length."""
         reasoning, script = self._reasoning, self.script
-        if reasoning.think_end_id in request.sampling.stop_ids:
+        if self._is_thinking(request):
             num_tokens = script.thinking_tokens or draw.randint(4, 400)
-            end_id = reasoning.think_end_id
+            end_ids = reasoning.think_end_ids
             if script.fault == "eos_in_thinking":
-                end_id = min(reasoning.eos_ids)
+                end_ids = (min(reasoning.eos_ids),)
             while script.never_end or num_tokens > 1:
                 yield draw.choice(self._thinking_alphabet)
                 num_tokens -= 1
-            yield end_id
+            yield from end_ids
+            yield min(reasoning.eos_ids)
             return
         if script.fault == "think_end_twice":
-            yield reasoning.think_end_id
+            yield from reasoning.think_end_ids
         if script.fault == "reopened_thinking":
-            yield reasoning.think_start_id
+            yield from reasoning.think_start_ids
         if script.fault == "blank_answer" and not request.sampling.banned_ids.issuperset(self._blank_ids):
             yield from self._blank_ids
         else:
@@ -181,12 +182,18 @@ class ScriptedEngine(Engine):
         reasoning, script = self._reasoning, self.script
         if script.settle_after == 0:
             return script.answer
-        opened = len(prompt_ids) - prompt_ids[::-1].index(reasoning.think_start_id)
-        thinking_ids = tuple(prompt_ids[opened : prompt_ids.index(reasoning.think_end_id, opened)])
+        opened = _last(prompt_ids, reasoning.think_start_ids) + len(reasoning.think_start_ids)
+        thinking_ids = tuple(prompt_ids[opened : _last(prompt_ids, reasoning.think_end_ids)])
         truncation_ids = reasoning.truncation_ids
         was_cut_short = truncation_ids and thinking_ids[-len(truncation_ids) :] == truncation_ids
         num_tokens = len(thinking_ids) - (len(truncation_ids) if was_cut_short else 0)
         return script.answer if num_tokens >= script.settle_after else str(num_tokens)
+
+    def _is_thinking(self, request: EngineRequest) -> bool:
+        reasoning, prompt_ids = self._reasoning, request.prompt_ids
+        if reasoning.think_end_id is not None or not reasoning.thinks:
+            return reasoning.think_end_id in request.sampling.stop_ids
+        return _last(prompt_ids, reasoning.think_start_ids) > _last(prompt_ids, reasoning.think_end_ids)
 
     def _sampled_one(self) -> None:
         self._num_sampled_tokens += 1
@@ -197,3 +204,9 @@ class ScriptedEngine(Engine):
     def _require_alive(self) -> None:
         if not self._alive:
             raise EngineDead("the engine is not running")
+
+
+def _last(ids: list[int], sequence: tuple[int, ...]) -> int:
+    """Position of the last occurrence of a sequence; -1 if there is none."""
+    starts = range(len(ids) - len(sequence), -1, -1)
+    return next((at for at in starts if tuple(ids[at : at + len(sequence)]) == sequence), -1)

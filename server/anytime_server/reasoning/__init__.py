@@ -1,31 +1,43 @@
-"""The format of thinking and how it is cut: the one truth shared by server and training.
+"""The format of thinking and how it is truncated: the one truth shared by server and training.
 
 Pure Python on token ids. Knows no engine, no HTTP and no tensor library.
 """
 
 from anytime_server.reasoning.agreement import normalized_answer
 from anytime_server.reasoning.budget import TokenLimits, require_within_window, resolve_limits
+from anytime_server.reasoning.families import FAMILIES, NO_THINKING, FamilyName, recognised
+from anytime_server.reasoning.family import Evidence, Family, Switch
 from anytime_server.reasoning.format import ReasoningFormat, ReasoningTexts, Tokenizer
 from anytime_server.reasoning.manifest import AccuracyPoint, Manifest
-from anytime_server.reasoning.presets import PRESETS, FamilyName, detect_preset
-from anytime_server.reasoning.truncation import Cause, Forcing, Truncation, open_thinking, truncate_thinking
+from anytime_server.reasoning.opening import PromptEnd, opener_at, prompt_end
+from anytime_server.reasoning.think_end import NOT_BEGUN, ThinkingTail, thinking_tail
+from anytime_server.reasoning.truncation import Cause, Forcing, Truncation, truncate_thinking
 
 __all__ = [
-    "PRESETS",
+    "FAMILIES",
+    "NOT_BEGUN",
+    "NO_THINKING",
     "AccuracyPoint",
     "Cause",
+    "Evidence",
+    "Family",
     "FamilyName",
     "Forcing",
     "Manifest",
+    "PromptEnd",
     "ReasoningFormat",
     "ReasoningTexts",
+    "Switch",
+    "ThinkingTail",
     "TokenLimits",
     "Tokenizer",
     "Truncation",
-    "detect_preset",
     "normalized_answer",
-    "open_thinking",
+    "opener_at",
+    "prompt_end",
+    "recognised",
     "require_within_window",
     "resolve_limits",
+    "thinking_tail",
     "truncate_thinking",
 ]

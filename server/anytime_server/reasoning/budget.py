@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from anytime_server.errors import InvalidRequest
 from anytime_server.reasoning.format import ReasoningFormat
@@ -25,6 +25,11 @@ class TokenLimits:
     """Seconds from the request's arrival by which the last answer token is due."""
     cause: Cause
     """Cause of the truncation when the budget is used up: `context` where the window set the number."""
+
+    def without_thinking(self) -> TokenLimits:
+        """The same for a model that does not think, or not in this conversation."""
+        cause = Cause.BUDGET if self.budget_tokens == 0 else Cause.NATURAL
+        return replace(self, budget_tokens=0, max_budget_tokens=0, cause=cause)
 
     def answer_limit(self, thinking_tokens: int) -> int:
         """The most tokens of an answer after `thinking_tokens` of thinking; at least `answer_tokens`."""

@@ -1,15 +1,16 @@
 """The texts around a model's thinking, and their token ids.
 
-The texts come from a checkpoint's manifest or a family preset; the ids always from its
-tokenizer, never from a literal.
+The texts come from a checkpoint's manifest or its family; the ids always from its tokenizer, never from a
+literal.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from anytime_server.errors import UnusableModel
 
@@ -32,76 +33,146 @@ class Tokenizer(Protocol):
 
 
 class ReasoningTexts(BaseModel):
-    """The texts around thinking."""
+    """The texts around thinking. Each may be one token, several tokens, or ordinary text."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     think_start: str
-    """Opens thinking; one token in the vocabulary."""
+    """Opens thinking, with its label if it has one (`<think>`, `<|channel|>analysis<|message|>`); empty for a
+    model that does not think."""
     think_end: str
-    """Ends thinking; one token in the vocabulary."""
+    """Ends thinking; empty for a model that does not think."""
     truncation: str
     """Inserted, before the think-end, where thinking was truncated; may be empty."""
     answer_lead_in: str
-    """Inserted after the think-end, however the thinking ended; may be empty."""
+    """Begins the answer, as `forcing` says; may be empty."""
+    think_end_variants: tuple[str, ...] = ()
+    """Other texts that end thinking, as some models write them."""
+    answer_start: str = ""
+    """Opens the answer after the think-end (`<answer>`, a final channel); may be empty."""
+    answer_start_with_tools: str = ""
+    """The same where the model may call tools instead of answering; may be empty."""
+    answer_end: str = ""
+    """Closes the answer, which does not contain it; may be empty."""
+    no_thinking: str | None = None
+    """What the model was trained to see before an answer without thinking, such as an empty block, in place
+    of `think_start`; None to close the thinking like any other."""
+
+    @model_validator(mode="after")
+    def _both_or_none(self) -> ReasoningTexts:
+        if bool(self.think_start) != bool(self.think_end):
+            raise ValueError("think_start and think_end must both be given, or both be empty")
+        return self
+
+    @property
+    def think_ends(self) -> tuple[str, ...]:
+        """All texts that end thinking; the first one is inserted."""
+        return (self.think_end, *self.think_end_variants)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ThinkEndText:
+    """A think-end that is no single token: it is found in the text, across the borders of tokens."""
+
+    texts: tuple[str, ...]
+    """Any of them ends the thinking."""
+    rests: tuple[tuple[int, ...], ...]
+    """Ids of the rest of the first text, by the number of its characters that are there already."""
+    answer_start_rests: tuple[tuple[int, ...], ...]
+    """Ids of the rest of the answer-start, by the number of its characters that are there already."""
+    answer_start: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class ReasoningFormat:
     """`ReasoningTexts` in the ids of one tokenizer."""
 
-    think_start_id: int
-    think_end_id: int
+    think_start_ids: tuple[int, ...]
+    """Empty for a model that does not think."""
+    think_end_ids: tuple[int, ...]
     truncation_ids: tuple[int, ...]
     answer_lead_in_ids: tuple[int, ...]
     eos_ids: frozenset[int]
+    answer_start_ids: tuple[int, ...] = ()
+    answer_start_with_tools_ids: tuple[int, ...] = ()
+    no_thinking_ids: tuple[int, ...] | None = None
+    """Of an answer without thinking, in place of the think-start."""
+    think_end_text: ThinkEndText | None = None
+    """How the think-end is found where it is no single token; None where it is one."""
 
     @classmethod
     def from_texts(cls, texts: ReasoningTexts, tokenizer: Tokenizer) -> ReasoningFormat:
         """Look the ids up.
 
         Raises:
-            UnusableModel: the think-start or think-end is not one token, a text that is to be
-                inserted contains the think-end, or no end-of-turn token is known.
+            UnusableModel: a text that is to be inserted contains the think-end, or no end-of-turn token is
+                known.
         """
-        think_start_id = tokenizer.token_id(texts.think_start)
-        think_end_id = tokenizer.token_id(texts.think_end)
-        for name, text, token_id in (
-            ("think_start", texts.think_start, think_start_id),
-            ("think_end", texts.think_end, think_end_id),
-        ):
-            if token_id is None:
-                raise UnusableModel(
-                    f"{name} {text!r} is not one token of this model's tokenizer; "
-                    "give the model's own with an anytime.json or --reasoning-preset",
-                    field=name,
-                )
-        assert think_start_id is not None
-        assert think_end_id is not None
         if not tokenizer.eos_ids:
             raise UnusableModel("the tokenizer names no end-of-turn token (eos_token)", field="eos_token")
-        truncation_ids = tuple(tokenizer.encode(texts.truncation))
-        answer_lead_in_ids = tuple(tokenizer.encode(texts.answer_lead_in))
-        for name, ids in (("truncation", truncation_ids), ("answer_lead_in", answer_lead_in_ids)):
-            if think_end_id in ids:
+        for name in ("truncation", "answer_lead_in"):
+            if texts.think_end and texts.think_end in getattr(texts, name):
                 raise UnusableModel(
                     f"{name} must not contain the think-end {texts.think_end!r}: it is inserted by itself",
                     field=name,
                 )
+
+        def ids(text: str) -> tuple[int, ...]:
+            token_id = tokenizer.token_id(text)
+            return tuple(tokenizer.encode(text)) if token_id is None else (token_id,)
+
         return cls(
-            think_start_id=think_start_id,
-            think_end_id=think_end_id,
-            truncation_ids=truncation_ids,
-            answer_lead_in_ids=answer_lead_in_ids,
+            think_start_ids=ids(texts.think_start) if texts.think_start else (),
+            think_end_ids=ids(texts.think_end) if texts.think_end else (),
+            truncation_ids=tuple(tokenizer.encode(texts.truncation)),
+            answer_lead_in_ids=tuple(tokenizer.encode(texts.answer_lead_in)),
             eos_ids=tokenizer.eos_ids,
+            answer_start_ids=tuple(tokenizer.encode(texts.answer_start)),
+            answer_start_with_tools_ids=tuple(tokenizer.encode(texts.answer_start_with_tools)),
+            no_thinking_ids=None if texts.no_thinking is None else tuple(tokenizer.encode(texts.no_thinking)),
+            think_end_text=_think_end_text(texts, tokenizer),
         )
 
     @property
+    def thinks(self) -> bool:
+        """Whether the model thinks at all."""
+        return bool(self.think_start_ids)
+
+    @property
+    def think_start_id(self) -> int | None:
+        """The token that opens thinking, if a single one does."""
+        return self.think_start_ids[0] if len(self.think_start_ids) == 1 else None
+
+    @property
+    def think_end_id(self) -> int | None:
+        """The token that ends thinking, if a single one does."""
+        return self.think_end_ids[0] if self.thinks and self.think_end_text is None else None
+
+    @cached_property
     def thinking_stop_ids(self) -> frozenset[int]:
         """Sampling any of these ends the thinking: the think-end, or the end of the turn."""
-        return self.eos_ids | {self.think_end_id}
+        return self.eos_ids if self.think_end_id is None else self.eos_ids | {self.think_end_id}
 
     @property
     def max_inserted_tokens(self) -> int:
         """The most tokens that a truncation can insert."""
-        return len(self.truncation_ids) + 1 + len(self.answer_lead_in_ids)
+        opened = max(len(self.answer_start_ids), len(self.answer_start_with_tools_ids))
+        closed = len(self.truncation_ids) + len(self.think_end_ids) + opened
+        return max(closed, len(self.no_thinking_ids or ())) + len(self.answer_lead_in_ids)
+
+
+def _think_end_text(texts: ReasoningTexts, tokenizer: Tokenizer) -> ThinkEndText | None:
+    if not texts.think_end or (
+        tokenizer.token_id(texts.think_end) is not None and not texts.think_end_variants
+    ):
+        return None
+
+    def rests(text: str) -> tuple[tuple[int, ...], ...]:
+        return tuple(tuple(tokenizer.encode(text[num:])) for num in range(len(text) + 1))
+
+    return ThinkEndText(
+        texts=texts.think_ends,
+        rests=rests(texts.think_end),
+        answer_start_rests=rests(texts.answer_start),
+        answer_start=texts.answer_start,
+    )

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
 
 from anytime_server.errors import UnusableModel
+from anytime_server.reasoning.family import Family
 from anytime_server.reasoning.format import ReasoningTexts
 from anytime_server.reasoning.truncation import Forcing
 
@@ -76,6 +77,15 @@ class Manifest(ReasoningTexts):
         return ReasoningTexts(**{name: getattr(self, name) for name in ReasoningTexts.model_fields})
 
     @classmethod
+    def of_family(cls, family: Family) -> Manifest:
+        """The manifest of a checkpoint that has none."""
+        return cls(**family.texts.model_dump(), forcing=family.forcing)
+
+    def with_texts(self, texts: ReasoningTexts) -> Manifest:
+        """The same with other texts around the thinking."""
+        return Manifest.model_validate(self.model_dump() | texts.model_dump())
+
+    @classmethod
     def load(cls, folder: Path) -> Manifest | None:
         """Read `anytime.json` of a checkpoint; None if it has none.
 
@@ -83,9 +93,16 @@ class Manifest(ReasoningTexts):
             UnusableModel: the file is there but cannot be understood.
         """
         path = folder / MANIFEST_NAME
-        if not path.exists():
-            return None
-        if not path.is_file():
+        return cls.read(path) if path.exists() else None
+
+    @classmethod
+    def read(cls, path: Path) -> Manifest:
+        """Read a manifest.
+
+        Raises:
+            UnusableModel: the file is not there, or cannot be understood.
+        """
+        if path.exists() and not path.is_file():
             raise UnusableModel(f"{path} is not a file")
         try:
             return cls.model_validate_json(path.read_bytes())
@@ -94,7 +111,7 @@ class Manifest(ReasoningTexts):
             where = ".".join(str(part) for part in first["loc"]) or "the file"
             raise UnusableModel(f"{path}: {where}: {first['msg']}") from error
         except OSError as error:
-            raise UnusableModel(f"{path} cannot be read: {error}") from error
+            raise UnusableModel(f"{path} cannot be read: {error.strerror}") from error
 
     def save(self, folder: Path) -> None:
         """Write `anytime.json` beside the weights, whole or not at all."""

@@ -9,11 +9,13 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from typing import Any
 from uuid import uuid4
 
 from anytime_server.errors import InvalidRequest, NotSupported, UnknownModel
 from anytime_server.reasoning import Forcing, require_within_window, resolve_limits
 from anytime_server.session import AnswerOptions, CompiledRequest, Runtime
+from anytime_server.text.prompt import Prompt
 from anytime_server.text.tool_calls import ModelTools, ToolCallParser
 from anytime_server.types import GenerateRequest
 
@@ -50,24 +52,27 @@ class RequestCompiler:
         tool_parser = await self._tool_parser(request)
         if request.json_schema is not None:
             await self._check_json_schema(request.json_schema)
-        prompt_ids = await self.prompt_ids(request)
+        prompt = await self.prompt(request)
         carried_ids: tuple[int, ...] = ()
         if request.continuation is not None:
-            carried_ids = self._runtime.signer.verify(request.continuation, prompt_ids=prompt_ids)
+            carried_ids = self._runtime.signer.verify(request.continuation, prompt_ids=prompt.ids)
             self._check_continued_text(request, carried_ids)
         limits = resolve_limits(
             budget_tokens=request.budget_tokens,
             total_tokens=request.total_tokens,
             deadline_s=request.deadline_s,
             window_tokens=self._runtime.engine.window_tokens,
-            prompt_tokens=len(prompt_ids) + len(carried_ids),
+            prompt_tokens=len(prompt.ids) + len(carried_ids),
             answer_tokens=self._answer_tokens(request),
             reasoning=self._runtime.model.reasoning,
         )
         self._check_budgets(request)
+        if not prompt.is_open:
+            limits = limits.without_thinking()
         return CompiledRequest(
             id=new_id(request),
-            prompt_ids=prompt_ids,
+            prompt=prompt,
+            no_thinking_prompt_ids=await self._no_thinking_prompt_ids(request, prompt),
             carried_ids=carried_ids,
             limits=limits,
             budgets=request.budgets,
@@ -111,29 +116,56 @@ class RequestCompiler:
                 field="tools",
             )
 
-    async def prompt_ids(self, request: GenerateRequest) -> list[int]:
-        """Token ids of the conversation, with thinking open at its end.
+    async def prompt(self, request: GenerateRequest, *, thinking: bool = True) -> Prompt:
+        """The conversation, with thinking open at its end if there can be any.
 
         A long prompt is rendered in a thread, a few at a time: a megabyte takes most of a second, and more
         than a hundred megabytes of memory. The work ends soon after this call is cancelled.
+
+        Args:
+            thinking: False for the chat template's form without thinking.
 
         Raises:
             InvalidRequest: the chat template refuses the conversation, or it is much too long.
         """
         abandoned = threading.Event()
-        prompt_ids = partial(
-            self._runtime.model.prompt_ids,
+        prompt = partial(
+            self._runtime.model.prompt,
             request.messages,
             list(request.tools) or None,
+            thinking=thinking,
+            variables=self._template_variables(request),
             window_tokens=self._runtime.engine.window_tokens,
             abandoned=abandoned,
         )
         if len(str(request.messages)) + len(str(request.tools)) <= SHORT_PROMPT:
-            return prompt_ids()
+            return prompt()
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, prompt_ids)
+            return await asyncio.get_running_loop().run_in_executor(self._threads, prompt)
         finally:
             abandoned.set()
+
+    def _template_variables(self, request: GenerateRequest) -> dict[str, Any]:
+        """Variables of the chat template that follow from the request, and those that it gives itself."""
+        model, variables = self._runtime.model, {}
+        known = model.tokenizer.chat.variables
+        family = model.family
+        if request.effort is not None and family.effort_variable in known:
+            efforts = family.efforts
+            if word := efforts.get(request.effort) if efforts else request.effort:
+                variables[family.effort_variable] = word
+        if request.budget_tokens is not None and "thinking_budget" in known:
+            variables["thinking_budget"] = request.budget_tokens
+        return variables | dict(request.template_variables)
+
+    async def _no_thinking_prompt_ids(self, request: GenerateRequest, prompt: Prompt) -> list[int] | None:
+        """Prompt of an answer without thinking, where one is needed and the template has a form of it."""
+        model = self._runtime.model
+        if not prompt.is_open or not (model.switch.off or model.switch.system_off):
+            return None
+        if request.budget_tokens != 0 and 0 not in request.budgets:
+            return None
+        return (await self.prompt(request, thinking=False)).closed(model.reasoning.no_thinking_ids)
 
     def _cache_salt(self, client: str) -> str:
         """The same for all requests of an API key, and different for each server; empty without keys."""

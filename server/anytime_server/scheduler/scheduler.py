@@ -248,7 +248,7 @@ class Scheduler:
             self.compiler.check(request)
             account = request.context.account
             with _counting_cancelled(account):
-                num_tokens = len(await self.compiler.prompt_ids(request))
+                num_tokens = len((await self.compiler.prompt(request)).ids)
             if account is not None:
                 account.count_request()
             return num_tokens

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from anytime_server.engine.checkpoint import require_complete
-from anytime_server.errors import InvalidRequest, UnusableModel, first_line
+from anytime_server.errors import InvalidRequest, UnusableModel, UnusableOption, first_line
 from anytime_server.server.settings import ServeSettings
 from anytime_server.text.model import BUNDLED_MODEL, Model
 
@@ -29,7 +29,14 @@ def load_model(settings: ServeSettings) -> Model:
         if folder != Path(settings.model).expanduser():
             name = name or settings.model  # a model of the hub: its folder's name is a hash
     require_complete(folder)
-    model = Model.load(folder, name=name, preset=settings.reasoning_preset)
+    model = Model.load(
+        folder,
+        name=name,
+        preset=settings.reasoning_preset,
+        manifest=_file(settings.manifest),
+        chat_template=_template(settings.chat_template),
+        forcing=settings.forcing,
+    )
     _require_harmless_template(model)
     return model
 
@@ -46,7 +53,7 @@ def _require_harmless_template(model: Model) -> None:
                 resource.setrlimit(limit, (value, value))
             for tools in (None, [TOOL] if model.takes_tools else None):
                 with suppress(InvalidRequest):
-                    model.tokenizer.render(messages, tools)
+                    model.tokenizer.chat.render(messages, tools)
         finally:
             os._exit(0)
     if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]):
@@ -54,6 +61,23 @@ def _require_harmless_template(model: Model) -> None:
             f"{model.folder}: the chat template takes more than {TEMPLATE_LIMIT_S} s for a short question",
             field="model",
         )
+
+
+def _file(name: str | None) -> Path | None:
+    return None if name is None else Path(name).expanduser()
+
+
+def _template(name: str | None) -> str | None:
+    """The text of a chat template.
+
+    Raises:
+        UnusableOption: the file cannot be read.
+    """
+    path = _file(name)
+    try:
+        return None if path is None else path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise UnusableOption(f"--chat-template: {path} cannot be read: {error}") from error
 
 
 def _find(name: str) -> Path:

@@ -29,7 +29,7 @@ from anytime_server.engine.scripted import Script
 from anytime_server.engine.transformers import TransformersOptions
 from anytime_server.engine.vllm import VllmOptions
 from anytime_server.errors import UnusableOption
-from anytime_server.reasoning import FamilyName
+from anytime_server.reasoning import FamilyName, Forcing
 from anytime_server.toml_file import read_toml
 
 
@@ -91,7 +91,16 @@ class ServeSettings(BaseSettings):
     """Engine: vLLM, transformers for machines without vLLM, or a deterministic script without a model,
     for tests."""
     reasoning_preset: FamilyName | None = None
-    """Family of the model's reasoning format; overrides its anytime.json and the detection by vocabulary."""
+    """Family of the model's reasoning format; overrides its anytime.json and the family that is recognised
+    (which `anytime inspect MODEL` shows)."""
+    manifest: str | None = None
+    """JSON file to use as the model's anytime.json."""
+    chat_template: str | None = None
+    """Jinja file to use as the model's chat template."""
+    forcing: Forcing | None = None
+    """How an answer begins, unless the request says: `force` inserts the model's lead-in after the thinking,
+    `close` inserts nothing, `auto` inserts it only where the thinking was truncated. By default the choice of
+    the manifest, or `auto`."""
     host: str = "127.0.0.1"
     """Address to listen on."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8000

@@ -94,7 +94,7 @@ class AnswerPhase:
             )
         )
         reasoning = self._runtime.model.reasoning
-        think_ids = frozenset({reasoning.think_start_id, reasoning.think_end_id})
+        think_ids = frozenset({reasoning.think_start_id, reasoning.think_end_id} - {None})
         banned_ids: frozenset[int] = frozenset()
         first_sampled_at = None
         for attempt in range(ATTEMPTS):
@@ -117,6 +117,7 @@ class AnswerPhase:
             stop=answer.stop,
             tool_parser=answer.tool_parser,
             reports_tokens=answer.top_logprobs is not None,
+            begun=self._truncation.answer_text,
         )
 
     async def _sample(
@@ -132,7 +133,7 @@ class AnswerPhase:
                     self.sampled_tokens += len(delta.token_ids)
                     self._cached_tokens = delta.cached_tokens
                     shown = text.push(delta)
-                    is_last = delta.finish_reason is not None or text.stop_sequence is not None
+                    is_last = delta.finish_reason is not None or text.has_ended
                     if is_last and text.may_call_tools and not self._provisional:
                         shown += await asyncio.to_thread(text.finish)
                     self._emit_delta(shown, text, is_last=is_last)

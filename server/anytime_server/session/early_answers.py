@@ -103,7 +103,7 @@ class EarlyAnswers:
         queue = EventQueue() if is_probe else self._queue
         phase = AnswerPhase(
             request,
-            request.truncate(self._thinking_ids[:at_tokens], Cause.BUDGET, self._runtime.model.reasoning),
+            request.truncate(self._thinking_ids[:at_tokens], Cause.BUDGET, self._runtime.model),
             index=next(self._indices),
             provisional=True,
             runtime=self._runtime,

@@ -5,14 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from anytime_server.reasoning import (
-    Cause,
-    Forcing,
-    ReasoningFormat,
-    TokenLimits,
-    Truncation,
-    truncate_thinking,
-)
+from anytime_server.reasoning import Cause, Forcing, TokenLimits, Truncation, truncate_thinking
+from anytime_server.text.model import Model
+from anytime_server.text.prompt import Prompt
 from anytime_server.text.tool_calls import ToolCallParser
 from anytime_server.types import RequestContext, StopWhen
 
@@ -47,8 +42,10 @@ class CompiledRequest:
     """A request after compilation, on token ids."""
 
     id: str
-    prompt_ids: list[int]
-    """Conversation with thinking open at its end."""
+    prompt: Prompt
+    """The conversation, with thinking open at its end if there can be any."""
+    no_thinking_prompt_ids: list[int] | None = None
+    """Prompt of an answer without thinking, where the chat template makes another one of it."""
     carried_ids: tuple[int, ...] = ()
     """Thinking of an earlier session that is resumed. The budget counts on top of it."""
     limits: TokenLimits
@@ -72,6 +69,10 @@ class CompiledRequest:
         return self.context.arrived_at
 
     @property
+    def prompt_ids(self) -> list[int]:
+        return self.prompt.ids
+
+    @property
     def num_context_tokens(self) -> int:
         return len(self.prompt_ids) + len(self.carried_ids)
 
@@ -80,16 +81,27 @@ class CompiledRequest:
         """Token ids that the thinking continues."""
         return [*self.prompt_ids, *self.carried_ids]
 
-    def truncate(self, thinking_ids: Sequence[int], cause: Cause, reasoning: ReasoningFormat) -> Truncation:
-        """Close the thinking sampled for this request, after what it carries."""
-        return truncate_thinking(
-            [*self.carried_ids, *thinking_ids],
-            reasoning,
+    def truncate(self, thinking_ids: Sequence[int], cause: Cause, model: Model) -> Truncation:
+        """Close the thinking sampled for this request, after what it carries.
+
+        Without any thinking, the answer's prompt is in the form that the model was trained with, if it has
+        one.
+        """
+        all_ids = [*self.carried_ids, *thinking_ids]
+        truncation = truncate_thinking(
+            all_ids,
+            model.reasoning,
             cause=cause,
             forcing=self.answer.forcing,
             num_carried_tokens=len(self.carried_ids),
             tool_start_ids=self.tool_start_ids,
+            may_call_tools=self.answer.tool_parser is not None,
+            tail=model.thinking_tail(all_ids),
         )
+        if truncation.thinking_ids:
+            return truncation
+        prompt_ids = self.no_thinking_prompt_ids or self.prompt.closed(model.reasoning.no_thinking_ids)
+        return truncation if prompt_ids is None else truncation.with_prompt(prompt_ids, self.prompt_ids)
 
     @property
     def tool_start_ids(self) -> frozenset[int]:

@@ -205,7 +205,7 @@ class Session:
 
     def _truncate(self, cause: Cause) -> Truncation:
         request = self.request
-        truncation = request.truncate(self._thinking.token_ids, cause, self.runtime.model.reasoning)
+        truncation = request.truncate(self._thinking.token_ids, cause, self.runtime.model)
         self._continuation = self.runtime.signer.sign(
             request.prompt_ids, truncation.thinking_ids, ended=truncation.cause is Cause.NATURAL
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from contextlib import aclosing
 
 from anytime_server.engine import Delta, EngineRequest, Sampling
@@ -18,6 +18,7 @@ from anytime_server.session.interrupt import Interrupt
 from anytime_server.session.lease import Lease
 from anytime_server.session.request import CompiledRequest
 from anytime_server.session.runtime import Runtime
+from anytime_server.text.thinking_text import ThinkingText
 
 PRIORITY = 2
 """Behind answers: a client that has waited for the thinking should not wait for the answer as well."""
@@ -52,7 +53,7 @@ class ThinkingPhase:
         self._early = early
         self._queue = queue
         self._stop_ids = runtime.model.reasoning.thinking_stop_ids | request.tool_start_ids
-        self._detokenizer = runtime.model.tokenizer.detokenizer()
+        self._text = ThinkingText(runtime.model, stop_ids=self._stop_ids)
         self._emitted_tokens = 0
         self._budget_cause = request.limits.cause
         self._interrupt = Interrupt(self)
@@ -135,7 +136,7 @@ class ThinkingPhase:
             while self._is_wanted:
                 await self._sample_segment()
         finally:
-            rest = self._detokenizer.flush()
+            rest = self._text.flush()
             if rest or len(self.token_ids) > self._emitted_tokens:
                 self._emit(rest)
 
@@ -149,18 +150,18 @@ class ThinkingPhase:
                 if delta.finish_reason == "abort":
                     raise EngineFailed("the engine gave up on the thinking")
                 self._take(delta)
-                if self._truncated_by is not None:
+                if self._truncated_by is not None or self.has_ended:
                     break
 
     def _take(self, delta: Delta) -> None:
         if not self.token_ids and delta.token_ids:
             self.cached_tokens = delta.cached_tokens
             self._record_prefill(delta.cached_tokens)
-        self.token_ids.extend(delta.token_ids)
-        self.timer.tick(len(delta.token_ids))
+        new_ids = self._until_think_end(delta.token_ids)
+        self.timer.tick(len(new_ids))
         num_tokens = len(self.token_ids)
-        self.has_ended = delta.finish_reason == "stop"
-        if shown := self._detokenizer.push([i for i in delta.token_ids if i not in self._stop_ids]):
+        self.has_ended = self.has_ended or delta.finish_reason == "stop"
+        if shown := self._text.push(new_ids):
             self._emit(shown)
         limit = self._lease.thinking_limit()
         if limit is not None and num_tokens >= limit and self._is_wanted:
@@ -169,6 +170,18 @@ class ThinkingPhase:
         self._early.reach(self.token_ids, num_tokens - (not self._is_wanted))
         if self._truncated_by is None:
             self._interrupt.update()
+
+    def _until_think_end(self, new_ids: Sequence[int]) -> Sequence[int]:
+        """Add new tokens, up to one that completes a think-end which the engine does not know."""
+        if self._runtime.model.reasoning.think_end_text is None:
+            self.token_ids.extend(new_ids)
+            return new_ids
+        for num, token_id in enumerate(new_ids, start=1):
+            self.token_ids.append(token_id)
+            if self._runtime.model.thinking_tail(self.token_ids).is_complete:
+                self.has_ended = True
+                return new_ids[:num]
+        return new_ids
 
     def _record_prefill(self, cached_tokens: int) -> None:
         """Measure what the prompt took, at its first token; a mostly cached prompt shows nothing."""

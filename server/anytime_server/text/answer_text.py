@@ -13,6 +13,7 @@ from typing import Literal
 
 from anytime_server.engine import Delta
 from anytime_server.text.model import Model
+from anytime_server.text.stop_strings import num_begun
 from anytime_server.text.tool_calls import ToolCall, ToolCallParser, ToolCallReader
 
 
@@ -36,11 +37,13 @@ class AnswerText:
         stop: Sequence[str] = (),
         tool_parser: ToolCallParser | None = None,
         reports_tokens: bool = False,
+        begun: str = "",
     ) -> None:
         """
         Args:
             stop: strings before which the answer ends.
             reports_tokens: keep the tokens for `take_tokens()`.
+            begun: text that the answer begins with, which is there before its first token.
         """
         self.token_ids: list[int] = []
         self.shown_ids: set[int] = set()
@@ -51,18 +54,21 @@ class AnswerText:
         """All that was shown: without tool calls."""
         self.tool_calls: list[ToolCall] = []
         self.finish_reason: Literal["stop", "length"] = "stop"
+        self.has_ended = False
+        """Whether a stop string was reached, or the text that closes an answer; no delta follows."""
         self.stop_sequence: str | None = None
-        """The stop string that was reached; no delta follows."""
+        """The client's stop string that was reached."""
         self.num_leaked_tokens = 0
         """Tokens that were thinking and are not shown."""
-        self._stop = stop
+        self._answer_end = model.manifest.answer_end.strip()
+        self._stop = (*stop, self._answer_end) if self._answer_end else stop
         self._model = model
         keeps_special = tool_parser is not None and tool_parser.keeps_special_tokens
         self._detokenizer = model.tokenizer.detokenizer(keeps_special=keeps_special)
         self._tool_calls = None if tool_parser is None else ToolCallReader(tool_parser)
         self._reports_tokens = reports_tokens
         self._is_thinking = False
-        self._held = ""
+        self._held = begun
         self._unreported: list[AnswerToken] = []
         self._sum_probability = 0.0
 
@@ -140,20 +146,15 @@ class AnswerText:
         first = 0 if self.sampled_text else len(self._held) - len(self._held.lstrip())
         found = [(at, stop) for stop in self._stop if (at := self._held.find(stop, first)) >= 0]
         if found:
-            end, self.stop_sequence = min(found, key=lambda match: match[0])
-            self.finish_reason = "stop"
+            end, stop = min(found, key=lambda match: match[0])
+            self.has_ended, self.finish_reason = True, "stop"
+            self.stop_sequence = None if stop == self._answer_end else stop
         else:
-            end = len(self._held) - (0 if is_last else self._num_begun(first))
+            end = len(self._held) - (0 if is_last else num_begun(self._held[first:], self._stop))
         released, self._held = self._held[:end], self._held[end:]
         if not self.sampled_text and not released.strip():
             self._held, released = released + self._held, ""
         return released
-
-    def _num_begun(self, first: int) -> int:
-        """Characters at the end that may be the beginning of a stop string."""
-        longest = max(map(len, self._stop), default=1) - 1
-        tails = (self._held[-n:] for n in range(min(longest, len(self._held) - first), 0, -1))
-        return next((len(tail) for tail in tails if any(s.startswith(tail) for s in self._stop)), 0)
 
     def _shown(self, text: str) -> str:
         self.text += text

@@ -6,22 +6,32 @@ Knows no engine: weights are the engine's.
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from anytime_server.errors import InvalidRequest, UnusableModel
 from anytime_server.reasoning import (
-    PRESETS,
-    FamilyName,
+    FAMILIES,
+    NOT_BEGUN,
+    Evidence,
+    Family,
+    Forcing,
     Manifest,
+    PromptEnd,
     ReasoningFormat,
-    detect_preset,
-    open_thinking,
+    ThinkingTail,
+    opener_at,
+    prompt_end,
+    recognised,
+    thinking_tail,
 )
+from anytime_server.text.chat_template import Turns, with_system_switch
+from anytime_server.text.prompt import Prompt
 from anytime_server.text.tokenizer import ModelTokenizer
 
 BUNDLED_MODELS = Path(__file__).parents[1] / "checkpoints"
@@ -31,50 +41,66 @@ BUNDLED_MODEL = BUNDLED_MODELS / "demo"
 class Model:
     """A model that is served under one name."""
 
-    def __init__(self, *, name: str, folder: Path, tokenizer: ModelTokenizer, manifest: Manifest) -> None:
+    def __init__(
+        self, *, name: str, folder: Path, tokenizer: ModelTokenizer, manifest: Manifest, family: Family
+    ) -> None:
         self.name = name
         self.folder = folder
         self.tokenizer = tokenizer
         self.manifest = manifest
+        self.family = family
         self.reasoning = ReasoningFormat.from_texts(manifest.texts, tokenizer)
+        self.switch = tokenizer.chat.switch(family.switch)
 
     @classmethod
-    def load(cls, folder: Path, *, name: str | None = None, preset: FamilyName | None = None) -> Model:
+    def load(
+        cls,
+        folder: Path,
+        *,
+        name: str | None = None,
+        preset: str | None = None,
+        manifest: Path | None = None,
+        chat_template: str | None = None,
+        forcing: Forcing | None = None,
+    ) -> Model:
         """Read a checkpoint, all but its weights.
 
         Args:
             name: what clients call it; else the manifest's name, else the folder's.
-            preset: family to take the reasoning texts from, over the manifest and detection.
+            preset: family to take the reasoning texts from, over the manifest and recognition.
+            manifest: file to use instead of the folder's `anytime.json`.
+            chat_template: text of a Jinja template to use instead of the checkpoint's own.
+            forcing: how answers begin, over the manifest.
 
         Raises:
             UnusableModel: it cannot be served, and why.
         """
         if not (folder / "config.json").is_file():
             raise UnusableModel(f"{folder} is not a checkpoint folder: it has no config.json", field="model")
-        tokenizer = ModelTokenizer.load(folder)
-        manifest = Manifest.load(folder)
-        if manifest is None or preset is not None:
-            family = preset or detect_preset(tokenizer)
-            if family is None:
-                raise UnusableModel(
-                    f"{folder} has no anytime.json and is of no known family; say how it thinks "
-                    f"with --reasoning-preset ({', '.join(PRESETS)}) or write its anytime.json",
-                    field="reasoning_preset",
-                )
-            texts = PRESETS[family].texts.model_dump()
-            known = manifest.model_dump() if manifest is not None else {}
-            manifest = Manifest.model_validate(known | texts)
+        tokenizer = ModelTokenizer.load(folder, chat_template=chat_template)
+        own = Manifest.read(manifest) if manifest is not None else Manifest.load(folder)
+        evidence = _evidence(folder, tokenizer)
+        family = recognised(evidence) if preset is None else _chosen(preset, evidence)
+        if own is None:
+            own = Manifest.of_family(family)
+        elif preset is not None:
+            own = own.with_texts(family.texts)
+        else:
+            _require_known_markers(own, evidence)
+        if forcing is not None:
+            own = own.model_copy(update={"forcing": forcing})
         return cls(
-            name=name or manifest.name or folder.absolute().name,
+            name=name or own.name or folder.absolute().name,
             folder=folder,
             tokenizer=tokenizer,
-            manifest=manifest,
+            manifest=own,
+            family=family,
         )
 
     @property
     def takes_tools(self) -> bool:
         """Whether the chat template shows tools to the model (`tool_calls` alone are earlier turns)."""
-        return re.search(r"\btools\b", self.tokenizer.tool_template) is not None
+        return re.search(r"\btools\b", self.tokenizer.chat.text_with_tools) is not None
 
     @cached_property
     def fingerprint(self) -> str:
@@ -91,17 +117,30 @@ class Model:
                     digest.update(file.read(1 << 16))
         return digest.hexdigest()[:32]
 
-    def prompt_ids(
+    @cached_property
+    def _opens_thinking(self) -> bool:
+        """Whether the chat template opens the thinking itself, after a usual question."""
+        try:
+            text = self._rendered([{"role": "user", "content": "?"}], None, thinking=True, variables={})
+        except InvalidRequest:
+            return False
+        return prompt_end(text, self.manifest) is PromptEnd.OPEN
+
+    def prompt(
         self,
-        messages: Sequence[dict[str, Any]],
+        messages: Turns,
         tools: Sequence[dict[str, Any]] | None = None,
         *,
+        thinking: bool = True,
+        variables: Mapping[str, Any] | None = None,
         window_tokens: int | None = None,
         abandoned: threading.Event | None = None,
-    ) -> list[int]:
-        """The conversation with thinking open at its end.
+    ) -> Prompt:
+        """The conversation with thinking open at its end, unless its chat template closes it.
 
         Args:
+            thinking: whether thinking is wanted; some chat templates render another prompt without.
+            variables: of the chat template, over the family's.
             window_tokens: the most tokens that are of use. A prompt may have a few more, but a prompt that
                 has many more is refused before all of it is encoded.
             abandoned: ends the work when it is set.
@@ -110,13 +149,90 @@ class Model:
             InvalidRequest: the chat template refuses the conversation, or it is much too long.
             CancelledError: it was abandoned.
         """
-        text = self.tokenizer.render(messages, tools)
+        text = self._rendered(messages, tools, thinking=thinking, variables=variables or {})
+        end = prompt_end(text, self.manifest) if self.reasoning.thinks else PromptEnd.CLOSED
+        ids = self._encoded(text, window_tokens, abandoned)
+        if end is PromptEnd.OPEN:
+            opener = text[opener_at(text, self.manifest) :]
+            return Prompt(ids=ids, is_open=True, num_opener_tokens=self._num_tokens_of(opener, ids))
+        if end is PromptEnd.CLOSED or (thinking and self._opens_thinking):
+            # A template that usually opens the thinking, and does not here, wants none.
+            return Prompt(ids=ids, is_open=False)
+        opener_ids = self.reasoning.think_start_ids
+        return Prompt(ids=[*ids, *opener_ids], is_open=True, num_opener_tokens=len(opener_ids))
+
+    def prompt_ids(self, messages: Turns, tools: Sequence[dict[str, Any]] | None = None) -> list[int]:
+        """Ids of `prompt()`."""
+        return self.prompt(messages, tools).ids
+
+    def thinking_tail(self, thinking_ids: Sequence[int]) -> ThinkingTail:
+        """How far the end of some thinking is into a think-end that is no single token."""
+        think_end = self.reasoning.think_end_text
+        if think_end is None:
+            return NOT_BEGUN
+        return thinking_tail(thinking_ids, think_end, self.tokenizer.decode)
+
+    def _rendered(self, messages: Turns, tools: Any, *, thinking: bool, variables: Mapping[str, Any]) -> str:
+        switch = self.switch
+        return self.tokenizer.chat.render(
+            with_system_switch(messages, switch, thinking=thinking),
+            tools,
+            variables={**(switch.on if thinking else switch.off), **variables},
+        )
+
+    def _encoded(self, text: str, window_tokens: int | None, abandoned: threading.Event | None) -> list[int]:
         if window_tokens is None:
-            ids = self.tokenizer.encode(text)
-        elif (ids := self.tokenizer.encode_within(text, window_tokens, abandoned=abandoned)) is None:
+            return self.tokenizer.encode(text)
+        ids = self.tokenizer.encode_within(text, window_tokens, abandoned=abandoned)
+        if ids is None:
             raise InvalidRequest(
                 f"the prompt of {len(text)} characters has more tokens than the model's window of "
                 f"{window_tokens}",
                 field="messages",
             )
-        return open_thinking(ids, self.reasoning, blank_ids=self.tokenizer.blank_ids)
+        return ids
+
+    def _num_tokens_of(self, ending: str, ids: Sequence[int]) -> int:
+        """Tokens at the end of a prompt whose text is this; 0 where a token reaches over its beginning."""
+        for num in range(1, min(len(ending), len(ids)) + 1):
+            text = self.tokenizer.decode(ids[-num:], keeps_special=True)
+            if len(text) >= len(ending):
+                return num if text == ending else 0
+        return 0
+
+
+def _evidence(folder: Path, tokenizer: ModelTokenizer) -> Evidence:
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UnusableModel(f"{folder / 'config.json'} cannot be read: {error}") from error
+    model_type = config.get("model_type") if isinstance(config, dict) else None
+    return Evidence(
+        model_type=str(model_type or ""),
+        has_token=lambda text: tokenizer.token_id(text) is not None,
+        template=tokenizer.chat.text_with_tools,
+    )
+
+
+def _chosen(preset: str, evidence: Evidence) -> Family:
+    """The family of this name; the tokens around its thinking must be in the vocabulary."""
+    family = FAMILIES[preset]
+    markers = family.texts.think_start + family.texts.think_end
+    if missing := [text for text in family.tokens if text in markers and not evidence.has_token(text)]:
+        raise UnusableModel(
+            f"--reasoning-preset {preset}: the model's vocabulary has no {missing[0]!r}",
+            field="reasoning_preset",
+        )
+    return family
+
+
+def _require_known_markers(manifest: Manifest, evidence: Evidence) -> None:
+    """Check that a manifest is this model's: what it says must be in the vocabulary or the chat template."""
+    for field in ("think_start", "think_end"):
+        text = getattr(manifest, field)
+        if text and not evidence.has_token(text) and text.strip() not in evidence.template:
+            raise UnusableModel(
+                f"the manifest's {field} {text!r} is neither a token of this model's tokenizer nor in its "
+                "chat template; correct it, or name the family with --reasoning-preset",
+                field=field,
+            )

@@ -1,4 +1,4 @@
-"""A checkpoint's tokenizer and chat template. Knows nothing of thinking."""
+"""A checkpoint's tokenizer. Knows nothing of thinking."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import logging
 import threading
 from collections.abc import Sequence
 from concurrent.futures import CancelledError
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from anytime_server.errors import InvalidRequest, UnusableModel, first_line
-from anytime_server.printable import is_encodable
+from anytime_server.errors import UnusableModel, first_line
+from anytime_server.text.chat_template import ChatTemplate
 from anytime_server.text.detokenizer import Detokenizer
 
 if TYPE_CHECKING:
@@ -38,10 +38,14 @@ class ModelTokenizer:
         self._tokenizer = tokenizer
         self._vocabulary = tokenizer.get_vocab()
         self.eos_ids = eos_ids
+        self.chat = ChatTemplate(tokenizer)
 
     @classmethod
-    def load(cls, folder: Path) -> ModelTokenizer:
+    def load(cls, folder: Path, *, chat_template: str | None = None) -> ModelTokenizer:
         """Read the tokenizer of a checkpoint, and every end-of-turn token it declares.
+
+        Args:
+            chat_template: text of a Jinja template to use instead of the checkpoint's own.
 
         Raises:
             UnusableModel: there is none, or it has no chat template.
@@ -57,8 +61,13 @@ class ModelTokenizer:
             raise UnusableModel(
                 f"the tokenizer in {folder} has no tokenizer.json, which streaming text needs"
             )
+        if chat_template is not None:
+            tokenizer.chat_template = chat_template
         if not tokenizer.chat_template:
-            raise UnusableModel(f"the tokenizer in {folder} has no chat template")
+            raise UnusableModel(
+                f"the tokenizer in {folder} has no chat template; give one with --chat-template FILE",
+                field="chat_template",
+            )
         declared = [tokenizer.eos_token_id]
         generation_config = folder / "generation_config.json"
         if generation_config.exists():
@@ -109,55 +118,6 @@ class ModelTokenizer:
         """Text of these ids, without special tokens unless `keeps_special`."""
         return self._tokenizer.backend_tokenizer.decode(
             list(token_ids), skip_special_tokens=not keeps_special
-        )
-
-    @property
-    def tool_template(self) -> str:
-        """The chat template that conversations with tools are rendered by."""
-        return self._tokenizer.get_chat_template(tools=[{}])
-
-    def render(
-        self, messages: Sequence[dict[str, Any]], tools: Sequence[dict[str, Any]] | None = None
-    ) -> str:
-        """The text of a conversation, ready for the assistant's turn.
-
-        Args:
-            tools: what the model may call, each `{"type": "function", "function": {...}}`.
-
-        Raises:
-            InvalidRequest: the chat template refuses these messages, or these tools, or what it makes of
-                them is no text.
-        """
-        try:
-            text = self._tokenizer.apply_chat_template(
-                list(messages),
-                tools=list(tools) if tools else None,
-                add_generation_prompt=True,
-                tokenize=False,
-            )
-        except Exception as error:  # of any type: a template computes with what it is given
-            refused = "messages with these tools" if tools else "messages"
-            raise InvalidRequest(
-                f"the model's chat template refuses these {refused}: {first_line(error)}", field="messages"
-            ) from error
-        assert isinstance(text, str)
-        if not is_encodable(text):
-            raise InvalidRequest(
-                "messages: must be text, but have half of a surrogate pair", field="messages"
-            )
-        return text
-
-    @cached_property
-    def blank_ids(self) -> frozenset[int]:
-        """Ids of white space that is text, not a special token."""
-        special_ids = set(self._tokenizer.all_special_ids)
-        decode = self._tokenizer.backend_tokenizer.decode
-        return frozenset(
-            token_id
-            for token_id in self._vocabulary.values()
-            if token_id not in special_ids
-            and (text := decode([token_id], skip_special_tokens=False))
-            and text.isspace()
         )
 
     def detokenizer(self, *, keeps_special: bool = False) -> Detokenizer:

@@ -88,7 +88,7 @@ _RECOGNISED_BY_VOCABULARY = ("deepseek_v3", "mistral", "hermes")
 
 def detect_tool_format(tokenizer: ModelTokenizer) -> str | None:
     """Name of the format that a model's chat template, or else its vocabulary, points to, or None."""
-    template = tokenizer.tool_template
+    template = tokenizer.chat.text_with_tools
     for name, tool_format in TOOL_FORMATS.items():
         if all(text in template for text in tool_format.template):
             return name if not tool_format.missing(tokenizer) else None

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 # Inserts at most 3 + 1 + 2 = 6 tokens.
 FORMAT = ReasoningFormat(
-    think_start_id=1,
-    think_end_id=2,
+    think_start_ids=(1,),
+    think_end_ids=(2,),
     truncation_ids=(90, 91, 92),
     answer_lead_in_ids=(95, 96),
     eos_ids=frozenset({3}),

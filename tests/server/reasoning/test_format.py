@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from anytime_server.errors import UnusableModel
 from anytime_server.reasoning import ReasoningFormat, ReasoningTexts, Tokenizer
+from pydantic import ValidationError
 
 TEXTS: dict[str, Any] = {
     "think_start": "<think>",
@@ -22,8 +23,8 @@ def test_ids_come_from_the_tokenizer(tokenizer_of: Callable[..., Tokenizer]) -> 
         ReasoningTexts(**TEXTS), tokenizer_of("</think>", "<think>", "<|end|>")
     )
     assert reasoning == ReasoningFormat(
-        think_start_id=1001,
-        think_end_id=1000,
+        think_start_ids=(1001,),
+        think_end_ids=(1000,),
         truncation_ids=(ord("."), ord(".")),
         answer_lead_in_ids=(ord("A"), ord(":"), ord("\n")),
         eos_ids=frozenset({1002}),
@@ -40,20 +41,21 @@ def test_texts_to_insert_may_be_empty(tokenizer_of: Callable[..., Tokenizer]) ->
     assert reasoning.max_inserted_tokens == 1
 
 
-@pytest.mark.parametrize(
-    ("entries", "field", "text"),
-    [
-        (("</think>", "<|end|>"), "think_start", "<think>"),
-        (("<think>", "<|end|>"), "think_end", "</think>"),
-    ],
-)
-def test_think_start_or_think_end_of_several_tokens_is_refused(
-    tokenizer_of: Callable[..., Tokenizer], entries: tuple[str, ...], field: str, text: str
+def test_markers_of_several_tokens_are_inserted_and_found_in_text(
+    tokenizer_of: Callable[..., Tokenizer],
 ) -> None:
-    with pytest.raises(UnusableModel, match=rf"{field} '{text}' is not one token") as refused:
-        ReasoningFormat.from_texts(ReasoningTexts(**TEXTS), tokenizer_of(*entries))
-    assert refused.value.field == field
-    assert "--reasoning-preset" in str(refused.value)
+    reasoning = ReasoningFormat.from_texts(ReasoningTexts(**TEXTS), tokenizer_of("</thi", "<|end|>"))
+    assert reasoning.think_start_ids == tuple(map(ord, "<think>"))
+    assert reasoning.think_end_ids == (1000, *map(ord, "nk>"))
+    assert (reasoning.think_start_id, reasoning.think_end_id) == (None, None)
+    assert reasoning.thinking_stop_ids == {1001}
+    assert reasoning.think_end_text is not None
+    assert reasoning.think_end_text.rests[5] == tuple(map(ord, "nk>"))
+
+
+def test_a_think_start_without_a_think_end_is_refused() -> None:
+    with pytest.raises(ValidationError, match="must both be given"):
+        ReasoningTexts(**TEXTS | {"think_end": ""})
 
 
 @pytest.mark.parametrize("field", ["truncation", "answer_lead_in"])

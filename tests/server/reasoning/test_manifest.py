@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from anytime_server.errors import UnusableModel
-from anytime_server.reasoning import AccuracyPoint, Manifest
+from anytime_server.reasoning import AccuracyPoint, Manifest, ReasoningTexts
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -32,8 +32,8 @@ points = st.builds(
 )
 manifests = st.builds(
     Manifest,
-    think_start=texts,
-    think_end=texts,
+    think_start=texts.filter(bool),
+    think_end=texts.filter(bool),
     truncation=texts,
     answer_lead_in=texts,
     name=st.none() | texts,
@@ -72,7 +72,7 @@ def test_folder_without_a_manifest_loads_none(tmp_path: Path) -> None:
 
 
 def test_texts_are_the_reasoning_texts_alone() -> None:
-    assert Manifest(**TEXTS, name="demo", seed=3).texts.model_dump() == TEXTS
+    assert Manifest(**TEXTS, name="demo", seed=3).texts == ReasoningTexts(**TEXTS)
 
 
 def test_save_replaces_the_file_instead_of_rewriting_it(tmp_path: Path) -> None:

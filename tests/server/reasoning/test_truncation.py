@@ -8,71 +8,34 @@ from anytime_server.reasoning import (
     Forcing,
     ReasoningFormat,
     Truncation,
-    open_thinking,
     truncate_thinking,
 )
 from hypothesis import given
 from hypothesis import strategies as st
 
-THINK_START, THINK_END, EOS, OTHER_EOS, SPACE, NEWLINE = 1, 2, 3, 4, 5, 6
-BLANKS = frozenset({SPACE, NEWLINE})
+THINK_START, THINK_END, EOS, OTHER_EOS = 1, 2, 3, 4
 FORMAT = ReasoningFormat(
-    think_start_id=THINK_START,
-    think_end_id=THINK_END,
+    think_start_ids=(THINK_START,),
+    think_end_ids=(THINK_END,),
     truncation_ids=(90, 91),
     answer_lead_in_ids=(95, 96, 97),
     eos_ids=frozenset({EOS, OTHER_EOS}),
 )
 
 ordinary_ids = st.lists(st.integers(10, 99), max_size=12)
-prompts = st.lists(st.sampled_from([THINK_START, EOS, SPACE, NEWLINE, 10, 11]), max_size=8)
+prompts = st.lists(st.sampled_from([THINK_START, EOS, 10, 11]), max_size=8)
 thinking_lists = st.builds(
     lambda ids, last: ids + last, ordinary_ids, st.sampled_from([[], [THINK_END], [EOS], [OTHER_EOS]])
 )
 forced_causes = st.sampled_from([cause for cause in Cause if cause is not Cause.NATURAL])
 formats = st.builds(
     ReasoningFormat,
-    think_start_id=st.just(THINK_START),
-    think_end_id=st.just(THINK_END),
+    think_start_ids=st.just((THINK_START,)),
+    think_end_ids=st.just((THINK_END,)),
     truncation_ids=ordinary_ids.map(tuple),
     answer_lead_in_ids=ordinary_ids.map(tuple),
     eos_ids=st.just(frozenset({EOS, OTHER_EOS})),
 )
-
-
-@pytest.mark.parametrize(
-    ("prompt", "opened"),
-    [
-        ([], [THINK_START]),
-        ([10], [10, THINK_START]),
-        ([10, THINK_START], [10, THINK_START]),
-        ([10, THINK_START, NEWLINE], [10, THINK_START, NEWLINE]),
-        ([10, THINK_START, NEWLINE, SPACE], [10, THINK_START, NEWLINE, SPACE]),
-        # A template that ends in white space and does not open the thinking.
-        ([10, NEWLINE], [10, NEWLINE, THINK_START]),
-        # A think-start that the user wrote, before the template's closing tokens.
-        ([THINK_START, 10, EOS], [THINK_START, 10, EOS, THINK_START]),
-        # A template that opens the thinking and closes it at once.
-        ([THINK_START, NEWLINE, THINK_END, NEWLINE], [THINK_START, NEWLINE, THINK_END, NEWLINE, THINK_START]),
-    ],
-)
-def test_thinking_is_open_at_the_end_of_the_prompt(prompt: list[int], opened: list[int]) -> None:
-    assert open_thinking(prompt, FORMAT, blank_ids=BLANKS) == opened
-
-
-@given(prompts)
-def test_opening_adds_at_most_the_think_start(prompt: list[int]) -> None:
-    opened = open_thinking(prompt, FORMAT, blank_ids=BLANKS)
-    assert opened in (prompt, [*prompt, THINK_START])
-    assert [i for i in opened if i not in BLANKS][-1] == THINK_START
-    assert open_thinking(opened, FORMAT, blank_ids=BLANKS) == opened
-
-
-def test_opening_does_not_change_the_prompt() -> None:
-    prompt = [10, THINK_START]
-    opened = open_thinking(prompt, FORMAT, blank_ids=BLANKS)
-    opened.append(11)
-    assert prompt == [10, THINK_START]
 
 
 @pytest.mark.parametrize(
@@ -231,3 +194,43 @@ def test_carried_tokens_precede_the_answer_and_are_not_counted() -> None:
     assert (truncation.num_thinking_tokens, truncation.thinking_ids) == (2, (50, 51, 52, 53, 54))
     nothing_new = truncate_thinking([50, 51, 52], FORMAT, cause=Cause.CLIENT, num_carried_tokens=3)
     assert (nothing_new.num_thinking_tokens, nothing_new.cause) == (0, Cause.CLIENT)
+
+
+CHANNELS = ReasoningFormat(
+    think_start_ids=(1, 10),
+    think_end_ids=(THINK_END,),
+    truncation_ids=(90,),
+    answer_lead_in_ids=(95,),
+    eos_ids=frozenset({EOS}),
+    answer_start_ids=(80, 81, 82),
+    answer_start_with_tools_ids=(80,),
+    no_thinking_ids=(81, 82),
+)
+
+
+@pytest.mark.parametrize(
+    ("thinking", "forcing", "may_call_tools", "inserted"),
+    [
+        ([10, THINK_END], Forcing.AUTO, False, (80, 81, 82)),
+        ([10, THINK_END], Forcing.FORCE, False, (80, 81, 82, 95)),
+        ([10, THINK_END], Forcing.CLOSE, True, (80,)),
+        ([10, EOS], Forcing.AUTO, False, (THINK_END, 80, 81, 82)),
+        ([10], Forcing.AUTO, False, (90, THINK_END, 80, 81, 82, 95)),
+        ([10], Forcing.CLOSE, True, (90, THINK_END, 80)),
+        ([], Forcing.AUTO, False, (THINK_END, 80, 81, 82, 95)),
+    ],
+)
+def test_answer_is_opened_after_the_think_end(
+    thinking: list[int], forcing: Forcing, may_call_tools: bool, inserted: tuple[int, ...]
+) -> None:
+    truncation = truncate_thinking(
+        thinking, CHANNELS, cause=Cause.BUDGET, forcing=forcing, may_call_tools=may_call_tools
+    )
+    assert truncation.inserted_ids == inserted
+    assert len(truncation.inserted_ids) <= CHANNELS.max_inserted_tokens
+
+
+def test_prompt_without_thinking_takes_the_place_of_the_prompt() -> None:
+    truncation = truncate_thinking([], CHANNELS, cause=Cause.BUDGET).with_prompt([7, 81, 82], [7, 1])
+    assert truncation.answer_prompt([7, 1]) == [7, 81, 82]
+    assert truncation.inserted_ids == (82,)  # beyond the prompt's tokens, so that all of them are counted

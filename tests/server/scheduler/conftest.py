@@ -10,6 +10,7 @@ import pytest
 from anytime_server.scheduler.compile import SHORT_PROMPT
 from anytime_server.scheduler.scheduler import Scheduler
 from anytime_server.session import Session, events
+from anytime_server.text.prompt import Prompt
 from anytime_server.types import GenerateRequest
 
 MESSAGES = [{"role": "user", "content": "7-3"}]
@@ -28,16 +29,16 @@ async def submit_slowly(
 ) -> tuple[asyncio.Task[Session], threading.Event]:
     """Submit a request whose long prompt is being encoded until the event is set."""
     encoding, go_on = threading.Event(), threading.Event()
-    prompt_ids = scheduler.model.prompt_ids
+    prompt = scheduler.model.prompt
 
-    def encode_slowly(messages: Any, tools: Any = None, **limits: Any) -> list[int]:
+    def encode_slowly(messages: Any, tools: Any = None, **options: Any) -> Prompt:
         encoding.set()
         assert go_on.wait(10)
-        return prompt_ids(MESSAGES)
+        return prompt(MESSAGES)
 
     long = [{"role": "user", "content": "7" * (SHORT_PROMPT + 1)}]
     with monkeypatch.context() as patched:
-        patched.setattr(scheduler.model, "prompt_ids", encode_slowly)
+        patched.setattr(scheduler.model, "prompt", encode_slowly)
         submission = asyncio.create_task(scheduler.submit(GenerateRequest(messages=long)))
         assert await asyncio.to_thread(encoding.wait, 10)
     return submission, go_on

@@ -18,6 +18,7 @@ from anytime_server.session import AnswerOptions, CompiledRequest, Runtime
 from anytime_server.session.continuation import ContinuationSigner
 from anytime_server.session.latency import LatencyEstimator
 from anytime_server.text.model import Model
+from anytime_server.text.prompt import Prompt
 from anytime_server.types import GenerateRequest, RequestContext, StopWhen
 
 from .conftest import MESSAGES, request
@@ -74,7 +75,7 @@ async def test_every_field_reaches_the_session(compiler_of: Callable[..., Any]) 
     )
     assert compiled == CompiledRequest(
         id=compiled.id,
-        prompt_ids=PROMPT_IDS,
+        prompt=Prompt(ids=PROMPT_IDS, is_open=True, num_opener_tokens=1),
         limits=TokenLimits(
             budget_tokens=40,
             max_budget_tokens=70 - 20,
@@ -231,15 +232,17 @@ async def test_tools_are_rendered_with_the_messages(
 ) -> None:
     rendered = []
 
-    def render(messages: Any, tools: Any, **_: Any) -> list[int]:
-        rendered.append((messages, tools))
-        return PROMPT_IDS
+    prompt = Prompt(ids=PROMPT_IDS, is_open=True)
 
-    monkeypatch.setattr(tiny_model, "prompt_ids", render)
+    def render(messages: Any, tools: Any, **_: Any) -> Prompt:
+        rendered.append((messages, tools))
+        return prompt
+
+    monkeypatch.setattr(tiny_model, "prompt", render)
     messages = [{"role": "user", "content": content}]
     compiler = await compiler_of(tools=True)
     for tools in (TOOLS, ()):
-        assert await compiler.prompt_ids(GenerateRequest(messages=messages, tools=tools)) == PROMPT_IDS
+        assert await compiler.prompt(GenerateRequest(messages=messages, tools=tools)) is prompt
     assert rendered == [(messages, TOOLS), (messages, None)]
 
 

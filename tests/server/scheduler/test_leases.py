@@ -166,6 +166,7 @@ def test_warm_up_requests_fit_into_a_small_window(tiny_model: Model) -> None:
         folder=tiny_model.folder,
         tokenizer=tiny_model.tokenizer,
         manifest=tiny_model.manifest.model_copy(update={"examples": []}),
+        family=tiny_model.family,
     )
     found = warm_up_requests(model, window_tokens=64, num_sessions=1)
     # A quarter of the window to think; half of it, in questions of 14 tokens, for a long prompt.

@@ -9,7 +9,7 @@ from typing import get_args
 
 import pytest
 from anytime_server.errors import UnusableOption
-from anytime_server.reasoning import PRESETS
+from anytime_server.reasoning import FAMILIES
 from anytime_server.server.settings import ServeSettings, load_settings
 
 PORTS = {"flag": 1111, "environment": 2222, "file": 3333, "default": 8000}
@@ -230,4 +230,4 @@ def test_help_describes_every_option(capsys: pytest.CaptureFixture[str]) -> None
 def test_every_preset_can_be_chosen() -> None:
     annotation = ServeSettings.model_fields["reasoning_preset"].annotation
     choices = {choice for part in get_args(annotation) for choice in get_args(part)}
-    assert choices == set(PRESETS)
+    assert choices == set(FAMILIES)

@@ -15,6 +15,7 @@ from anytime_server.session import AnswerOptions, CompiledRequest, Lease, Runtim
 from anytime_server.session.continuation import ContinuationSigner
 from anytime_server.session.latency import LatencyEstimator
 from anytime_server.text.model import Model
+from anytime_server.text.prompt import Prompt
 from anytime_server.types import RequestContext
 
 PROMPT_IDS = [257, 22, 12, 18, 259, 258, 260]
@@ -77,7 +78,7 @@ def open_session(scripted: Callable[..., ScriptedEngine], tiny_model: Model) -> 
         await engine.start()
         request = CompiledRequest(
             id="any-1",
-            prompt_ids=PROMPT_IDS,
+            prompt=Prompt(ids=PROMPT_IDS, is_open=True),
             limits=TokenLimits(
                 budget_tokens=budget_tokens,
                 answer_tokens=8,

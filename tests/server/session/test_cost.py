@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from anytime_server.reasoning import Cause, TokenLimits
 from anytime_server.session import AnswerOptions, CompiledRequest, most_cost
+from anytime_server.text.prompt import Prompt
 from anytime_server.types import RequestContext, StopWhen
 from hypothesis import given
 from hypothesis import strategies as st
@@ -28,7 +29,7 @@ def compiled(*, total_tokens: int | None = None, **fields: Any) -> CompiledReque
     )
     return CompiledRequest(
         id="any-1",
-        prompt_ids=[1],
+        prompt=Prompt(ids=[1], is_open=True),
         limits=limits,
         thinking_temperature=0.6,
         thinking_top_p=0.95,

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from anytime_server.errors import InvalidRequest, UnusableModel
-from anytime_server.reasoning import PRESETS, Manifest
+from anytime_server.reasoning import FAMILIES, Forcing, Manifest
 from anytime_server.text.model import Model
 from anytime_server.text.tokenizer import ModelTokenizer
 from hypothesis import example, given
@@ -217,12 +217,6 @@ def test_truncation_and_padding_of_the_checkpoint_are_ignored(copy: Path) -> Non
     assert len(ModelTokenizer.load(copy).encode("abcde")) == len("abcde") - 1  # `ab` is one token
 
 
-def test_blank_ids_are_white_space_only(tokenizer: ModelTokenizer) -> None:
-    blank = tokenizer.blank_ids
-    assert {tokenizer.encode(text)[0] for text in (" ", "\n", "\t")} <= blank
-    assert blank.isdisjoint(tokenizer.encode("a€</think><|im_end|>"))
-
-
 def test_every_declared_end_of_turn_is_known(copy: Path) -> None:
     """The tokenizer declares one token, the generation settings another."""
     ids = {entry: ModelTokenizer.load(copy).token_id(entry) for entry in SPECIAL}
@@ -236,25 +230,27 @@ def test_every_declared_end_of_turn_is_known(copy: Path) -> None:
 
 
 def test_conversation_is_rendered_by_the_chat_template(tokenizer: ModelTokenizer) -> None:
-    assert tokenizer.render(USER) == RENDERED
+    assert tokenizer.chat.render(USER) == RENDERED
 
 
 def test_messages_that_the_template_refuses_are_an_invalid_request(tokenizer: ModelTokenizer) -> None:
     with pytest.raises(InvalidRequest, match="refuses these messages: no tools here") as refused:
-        tokenizer.render([{"role": "tool", "content": "4"}])
+        tokenizer.chat.render([{"role": "tool", "content": "4"}])
     assert refused.value.field == "messages"
 
 
 def test_thinking_is_opened_once(checkpoint: Path, tmp_path: Path) -> None:
     opening = Model.load(checkpoint)
     assert opening.prompt_ids(USER) == opening.tokenizer.encode(RENDERED)
-    not_opening = Model.load(write_checkpoint(tmp_path, template=TEMPLATE.replace("<think>\n", "")))
+    template = TEMPLATE.replace("<think>\n", "") + "{# it writes <think> #}"
+    not_opening = Model.load(write_checkpoint(tmp_path, template=template))
     assert not_opening.prompt_ids(USER) == not_opening.tokenizer.encode(RENDERED.removesuffix("\n"))
 
 
 def test_known_family_needs_no_manifest(checkpoint: Path) -> None:
     model = Model.load(checkpoint)
-    assert model.manifest.texts == PRESETS["qwen3"].texts
+    assert (model.family.name, model.manifest.forcing) == ("qwen3-thinking", Forcing.AUTO)
+    assert model.manifest.texts == model.family.texts
     assert model.reasoning.think_end_id == model.tokenizer.token_id("</think>")
     assert model.name == "small"
 
@@ -273,7 +269,7 @@ def test_named_preset_overrides_the_texts_of_manifest_and_family(copy: Path) -> 
     texts: dict[str, Any] = {"think_start": "<think>", "think_end": "</think>"}
     Manifest(**texts, truncation="…", answer_lead_in="", name="own", answer_tokens=7).save(copy)
     model = Model.load(copy, preset="deepseek-r1")
-    assert model.manifest.texts == PRESETS["deepseek-r1"].texts
+    assert model.manifest.texts == FAMILIES["deepseek-r1"].texts
     assert (model.name, model.manifest.answer_tokens) == ("own", 7)
 
 
@@ -310,10 +306,6 @@ def with_broken_generation_config(folder: Path) -> None:
     (folder / "generation_config.json").write_text("{")
 
 
-def without_known_family(folder: Path) -> None:
-    write_checkpoint(folder, thinking=())
-
-
 def with_broken_manifest(folder: Path) -> None:
     (folder / "anytime.json").write_text("{}")
 
@@ -327,7 +319,6 @@ def with_broken_manifest(folder: Path) -> None:
         (with_broken_tokenizer, "no tokenizer can be loaded"),
         (without_template, "no chat template"),
         (with_broken_generation_config, "generation_config.json"),
-        (without_known_family, "no anytime.json and is of no known family.*--reasoning-preset"),
         (with_broken_manifest, "anytime.json: think_start: Field required"),
     ],
 )
@@ -341,5 +332,87 @@ def test_unusable_checkpoint_is_refused_with_a_reason(
 
 
 def test_preset_that_does_not_fit_the_vocabulary_is_refused(checkpoint: Path) -> None:
-    with pytest.raises(UnusableModel, match=r"'\[THINK\]' is not one token"):
+    with pytest.raises(UnusableModel, match=r"--reasoning-preset magistral: .* has no '\[THINK\]'"):
         Model.load(checkpoint, preset="magistral")
+
+
+def test_manifest_that_contradicts_the_tokenizer_is_refused(copy: Path) -> None:
+    texts: dict[str, Any] = {"think_start": "<think>", "think_end": "</thinking>"}
+    Manifest(**texts, truncation="", answer_lead_in="").save(copy)
+    with pytest.raises(
+        UnusableModel, match=r"think_end '</thinking>' is neither a token.*--reasoning-preset"
+    ):
+        Model.load(copy)
+
+
+def test_manifest_of_another_file_overrides_the_own_one(copy: Path, tmp_path: Path) -> None:
+    texts: dict[str, Any] = {"think_start": "<think>", "think_end": "</think>"}
+    Manifest(**texts, truncation="", answer_lead_in="", name="own").save(copy)
+    other = tmp_path / "other.json"
+    Manifest(**texts, truncation="…", answer_lead_in="A: ", name="other").save(tmp_path)
+    (tmp_path / "anytime.json").rename(other)
+    assert Model.load(copy, manifest=other).manifest.name == "other"
+    with pytest.raises(UnusableModel, match=r"missing\.json cannot be read: No such file"):
+        Model.load(copy, manifest=tmp_path / "missing.json")
+
+
+def test_given_chat_template_takes_the_place_of_the_own_one(copy: Path) -> None:
+    model = Model.load(copy, chat_template="{{ messages[0].content }}:<think>")
+    assert model.tokenizer.chat.render(USER) == "7 - 3:<think>"
+
+
+def test_model_whose_template_knows_no_thinking_does_not_think(tmp_path: Path) -> None:
+    template = TEMPLATE.replace("<think>\n", "")
+    model = Model.load(write_checkpoint(tmp_path / "instruct", template=template))
+    assert model.family.name == "no-thinking"
+    prompt = model.prompt(USER)
+    assert prompt.ids == model.tokenizer.encode(RENDERED.removesuffix("<think>\n"))
+    assert not prompt.is_open
+
+
+def test_tags_that_are_no_tokens_are_text(tmp_path: Path) -> None:
+    model = Model.load(write_checkpoint(tmp_path / "olmo", thinking=()))
+    assert model.family.name == "think-tags"
+    assert model.reasoning.think_end_id is None
+    prompt = model.prompt(USER)
+    assert model.tokenizer.decode(prompt.ids, keeps_special=True) == RENDERED
+    assert prompt.num_opener_tokens == len(model.tokenizer.encode("<think>\n"))
+    tail = model.thinking_tail(model.tokenizer.encode("7 - 3 = 4</think>"))
+    assert tail.is_complete
+
+
+SWITCHED = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    "<|im_start|>assistant\n{% if enable_thinking is false %}<think>\n\n</think>\n\n{% endif %}"
+)
+
+
+def test_template_turns_thinking_off(tmp_path: Path) -> None:
+    model = Model.load(write_checkpoint(tmp_path / "hybrid", template=SWITCHED))
+    assert model.family.name == "qwen3"
+    on, off = model.prompt(USER), model.prompt(USER, thinking=False)
+    turn = RENDERED.removesuffix("<think>\n")
+    assert model.tokenizer.decode(on.ids, keeps_special=True) == f"{turn}<think>"
+    assert (on.is_open, on.num_opener_tokens) == (True, 1)
+    assert model.tokenizer.decode(off.ids, keeps_special=True) == f"{turn}<think>\n\n</think>\n\n"
+    assert not off.is_open
+    # The form that follows without rendering again is the same.
+    assert on.closed(model.reasoning.no_thinking_ids) == off.ids
+
+
+def test_closed_block_of_the_template_is_not_doubled(tmp_path: Path) -> None:
+    model = Model.load(write_checkpoint(tmp_path / "closed", template=SWITCHED))
+    prompt = model.prompt(USER, variables={"enable_thinking": False})
+    assert not prompt.is_open
+    assert model.tokenizer.decode(prompt.ids, keeps_special=True).count("<think>") == 1
+
+
+def test_template_that_opens_thinking_only_after_a_user_is_obeyed(tmp_path: Path) -> None:
+    """DeepSeek-V3.1 lets the model go on after the result of a tool, without a new turn."""
+    template = (
+        "{% for m in messages %}{{ m.role }}: {{ m.content }}{% endfor %}"
+        "{% if messages[-1].role == 'user' %}<|im_start|><think>{% endif %}"
+    )
+    model = Model.load(write_checkpoint(tmp_path / "v31", template=template))
+    assert model.prompt(USER).is_open
+    assert not model.prompt([*USER, {"role": "tool", "content": "4"}]).is_open

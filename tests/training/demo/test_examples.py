@@ -16,8 +16,8 @@ from transformers import PreTrainedTokenizerFast
 
 THINK_START, THINK_END, END = 1, 2, 3
 REASONING = ReasoningFormat(
-    think_start_id=THINK_START,
-    think_end_id=THINK_END,
+    think_start_ids=(THINK_START,),
+    think_end_ids=(THINK_END,),
     truncation_ids=(70, 71),
     answer_lead_in_ids=(80,),
     eos_ids=frozenset({END}),

@@ -151,5 +151,6 @@ class ExampleSource:
                 passage_ids = next(passages_ids)
                 ids += passage_ids
                 learned += [passage.learned] * len(passage_ids)
-            encoded.append(([*ids, self._reasoning.think_end_id], [*learned, True]))
+            end_ids = self._reasoning.think_end_ids
+            encoded.append(([*ids, *end_ids], [*learned, *[True] * len(end_ids)]))
         return encoded

@@ -1,0 +1,20 @@
+"""Cohere's Command models that think."""
+
+from anytime_server.reasoning.family import Family, think_tags
+
+FAMILY = Family(
+    name="command-a-reasoning",
+    models="Command A Reasoning, Command R7B, Cohere2 MoE",
+    texts=think_tags(
+        "<|START_THINKING|>",
+        "<|END_THINKING|>",
+        answer_lead_in="",
+        answer_start="<|START_RESPONSE|>",
+        answer_end="<|END_RESPONSE|>",
+        no_thinking="<|START_THINKING|><|END_THINKING|><|START_RESPONSE|>",
+    ),
+    tokens=("<|START_THINKING|>", "<|END_THINKING|>"),
+    template=("<|START_THINKING|>",),
+    sampling={"temperature": 0.6, "top_p": 0.95},
+    tool_parser="cohere_command3",
+)

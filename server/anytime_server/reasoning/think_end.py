@@ -1,0 +1,60 @@
+"""Finds a think-end that is no single token: in text, across the borders of tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from anytime_server.reasoning.format import ThinkEndText
+
+LEAST_BEGUN = 3
+"""Characters of a think-end from which on it counts as begun: fewer are likely to be something else."""
+
+
+class Decoder(Protocol):
+    """Decodes token ids."""
+
+    def __call__(self, token_ids: Sequence[int], *, keeps_special: bool) -> str: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ThinkingTail:
+    """How far the end of some thinking is into the think-end."""
+
+    is_complete: bool = False
+    """The last token completed a think-end."""
+    num_begun: int = 0
+    """Characters of the think-end that are there already, where it is not complete."""
+    num_answer_start: int = 0
+    """Characters of the answer-start that the last token wrote after the think-end."""
+    answer_text: str = ""
+    """Other text that the last token wrote after the think-end; the answer begins with it."""
+
+
+NOT_BEGUN = ThinkingTail()
+
+
+def thinking_tail(thinking_ids: Sequence[int], think_end: ThinkEndText, decode: Decoder) -> ThinkingTail:
+    """Look at the end of thinking, of which no earlier token completed a think-end."""
+    longest = max(map(len, think_end.texts))
+    # One character has at most four tokens; a few more tokens in front make sure that characters are whole.
+    last_ids = list(thinking_ids[-(4 * longest + 8) :])
+    if not last_ids:
+        return NOT_BEGUN
+    text = decode(last_ids, keeps_special=True)
+    ends = [text.index(one) + len(one) for one in think_end.texts if one in text]
+    if ends:
+        return _after_think_end(text[min(ends) :], think_end.answer_start)
+    first = think_end.texts[0]
+    for num in range(min(len(first) - 1, len(text)), LEAST_BEGUN - 1, -1):
+        if text.endswith(first[:num]):
+            return ThinkingTail(num_begun=num)
+    return NOT_BEGUN
+
+
+def _after_think_end(surplus: str, answer_start: str) -> ThinkingTail:
+    num = next(
+        n for n in range(min(len(surplus), len(answer_start)), -1, -1) if surplus[:n] == answer_start[:n]
+    )
+    return ThinkingTail(is_complete=True, num_answer_start=num, answer_text=surplus[num:].lstrip())
