@@ -90,6 +90,5 @@ def think_tags(
     start: str = "<think>", end: str = "</think>", *, truncation: str = OUT_OF_TIME, **texts: Any
 ) -> ReasoningTexts:
     """The texts of a family whose thinking is between two tags."""
-    return ReasoningTexts(
-        **{"think_start": start, "think_end": end, "truncation": truncation, "answer_lead_in": "\n\n"} | texts
-    )
+    usual = {"think_start": start, "think_end": end, "truncation": truncation, "answer_lead_in": "\n\n"}
+    return ReasoningTexts.model_validate(usual | texts)

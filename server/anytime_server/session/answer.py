@@ -53,11 +53,13 @@ class AnswerPhase:
         runtime: Runtime,
         queue: EventQueue,
         continuation: str | None = None,
+        may_think: bool = False,
     ) -> None:
         """
         Args:
             queue: where its events go.
             continuation: continuation token of the thinking, for the answer's first event.
+            may_think: whether the model may begin to think again; otherwise the think-start is banned.
         """
         self.sampled_tokens = 0
         """Tokens sampled until now: the answer's own, and those of blank attempts before it."""
@@ -66,20 +68,32 @@ class AnswerPhase:
         self.tool_parser_failures = 0
         self._request = request
         self._truncation = truncation
+        self._prompt_ids = request.prompt_ids
         self._index = index
         self._provisional = provisional
         self._runtime = runtime
         self._queue = queue
         self._continuation = continuation
+        self._may_think = may_think
+        self._again = 0
+        """Times that the model has thought again."""
+        self._text: AnswerText | None = None
+        """Text before the model began to think again."""
         self._tokens: list[AnswerToken] = []
         self._cached_tokens = 0
+        self._first_sampled_at: float | None = None
+        self._first_token_at: float | None = None
 
-    async def run(self) -> AnswerResult:
+    async def run(self) -> AnswerResult | list[int]:
         """Sample until the answer has text that can be shown.
 
-        A model can end its turn at once, or give white space or more thinking only; then that white
-        space and thinking are banned and it answers again. Where the client's stop string leaves
-        nothing, the empty answer is what the client asked for.
+        A model can end its turn at once, or give white space only; then that white space is banned and it
+        answers again. Where the client's stop string leaves nothing, the empty answer is what the client
+        asked for.
+
+        Returns:
+            The answer, or the tokens up to a think-start with which the model begins to think again; then
+            `resume()` goes on after that thinking.
 
         Raises:
             EmptyAnswer: every attempt was blank.
@@ -93,21 +107,45 @@ class AnswerPhase:
                 continuation=self._continuation,
             )
         )
+        return await self._run()
+
+    async def resume(
+        self, truncation: Truncation, *, prompt_ids: list[int], may_think: bool
+    ) -> AnswerResult | list[int]:
+        """Go on after the model has thought again; as `run()`.
+
+        Args:
+            prompt_ids: all tokens before that thinking.
+        """
+        self._truncation, self._prompt_ids, self._may_think = truncation, prompt_ids, may_think
+        self._again += 1
+        return await self._run()
+
+    async def _run(self) -> AnswerResult | list[int]:
         reasoning = self._runtime.model.reasoning
-        think_ids = frozenset({reasoning.think_start_id, reasoning.think_end_id} - {None})
-        banned_ids: frozenset[int] = frozenset()
-        first_sampled_at = None
+        think_start_ids = _known(reasoning.think_start_id)
+        banned_ids = frozenset() if self._may_think else think_start_ids
         for attempt in range(ATTEMPTS):
-            text, timer = self._new_text(), self._runtime.latency.timer()
+            text = self._text or self._new_text()
+            num_before, timer = len(text.token_ids), self._runtime.latency.timer()
+            num_leaked, num_failures = text.num_leaked_tokens, text.num_tool_parser_failures
             try:
                 await self._sample(attempt, banned_ids, text, timer)
             finally:
-                self.leaked_tokens += text.num_leaked_tokens
-                self.tool_parser_failures += text.num_tool_parser_failures
-            first_sampled_at = first_sampled_at or timer.first_token_at
+                self.leaked_tokens += text.num_leaked_tokens - num_leaked
+                self.tool_parser_failures += text.num_tool_parser_failures - num_failures
+            self._first_sampled_at = self._first_sampled_at or timer.first_token_at
+            sampled_ids = text.token_ids[num_before:]
+            if self._may_think and sampled_ids and sampled_ids[-1] in think_start_ids:
+                self._text = text
+                text.end_thinking()
+                if text.sampled_text:
+                    self._first_token_at = self._first_token_at or timer.first_token_at
+                return sampled_ids
             if not text.is_blank:
-                return self._result(text, timer, first_sampled_at)
-            banned_ids |= text.shown_ids | think_ids
+                return self._result(text, timer)
+            self._text = None
+            banned_ids |= text.shown_ids | think_start_ids | _known(reasoning.think_end_id)
         raise EmptyAnswer(f"the model gave a blank answer {ATTEMPTS} times")
 
     def _new_text(self) -> AnswerText:
@@ -151,9 +189,10 @@ class AnswerPhase:
             )
             self._queue.emit(delta)
 
-    def _result(self, text: AnswerText, timer: TokenTimer, first_sampled_at: float | None) -> AnswerResult:
-        assert first_sampled_at is not None
-        assert timer.first_token_at is not None
+    def _result(self, text: AnswerText, timer: TokenTimer) -> AnswerResult:
+        first_token_at = self._first_token_at or timer.first_token_at
+        assert self._first_sampled_at is not None
+        assert first_token_at is not None
         assert timer.last_token_at is not None
         answer = events.AnswerDone(
             index=self._index,
@@ -172,24 +211,31 @@ class AnswerPhase:
             text=text,
             tokens=tuple(self._tokens),
             cached_tokens=self._cached_tokens,
-            first_sampled_at=first_sampled_at,
-            first_token_at=timer.first_token_at,
+            first_sampled_at=self._first_sampled_at,
+            first_token_at=first_token_at,
             last_token_at=timer.last_token_at,
         )
 
+    @property
+    def _stop_ids(self) -> frozenset[int]:
+        reasoning = self._runtime.model.reasoning
+        return reasoning.eos_ids | (_known(reasoning.think_start_id) if self._may_think else frozenset())
+
     def _engine_request(self, attempt: int, banned_ids: frozenset[int]) -> EngineRequest:
         request, answer = self._request, self._request.answer
-        limit = request.limits.answer_limit(self._truncation.num_thinking_tokens)
+        limit = request.limits.answer_limit(self._truncation.num_thinking_tokens) - self.sampled_tokens
+        prompt_ids = self._truncation.answer_prompt(self._prompt_ids)
+        room = self._runtime.engine.window_tokens - len(prompt_ids)
         return EngineRequest(
-            id=f"{request.id}-answer-{self._index}-{attempt}",
-            prompt_ids=self._truncation.answer_prompt(request.prompt_ids),
+            id=f"{request.id}-answer-{self._index}-{attempt}{f'-{self._again}' if self._again else ''}",
+            prompt_ids=prompt_ids,
             sampling=Sampling(
-                max_tokens=max(1, limit - self.sampled_tokens),
+                max_tokens=max(1, min(limit, room)),
                 min_tokens=1,
                 temperature=answer.temperature,
                 top_p=answer.top_p,
                 seed=request.seed,
-                stop_ids=self._runtime.model.reasoning.eos_ids,
+                stop_ids=self._stop_ids,
                 banned_ids=banned_ids,
                 logprobs=answer.with_confidence or answer.top_logprobs is not None,
                 top_logprobs=answer.top_logprobs or 0,
@@ -198,3 +244,7 @@ class AnswerPhase:
             priority=EARLY_PRIORITY if self._provisional else PRIORITY,
             cache_salt=request.cache_salt,
         )
+
+
+def _known(token_id: int | None) -> frozenset[int]:
+    return frozenset() if token_id is None else frozenset({token_id})

@@ -111,7 +111,9 @@ class EarlyAnswers:
         )
         result: AnswerResult | None = None
         try:
-            result = await phase.run()
+            sampled = await phase.run()
+            assert isinstance(sampled, AnswerResult)  # it may not think again
+            result = sampled
         except AnytimeError as error:
             logger.warning("%s: no early answer at %d: %s", self._request.id, at_tokens, error)
         except Exception:

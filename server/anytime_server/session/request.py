@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from anytime_server.reasoning import Cause, Forcing, TokenLimits, Truncation, truncate_thinking
+from anytime_server.reasoning import (
+    Cause,
+    Forcing,
+    ReasoningFormat,
+    TokenLimits,
+    Truncation,
+    truncate_thinking,
+)
 from anytime_server.text.model import Model
 from anytime_server.text.prompt import Prompt
 from anytime_server.text.tool_calls import ToolCallParser
@@ -102,6 +109,28 @@ class CompiledRequest:
             return truncation
         prompt_ids = self.no_thinking_prompt_ids or self.prompt.closed(model.reasoning.no_thinking_ids)
         return truncation if prompt_ids is None else truncation.with_prompt(prompt_ids, self.prompt_ids)
+
+    def thinking_again(
+        self, prompt_ids: list[int], *, budget_tokens: int, window_tokens: int, reasoning: ReasoningFormat
+    ) -> CompiledRequest:
+        """The request for more thinking after a think-start in the answer.
+
+        Args:
+            prompt_ids: all tokens until now, with the think-start.
+            budget_tokens: what is left of the budget; less where the window has no room for it.
+        """
+        room = window_tokens - len(prompt_ids) - reasoning.max_inserted_tokens - self.limits.answer_tokens
+        budget_tokens, most = (max(0, min(tokens, room)) for tokens in (budget_tokens, room))
+        return replace(
+            self,
+            id=f"{self.id}-again-{len(prompt_ids)}",
+            prompt=Prompt(ids=prompt_ids, is_open=True),
+            no_thinking_prompt_ids=None,
+            carried_ids=(),
+            budgets=(),
+            stop_when=None,
+            limits=replace(self.limits, budget_tokens=budget_tokens, max_budget_tokens=most),
+        )
 
     @property
     def tool_start_ids(self) -> frozenset[int]:

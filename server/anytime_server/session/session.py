@@ -63,6 +63,9 @@ class Session:
         self._thinking = ThinkingPhase(
             request, runtime=runtime, lease=self.lease, early=self._early, queue=self.queue
         )
+        self._num_before = 0
+        """Thinking tokens of earlier blocks, where the model began to think again in its answer."""
+        self._inserted_tokens = 0
         self._continuation: str | None = None
         self._only_answers = False
         self._task: asyncio.Task[events.Done] | None = None
@@ -80,7 +83,7 @@ class Session:
     @property
     def thinking_tokens(self) -> int:
         """Thinking tokens sampled until now."""
-        return len(self._thinking.token_ids)
+        return self._num_before + len(self._thinking.token_ids)
 
     @property
     def early_tokens(self) -> int:
@@ -106,7 +109,7 @@ class Session:
         """
         self._require_thinking()
         self._thinking.truncate(cause)
-        return len(self._thinking.token_ids)
+        return self.thinking_tokens
 
     def extend(self, tokens: int) -> int:
         """Raise the budget by `tokens`, as far as there is room.
@@ -118,7 +121,7 @@ class Session:
             AlreadyAnswering: the thinking has stopped already.
         """
         self._require_thinking()
-        return self._thinking.extend(tokens)
+        return self._num_before + self._thinking.extend(tokens)
 
     def _require_thinking(self) -> None:
         thinking = self._thinking
@@ -186,15 +189,11 @@ class Session:
             result = await self._adopt(early.agreed.result())
             answer_tokens = result.answer.answer_tokens
         else:
-            phase = self._final_answer(truncation)
-            try:
-                result = await phase.run()
-            finally:
-                self.answer_tokens = phase.sampled_tokens
-                self.leaked_tokens += phase.leaked_tokens
-                self.tool_parser_failures += phase.tool_parser_failures
-            answer_tokens = phase.sampled_tokens
-            self._record_latency(truncation, result, cut_to_answer_s=result.first_token_at - stopped_at)
+            first = truncation
+            truncation, result = await self._sample_answer(truncation)
+            answer_tokens = self.answer_tokens
+            if truncation is first:
+                self._record_latency(truncation, result, cut_to_answer_s=result.first_token_at - stopped_at)
         timeline.first_token_at = timeline.first_token_at or result.first_sampled_at
         timeline.answer_at = result.first_token_at
         self.answer = result
@@ -203,12 +202,62 @@ class Session:
                 await early.finish()
         return truncation, result, answer_tokens
 
+    async def _sample_answer(self, truncation: Truncation) -> tuple[Truncation, AnswerResult]:
+        """The final answer, and the last truncation before it: the model may think again in its answer."""
+        phase = self._final_answer(truncation)
+        try:
+            sampled = await phase.run()
+            prompt_ids = self.request.prompt_ids
+            while not isinstance(sampled, AnswerResult):
+                prompt_ids = [*truncation.answer_prompt(prompt_ids), *sampled]
+                truncation = await self._think_again(prompt_ids)
+                sampled = await phase.resume(
+                    truncation, prompt_ids=prompt_ids, may_think=self._may_think_again(truncation)
+                )
+        finally:
+            self.answer_tokens = phase.sampled_tokens
+            self.leaked_tokens += phase.leaked_tokens
+            self.tool_parser_failures += phase.tool_parser_failures
+        return truncation, sampled
+
+    def _may_think_again(self, truncation: Truncation) -> bool:
+        """Whether a think-start in the answer opens more thinking: if the budget is not used up."""
+        is_ended = truncation.cause is Cause.NATURAL and not self._only_answers
+        left = self._thinking.budget_tokens - len(self._thinking.token_ids)
+        return is_ended and left > 0 and self.request.answer.json_schema is None
+
+    async def _think_again(self, prompt_ids: list[int]) -> Truncation:
+        """Think on what the budget leaves, after a think-start in the answer."""
+        thinking, runtime = self._thinking, self.runtime
+        request = self.request.thinking_again(
+            prompt_ids,
+            budget_tokens=thinking.budget_tokens - len(thinking.token_ids),
+            window_tokens=runtime.engine.window_tokens,
+            reasoning=runtime.model.reasoning,
+        )
+        self._num_before = self.thinking_tokens
+        self._thinking = ThinkingPhase(
+            request,
+            runtime=runtime,
+            lease=self.lease,
+            early=EarlyAnswers(request, runtime=runtime, queue=self.queue, indices=self._indices),
+            queue=self.queue,
+            num_before=self._num_before,
+        )
+        self.phase = "thinking"
+        cause = await self._thinking.run()
+        self.phase = "answering"
+        truncation = request.truncate(self._thinking.token_ids, cause, runtime.model)
+        self._inserted_tokens += len(truncation.inserted_ids)
+        return dataclasses.replace(truncation, num_thinking_tokens=self.thinking_tokens)
+
     def _truncate(self, cause: Cause) -> Truncation:
         request = self.request
         truncation = request.truncate(self._thinking.token_ids, cause, self.runtime.model)
         self._continuation = self.runtime.signer.sign(
             request.prompt_ids, truncation.thinking_ids, ended=truncation.cause is Cause.NATURAL
         )
+        self._inserted_tokens = len(truncation.inserted_ids)
         return truncation
 
     def _final_answer(self, truncation: Truncation) -> AnswerPhase:
@@ -220,6 +269,7 @@ class Session:
             runtime=self.runtime,
             queue=self.queue,
             continuation=self._continuation,
+            may_think=self._may_think_again(truncation),
         )
 
     async def _adopt(self, agreed: AnswerResult) -> AnswerResult:
@@ -303,7 +353,7 @@ class Session:
             id=request.id,
             stop=events.Stop(
                 cause=truncation.cause,
-                budget_tokens=thinking.budget_tokens,
+                budget_tokens=self._num_before + thinking.budget_tokens,
                 thinking_tokens=truncation.num_thinking_tokens,
             ),
             answer=result.answer.text,
@@ -313,7 +363,7 @@ class Session:
                     request.num_context_tokens, result.cached_tokens if cached is None else cached
                 ),
                 thinking_tokens=truncation.num_thinking_tokens,
-                inserted_tokens=len(truncation.inserted_ids),
+                inserted_tokens=self._inserted_tokens,
                 answer_tokens=answer_tokens,
                 provisional_tokens=self._early.sampled_tokens - adopted_tokens,
                 cached_tokens=result.cached_tokens,

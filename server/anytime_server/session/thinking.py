@@ -35,7 +35,12 @@ class ThinkingPhase:
         lease: Lease,
         early: EarlyAnswers,
         queue: EventQueue,
+        num_before: int = 0,
     ) -> None:
+        """
+        Args:
+            num_before: tokens that were sampled earlier in this session, where the model thinks again.
+        """
         self.token_ids: list[int] = []
         """Tokens sampled until now; those that an engine delivers after a truncation are dropped."""
         self.budget_tokens = request.limits.budget_tokens
@@ -55,6 +60,7 @@ class ThinkingPhase:
         self._stop_ids = runtime.model.reasoning.thinking_stop_ids | request.tool_start_ids
         self._text = ThinkingText(runtime.model, stop_ids=self._stop_ids)
         self._emitted_tokens = 0
+        self._num_before = num_before
         self._budget_cause = request.limits.cause
         self._interrupt = Interrupt(self)
         self._latest_at: float | None = None
@@ -164,7 +170,7 @@ class ThinkingPhase:
         if shown := self._text.push(new_ids):
             self._emit(shown)
         limit = self._lease.thinking_limit()
-        if limit is not None and num_tokens >= limit and self._is_wanted:
+        if limit is not None and self._num_before + num_tokens >= limit and self._is_wanted:
             self._truncated_by = Cause.LOAD
         # An early answer at the last token would be the final answer.
         self._early.reach(self.token_ids, num_tokens - (not self._is_wanted))
@@ -192,7 +198,8 @@ class ThinkingPhase:
 
     def _emit(self, text: str) -> None:
         self._emitted_tokens = len(self.token_ids)
-        self._queue.emit(events.ThinkingDelta(text=text, total_tokens=self._emitted_tokens))
+        total_tokens = self._num_before + self._emitted_tokens
+        self._queue.emit(events.ThinkingDelta(text=text, total_tokens=total_tokens))
 
     def _engine_request(self) -> EngineRequest:
         request, num_tokens = self._request, len(self.token_ids)

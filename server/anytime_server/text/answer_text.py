@@ -115,6 +115,10 @@ class AnswerText:
         rest, self.tool_calls = self._tool_calls.finish()
         return self._shown(rest)
 
+    def end_thinking(self) -> None:
+        """The model has thought again, elsewhere: what follows is the answer."""
+        self._is_thinking = False
+
     def take_tokens(self) -> tuple[AnswerToken, ...]:
         """Tokens that arrived since the last call, where they are reported."""
         tokens, self._unreported = tuple(self._unreported), []

@@ -34,7 +34,7 @@ def test_ids_come_from_the_tokenizer(tokenizer_of: Callable[..., Tokenizer]) -> 
 
 
 def test_texts_to_insert_may_be_empty(tokenizer_of: Callable[..., Tokenizer]) -> None:
-    texts = ReasoningTexts(**TEXTS | {"truncation": "", "answer_lead_in": ""})
+    texts = ReasoningTexts.model_validate(TEXTS | {"truncation": "", "answer_lead_in": ""})
     reasoning = ReasoningFormat.from_texts(texts, tokenizer_of("<think>", "</think>", "<|end|>"))
     assert reasoning.truncation_ids == ()
     assert reasoning.answer_lead_in_ids == ()
@@ -55,14 +55,14 @@ def test_markers_of_several_tokens_are_inserted_and_found_in_text(
 
 def test_a_think_start_without_a_think_end_is_refused() -> None:
     with pytest.raises(ValidationError, match="must both be given"):
-        ReasoningTexts(**TEXTS | {"think_end": ""})
+        ReasoningTexts.model_validate(TEXTS | {"think_end": ""})
 
 
 @pytest.mark.parametrize("field", ["truncation", "answer_lead_in"])
 def test_inserted_text_with_a_think_end_is_refused(
     tokenizer_of: Callable[..., Tokenizer], field: str
 ) -> None:
-    texts = ReasoningTexts(**TEXTS | {field: "so\n</think>\n"})
+    texts = ReasoningTexts.model_validate(TEXTS | {field: "so\n</think>\n"})
     with pytest.raises(UnusableModel, match=f"{field} must not contain the think-end") as refused:
         ReasoningFormat.from_texts(texts, tokenizer_of("<think>", "</think>", "<|end|>"))
     assert refused.value.field == field

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from anytime_server.reasoning import PromptEnd, ReasoningTexts, opener_at, prompt_end
 
-BLANK = {"truncation": "", "answer_lead_in": ""}
+BLANK: dict[str, Any] = {"truncation": "", "answer_lead_in": ""}
 TAGS = ReasoningTexts(
     think_start="<think>", think_end="</think>", no_thinking="<think>\n\n</think>\n\n", **BLANK
 )

@@ -43,7 +43,7 @@ def tail_of(text: str, texts: ReasoningTexts = TEXTS) -> ThinkingTail:
 def tail(tokenizer: CharacterTokenizer, ids: Sequence[int], texts: ReasoningTexts) -> ThinkingTail:
     reasoning = ReasoningFormat.from_texts(texts, tokenizer)
     assert reasoning.think_end_text is not None
-    return thinking_tail(ids, reasoning.think_end_text, lambda ids, **_: tokenizer.decode(ids))
+    return thinking_tail(ids, reasoning.think_end_text, lambda token_ids, **_: tokenizer.decode(token_ids))
 
 
 @pytest.mark.parametrize(

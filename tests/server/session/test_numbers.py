@@ -238,8 +238,41 @@ def test_late_early_answers_are_awaited_until_the_deadline(
 @pytest.mark.parametrize("fault", ["think_end_twice", "reopened_thinking"])
 def test_thinking_inside_of_answers_is_counted(play: Any, fault: str) -> None:
     session, _, _ = play(budget_tokens=4, fields={"budgets": (2,)}, fault=fault)
-    # One token of the early answer, one of the final; a reopened thinking hides the whole first attempt.
-    assert session.leaked_tokens == {"think_end_twice": 2, "reopened_thinking": 6}[fault]
+    # One token of the early answer, one of the final. Without budget left, no think-start is sampled.
+    assert session.leaked_tokens == {"think_end_twice": 2, "reopened_thinking": 0}[fault]
+
+
+@pytest.mark.parametrize(
+    ("budget_tokens", "thinking_tokens", "blocks", "cause"),
+    [
+        (20, 5, [5, 10, 15, 20], Cause.NATURAL),
+        (18, 5, [5, 10, 15, 18], Cause.BUDGET),
+        (5, 5, [5], Cause.NATURAL),
+        (4, 5, [4], Cause.BUDGET),
+    ],
+)
+def test_all_blocks_of_thinking_share_one_budget(
+    play: Any, budget_tokens: int, thinking_tokens: int, blocks: list[int], cause: Cause
+) -> None:
+    """The model begins to think again in its answer, until the budget is used up."""
+    session, emitted, _ = play(
+        budget_tokens=budget_tokens,
+        thinking_tokens=thinking_tokens,
+        never_end=False,
+        fault="reopened_thinking",
+    )
+    done = finished(session)
+    assert (done.stop.cause, done.stop.thinking_tokens) == (cause, blocks[-1])
+    assert (done.stop.budget_tokens, done.answer) == (budget_tokens, "42")
+    totals = [event.total_tokens for event in emitted if isinstance(event, events.ThinkingDelta)]
+    assert totals == sorted(totals)
+    assert totals[-1] == blocks[-1]
+    [started] = [event for event in emitted if isinstance(event, events.AnswerStarted)]
+    assert started.at_tokens == blocks[0]
+    [answer] = [event for event in emitted if isinstance(event, events.AnswerDone)]
+    assert answer.at_tokens == blocks[-1]
+    # Each further block is opened by one sampled token of the answer.
+    assert done.usage.answer_tokens == len("42") + 1 + len(blocks) - 1
 
 
 def test_tool_calls_are_read_out_of_the_answer_that_is_agreed_on(play: Any) -> None:

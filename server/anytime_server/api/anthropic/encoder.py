@@ -47,7 +47,7 @@ class MessagesEncoder(Encoder[Wire]):
                 if event.text and not self._omits_thinking:
                     yield self._delta({"type": "thinking_delta", "thinking": event.text})
             case events.AnswerStarted(provisional=False):
-                if event.at_tokens > 0:
+                if event.at_tokens > 0:  # thinking later within the answer has no signature
                     yield from self._open_block("thinking")
                     yield self._delta({"type": "signature_delta", "signature": event.continuation or ""})
                     yield from self._close_block()

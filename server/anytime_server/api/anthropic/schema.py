@@ -243,6 +243,7 @@ class MessagesRequest(Prompt):
             model=self.model,
             budget_tokens=budget_tokens,
             total_tokens=self.max_tokens,
+            effort=self.output_config and self.output_config.effort,
             **anytime.generate_fields() | own,
             **sampling(temperature=self.temperature, top_p=self.top_p),
             stop=tuple(self.stop_sequences),

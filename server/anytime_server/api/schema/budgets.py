@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, StrictBool, StrictInt
+from pydantic import ConfigDict, Field, StrictBool, StrictInt, model_validator
 
-from anytime_server.api.schema.fields import Fields
+from anytime_server.api.schema.fields import Fields, written_again
 from anytime_server.errors import InvalidRequest
 
 NO_LIMIT = -1
@@ -29,6 +29,13 @@ SHARES: dict[Effort, float] = {
     "max": 1.0,
 }
 """Share of the available tokens that an effort may think for (OpenRouter's, and `max`)."""
+
+RENDERING = {
+    *("add_generation_prompt", "chat_template", "continue_final_message", "conversation", "max_length"),
+    *("messages", "padding", "return_assistant_tokens_mask", "return_dict", "return_tensors", "tokenize"),
+    *("tokenizer_kwargs", "tools", "truncation"),
+}
+"""Arguments of rendering that are no variables of a chat template, or that the server sets."""
 
 Tokens = Annotated[StrictInt, Field(ge=0)]
 TokensOrNoLimit = Annotated[StrictInt, Field(ge=NO_LIMIT)]
@@ -57,10 +64,25 @@ class ThinkingFields(Fields):
 
 
 class TemplateFields(Fields):
+    """Variables of the chat template; those named here also set the budget."""
+
+    model_config = ConfigDict(extra="allow", use_attribute_docstrings=True)
+
     enable_thinking: StrictBool | None = None
     """Qwen3's switch. False: do not think."""
     thinking: StrictBool | None = None
     """The same of DeepSeek's newer templates."""
+    thinking_budget: TokensOrNoLimit | None = None
+    """Seed-OSS's; -1 is no limit."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _can_be_rendered(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        for name in RENDERING.intersection(value):
+            raise ValueError(f"{name} cannot be set by a request")
+        return written_again(value)
 
 
 class BudgetAliases(Fields):
@@ -85,7 +107,7 @@ class BudgetAliases(Fields):
     thinking: ThinkingFields | None = None
     """Anthropic's."""
     chat_template_kwargs: TemplateFields | None = None
-    """vLLM's and SGLang's switches for the chat template; here they set the budget."""
+    """vLLM's and SGLang's variables for the chat template."""
     enable_thinking: StrictBool | None = None
     """Qwen's own service's. False: do not think."""
     reasoning_effort: Effort | None = None
@@ -116,6 +138,15 @@ class BudgetAliases(Fields):
             raise InvalidRequest(f"{off[0]} turns thinking off and {on[0]} on; give one", field=on[0])
         return agreed
 
+    @property
+    def template_fields(self) -> dict[str, Any]:
+        """The fields of a `GenerateRequest` for the chat template."""
+        kwargs, efforts = self.chat_template_kwargs, self._efforts()
+        return {
+            "template_variables": {} if kwargs is None else kwargs.model_dump(exclude_unset=True),
+            "effort": next(iter(efforts.values()), None),
+        }
+
     def _counts(self) -> dict[str, int | None]:
         """Requested numbers of tokens, None for no limit, by field."""
         given = {
@@ -124,6 +155,8 @@ class BudgetAliases(Fields):
             "thinking_budget_tokens": self.thinking_budget_tokens,
             "reasoning_budget_tokens": self.reasoning_budget_tokens,
             "custom_params.thinking_budget": self.custom_params and self.custom_params.thinking_budget,
+            "chat_template_kwargs.thinking_budget": self.chat_template_kwargs
+            and self.chat_template_kwargs.thinking_budget,
             "nvext.max_thinking_tokens": self.nvext and self.nvext.max_thinking_tokens,
             "reasoning.max_tokens": self.reasoning and self.reasoning.max_tokens,
             "thinking.budget_tokens": self.thinking and self.thinking.budget_tokens,

@@ -24,6 +24,9 @@ COUNTS: dict[str, Any] = {
     "thinking_budget_tokens": lambda tokens: {"thinking_budget_tokens": tokens},
     "reasoning_budget_tokens": lambda tokens: {"reasoning_budget_tokens": tokens},
     "custom_params.thinking_budget": lambda tokens: {"custom_params": {"thinking_budget": tokens}},
+    "chat_template_kwargs.thinking_budget": lambda tokens: {
+        "chat_template_kwargs": {"thinking_budget": tokens}
+    },
     "nvext.max_thinking_tokens": lambda tokens: {"nvext": {"max_thinking_tokens": tokens}},
     "reasoning.max_tokens": lambda tokens: {"reasoning": {"max_tokens": tokens}},
     "thinking.budget_tokens": lambda tokens: {"thinking": {"type": "enabled", "budget_tokens": tokens}},
@@ -175,6 +178,7 @@ def test_sglang_processor_requires_its_budget() -> None:
 
 
 UNLIMITED = ("thinking_token_budget", "thinking_budget_tokens", "reasoning_budget_tokens")
+OR_UNLIMITED = (*UNLIMITED, "chat_template_kwargs.thinking_budget")
 
 
 @pytest.mark.parametrize("field", UNLIMITED)
@@ -192,7 +196,7 @@ def test_no_limit_and_a_limit_conflict(field: str) -> None:
 @pytest.mark.parametrize("field", COUNTS)
 def test_other_negative_numbers_are_refused(field: str) -> None:
     with pytest.raises(ValidationError):
-        budget(COUNTS[field](-2 if field in UNLIMITED else -1))
+        budget(COUNTS[field](-2 if field in OR_UNLIMITED else -1))
 
 
 @pytest.mark.parametrize("field", COUNTS)
@@ -237,3 +241,21 @@ def test_enabled_reasoning_without_a_number_is_no_budget() -> None:
 def test_unknown_fields_are_refused(fields: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         budget(fields)
+
+
+def test_chat_template_kwargs_are_passed_on_whole() -> None:
+    kwargs = {
+        "enable_thinking": True,
+        "thinking_budget": 64,
+        "preserve_thinking": True,
+        "documents": [{"a": 1}],
+    }
+    request = BudgetAliases.model_validate({"chat_template_kwargs": kwargs, "reasoning_effort": "low"})
+    assert request.template_fields == {"template_variables": kwargs, "effort": "low"}
+    assert BudgetAliases().template_fields == {"template_variables": {}, "effort": None}
+
+
+@pytest.mark.parametrize("name", ["chat_template", "messages", "tools", "add_generation_prompt", "tokenize"])
+def test_arguments_of_rendering_are_no_variables(name: str) -> None:
+    with pytest.raises(ValidationError, match=f"{name} cannot be set by a request"):
+        BudgetAliases.model_validate({"chat_template_kwargs": {name: "x"}})

@@ -171,6 +171,7 @@ class ChatRequest(Conversation, BudgetAliases):
             model=self.model,
             budget_tokens=budget_tokens,
             total_tokens=total_tokens,
+            **self.template_fields,
             **anytime.generate_fields(),
             **sampling(temperature=self.temperature, top_p=self.top_p),
             stop=tuple(self.stop or ()),

@@ -35,9 +35,11 @@ class ResponsesEncoder(Encoder[Wire]):
         self._output: list[dict[str, Any]] = []
         """Items that are complete."""
         self._thinking = ""
+        """Text of the reasoning item that is open."""
         self._answer = ""
+        """Text of the message that is open."""
         self._tokens: list[AnswerToken] = []
-        """Tokens of the answer until now."""
+        """Tokens of that message until now."""
         self._is_incomplete = False
 
     def encode(self, index: int, event: events.Event) -> Iterator[Wire]:
@@ -66,7 +68,9 @@ class ResponsesEncoder(Encoder[Wire]):
                 yield from self._add_text(event.text, event.tokens)
             case events.AnswerDone(provisional=False):
                 self._is_incomplete = event.finish_reason == "length"
-                yield from self._end_answer(event.tool_calls)
+                yield from self._end_thinking()
+                yield from self._end_message()
+                yield from self._add_calls(event.tool_calls)
             case events.Done():
                 response = ended(
                     self._opened, output=self._output, is_incomplete=self._is_incomplete, done=event
@@ -80,6 +84,9 @@ class ResponsesEncoder(Encoder[Wire]):
                 }
 
     def _add_thinking(self, text: str) -> Iterator[Wire]:
+        yield from self._end_message()
+        if not self._thinking and any(item["type"] == "reasoning" for item in self._output):
+            self._items.next_block()
         item = self._items.reasoning("", status="in_progress")
         if not self._thinking:
             yield self._about("output_item.added", item=item)
@@ -87,7 +94,7 @@ class ResponsesEncoder(Encoder[Wire]):
         self._thinking += text
         yield self._within("reasoning_text.delta", item, delta=text)
 
-    def _end_thinking(self, continuation: str | None) -> Iterator[Wire]:
+    def _end_thinking(self, continuation: str | None = None) -> Iterator[Wire]:
         if not self._thinking:
             return
         text = self._thinking
@@ -96,11 +103,13 @@ class ResponsesEncoder(Encoder[Wire]):
         yield self._within("reasoning_text.done", item, text=text)
         yield self._within("content_part.done", item, part=reasoning_part(text))
         yield self._complete(item)
+        self._thinking = ""
 
     def _add_text(self, text: str, tokens: tuple[AnswerToken, ...]) -> Iterator[Wire]:
         self._tokens += tokens
         if not self._answer and not text:
             return
+        yield from self._end_thinking()
         item = self._items.message("", status="in_progress")
         if not self._answer:
             yield self._about("output_item.added", item=item)
@@ -110,14 +119,18 @@ class ResponsesEncoder(Encoder[Wire]):
             entries = logprobs(tokens, with_bytes=False)
             yield self._within("output_text.delta", item, delta=text, logprobs=entries)
 
-    def _end_answer(self, calls: tuple[ToolCall, ...]) -> Iterator[Wire]:
-        if self._answer:
-            text, status = self._answer, "incomplete" if self._is_incomplete else "completed"
-            item = self._items.message(text, status=status, tokens=self._tokens)
-            entries = logprobs(self._tokens, with_bytes=False)
-            yield self._within("output_text.done", item, text=text, logprobs=entries)
-            yield self._within("content_part.done", item, part=text_part(text, self._tokens))
-            yield self._complete(item)
+    def _end_message(self) -> Iterator[Wire]:
+        if not self._answer:
+            return
+        text, status = self._answer, "incomplete" if self._is_incomplete else "completed"
+        item = self._items.message(text, status=status, tokens=self._tokens)
+        entries = logprobs(self._tokens, with_bytes=False)
+        yield self._within("output_text.done", item, text=text, logprobs=entries)
+        yield self._within("content_part.done", item, part=text_part(text, self._tokens))
+        yield self._complete(item)
+        self._answer, self._tokens = "", []
+
+    def _add_calls(self, calls: tuple[ToolCall, ...]) -> Iterator[Wire]:
         for index, call in enumerate(calls):
             item = self._items.call(index, call, status="completed")
             yield self._about("output_item.added", item=self._items.call(index, call, status="in_progress"))
@@ -128,9 +141,9 @@ class ResponsesEncoder(Encoder[Wire]):
 
     def _unfinished(self) -> list[dict[str, Any]]:
         """The item that was under way when the session failed."""
-        if self._answer and (not self._output or self._output[-1]["type"] == "reasoning"):
+        if self._answer:
             return [self._items.message(self._answer, status="incomplete", tokens=self._tokens)]
-        if self._thinking and not self._output:
+        if self._thinking:
             return [self._items.reasoning(self._thinking, status="incomplete")]
         return []
 

@@ -88,11 +88,16 @@ class Items:
 
     def __init__(self, response_id: str) -> None:
         self._suffix = response_id.rpartition("-")[2]
+        self._number = self._suffix
+
+    def next_block(self) -> None:
+        """Begin another reasoning item, and another message after it."""
+        self._number = f"{int(self._number, 16) + 1:032x}"
 
     def reasoning(self, text: str, *, status: ItemStatus, continuation: str | None = None) -> dict[str, Any]:
         """An item of thinking; one that is in progress has no content yet."""
         content = [] if status == "in_progress" else [reasoning_part(text)]
-        item = {"id": f"rs_{self._suffix}", "type": "reasoning", "summary": [], "content": content}
+        item = {"id": f"rs_{self._number}", "type": "reasoning", "summary": [], "content": content}
         return (
             item | ({} if continuation is None else {"encrypted_content": continuation}) | {"status": status}
         )
@@ -100,7 +105,7 @@ class Items:
     def message(self, text: str, *, status: ItemStatus, tokens: Sequence[AnswerToken] = ()) -> dict[str, Any]:
         """The answer; one that is in progress has no content yet."""
         content = [] if status == "in_progress" else [text_part(text, tokens)]
-        head = {"id": f"msg_{self._suffix}", "type": "message", "role": "assistant"}
+        head = {"id": f"msg_{self._number}", "type": "message", "role": "assistant"}
         return head | {"content": content, "status": status}
 
     def call(self, index: int, call: ToolCall, *, status: ItemStatus) -> dict[str, Any]:

@@ -220,6 +220,7 @@ class ResponsesRequest(BudgetAliases):
             model=self.model,
             budget_tokens=budget_tokens,
             total_tokens=self.max_output_tokens,
+            **self.template_fields,
             **anytime.generate_fields() | {"continuation": dialogue.continuation or anytime.continuation},
             **sampling(temperature=self.temperature, top_p=self.top_p),
             json_schema=self.text.format and self.text.format.schema_text,

@@ -167,7 +167,7 @@ BAD: list[tuple[str, dict[str, Any]]] = [
     ("thinking_budget", {"thinking_budget": 100_000}),
     ("anytime.budget", {"anytime": {"budget": 100_000}}),
     ("chat_template_kwargs.enable_thinking", {"chat_template_kwargs": {"enable_thinking": "no"}}),
-    ("chat_template_kwargs.documents", {"chat_template_kwargs": {"documents": []}}),
+    ("chat_template_kwargs", {"chat_template_kwargs": {"chat_template": "{{ 1 }}"}}),
     (
         "chat_template_kwargs.enable_thinking",
         {"chat_template_kwargs": {"enable_thinking": False}, "thinking_budget": 9},
