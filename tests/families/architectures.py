@@ -49,9 +49,19 @@ class Architecture:
     model_type: str
     name: str
     fields: Mapping[str, Any] = field(default_factory=dict)
-    text_type: str | None = None  # of the language model inside one that also takes images
+    text: tuple[str, str] | None = None  # model type and class of the language model in one that takes images
     in_transformers: bool = True
     runs_on_cpu: bool = True  # in vLLM's CPU build
+
+    @property
+    def runs(self) -> bool:
+        return self.in_transformers and self.runs_on_cpu
+
+    def runnable(self) -> Architecture:
+        """The architecture that vLLM's CPU build runs: this one, its language model alone, or Qwen3."""
+        if not self.runs:
+            return QWEN3
+        return self if self.text is None else Architecture(*self.text, self.fields)
 
 
 def dense(model_type: str, name: str, **fields: Any) -> Architecture:
@@ -82,19 +92,23 @@ def config(architecture: Architecture, sizes: Mapping[str, Any]) -> Any:
     from transformers import AutoConfig
 
     logging.getLogger("transformers").setLevel(logging.ERROR)
-    if architecture.text_type is None:
+    if architecture.text is None:
         return AutoConfig.for_model(architecture.model_type, **architecture.fields, **sizes)
-    text = AutoConfig.for_model(architecture.text_type, **architecture.fields, **sizes)
+    text = AutoConfig.for_model(architecture.text[0], **architecture.fields, **sizes)
     return AutoConfig.for_model(
         architecture.model_type, text_config=text.to_dict(), eos_token_id=sizes["eos_token_id"]
     )
 
 
 def write_weights(folder: Path) -> None:
-    """Write random weights for the folder's config.json."""
+    """Write random weights for the folder's config.json, which stays as it is."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers.utils import logging as transformers_logging
 
+    transformers_logging.disable_progress_bar()
+    written = (folder / "config.json").read_text()
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder), dtype=torch.bfloat16)
     model.save_pretrained(folder)
+    (folder / "config.json").write_text(written)

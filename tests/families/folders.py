@@ -7,15 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from tests.families import vocabularies
-from tests.families.architectures import QWEN3, write_config, write_weights
+from tests.families.architectures import write_config, write_weights
 from tests.families.catalogue import FAMILIES
 
 
 def family_folder(name: str, target: Path, *, runnable: bool = False) -> Path:
     """Write a family's checkpoint to the new folder `target`: configuration, tokenizer, chat template.
 
-    A runnable one has random weights too. Where vLLM's CPU build lacks the architecture, its config.json is a
-    Qwen3's, so that recognition by architecture has to be tested on one that is not runnable.
+    A runnable one has random weights too. Its config.json is that of the language model alone where the
+    family takes images, and a Qwen3's where vLLM's CPU build lacks the architecture: tests of recognition by
+    architecture need a folder that is not runnable.
     """
     family = FAMILIES[name]
     target.mkdir(parents=True)
@@ -30,8 +31,8 @@ def family_folder(name: str, target: Path, *, runnable: bool = False) -> Path:
     if family.vocabulary.bos is not None:
         generation["bos_token_id"] = token_id(target, family.vocabulary.bos)
     (target / "generation_config.json").write_text(json.dumps(generation, indent=2))
-    runs = family.architecture.in_transformers and family.architecture.runs_on_cpu
-    write_config(family.architecture if runs or not runnable else QWEN3, size, ends, target)
+    architecture = family.architecture.runnable() if runnable else family.architecture
+    write_config(architecture, size, ends, target)
     if runnable:
         write_weights(target)
         (target / "generation_config.json").write_text(json.dumps(generation, indent=2))
@@ -74,5 +75,5 @@ def provenance(name: str) -> dict[str, str | bool]:
         "vocabulary": "borrowed" if family.vocabulary.is_borrowed else "real",
         "template": family.template.provenance,
         "architecture": family.architecture.name,
-        "runs": family.architecture.in_transformers and family.architecture.runs_on_cpu,
+        "runs": family.architecture.runs,
     }

@@ -76,7 +76,7 @@ FAMILIES = (
                 "hidden_size_per_layer_input": 0,
                 "layer_types": ["sliding_attention", "full_attention"],
             },
-            text_type="gemma4_text",
+            text=("gemma4_text", "Gemma4ForCausalLM"),
         ),
         Facts(
             default="<|turn>model\n<|channel>thought\n<channel|>",

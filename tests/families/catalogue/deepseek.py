@@ -95,7 +95,13 @@ FAMILIES = (
         ),
         real("deepseek-ai-DeepSeek-R1-Distill-Llama-8B"),
         LLAMA,
-        replace(R1, arguments="string", content_of_calls=None),
+        replace(
+            R1,
+            arguments="string",
+            content_of_calls=None,
+            note=f"{R1.note}; transformers 5 reads tokenizer_class LlamaTokenizerFast as a SentencePiece "
+            "tokenizer: text loses its spaces unless the tokenizer is loaded as PreTrainedTokenizerFast",
+        ),
         (EOS,),
         R1_SAMPLING,
     ),

@@ -124,7 +124,8 @@ FAMILIES = (
             off=Mode(
                 {"thinking_budget": 0},
                 "<seed:bos>assistant\n<seed:think>\n<seed:cot_budget_reflect>The current thinking budget is "
-                "0, so I will directly start answering the question.</seed:cot_budget_reflect>\n</seed:think>",
+                "0, so I will directly start answering the question.</seed:cot_budget_reflect>\n"
+                "</seed:think>",
             ),
             variables=("thinking_budget",),
             history=("reasoning_content",),

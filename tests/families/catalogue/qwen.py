@@ -156,7 +156,7 @@ FAMILIES = (
             "qwen3_5",
             "Qwen3_5ForConditionalGeneration",
             {**SMALL, **LINEAR_ATTENTION},
-            text_type="qwen3_5_text",
+            text=("qwen3_5_text", "Qwen3_5ForCausalLM"),
         ),
         Facts(
             default=f"{HEADER}<think>\n",
@@ -192,7 +192,7 @@ FAMILIES = (
             "qwen3_5",
             "Qwen3_5ForConditionalGeneration",
             {**SMALL, **LINEAR_ATTENTION},
-            text_type="qwen3_5_text",
+            text=("qwen3_5_text", "Qwen3_5ForCausalLM"),
         ),
         Facts(
             default=f"{HEADER}<think>\n",

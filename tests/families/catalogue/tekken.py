@@ -103,7 +103,12 @@ FAMILIES = (
         "ministral-3-reasoning",
         THINKING_IDS,
         real("mistralai-Ministral-3-14B-Reasoning-2512"),
-        Architecture("mistral3", "Mistral3ForConditionalGeneration", SMALL, text_type="ministral3"),
+        Architecture(
+            "mistral3",
+            "Mistral3ForConditionalGeneration",
+            SMALL,
+            text=("ministral3", "Ministral3ForCausalLM"),
+        ),
         Facts(
             default="[INST]QQQ[/INST]",
             start="[THINK]",
