@@ -34,8 +34,9 @@ ROUTED = {"n_routed_experts": 4, "n_shared_experts": 1, "num_experts_per_tok": 2
 GROUPED: dict[str, Any] = {**ROUTED, "n_group": 1, "topk_group": 1, "first_k_dense_replace": 1}
 EXPERTS: dict[str, Any] = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 64}
 LINEAR_ATTENTION: dict[str, Any] = {
-    "linear_key_head_dim": 32,
-    "linear_value_head_dim": 32,
+    "head_dim": 64,
+    "linear_key_head_dim": 128,  # the sizes that vLLM's kernels take
+    "linear_value_head_dim": 128,
     "linear_num_key_heads": 2,
     "linear_num_value_heads": 2,
     "layer_types": ["linear_attention", "full_attention"],

@@ -27,7 +27,7 @@ R1 = Facts(
     note="the last system message replaces the first; no generation prompt after a tool's result; "
     "thinking in earlier content is removed; the card advises against a system prompt",
 )
-V3_FIELDS = {**SMALL, **LATENT_ATTENTION, **GROUPED}
+V3_FIELDS = {**SMALL, **LATENT_ATTENTION, **GROUPED, "topk_method": "noaux_tc", "scoring_func": "sigmoid"}
 V3_NAMES = {128798: "<think>", 128799: "</think>"}
 V3_IDS = Vocabulary(
     "deepseek_v3",

@@ -157,6 +157,7 @@ FAMILIES = (
             "Qwen3_5ForConditionalGeneration",
             {**SMALL, **LINEAR_ATTENTION},
             text=("qwen3_5_text", "Qwen3_5ForCausalLM"),
+            runs_on_cpu=False,  # vLLM's class needs torchvision
         ),
         Facts(
             default=f"{HEADER}<think>\n",
@@ -193,6 +194,7 @@ FAMILIES = (
             "Qwen3_5ForConditionalGeneration",
             {**SMALL, **LINEAR_ATTENTION},
             text=("qwen3_5_text", "Qwen3_5ForCausalLM"),
+            runs_on_cpu=False,  # vLLM's class needs torchvision
         ),
         Facts(
             default=f"{HEADER}<think>\n",

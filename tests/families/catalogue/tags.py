@@ -89,7 +89,11 @@ FAMILIES = (
         "glm-4.7-flash",
         GLM_IDS,
         real("GLM-4.7-Flash"),
-        Architecture("glm4_moe_lite", "Glm4MoeLiteForCausalLM", {**SMALL, **GROUPED, **LATENT_ATTENTION}),
+        Architecture(
+            "glm4_moe_lite",
+            "Glm4MoeLiteForCausalLM",
+            {**SMALL, **GROUPED, **LATENT_ATTENTION, "topk_method": "noaux_tc"},
+        ),
         Facts(
             default="<|assistant|><think>",
             start="<think>",
@@ -156,6 +160,8 @@ FAMILIES = (
             "minimax_m2",
             "MiniMaxM2ForCausalLM",
             {
+                "scoring_func": "sigmoid",
+                "use_routing_bias": True,
                 **SMALL,
                 "intermediate_size": 64,
                 "num_local_experts": 4,
