@@ -12,6 +12,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+RUN_ON_CPU = {
+    "Gemma4ForCausalLM",
+    "Glm4MoeForCausalLM",
+    "GptOssForCausalLM",
+    "Qwen3ForCausalLM",
+    "Qwen3MoeForCausalLM",
+    "SeedOssForCausalLM",
+}
 SMALL: dict[str, Any] = {
     "hidden_size": 64,
     "intermediate_size": 128,
@@ -52,17 +60,20 @@ class Architecture:
     fields: Mapping[str, Any] = field(default_factory=dict)
     text: tuple[str, str] | None = None  # model type and class of the language model in one that takes images
     in_transformers: bool = True
-    runs_on_cpu: bool = True  # in vLLM's CPU build
+
+    @property
+    def language_model(self) -> Architecture:
+        """The model without what it has for images."""
+        return self if self.text is None else Architecture(*self.text, self.fields)
 
     @property
     def runs(self) -> bool:
-        return self.in_transformers and self.runs_on_cpu
+        """Whether the language model has been seen to run on vLLM's CPU build."""
+        return self.language_model.name in RUN_ON_CPU
 
     def runnable(self) -> Architecture:
-        """The architecture that vLLM's CPU build runs: this one, its language model alone, or Qwen3."""
-        if not self.runs:
-            return QWEN3
-        return self if self.text is None else Architecture(*self.text, self.fields)
+        """The architecture to run on vLLM's CPU build: the language model, or else a Qwen3."""
+        return self.language_model if self.runs else QWEN3
 
 
 def dense(model_type: str, name: str, **fields: Any) -> Architecture:

@@ -106,9 +106,7 @@ FAMILIES = (
             is_borrowed=True,
         ),
         real("Kimi-K3"),
-        Architecture(
-            "kimi_k3", "KimiK3ForConditionalGeneration", SMALL, in_transformers=False, runs_on_cpu=False
-        ),
+        Architecture("kimi_k3", "KimiK3ForConditionalGeneration", SMALL, in_transformers=False),
         Facts(
             default=f"{KIMI_K3_HEADER}<|open|>think<|sep|>",
             start="<|open|>think<|sep|>",

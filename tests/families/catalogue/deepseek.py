@@ -160,7 +160,6 @@ FAMILIES = (
             "deepseek_v32",
             "DeepseekV32ForCausalLM",
             {**V3_FIELDS, "index_topk": 64, "index_head_dim": 32, "index_n_heads": 2},
-            runs_on_cpu=False,
         ),
         Facts(
             default=f"{HEADER}</think>",
@@ -185,7 +184,7 @@ FAMILIES = (
         "deepseek-v4",
         V4_IDS,
         real("deepseek-ai-DeepSeek-V4"),
-        Architecture("deepseek_v4", "DeepseekV4ForCausalLM", {"num_hidden_layers": 2}, runs_on_cpu=False),
+        Architecture("deepseek_v4", "DeepseekV4ForCausalLM", {"num_hidden_layers": 2}),
         Facts(
             default=f"{HEADER}</think>",
             start="<think>",

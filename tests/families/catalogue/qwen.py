@@ -157,7 +157,6 @@ FAMILIES = (
             "Qwen3_5ForConditionalGeneration",
             {**SMALL, **LINEAR_ATTENTION},
             text=("qwen3_5_text", "Qwen3_5ForCausalLM"),
-            runs_on_cpu=False,  # vLLM's class needs torchvision
         ),
         Facts(
             default=f"{HEADER}<think>\n",
@@ -194,7 +193,6 @@ FAMILIES = (
             "Qwen3_5ForConditionalGeneration",
             {**SMALL, **LINEAR_ATTENTION},
             text=("qwen3_5_text", "Qwen3_5ForCausalLM"),
-            runs_on_cpu=False,  # vLLM's class needs torchvision
         ),
         Facts(
             default=f"{HEADER}<think>\n",

@@ -227,9 +227,7 @@ FAMILIES = (
             is_borrowed=True,
         ),
         real("inclusionai-ling-3.0-flash"),
-        Architecture(
-            "bailing_moe_v3", "BailingMoeV3ForCausalLM", SMALL, in_transformers=False, runs_on_cpu=False
-        ),
+        Architecture("bailing_moe_v3", "BailingMoeV3ForCausalLM", SMALL, in_transformers=False),
         Facts(
             default="<role>ASSISTANT</role>\n<think>",
             start="<think>",
