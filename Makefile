@@ -1,4 +1,4 @@
-.PHONY: setup setup-dev setup-browser setup-prometheus serve test test-nightly mutation check docs docs-parts format clean dist sbom audit
+.PHONY: setup setup-dev setup-browser setup-prometheus setup-families serve test test-nightly mutation check docs docs-parts format clean dist sbom audit
 VENV := .venv/bin
 WORKERS ?= 2
 BALANCED := -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
@@ -15,13 +15,16 @@ setup-browser: setup-dev  ## install Chromium for the tests
 setup-prometheus: setup  ## install Prometheus for the tests
 	@scripts/setup-prometheus.sh
 
+setup-families: setup  ## download real tokenizers and chat templates for the tests
+	@scripts/setup-families.sh
+
 serve: setup      ## serve the bundled checkpoint on 127.0.0.1:8000
 	@$(VENV)/anytime serve $(ARGS)
 
-test: setup-browser setup-prometheus  ## run all tests
+test: setup-browser setup-prometheus setup-families  ## run all tests
 	OMP_NUM_THREADS=1 $(VENV)/python -m pytest $(BALANCED) $(ARGS)
 
-test-nightly: setup-browser setup-prometheus  ## also run the long attacks, draw new Hypothesis examples, and require coverage
+test-nightly: setup-browser setup-prometheus setup-families  ## also run the long attacks, draw new Hypothesis examples, and require coverage
 	OMP_NUM_THREADS=1 $(VENV)/python -m pytest $(BALANCED) --nightly --timeout 1800 --cov --cov-report=term:skip-covered --cov-fail-under=93 $(ARGS)
 
 mutation: setup   ## change the core's code in one place after another; print which changes no test notices
