@@ -15,6 +15,12 @@ def _serve(argv: Sequence[str]) -> int:
     return main(argv)
 
 
+def _inspect(argv: Sequence[str]) -> int:
+    from anytime_server.server.inspect import main
+
+    return main(argv)
+
+
 def _ask(argv: Sequence[str]) -> int:
     from anytime_client.ask import main
 
@@ -58,6 +64,7 @@ class Command:
 
 COMMANDS = {
     "serve": Command(_serve, "serve a model over HTTP", "vllm"),
+    "inspect": Command(_inspect, "show how a model would be served", "vllm"),
     "ask": Command(_ask, "ask a running server a question"),
     "bench": Command(_bench, "measure a running server under load", "train"),
     "keys": Command(_keys, "make API keys for a server"),

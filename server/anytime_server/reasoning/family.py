@@ -26,6 +26,10 @@ class Evidence:
     """Whether a text is a vocabulary entry."""
     template: str
     """Its chat template."""
+    prompt: str = ""
+    """The prompt of a plain question."""
+    has_switch: bool = False
+    """Whether its chat template has a variable that turns thinking on and off."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,8 +60,8 @@ class Family:
     """Entries of the vocabulary."""
     template: tuple[str, ...] = ()
     """Texts in the chat template."""
-    without: tuple[str, ...] = ()
-    """Texts that must not be in the chat template."""
+    needs_opening: bool = False
+    """Whether a chat template which neither opens thinking nor has a switch for it is of another family."""
     switch: Switch | None = None
     """None to use the switches that the chat template has."""
     effort_variable: str = "reasoning_effort"
@@ -82,8 +86,11 @@ class Family:
             (not self.model_types or evidence.model_type in self.model_types)
             and all(map(evidence.has_token, self.tokens))
             and all(text in evidence.template for text in self.template)
-            and not any(text in evidence.template for text in self.without)
+            and (not self.needs_opening or evidence.has_switch or self._is_opened(evidence.prompt))
         )
+
+    def _is_opened(self, prompt: str) -> bool:
+        return prompt.rstrip().endswith(self.texts.think_start)
 
 
 def think_tags(

@@ -8,6 +8,7 @@ import secrets
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from typing import Any
 from uuid import uuid4
@@ -21,6 +22,8 @@ from anytime_server.types import GenerateRequest
 
 STRUCTURED_ANSWER_TOKENS = 256
 """Room for an answer that is JSON or may call tools, where neither client nor manifest gives more."""
+BUDGET_VARIABLE = "thinking_budget"
+"""Variable of chat templates that tell the model its budget."""
 SHORT_PROMPT = 4096
 """Characters that are tokenised faster than a thread could be started for them."""
 PROMPT_THREADS = 2
@@ -53,9 +56,10 @@ class RequestCompiler:
         if request.json_schema is not None:
             await self._check_json_schema(request.json_schema)
         prompt = await self.prompt(request)
+        signed_prompt_ids = await self._signed_prompt_ids(request, prompt)
         carried_ids: tuple[int, ...] = ()
         if request.continuation is not None:
-            carried_ids = self._runtime.signer.verify(request.continuation, prompt_ids=prompt.ids)
+            carried_ids = self._runtime.signer.verify(request.continuation, prompt_ids=signed_prompt_ids)
             self._check_continued_text(request, carried_ids)
         limits = resolve_limits(
             budget_tokens=request.budget_tokens,
@@ -72,6 +76,7 @@ class RequestCompiler:
         return CompiledRequest(
             id=new_id(request),
             prompt=prompt,
+            signed_prompt_ids=signed_prompt_ids,
             no_thinking_prompt_ids=await self._no_thinking_prompt_ids(request, prompt),
             carried_ids=carried_ids,
             limits=limits,
@@ -154,9 +159,15 @@ class RequestCompiler:
             efforts = family.efforts
             if word := efforts.get(request.effort) if efforts else request.effort:
                 variables[family.effort_variable] = word
-        if request.budget_tokens is not None and "thinking_budget" in known:
-            variables["thinking_budget"] = request.budget_tokens
+        if request.budget_tokens is not None and BUDGET_VARIABLE in known:
+            variables[BUDGET_VARIABLE] = request.budget_tokens
         return variables | dict(request.template_variables)
+
+    async def _signed_prompt_ids(self, request: GenerateRequest, prompt: Prompt) -> list[int]:
+        """The prompt that continuation tokens are bound to: it does not tell the model its budget."""
+        if request.budget_tokens is None or BUDGET_VARIABLE not in self._template_variables(request):
+            return prompt.ids
+        return (await self.prompt(replace(request, budget_tokens=None))).ids
 
     async def _no_thinking_prompt_ids(self, request: GenerateRequest, prompt: Prompt) -> list[int] | None:
         """Prompt of an answer without thinking, where one is needed and the template has a form of it."""

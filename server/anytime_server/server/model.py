@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import resource
 from contextlib import suppress
@@ -12,8 +13,12 @@ from anytime_server.errors import InvalidRequest, UnusableModel, UnusableOption,
 from anytime_server.server.settings import ServeSettings
 from anytime_server.text.model import BUNDLED_MODEL, Model
 
+logger = logging.getLogger(__name__)
+
 TEMPLATE_LIMIT_S = 3
 """Processor time of the chat template for two short conversations."""
+TEXT_FILES = ["*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken"]
+"""All files of a model but its weights."""
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
 
 
@@ -23,21 +28,19 @@ def load_model(settings: ServeSettings) -> Model:
     Raises:
         UnusableModel: the checkpoint is missing, incomplete or has no reasoning format.
     """
-    folder, name = BUNDLED_MODEL, settings.name
-    if settings.model is not None:
-        folder = _find(settings.model)
-        if folder != Path(settings.model).expanduser():
-            name = name or settings.model  # a model of the hub: its folder's name is a hash
+    folder, name = find_model(settings.model)
     require_complete(folder)
     model = Model.load(
         folder,
-        name=name,
+        name=settings.name or name,
         preset=settings.reasoning_preset,
         manifest=_file(settings.manifest),
-        chat_template=_template(settings.chat_template),
+        chat_template=read_template(settings.chat_template),
         forcing=settings.forcing,
     )
     _require_harmless_template(model)
+    if model.family.note and model.manifest.name is None:
+        logger.warning("%s is served as %s. %s", model.name, model.family.name, model.family.note)
     return model
 
 
@@ -67,7 +70,7 @@ def _file(name: str | None) -> Path | None:
     return None if name is None else Path(name).expanduser()
 
 
-def _template(name: str | None) -> str | None:
+def read_template(name: str | None) -> str | None:
     """The text of a chat template.
 
     Raises:
@@ -80,7 +83,23 @@ def _template(name: str | None) -> str | None:
         raise UnusableOption(f"--chat-template: {path} cannot be read: {error}") from error
 
 
-def _find(name: str) -> Path:
+def find_model(model: str | None, *, weights: bool = True) -> tuple[Path, str | None]:
+    """The folder of a checkpoint, and the name of a model of the hub, whose folder's name is a hash.
+
+    Args:
+        model: a folder, or a model's name on the Hugging Face hub; None for the bundled model.
+        weights: whether to download the weights, too.
+
+    Raises:
+        UnusableModel: there is no such folder or model.
+    """
+    if model is None:
+        return BUNDLED_MODEL, None
+    folder = _find(model, weights=weights)
+    return folder, None if folder == Path(model).expanduser() else model
+
+
+def _find(name: str, *, weights: bool) -> Path:
     """The folder of a checkpoint, downloaded from the Hugging Face hub unless `name` is a folder."""
     if (folder := Path(name).expanduser()).is_dir():
         return folder
@@ -89,7 +108,7 @@ def _find(name: str) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(name))
+        return Path(snapshot_download(name, allow_patterns=None if weights else TEXT_FILES))
     except Exception as error:
         raise UnusableModel(
             f"{name!r} is neither a folder nor a model that can be downloaded from the Hugging Face hub: "

@@ -51,6 +51,8 @@ class CompiledRequest:
     id: str
     prompt: Prompt
     """The conversation, with thinking open at its end if there can be any."""
+    signed_prompt_ids: list[int] | None = None
+    """The prompt that continuation tokens are bound to, where it is another."""
     no_thinking_prompt_ids: list[int] | None = None
     """Prompt of an answer without thinking, where the chat template makes another one of it."""
     carried_ids: tuple[int, ...] = ()

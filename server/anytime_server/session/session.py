@@ -255,7 +255,9 @@ class Session:
         request = self.request
         truncation = request.truncate(self._thinking.token_ids, cause, self.runtime.model)
         self._continuation = self.runtime.signer.sign(
-            request.prompt_ids, truncation.thinking_ids, ended=truncation.cause is Cause.NATURAL
+            request.signed_prompt_ids or request.prompt_ids,
+            truncation.thinking_ids,
+            ended=truncation.cause is Cause.NATURAL,
         )
         self._inserted_tokens = len(truncation.inserted_ids)
         return truncation

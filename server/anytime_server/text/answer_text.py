@@ -60,6 +60,7 @@ class AnswerText:
         """The client's stop string that was reached."""
         self.num_leaked_tokens = 0
         """Tokens that were thinking and are not shown."""
+        self._answer_start = model.manifest.answer_start.strip()
         self._answer_end = model.manifest.answer_end.strip()
         self._stop = (*stop, self._answer_end) if self._answer_end else stop
         self._model = model
@@ -147,6 +148,8 @@ class AnswerText:
         """Text that no longer has to wait for what follows; ends at a stop string."""
         if not self.sampled_text and not self._held.strip():
             return ""
+        if not self.sampled_text and self._answer_start and not self._without_answer_start(is_last):
+            return ""
         first = 0 if self.sampled_text else len(self._held) - len(self._held.lstrip())
         found = [(at, stop) for stop in self._stop if (at := self._held.find(stop, first)) >= 0]
         if found:
@@ -159,6 +162,14 @@ class AnswerText:
         if not self.sampled_text and not released.strip():
             self._held, released = released + self._held, ""
         return released
+
+    def _without_answer_start(self, is_last: bool) -> bool:
+        """Drop an answer-start that the model wrote itself; False if it may be under way."""
+        held = self._held.lstrip()
+        if held.startswith(self._answer_start):
+            self._held, self._answer_start = held.removeprefix(self._answer_start), ""
+            return bool(self._held.strip())
+        return is_last or not self._answer_start.startswith(held)
 
     def _shown(self, text: str) -> str:
         self.text += text

@@ -211,7 +211,16 @@ def _evidence(folder: Path, tokenizer: ModelTokenizer) -> Evidence:
         model_type=str(model_type or ""),
         has_token=lambda text: tokenizer.token_id(text) is not None,
         template=tokenizer.chat.text_with_tools,
+        prompt=_plain_prompt(tokenizer),
+        has_switch=bool(tokenizer.chat.switch(None).on),
     )
+
+
+def _plain_prompt(tokenizer: ModelTokenizer) -> str:
+    try:
+        return tokenizer.chat.render([{"role": "user", "content": "?"}])
+    except InvalidRequest:
+        return ""
 
 
 def _chosen(preset: str, evidence: Evidence) -> Family:

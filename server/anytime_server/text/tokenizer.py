@@ -53,8 +53,11 @@ class ModelTokenizer:
         logging.getLogger("transformers").setLevel(logging.ERROR)
         from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
+        # What tokenizer.json says holds: the classes that AutoTokenizer chooses change some of it.
+        is_fast = (folder / "tokenizer.json").is_file()
+        loader = PreTrainedTokenizerFast if is_fast else AutoTokenizer
         try:
-            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+            tokenizer = loader.from_pretrained(folder, local_files_only=True)
         except Exception as error:
             raise UnusableModel(f"no tokenizer can be loaded from {folder}: {first_line(error)}") from error
         if not isinstance(tokenizer, PreTrainedTokenizerFast):

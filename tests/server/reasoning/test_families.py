@@ -23,8 +23,20 @@ DEEPSEEK = ("<think>", "</think>", "<｜User｜>", "<｜Assistant｜>")
 OPENS = "<|im_start|>assistant\\n<think>\\n"
 
 
-def evidence(model_type: str = "", tokens: tuple[str, ...] = (), template: str = "") -> Evidence:
-    return Evidence(model_type=model_type, has_token=lambda text: text in tokens, template=template)
+def evidence(
+    model_type: str = "",
+    tokens: tuple[str, ...] = (),
+    template: str = "",
+    prompt: str = "",
+    switch: bool = False,
+) -> Evidence:
+    return Evidence(
+        model_type=model_type,
+        has_token=lambda text: text in tokens,
+        template=template,
+        prompt=prompt,
+        has_switch=switch,
+    )
 
 
 @pytest.mark.parametrize(
@@ -39,15 +51,18 @@ def evidence(model_type: str = "", tokens: tuple[str, ...] = (), template: str =
             evidence("deepseek_v3", DEEPSEEK, "<｜Assistant｜>{{ thinking }}<think></think>"),
         ),
         ("qwen3", evidence("qwen3", QWEN, "<think>\\n\\n</think>{{ enable_thinking }}")),
-        ("qwen3-thinking", evidence("qwen3", QWEN, OPENS)),
-        ("qwen3-thinking", evidence("qwen2", QWEN, OPENS)),
+        ("qwen3-thinking", evidence("qwen3", QWEN, OPENS, prompt="<think>\n")),
+        ("qwen3-thinking", evidence("qwen2", QWEN, OPENS, prompt="<think>\n")),
         ("smollm3", evidence("smollm3", QWEN, "<think> /no_think enable_thinking")),
         ("phi-4-reasoning", evidence("phi3", (), "<|im_sep|> use the format <think> {Thought} </think>")),
         ("magistral", evidence("mistral", ("[THINK]", "[/THINK]"), "[INST]")),
         # Qwen3-Instruct-2507 and -Coder have the vocabulary of Qwen3, and do not think.
         ("no-thinking", evidence("qwen3", QWEN, "<|im_start|>assistant\\n")),
+        # ... and a template that shows earlier thinking all the same.
+        ("no-thinking", evidence("qwen3", QWEN, "<think> {{ reasoning_content }} </think>")),
         ("no-thinking", evidence("llama", ("<|im_start|>", "<tool_call>"), "<|im_start|>assistant\\n")),
-        ("think-tags", evidence("new", (), "<think>")),
+        ("think-tags", evidence("new", (), "<think>", switch=True)),
+        ("think-tags", evidence("new", (), "<think>", prompt="A: <think>\n")),
         ("no-thinking", evidence()),
     ],
 )

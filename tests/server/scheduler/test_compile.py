@@ -76,6 +76,7 @@ async def test_every_field_reaches_the_session(compiler_of: Callable[..., Any]) 
     assert compiled == CompiledRequest(
         id=compiled.id,
         prompt=Prompt(ids=PROMPT_IDS, is_open=True, num_opener_tokens=1),
+        signed_prompt_ids=PROMPT_IDS,
         limits=TokenLimits(
             budget_tokens=40,
             max_budget_tokens=70 - 20,

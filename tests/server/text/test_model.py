@@ -242,8 +242,8 @@ def test_messages_that_the_template_refuses_are_an_invalid_request(tokenizer: Mo
 def test_thinking_is_opened_once(checkpoint: Path, tmp_path: Path) -> None:
     opening = Model.load(checkpoint)
     assert opening.prompt_ids(USER) == opening.tokenizer.encode(RENDERED)
-    template = TEMPLATE.replace("<think>\n", "") + "{# it writes <think> #}"
-    not_opening = Model.load(write_checkpoint(tmp_path, template=template))
+    template = TEMPLATE.replace("<think>\n", "")
+    not_opening = Model.load(write_checkpoint(tmp_path, template=template), preset="qwen3-thinking")
     assert not_opening.prompt_ids(USER) == not_opening.tokenizer.encode(RENDERED.removesuffix("\n"))
 
 

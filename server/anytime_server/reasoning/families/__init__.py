@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from anytime_server.reasoning.families import (
     apertus,
+    apriel,
     cohere,
     deepseek_r1,
     deepseek_v3,
@@ -31,6 +32,7 @@ from anytime_server.reasoning.families import (
     minimax_m2,
     minimax_m3,
     mistral,
+    muse_glimmer,
     nemotron,
     olmo3,
     phi4,
@@ -38,6 +40,7 @@ from anytime_server.reasoning.families import (
     qwen3_thinking,
     seed_oss,
     smollm3,
+    solar,
     step3,
 )
 from anytime_server.reasoning.family import Evidence, Family, think_tags
@@ -54,6 +57,7 @@ THINK_TAGS = Family(
     models="any other model that thinks between <think> and </think>",
     texts=think_tags(),
     template=("<think>",),
+    needs_opening=True,
     note="Its family is not known; its chat template mentions <think>.",
 )
 
@@ -71,6 +75,9 @@ FAMILIES: dict[str, Family] = {
         seed_oss.FAMILY,
         cohere.FAMILY,
         apertus.FAMILY,
+        apriel.FAMILY,
+        solar.FAMILY,
+        muse_glimmer.FAMILY,
         hunyuan.FAMILY,
         hy3.FAMILY,
         glm.FAMILY,

@@ -1,0 +1,11 @@
+"""Solar-Open, whose thinking and answer are messages of their own."""
+
+from anytime_server.reasoning.family import Family, think_tags
+
+FAMILY = Family(
+    name="solar-open",
+    models="Solar-Open-100B",
+    texts=think_tags("<|think|>", "<|end|>", answer_lead_in="", answer_start="<|begin|>assistant<|content|>"),
+    template=("<|think|>", "<|begin|>assistant"),
+    sampling={"temperature": 0.8, "top_p": 0.95},
+)

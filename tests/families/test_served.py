@@ -1,0 +1,189 @@
+"""Each family as it is served: recognised, its prompts, and sessions at every kind of end.
+
+The engine is scripted: it thinks in random characters, and ends as the model's own texts say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from anytime_server.engine.scripted import Script, ScriptedEngine
+from anytime_server.reasoning import Cause
+from anytime_server.scheduler.scheduler import Scheduler
+from anytime_server.session import Session, events
+from anytime_server.text.model import Model
+from anytime_server.types import GenerateRequest
+
+from tests.families.catalogue import FAMILIES
+from tests.families.facts import FACTS
+from tests.families.folders import family_folder
+from tests.families.packages import missing
+
+pytestmark = pytest.mark.skipif(bool(missing()), reason="no templates: scripts/setup-families.sh")
+
+SERVED_AS = {
+    "qwen3-thinking-2507": "qwen3-thinking",
+    "qwen3-next-thinking": "qwen3-thinking",
+    "qwq": "qwen3-thinking",
+    "qwen3.5": "qwen3",
+    "qwen3.6": "qwen3",
+    "minicpm5": "qwen3",
+    "deepseek-r1-distill-qwen": "deepseek-r1",
+    "deepseek-r1-distill-llama": "deepseek-r1",
+    "deepseek-v3.2": "deepseek-v3.1",
+    "deepseek-v4": "deepseek-v3.1",
+    "ministral-3-reasoning": "magistral",
+    "nemotron-nano-v2": "nemotron",
+    "nemotron-3": "nemotron",
+    "apriel-1.6": "apriel",
+    "glm-4.6": "glm-4.5",
+    "glm-4.7-flash": "glm-4.5",
+    "step-3.5": "step-3",
+    "cohere-2-moe": "command-a-reasoning",
+    "lfm2.5": "think-tags",
+}
+"""The name of the family that a checkpoint is recognised as, where it is not its own."""
+EVERY_PUSH = {
+    "qwen3",
+    "deepseek-v3.1",
+    "gpt-oss",
+    "seed-oss",
+    "hunyuan-a13b",
+    "glm-4.6",
+    "qwen3-instruct-2507",
+}
+"""Between them: each kind of marker, of switch and of end. The others run nightly."""
+TURNS = [{"role": "system", "content": "SYS"}, {"role": "user", "content": "USR"}]
+THINKING = [name for name, facts in FACTS.items() if facts.start]
+
+
+def parameters(names: Any) -> list[Any]:
+    return [
+        pytest.param(name, marks=() if name in EVERY_PUSH else pytest.mark.nightly, id=name) for name in names
+    ]
+
+
+@pytest.fixture(scope="module", params=parameters(FAMILIES))
+def name(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def model(name: str, tmp_path_factory: pytest.TempPathFactory) -> Model:
+    folder: Path = tmp_path_factory.mktemp("families") / name
+    return Model.load(family_folder(name, folder))
+
+
+@pytest_asyncio.fixture
+async def serve(model: Model) -> AsyncIterator[Any]:
+    """Starts a scheduler of the model on a script; runs one request and returns its session and events."""
+    running: list[Scheduler] = []
+
+    async def run(script: dict[str, Any] | None = None, **fields: Any) -> tuple[Session, list[events.Event]]:
+        engine = ScriptedEngine(
+            model.tokenizer, model.reasoning, script=Script(**script or {}), window_tokens=4096
+        )
+        scheduler = Scheduler(model, engine, measure_speed=False, continuation_key=b"0123456789abcdef")
+        running.append(scheduler)
+        await scheduler.start()
+        session = await scheduler.submit(
+            GenerateRequest(**{"messages": TURNS, "answer_tokens": 32, **fields})
+        )
+        emitted = [event async for batch in session.read() for event in batch]
+        assert session.error is None
+        return session, emitted
+
+    yield run
+    for scheduler in running:
+        await scheduler.stop()
+
+
+def text_of(model: Model, ids: Any) -> str:
+    return model.tokenizer.decode(list(ids), keeps_special=True)
+
+
+def test_family_is_recognised(name: str, model: Model) -> None:
+    expected = SERVED_AS.get(name, name) if FACTS[name].start else "no-thinking"
+    assert model.family.name == expected
+
+
+def test_prompt_opens_thinking_once(name: str, model: Model) -> None:
+    prompt = model.prompt(TURNS)
+    text = text_of(model, prompt.ids)
+    assert prompt.is_open == bool(FACTS[name].start)
+    if prompt.is_open:
+        start = model.manifest.think_start.rstrip()
+        assert text.rstrip().endswith(start)
+        opener = text_of(model, prompt.ids[-prompt.num_opener_tokens :])
+        assert opener.rstrip() == start
+        assert prompt.num_opener_tokens > 0
+    else:
+        assert text.endswith(FACTS[name].default)
+
+
+def test_template_without_thinking_is_used_as_it_is(name: str, model: Model) -> None:
+    off = FACTS[name].off
+    if off is None or not FACTS[name].start:
+        pytest.skip("its template has no switch")
+    closed = model.prompt(TURNS, thinking=False).closed(model.reasoning.no_thinking_ids)
+    assert closed is not None
+    assert text_of(model, closed).endswith(off.ending.removeprefix("QQQ"))
+
+
+@pytest.mark.parametrize("budget", [0, 1, 50])
+async def test_budget_is_exact(serve: Any, name: str, budget: int) -> None:
+    session, emitted = await serve({"never_end": True}, budget_tokens=budget)
+    expected = budget if FACTS[name].start else 0
+    assert session.done.stop.thinking_tokens == expected
+    assert session.done.answer == "42"
+    thinking = "".join(event.text for event in emitted if isinstance(event, events.ThinkingDelta))
+    assert bool(thinking) == (expected > 0)
+
+
+async def test_thinking_that_ends_by_itself(serve: Any, name: str, model: Model) -> None:
+    session, emitted = await serve({"thinking_tokens": 20})
+    if not FACTS[name].start:
+        assert (session.done.stop.cause, session.done.stop.thinking_tokens) == (Cause.NATURAL, 0)
+        return
+    assert session.done.stop.cause is Cause.NATURAL
+    assert session.done.stop.thinking_tokens == 19 + len(model.reasoning.think_end_ids)
+    thinking = "".join(event.text for event in emitted if isinstance(event, events.ThinkingDelta))
+    assert model.manifest.think_end.strip() not in thinking
+    assert session.done.answer == "42"
+
+
+async def test_prompt_of_the_answer(serve: Any, name: str, model: Model) -> None:
+    if not FACTS[name].start:
+        pytest.skip("it does not think")
+    prompts: list[str] = []
+    session, _ = await serve({"never_end": True}, budget_tokens=9)
+    truncation = session.request.truncate(session._thinking.token_ids, Cause.BUDGET, model)
+    prompts.append(text_of(model, truncation.answer_prompt(session.request.prompt_ids)))
+    texts = model.manifest
+    ending = f"{texts.truncation}{texts.think_end}{texts.answer_start}{texts.answer_lead_in}"
+    assert prompts[0].endswith(ending)
+
+
+async def test_continuation_goes_on_from_the_same_thinking(serve: Any, name: str) -> None:
+    if not FACTS[name].start:
+        pytest.skip("it does not think")
+    first, _ = await serve({"never_end": True}, budget_tokens=9)
+    second, _ = await serve({"never_end": True}, budget_tokens=5, continuation=first.done.continuation)
+    assert second.done.stop.thinking_tokens == 5
+    assert len(second.request.carried_ids) == 9
+
+
+def test_earlier_thinking_is_rendered_as_the_template_keeps_it(name: str, model: Model) -> None:
+    turns = [
+        {"role": "user", "content": "USR"},
+        {"role": "assistant", "content": "ANSWER", "reasoning_content": "THOUGHT"},
+        {"role": "user", "content": "AGAIN"},
+    ]
+    text = text_of(model, model.prompt(turns).ids)
+    assert "ANSWER" in text
+    if FACTS[name].start:
+        assert ("THOUGHT" in text) == (FACTS[name].keeps == "always")
