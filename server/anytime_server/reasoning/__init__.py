@@ -4,13 +4,23 @@ Pure Python on token ids. Knows no engine, no HTTP and no tensor library.
 """
 
 from anytime_server.reasoning.agreement import normalized_answer
-from anytime_server.reasoning.budget import TokenLimits, require_within_window, resolve_limits
+from anytime_server.reasoning.budget import (
+    ANSWER_RESERVE,
+    TokenLimits,
+    require_within_window,
+    resolve_limits,
+    usual_answer_tokens,
+)
 from anytime_server.reasoning.format import ReasoningFormat, ReasoningTexts, Tokenizer
 from anytime_server.reasoning.manifest import AccuracyPoint, Manifest
 from anytime_server.reasoning.presets import PRESETS, FamilyName, detect_preset
+from anytime_server.reasoning.sampling import FALLBACK, NEUTRAL, SamplingDefaults, SamplingOptions
 from anytime_server.reasoning.truncation import Cause, Forcing, Truncation, open_thinking, truncate_thinking
 
 __all__ = [
+    "ANSWER_RESERVE",
+    "FALLBACK",
+    "NEUTRAL",
     "PRESETS",
     "AccuracyPoint",
     "Cause",
@@ -19,6 +29,8 @@ __all__ = [
     "Manifest",
     "ReasoningFormat",
     "ReasoningTexts",
+    "SamplingDefaults",
+    "SamplingOptions",
     "TokenLimits",
     "Tokenizer",
     "Truncation",
@@ -28,4 +40,5 @@ __all__ = [
     "require_within_window",
     "resolve_limits",
     "truncate_thinking",
+    "usual_answer_tokens",
 ]

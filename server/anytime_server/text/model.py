@@ -22,6 +22,7 @@ from anytime_server.reasoning import (
     detect_preset,
     open_thinking,
 )
+from anytime_server.text.generation_config import sampling_defaults
 from anytime_server.text.tokenizer import ModelTokenizer
 
 BUNDLED_MODELS = Path(__file__).parents[1] / "checkpoints"
@@ -37,6 +38,7 @@ class Model:
         self.tokenizer = tokenizer
         self.manifest = manifest
         self.reasoning = ReasoningFormat.from_texts(manifest.texts, tokenizer)
+        self.sampling = sampling_defaults(folder)
 
     @classmethod
     def load(cls, folder: Path, *, name: str | None = None, preset: FamilyName | None = None) -> Model:
