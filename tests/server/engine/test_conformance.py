@@ -6,17 +6,14 @@ import asyncio
 import dataclasses
 import json
 import math
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import jsonschema
 import pytest
-from anytime_server.engine import Delta, Engine, EngineRequest, Sampling
+from anytime_server.engine import Delta, Engine, EngineRequest
 from anytime_server.engine.scripted import Script, ScriptedEngine
-from anytime_server.engine.transformers import TransformersEngine, TransformersOptions
 from anytime_server.errors import EngineFailed, InvalidRequest
 from anytime_server.text.model import Model
 
@@ -57,33 +54,9 @@ async def scripted_engine(tiny_model: Model) -> AsyncGenerator[Engine, None]:
     await engine.stop()
 
 
-@pytest.fixture(scope="session")
-async def transformers_engine(
-    tiny_checkpoint: Path, pytestconfig: pytest.Config
-) -> AsyncGenerator[Engine, None]:
-    options = {"device": pytestconfig.getoption("--device"), "dtype": "float32"}
-    engine = TransformersEngine(tiny_checkpoint, options=TransformersOptions(**options))
-    await engine.start()
-    yield engine
-    await engine.stop()
-
-
 @pytest.fixture(params=["scripted_engine", "transformers_engine", "vllm_engine"])
 def engine(request: pytest.FixtureRequest) -> Engine:
     return request.getfixturevalue(request.param)
-
-
-@pytest.fixture
-def request_of(tiny_model: Model) -> Callable[..., EngineRequest]:
-    """Makes requests, by default with the stop ids of thinking."""
-
-    def make(prompt_ids: list[int] = PROMPT, **sampling: Any) -> EngineRequest:
-        sampling.setdefault("stop_ids", tiny_model.reasoning.thinking_stop_ids)
-        sampling.setdefault("temperature", 1.0)
-        sampling.setdefault("seed", 1)
-        return EngineRequest(id=uuid4().hex, prompt_ids=prompt_ids, sampling=Sampling(**sampling))
-
-    return make
 
 
 async def run(engine: Engine, request: EngineRequest) -> list[Delta]:
@@ -310,40 +283,6 @@ async def test_malformed_json_schemas_are_refused(engine: Engine, bad: str) -> N
 @pytest.fixture(params=["transformers_engine", "vllm_engine"])
 def real_engine(request: pytest.FixtureRequest) -> Engine:
     return request.getfixturevalue(request.param)
-
-
-async def test_real_engines_apply_the_same_sampling_options(
-    transformers_engine: Engine, vllm_engine: Engine, request_of: Any
-) -> None:
-    """Biased so strongly that the model itself does not matter; 9 is in the prompt, 65 and 66 are not."""
-    greedy = {"max_tokens": 4, "temperature": 0.0, "stop_ids": frozenset(), "prompt_ids": [3, 1, 4, 1, 5, 9]}
-    two = {"logit_bias": {65: 50.0, 66: 49.5}}
-    for options, expected in (
-        (two, [65, 65, 65, 65]),
-        (two | {"banned_ids": frozenset({65})}, [66, 66, 66, 66]),
-        (two | {"presence_penalty": 2.0}, [65, 66, 65, 65]),
-        (two | {"frequency_penalty": 2.0}, [65, 66, 65, 66]),
-        (two | {"temperature": 2.0, "top_k": 1}, [65, 65, 65, 65]),
-        (two | {"temperature": 2.0, "min_p": 1.0}, [65, 65, 65, 65]),
-        ({"logit_bias": {9: 60.0, 65: 50.0, 66: 40.0}, "repetition_penalty": 2.0}, [65, 66, 9, 9]),
-    ):
-        for engine in (transformers_engine, vllm_engine):
-            assert tokens(await run(engine, request_of(**greedy | options))) == expected, options
-
-
-async def test_vllm_samples_no_bad_words(vllm_engine: Engine, request_of: Any, tiny_model: Model) -> None:
-    first_id, second_id = tiny_model.tokenizer.encode("AB")
-    options = {"max_tokens": 4, "temperature": 0.0, "logit_bias": {first_id: 50.0, second_id: 40.0}}
-    for words, expected in (((), "AAAA"), (("A",), "BBBB"), (("AA",), "ABAB"), (("AA", "BA"), "ABBB")):
-        found = tokens(await run(vllm_engine, request_of(**options, stop_ids=frozenset(), bad_words=words)))
-        assert tiny_model.tokenizer.decode(found) == expected
-
-
-async def test_engines_name_the_options_that_they_cannot_honour(
-    transformers_engine: Engine, vllm_engine: Engine
-) -> None:
-    assert transformers_engine.unsupported_sampling == {"bad_words"}
-    assert vllm_engine.unsupported_sampling == frozenset()
 
 
 async def test_answers_are_constrained_to_a_json_schema(
