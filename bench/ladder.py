@@ -62,7 +62,13 @@ async def run(server: Server, variant: str, number: int, *, users: int, num_prom
     exchanges = await exchange_all(
         server,
         [
-            native_request(f"Problem {seed}: 7 - 3 + 5 x 4 =", seed=seed, budget=budget, **early)
+            native_request(
+                f"Problem {seed}: 7 - 3 + 5 x 4 =",
+                seed=seed,
+                budget=budget,
+                answer={"max_tokens": ANSWER_TOKENS},
+                **early,
+            )
             for budget, seed in asked
         ],
         users=users,

@@ -24,7 +24,6 @@ from anytime_client.bench.dialects import DIALECTS
 from anytime_client.bench.exchange import Exchange
 from anytime_client.bench.report import percentile
 from anytime_server.text.model import BUNDLED_MODEL, Model
-from anytime_server.types import ANSWER_TEMPERATURE, THINKING_TEMPERATURE, THINKING_TOP_P
 from anytime_training.interval import wilson_interval
 from anytime_training.tasks import Problem, Task
 from client import Request, events_of, exchange_all, native_request
@@ -92,8 +91,8 @@ def vllm_side(server: Server, model: Model) -> Side:
             "stream": True,
             "thinking_token_budget": budget,
             "max_tokens": budget + len(forced_ids) + (manifest.answer_tokens or 0),
-            "temperature": THINKING_TEMPERATURE,
-            "top_p": THINKING_TOP_P,
+            "temperature": model.sampling.thinking.temperature,
+            "top_p": model.sampling.thinking.top_p,
             "seed": seed,
             "return_token_ids": True,
         }
@@ -229,9 +228,13 @@ def main() -> None:
     ):
         sides = {"vllm": vllm_side(theirs, model), "anytime": anytime_side(ours)}
         rows = asyncio.run(measure(sides, arguments))
+    thinking = model.sampling.thinking
     sampling = {
-        "vllm": {"temperature": THINKING_TEMPERATURE, "top_p": THINKING_TOP_P},
-        "anytime": {"thinking_temperature": THINKING_TEMPERATURE, "answer_temperature": ANSWER_TEMPERATURE},
+        "vllm": {"temperature": thinking.temperature, "top_p": thinking.top_p},
+        "anytime": {
+            "thinking_temperature": thinking.temperature,
+            "answer_temperature": model.sampling.answer.temperature,
+        },
     }
     record = {"sampling": sampling, "rows": rows}
     write_record("native_budget", record, parser=parser, arguments=arguments)

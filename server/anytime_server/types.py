@@ -8,10 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from anytime_server.auth import Account
-from anytime_server.reasoning import Forcing
-
-THINKING_TEMPERATURE, THINKING_TOP_P = 0.6, 0.95
-ANSWER_TEMPERATURE, ANSWER_TOP_P = 0.0, 1.0
+from anytime_server.reasoning import Forcing, SamplingOptions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,12 +61,15 @@ class GenerateRequest:
     """Model name given by the client; None for the model that is served."""
     budget_tokens: int | None = None
     """The most thinking tokens; None for all that fits."""
+    is_budget_a_share: bool = False
+    """Whether the budget is a share that an effort came to: it is lowered where it leaves the answer too
+    little. A number of the client's own is refused instead."""
     deadline_s: float | None = None
     """Seconds from the request's arrival by which the last answer token is due."""
     answer_tokens: int | None = None
-    """The most answer tokens; None for the manifest's."""
+    """The most answer tokens, for which room is kept; None for all that the window leaves."""
     total_tokens: int | None = None
-    """The most tokens of thinking and answer together, `answer_tokens` of them kept for the answer."""
+    """The most tokens of thinking and answer together."""
     budgets: tuple[int, ...] = ()
     """Thinking tokens at which to give early answers, ascending."""
     stop_when: StopWhen | None = None
@@ -78,10 +78,12 @@ class GenerateRequest:
     """Continuation token of an earlier session: its thinking is resumed."""
     continued_text: str | None = None
     """Thinking text that came with the continuation token; must match the token."""
-    thinking_temperature: float = THINKING_TEMPERATURE
-    thinking_top_p: float = THINKING_TOP_P
-    answer_temperature: float = ANSWER_TEMPERATURE
-    answer_top_p: float = ANSWER_TOP_P
+    thinking: SamplingOptions = field(default_factory=SamplingOptions)
+    """How the thinking is sampled; the model's own defaults apply where an option is not given."""
+    answer: SamplingOptions = field(default_factory=SamplingOptions)
+    """How answers are sampled; the same."""
+    skip_special_tokens: bool = True
+    """Whether special tokens are left out of the answer's text."""
     forcing: Forcing | None = None
     """How the model is made to answer after a truncation; None for the manifest's choice."""
     stop: tuple[str, ...] = ()

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from anytime_server.errors import AnytimeError, EmptyAnswer, InvalidRequest
 from anytime_server.printable import escaped, print_error
-from anytime_server.reasoning import FAMILIES, AccuracyPoint, Manifest
+from anytime_server.reasoning import FAMILIES, AccuracyPoint, Manifest, usual_answer_tokens
 from anytime_server.reasoning.manifest import MANIFEST_NAME
 
 from anytime_training.config.task import TaskSection
@@ -68,6 +68,9 @@ async def measure(
         AnytimeError: a session failed, or a problem is not a valid request.
         TrainingFailed: a custom task failed.
     """
+    answer_tokens = usual_answer_tokens(
+        scheduler.model.manifest.answer_tokens, window_tokens=scheduler.engine.window_tokens
+    )
     # A few more than the engine computes at once keep it busy; more would only wait.
     room = asyncio.Semaphore(scheduler.engine.load().max_num_seqs + 8)
 
@@ -80,6 +83,7 @@ async def measure(
                     GenerateRequest(
                         messages=[{"role": "user", "content": problem.prompt}],
                         budget_tokens=budget,
+                        answer_tokens=answer_tokens,
                         seed=seed * 1_000_003 + number,
                     )
                 )

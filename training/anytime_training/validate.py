@@ -15,11 +15,6 @@ from typing import Any
 import torch
 from anytime_server.engine import Engine
 from anytime_server.text.model import Model
-from anytime_server.types import (
-    ANSWER_TEMPERATURE,
-    THINKING_TEMPERATURE,
-    THINKING_TOP_P,
-)
 
 from anytime_training.errors import RecipeError
 from anytime_training.interval import wilson_interval
@@ -86,7 +81,7 @@ async def validate(
     seed: int,
     num_threads: int = 1,
 ) -> Validation:
-    """Sample answers to each problem at each budget, with the server's default sampling, and grade them.
+    """Sample answers to each problem at each budget, with the server's default temperatures, and grade them.
 
     Problems whose prompts leave too little room in the window are left out.
 
@@ -94,14 +89,18 @@ async def validate(
         RecipeError: every problem is left out.
         AnytimeError: the engine failed.
     """
+    thinking, answer = model.sampling.thinking, model.sampling.answer
+    assert thinking.temperature is not None
+    assert thinking.top_p is not None
+    assert answer.temperature is not None
     sampler = RolloutSampler(
         engine=engine,
         reasoning=model.reasoning,
         budgets=budgets,
         answer_tokens=answer_tokens,
-        thinking_temperature=THINKING_TEMPERATURE,
-        thinking_top_p=THINKING_TOP_P,
-        answer_temperature=ANSWER_TEMPERATURE,
+        thinking_temperature=thinking.temperature,
+        thinking_top_p=thinking.top_p,
+        answer_temperature=answer.temperature,
     )
     prompted = [(problem, prompt_of(model, problem.prompt)) for problem in problems]
     fitting = [(problem, prompt_ids) for problem, prompt_ids in prompted if sampler.fits(len(prompt_ids))]

@@ -37,6 +37,7 @@ from anytime_client.options import (
     Message,
     Messages,
     Options,
+    SamplingOptions,
     StopWhen,
     ThinkingOptions,
 )
@@ -62,6 +63,7 @@ __all__ = [
     "RequestRefused",
     "ResolvedBudget",
     "Result",
+    "SamplingOptions",
     "ServerUnreachable",
     "SessionFailed",
     "Started",

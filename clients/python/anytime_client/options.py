@@ -46,23 +46,48 @@ class StopWhen(TypedDict):
     """An answer whose confidence is lower agrees with no other."""
 
 
-class AnswerOptions(TypedDict, total=False):
+class SamplingOptions(TypedDict, total=False):
+    """Sampling of one phase. Options left out have the model's own values."""
+
+    temperature: float
+    """0 is greedy."""
+    top_p: float
+    top_k: int
+    """Number of likeliest tokens to sample from; 0 is all."""
+    min_p: float
+    """Minimum probability of a token, relative to the likeliest."""
+    presence_penalty: float
+    frequency_penalty: float
+    repetition_penalty: float
+    logit_bias: Mapping[str, float]
+    """Added to logits, by token id."""
+    stop_token_ids: Sequence[int]
+    """Token ids that end the phase, in addition to the model's own."""
+    ignore_eos: bool
+    """Whether the phase goes on after the end of the turn."""
+    min_tokens: int
+    """Minimum number of tokens."""
+    bad_words: Sequence[str]
+    """Words that are not sampled; some engines refuse this."""
+
+
+class AnswerOptions(SamplingOptions, total=False):
     """Sampling of the answer."""
 
     max_tokens: int
-    """Maximum number of answer tokens; room for them is reserved in the context window."""
-    temperature: float
+    """Maximum number of answer tokens; room for them is reserved in the context window. Default: all that the
+    window leaves."""
+    skip_special_tokens: bool
+    """False shows special tokens in the text."""
     response_format: Mapping[str, Any]
     """`{"type": "json_object"}`, or `{"type": "json_schema", "json_schema": {"schema": {...}}}`."""
     forcing: Literal["close", "force"]
     """At a truncation, `close` only ends the thinking; `force` also inserts the lead-in of the answer."""
 
 
-class ThinkingOptions(TypedDict, total=False):
+class ThinkingOptions(SamplingOptions, total=False):
     """Sampling of the thinking."""
 
-    temperature: float
-    top_p: float
     seed: int
     """Makes the whole session reproducible."""
 

@@ -55,20 +55,46 @@ export type ResponseFormat =
       json_schema: { schema: Record<string, unknown>; name?: string; description?: string; strict?: boolean };
     };
 
-/** Sampling of the answer. */
-export interface AnswerOptions {
-  /** Maximum number of answer tokens; room for them is reserved in the context window. */
-  max_tokens?: number | undefined;
+/** Sampling of one phase. Options left out have the model's own values. */
+export interface SamplingOptions {
+  /** 0 is greedy. */
   temperature?: number | undefined;
+  top_p?: number | undefined;
+  /** Number of likeliest tokens to sample from; 0 is all. */
+  top_k?: number | undefined;
+  /** Minimum probability of a token, relative to the likeliest. */
+  min_p?: number | undefined;
+  presence_penalty?: number | undefined;
+  frequency_penalty?: number | undefined;
+  repetition_penalty?: number | undefined;
+  /** Added to logits, by token id. */
+  logit_bias?: Record<string, number> | undefined;
+  /** Token ids that end the phase, in addition to the model's own. */
+  stop_token_ids?: readonly number[] | undefined;
+  /** Whether the phase goes on after the end of the turn. */
+  ignore_eos?: boolean | undefined;
+  /** Minimum number of tokens. */
+  min_tokens?: number | undefined;
+  /** Words that are not sampled; some engines refuse this. */
+  bad_words?: readonly string[] | undefined;
+}
+
+/** Sampling of the answer. */
+export interface AnswerOptions extends SamplingOptions {
+  /**
+   * Maximum number of answer tokens; room for them is reserved in the context window. Default: all that the
+   * window leaves.
+   */
+  max_tokens?: number | undefined;
+  /** False shows special tokens in the text. */
+  skip_special_tokens?: boolean | undefined;
   response_format?: ResponseFormat | undefined;
   /** At a truncation, `close` only ends the thinking; `force` also inserts the lead-in of the answer. */
   forcing?: "close" | "force" | undefined;
 }
 
 /** Sampling of the thinking. */
-export interface ThinkingOptions {
-  temperature?: number | undefined;
-  top_p?: number | undefined;
+export interface ThinkingOptions extends SamplingOptions {
   /** Makes the whole session reproducible. */
   seed?: number | undefined;
 }

@@ -144,7 +144,8 @@ class Account:
         if quota.unit == "requests":
             field = None
         else:
-            reason += f"; {bucket.remaining} remain, and the request needs {amount}"
+            left = f"{bucket.remaining} remain, and the request needs {amount}"
+            reason += f"; {left}" if amount else "; more were used"
         raise RateLimited(reason, field=field, retry_after_s=waits[quota])
 
     def _reserve(self, cost: Cost, *, field: str | None = None) -> None:
@@ -183,11 +184,14 @@ class Admission:
         self._note(more)
 
     def end(self, cost: Cost) -> None:
-        """End the session and refund what it did not use.
+        """End the session: refund what it did not use, or charge what it used beyond what was reserved.
 
         A bucket gets back no more than it gave: limits may have been added while the session ran.
         """
         self.account.num_under_way -= 1
         for (quota, bucket), taken in self._taken.items():
             unused = self.reserved.of(quota.unit) - cost.of(quota.unit)
-            bucket.refund(max(0, min(taken, unused)))
+            if unused >= 0:
+                bucket.refund(max(0, min(taken, unused)))
+            elif taken:
+                bucket.charge(-unused)

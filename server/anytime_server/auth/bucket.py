@@ -11,7 +11,8 @@ class Bucket:
     """Holds `limit` tokens and is refilled by `limit` tokens per period.
 
     In any span of t seconds, at most `limit` x (1 + t / `period_s`) tokens are taken, net of refunds. The
-    bucket counts integer units of one token per nanosecond of the period, so it never rounds.
+    refill pays back tokens that are charged afterwards before others can be taken. The bucket counts integer
+    units of one token per nanosecond of the period, so it never rounds.
     """
 
     def __init__(self, limit: int, *, period_s: int = 60, clock_ns: Callable[[], int]) -> None:
@@ -37,7 +38,7 @@ class Bucket:
     @property
     def remaining(self) -> int:
         """Whole tokens that can be taken now."""
-        return self._refilled() // self._token
+        return max(0, self._refilled() // self._token)
 
     @property
     def full_in_s(self) -> float:
@@ -53,6 +54,10 @@ class Bucket:
         """Take `amount` tokens, which must be available."""
         self._units = self._refilled() - amount * self._token
         assert self._units >= 0
+
+    def charge(self, amount: int) -> None:
+        """Take tokens that were used already, also if they are not available."""
+        self._units = self._refilled() - amount * self._token
 
     def refund(self, amount: int) -> None:
         """Refund tokens, up to the capacity."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import math
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -31,6 +31,20 @@ class Sampling:
     """0 is greedy."""
     top_p: float = 1.0
     """Nucleus sampling; 1 keeps every token."""
+    top_k: int = 0
+    """Number of likeliest tokens to keep; 0 keeps every token."""
+    min_p: float = 0.0
+    """Least probability of a token, relative to the likeliest; 0 keeps every token."""
+    presence_penalty: float = 0.0
+    """Subtracted from the logit of each token that this request has sampled."""
+    frequency_penalty: float = 0.0
+    """Subtracted from the logit of a token each time that this request has sampled it."""
+    repetition_penalty: float = 1.0
+    """Divides a positive logit, and multiplies a negative one, of the tokens of prompt and output."""
+    logit_bias: Mapping[int, float] = field(default_factory=dict)
+    """Added to the logits of these token ids."""
+    bad_words: tuple[str, ...] = ()
+    """Texts whose last token is not sampled after the tokens before it."""
     seed: int | None = None
     """Makes the sampling reproducible; None for a seed of the engine's choice."""
     stop_ids: frozenset[int] = frozenset()
@@ -143,6 +157,11 @@ class Engine(ABC):
     def kv_cache_use(self) -> float | None:
         """Share of the KV cache in use by running requests, 0 to 1; None if unknown."""
         return None
+
+    @property
+    def unsupported_sampling(self) -> frozenset[str]:
+        """Names of the fields of `Sampling` that it cannot honour; requests leave them at their defaults."""
+        return frozenset()
 
     async def check_json_schema(self, json_schema: str) -> None:
         """Check that the engine can enforce this schema. Call it after the start: a schema that is new to the

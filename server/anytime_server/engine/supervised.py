@@ -123,6 +123,10 @@ class SupervisedEngine(Engine):
     def kv_cache_use(self) -> float | None:
         return self._engine.kv_cache_use
 
+    @property
+    def unsupported_sampling(self) -> frozenset[str]:
+        return self._engine.unsupported_sampling
+
     def prepare_json_schemas(self) -> None:
         self._prepares_json_schemas = True
         self._engine.prepare_json_schemas()

@@ -4,17 +4,27 @@ Pure Python on token ids. Knows no engine, no HTTP and no tensor library.
 """
 
 from anytime_server.reasoning.agreement import normalized_answer
-from anytime_server.reasoning.budget import TokenLimits, require_within_window, resolve_limits
+from anytime_server.reasoning.budget import (
+    ANSWER_RESERVE,
+    TokenLimits,
+    require_within_window,
+    resolve_limits,
+    usual_answer_tokens,
+)
 from anytime_server.reasoning.families import FAMILIES, NO_THINKING, FamilyName, recognised
 from anytime_server.reasoning.family import Evidence, Family, Switch
 from anytime_server.reasoning.format import ReasoningFormat, ReasoningTexts, Tokenizer
 from anytime_server.reasoning.manifest import AccuracyPoint, Manifest
 from anytime_server.reasoning.opening import PromptEnd, opener_at, prompt_end
+from anytime_server.reasoning.sampling import FALLBACK, NEUTRAL, SamplingDefaults, SamplingOptions
 from anytime_server.reasoning.think_end import NOT_BEGUN, ThinkingTail, thinking_tail
 from anytime_server.reasoning.truncation import Cause, Forcing, Truncation, truncate_thinking
 
 __all__ = [
+    "ANSWER_RESERVE",
+    "FALLBACK",
     "FAMILIES",
+    "NEUTRAL",
     "NOT_BEGUN",
     "NO_THINKING",
     "AccuracyPoint",
@@ -27,6 +37,8 @@ __all__ = [
     "PromptEnd",
     "ReasoningFormat",
     "ReasoningTexts",
+    "SamplingDefaults",
+    "SamplingOptions",
     "Switch",
     "ThinkingTail",
     "TokenLimits",
@@ -40,4 +52,5 @@ __all__ = [
     "resolve_limits",
     "thinking_tail",
     "truncate_thinking",
+    "usual_answer_tokens",
 ]

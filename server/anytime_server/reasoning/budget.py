@@ -8,6 +8,9 @@ from anytime_server.errors import InvalidRequest
 from anytime_server.reasoning.format import ReasoningFormat
 from anytime_server.reasoning.truncation import Cause
 
+ANSWER_RESERVE = 16
+"""Tokens that even an explicit budget leaves for the answer: enough for a short one."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenLimits:
@@ -16,11 +19,16 @@ class TokenLimits:
     budget_tokens: int
     """The most thinking tokens that may be sampled; 0 is allowed."""
     max_budget_tokens: int
-    """The most that the budget can be raised to: all that fits beside the prompt, less the answer's room."""
+    """The most that the budget can be raised to: all that fits beside the prompt and the answer's reserve."""
     answer_tokens: int
-    """Tokens that are kept for the answer; without `total_tokens`, the most that it may have."""
+    """Tokens that an answer is expected to have, for planning. The final answer may have more, early answers
+    may not."""
+    max_answer_tokens: int | None = None
+    """The most tokens of an answer; None for all that the window leaves."""
     total_tokens: int | None = None
     """The most tokens of thinking and answer together; None where each has its own limit."""
+    room_tokens: int
+    """Tokens of thinking and answer together that fit beside the prompt and what is inserted."""
     deadline_s: float | None
     """Seconds from the request's arrival by which the last answer token is due."""
     cause: Cause
@@ -32,8 +40,14 @@ class TokenLimits:
         return replace(self, budget_tokens=0, max_budget_tokens=0, cause=cause)
 
     def answer_limit(self, thinking_tokens: int) -> int:
-        """The most tokens of an answer after `thinking_tokens` of thinking; at least `answer_tokens`."""
-        return self.answer_tokens if self.total_tokens is None else self.total_tokens - thinking_tokens
+        """The most tokens of an answer after `thinking_tokens` of thinking."""
+        together = self.room_tokens if self.total_tokens is None else min(self.room_tokens, self.total_tokens)
+        left = together - thinking_tokens
+        return left if self.max_answer_tokens is None else min(left, self.max_answer_tokens)
+
+    def early_answer_limit(self, thinking_tokens: int) -> int:
+        """The same for an early answer, of which there can be many."""
+        return min(self.answer_tokens, self.answer_limit(thinking_tokens))
 
 
 def resolve_limits(
@@ -44,56 +58,79 @@ def resolve_limits(
     window_tokens: int,
     prompt_tokens: int,
     answer_tokens: int,
+    max_answer_tokens: int | None = None,
+    reserve_tokens: int = ANSWER_RESERVE,
+    lowers_budget: bool = False,
     reasoning: ReasoningFormat,
 ) -> TokenLimits:
     """Hold a request against the window, with the answer's room kept from the start.
 
-    A budget that does not fit beside this prompt is lowered to what does (and the truncation is
-    then by `context`); a budget over the whole window is refused. `total_tokens` sets or lowers
-    it, too, and the truncation is still by `budget`: that number is the client's.
+    Without a budget, the thinking may have all but `answer_tokens`. A budget is kept down to the answer's
+    reserve. A budget that does not fit beside this prompt is lowered (and the truncation is then by
+    `context`); a budget over the whole window is refused. `total_tokens` sets or lowers it, too, and the
+    truncation is still by `budget`: that number is the client's.
 
     Args:
         budget_tokens: budget requested; None for all that fits.
         total_tokens: the most tokens of thinking and answer together; None for no such limit.
         window_tokens: the model's context length.
         prompt_tokens: length of the prompt with thinking open.
-        answer_tokens: the most tokens the answer may have; with `total_tokens`, what of them is
-            kept for it.
+        answer_tokens: tokens that the answer is expected to have.
+        max_answer_tokens: the most that the client lets it have, for all of which room is kept; None for no
+            such limit.
+        reserve_tokens: what a budget leaves for the answer in any case, if more is expected.
+        lowers_budget: whether the budget leaves the answer all that it is expected to have.
 
     Raises:
         InvalidRequest: naming `budget`, `total_tokens`, `answer.max_tokens` or `messages`.
     """
     require_within_window(budget_tokens=budget_tokens, total_tokens=total_tokens, window_tokens=window_tokens)
-    if answer_tokens + reasoning.max_inserted_tokens >= window_tokens:
-        raise InvalidRequest(
-            f"an answer of {answer_tokens} tokens leaves no room for a prompt "
-            f"in the model's window of {window_tokens}",
-            field="answer.max_tokens",
-        )
+    if max_answer_tokens is not None:
+        answer_tokens = reserve_tokens = max_answer_tokens
+        if answer_tokens + reasoning.max_inserted_tokens >= window_tokens:
+            raise InvalidRequest(
+                f"an answer of {answer_tokens} tokens leaves no room for a prompt "
+                f"in the model's window of {window_tokens}",
+                field="answer.max_tokens",
+            )
+    keeps_all = budget_tokens is None or lowers_budget
+    kept_tokens = answer_tokens if keeps_all else min(answer_tokens, reserve_tokens)
     if total_tokens is not None:
-        answer_tokens = min(answer_tokens, total_tokens)
-        most_thinking = total_tokens - answer_tokens
+        kept_tokens = min(kept_tokens, total_tokens)
+        most_thinking = total_tokens - kept_tokens
         budget_tokens = most_thinking if budget_tokens is None else min(budget_tokens, most_thinking)
-    room = window_tokens - prompt_tokens - reasoning.max_inserted_tokens - answer_tokens
-    if room < 0:
+    room_tokens = window_tokens - prompt_tokens - reasoning.max_inserted_tokens
+    least_tokens = min(kept_tokens, reserve_tokens)
+    if room_tokens < least_tokens:
         raise InvalidRequest(
-            f"the prompt has {prompt_tokens} tokens; with the answer's {answer_tokens} and "
-            f"{reasoning.max_inserted_tokens} inserted it is {-room} over the model's "
+            f"the prompt has {prompt_tokens} tokens; with the answer's {least_tokens} and "
+            f"{reasoning.max_inserted_tokens} inserted it is {least_tokens - room_tokens} over the model's "
             f"window of {window_tokens}",
-            field="messages" if prompt_tokens >= answer_tokens else "answer.max_tokens",
+            field="messages"
+            if max_answer_tokens is None or prompt_tokens >= max_answer_tokens
+            else "answer.max_tokens",
         )
-    if budget_tokens is None or budget_tokens > room:
-        budget_tokens, cause = room, Cause.CONTEXT
+    most_thinking = max(0, room_tokens - kept_tokens)
+    if budget_tokens is None or budget_tokens > most_thinking:
+        budget_tokens, cause = most_thinking, Cause.CONTEXT
     else:
         cause = Cause.BUDGET
+    most_tokens = room_tokens if total_tokens is None else min(room_tokens, total_tokens)
     return TokenLimits(
         budget_tokens=budget_tokens,
-        max_budget_tokens=room if total_tokens is None else min(room, total_tokens - answer_tokens),
-        answer_tokens=answer_tokens,
-        total_tokens=None if total_tokens is None else min(total_tokens, room + answer_tokens),
+        max_budget_tokens=most_tokens - least_tokens,
+        answer_tokens=min(answer_tokens, most_tokens),
+        max_answer_tokens=max_answer_tokens,
+        total_tokens=total_tokens,
+        room_tokens=room_tokens,
         deadline_s=deadline_s,
         cause=cause,
     )
+
+
+def usual_answer_tokens(answer_tokens: int, *, window_tokens: int) -> int:
+    """Tokens of a usual answer: the manifest's number, within a quarter of the window."""
+    return max(1, min(answer_tokens, window_tokens // 4))
 
 
 def require_within_window(*, budget_tokens: int | None, total_tokens: int | None, window_tokens: int) -> None:

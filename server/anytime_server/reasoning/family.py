@@ -69,7 +69,7 @@ class Family:
     efforts: Mapping[str, str] = field(default_factory=dict)
     """The template's word for an effort, where it is another or must be one of these; empty for any word."""
     forcing: Forcing = Forcing.AUTO
-    sampling: Mapping[str, float] = field(default_factory=dict)
+    sampling: Mapping[str, Any] = field(default_factory=dict)
     """The model card's sampling, for checkpoints without a `generation_config.json`."""
     tool_parser: str | None = None
     """vLLM's parser of its tool calls; None to go by the chat template."""

@@ -14,7 +14,14 @@ from typing import Any
 from uuid import uuid4
 
 from anytime_server.errors import InvalidRequest, NotSupported, UnknownModel
-from anytime_server.reasoning import Forcing, require_within_window, resolve_limits
+from anytime_server.reasoning import (
+    ANSWER_RESERVE,
+    Forcing,
+    require_within_window,
+    resolve_limits,
+    usual_answer_tokens,
+)
+from anytime_server.scheduler.sampling import SamplingResolver
 from anytime_server.session import AnswerOptions, CompiledRequest, Runtime
 from anytime_server.text.prompt import Prompt
 from anytime_server.text.tool_calls import ModelTools, ToolCallParser
@@ -43,6 +50,7 @@ class RequestCompiler:
         """
         self._runtime = runtime
         self._tools = tools
+        self._sampling = SamplingResolver(runtime.model, runtime.engine)
         self._salt_key = None if shares_prefixes else secrets.token_bytes(32)
         self._threads = ThreadPoolExecutor(PROMPT_THREADS, thread_name_prefix="prompts")
 
@@ -68,6 +76,9 @@ class RequestCompiler:
             window_tokens=self._runtime.engine.window_tokens,
             prompt_tokens=len(prompt.ids) + len(carried_ids),
             answer_tokens=self._answer_tokens(request),
+            max_answer_tokens=request.answer_tokens,
+            reserve_tokens=self._reserve_tokens(request),
+            lowers_budget=request.is_budget_a_share,
             reasoning=self._runtime.model.reasoning,
         )
         self._check_budgets(request)
@@ -86,8 +97,7 @@ class RequestCompiler:
             max_early_answers=min(
                 len(request.budgets) + 2 * (request.stop_when is not None), MAX_EARLY_ANSWERS
             ),
-            thinking_temperature=request.thinking_temperature,
-            thinking_top_p=request.thinking_top_p,
+            thinking=self._sampling.thinking(request),
             answer=self._answer_options(request, tool_parser),
             seed=request.seed,
             context=request.context,
@@ -109,6 +119,8 @@ class RequestCompiler:
             total_tokens=request.total_tokens,
             window_tokens=self._runtime.engine.window_tokens,
         )
+        self._sampling.check(request)
+        self._check_budget_and_total(request)
         if request.tools and request.json_schema is not None:
             raise NotSupported(
                 "a JSON schema for the answer beside tools is not supported", field="answer.response_format"
@@ -215,18 +227,36 @@ class RequestCompiler:
         if request.budgets[-1] > most:
             raise InvalidRequest(f"budgets: {request.budgets[-1]} is more than the {limit}", field="budgets")
 
+    def _check_budget_and_total(self, request: GenerateRequest) -> None:
+        """Refuse a budget that leaves the answer less than its reserve: it is never lowered silently."""
+        budget, total = request.budget_tokens, request.total_tokens
+        if not budget or total is None or request.is_budget_a_share:
+            return
+        if (left := total - budget) < (reserve := self._reserve_tokens(request)):
+            raise InvalidRequest(
+                f"{request.name_of('budget')} ({budget}) leaves {max(0, left)} tokens of "
+                f"{request.name_of('total_tokens')} ({total}) for the answer, which needs at least {reserve}",
+                field="budget",
+            )
+
+    def _reserve_tokens(self, request: GenerateRequest) -> int:
+        """The least that a budget leaves for the answer."""
+        return max(min(ANSWER_RESERVE, self._answer_tokens(request)), request.answer.min_tokens or 1)
+
     def _answer_tokens(self, request: GenerateRequest) -> int:
-        """Tokens to keep for an answer: the client's, else the manifest's within a quarter of the window.
+        """Tokens that an answer is expected to have: the client's most, else the manifest's number within a
+        quarter of the window, and at least the client's minimum.
 
         The usual length of the model's answers is too short for JSON and for tool calls.
         """
         if request.answer_tokens is not None:
             return request.answer_tokens
-        quarter = max(1, self._runtime.engine.window_tokens // 4)
-        usual = min(self._runtime.model.manifest.answer_tokens, quarter)
+        window_tokens = self._runtime.engine.window_tokens
+        usual = usual_answer_tokens(self._runtime.model.manifest.answer_tokens, window_tokens=window_tokens)
+        usual = max(usual, request.answer.min_tokens or 1)
         if request.json_schema is None and not request.tools:
             return usual
-        room = min(STRUCTURED_ANSWER_TOKENS, quarter)
+        room = usual_answer_tokens(STRUCTURED_ANSWER_TOKENS, window_tokens=window_tokens)
         if (total_tokens := request.total_tokens) is not None:
             # No more than what the requested thinking leaves, or half.
             thinking = total_tokens // 2 if request.budget_tokens is None else request.budget_tokens
@@ -238,13 +268,13 @@ class RequestCompiler:
         forcing = request.forcing or (Forcing.CLOSE if tool_parser else self._runtime.model.manifest.forcing)
         compares_confidence = request.stop_when is not None and request.stop_when.min_confidence > 0
         return AnswerOptions(
-            temperature=request.answer_temperature,
-            top_p=request.answer_top_p,
+            sampling=self._sampling.answer(request),
             forcing=forcing,
             stop=request.stop,
             json_schema=request.json_schema,
             top_logprobs=request.top_logprobs,
             with_confidence=request.with_confidence or compares_confidence,
+            skip_special_tokens=request.skip_special_tokens,
             tool_parser=tool_parser,
         )
 

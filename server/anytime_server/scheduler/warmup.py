@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from anytime_server.reasoning import SamplingOptions, usual_answer_tokens
 from anytime_server.text.model import Model
 from anytime_server.types import GenerateRequest
 
@@ -15,22 +16,34 @@ def warm_up_requests(model: Model, *, window_tokens: int, num_sessions: int) -> 
 
     No two long prompts begin alike, so that none is found in the prefix cache.
     """
+    # With a limit: some models do not end their answers by themselves.
+    answer_tokens = usual_answer_tokens(model.manifest.answer_tokens, window_tokens=window_tokens)
     content = (model.manifest.examples or ["What is 2 + 2?"])[0]
     requests = [
-        _request(content, min(32, window_tokens // 4), seed=seed, temperature=0.6 * (seed % 2))
+        _request(
+            content,
+            min(32, window_tokens // 4),
+            seed=seed,
+            answer_tokens=answer_tokens,
+            temperature=0.6 * (seed % 2),
+        )
         for seed in range(num_sessions)
     ]
     long_tokens = min(LONG_PROMPT_TOKENS, window_tokens // 2)
     times = long_tokens // max(1, len(model.tokenizer.encode(content)))
     for seed in range(min(LONG_SESSIONS, num_sessions)):
-        requests.append(_request(f"{num_sessions + seed}: {content * times}", 1, seed=seed))
+        long = f"{num_sessions + seed}: {content * times}"
+        requests.append(_request(long, 1, seed=seed, answer_tokens=answer_tokens))
     return requests
 
 
-def _request(content: str, budget_tokens: int, *, seed: int, temperature: float = 0.0) -> GenerateRequest:
+def _request(
+    content: str, budget_tokens: int, *, seed: int, answer_tokens: int, temperature: float = 0.0
+) -> GenerateRequest:
     return GenerateRequest(
         messages=[{"role": "user", "content": content}],
         budget_tokens=budget_tokens,
-        answer_temperature=temperature,
+        answer_tokens=answer_tokens,
+        answer=SamplingOptions(temperature=temperature),
         seed=seed,
     )

@@ -39,6 +39,11 @@ class AnswerResult:
     """Of the answer's own first token."""
     last_token_at: float
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether the answer ended by itself: an early answer has a lower limit than the final answer."""
+        return self.answer.finish_reason != "length"
+
 
 class AnswerPhase:
     """One answer of one request, early or final."""
@@ -153,7 +158,9 @@ class AnswerPhase:
         return AnswerText(
             self._runtime.model,
             stop=answer.stop,
+            stop_ids=answer.stop_ids(self._runtime.model.reasoning.eos_ids),
             tool_parser=answer.tool_parser,
+            keeps_special_tokens=not answer.skip_special_tokens,
             reports_tokens=answer.top_logprobs is not None,
             begun=self._truncation.answer_text,
         )
@@ -219,21 +226,23 @@ class AnswerPhase:
     @property
     def _stop_ids(self) -> frozenset[int]:
         reasoning = self._runtime.model.reasoning
-        return reasoning.eos_ids | (_known(reasoning.think_start_id) if self._may_think else frozenset())
+        stop_ids = self._request.answer.stop_ids(reasoning.eos_ids)
+        return stop_ids | (_known(reasoning.think_start_id) if self._may_think else frozenset())
 
     def _engine_request(self, attempt: int, banned_ids: frozenset[int]) -> EngineRequest:
         request, answer = self._request, self._request.answer
-        limit = request.limits.answer_limit(self._truncation.num_thinking_tokens) - self.sampled_tokens
+        limits, at_tokens = request.limits, self._truncation.num_thinking_tokens
+        limit = limits.early_answer_limit(at_tokens) if self._provisional else limits.answer_limit(at_tokens)
         prompt_ids = self._truncation.answer_prompt(self._prompt_ids)
         room = self._runtime.engine.window_tokens - len(prompt_ids)
+        max_tokens = max(1, min(limit - self.sampled_tokens, room))
         return EngineRequest(
             id=f"{request.id}-answer-{self._index}-{attempt}{f'-{self._again}' if self._again else ''}",
             prompt_ids=prompt_ids,
             sampling=Sampling(
-                max_tokens=max(1, min(limit, room)),
-                min_tokens=1,
-                temperature=answer.temperature,
-                top_p=answer.top_p,
+                **answer.sampling.token_fields(),
+                max_tokens=max_tokens,
+                min_tokens=min(max_tokens, max(1, answer.sampling.min_tokens or 1)),
                 seed=request.seed,
                 stop_ids=self._stop_ids,
                 banned_ids=banned_ids,

@@ -27,6 +27,8 @@ MAX_VALUES = 256
 """Measurements of a moment that are kept: the latest ones."""
 NUM_ANSWERS = 128
 """Answers whose length counts."""
+RUNAWAY_FACTOR = 4
+"""An answer that is longer than most by this factor does not count: it may use all of the window."""
 CHUNK_TOKENS = 8
 """Tokens of a request after which their latency is reported, before its end."""
 LONG_PROMPT_TOKENS = 128
@@ -107,21 +109,37 @@ class LatencyEstimator:
         """Median time from one token to the next; 0 before any was seen."""
         return self._inter_token_s.median()
 
-    def answer_cost_s(self, max_tokens: int, *, uncached_tokens: int = 0, structured: bool = False) -> float:
+    def answer_cost_s(
+        self,
+        max_tokens: int,
+        *,
+        expected_tokens: int | None = None,
+        uncached_tokens: int = 0,
+        structured: bool = False,
+    ) -> float:
         """Seconds from a truncation to the last token of the answer, at the slow end of recent measurements.
 
         Args:
-            max_tokens: the most tokens that this answer may have; shorter ones are expected
-                only as far as recent answers were.
+            max_tokens: the most tokens that this answer may have. It is expected to be as long as the longest
+                of the recent answers; few that were much longer than the others do not count.
+            expected_tokens: its length before any answer was measured; by default `max_tokens`.
             uncached_tokens: tokens of its prompt that are yet to be computed.
             structured: whether it is JSON or may call tools.
         """
-        longest = max(self._answer_tokens[structured], default=max_tokens)
+        longest = self._longest_answer(structured) or expected_tokens or max_tokens
         return (
             self._switch_s.slow_end()
             + uncached_tokens * self._prefill_s.slow_end()
             + min(max_tokens, longest) * self._inter_token_s.slow_end()
         )
+
+    def _longest_answer(self, structured: bool) -> int | None:
+        """Tokens of the longest recent answer, runaways aside; None before the first answer."""
+        ordered = sorted(self._answer_tokens[structured])
+        if not ordered:
+            return None
+        usual_tokens = ordered[int(SLOW_SHARE * len(ordered))]
+        return max(tokens for tokens in ordered if tokens <= RUNAWAY_FACTOR * usual_tokens)
 
 
 class _Moment:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from anytime_server.reasoning import (
     Cause,
     Forcing,
     ReasoningFormat,
+    SamplingOptions,
     TokenLimits,
     Truncation,
     truncate_thinking,
@@ -23,8 +24,8 @@ from anytime_server.types import RequestContext, StopWhen
 class AnswerOptions:
     """How answers are sampled, early ones and the final one."""
 
-    temperature: float = 0.0
-    top_p: float = 1.0
+    sampling: SamplingOptions = field(default_factory=SamplingOptions)
+    """The client's options over the model's defaults."""
     forcing: Forcing = Forcing.FORCE
     """How the model is made to answer."""
     stop: tuple[str, ...] = ()
@@ -35,8 +36,15 @@ class AnswerOptions:
     """Report answer tokens with this many of the likeliest alternatives each; None reports no tokens."""
     with_confidence: bool = True
     """Report the mean probability of its tokens."""
+    skip_special_tokens: bool = True
+    """Leave special tokens out of the text."""
     tool_parser: ToolCallParser | None = None
     """Reads tool calls out of answers; None where the model may call no tools."""
+
+    def stop_ids(self, eos_ids: frozenset[int]) -> frozenset[int]:
+        """Token ids that end an answer, given those that end a turn."""
+        own_ids = frozenset(self.sampling.stop_token_ids or ())
+        return own_ids if self.sampling.ignore_eos else own_ids | eos_ids
 
     @property
     def is_structured(self) -> bool:
@@ -65,8 +73,8 @@ class CompiledRequest:
     """Prefixes are shared in the engine's cache only with requests of the same salt."""
     max_early_answers: int = 0
     """Early answers that may be sampled at the same time."""
-    thinking_temperature: float
-    thinking_top_p: float
+    thinking: SamplingOptions
+    """How the thinking is sampled: the client's options over the model's defaults."""
     answer: AnswerOptions
     seed: int | None
     """Makes thinking and answer repeatable."""
@@ -136,6 +144,7 @@ class CompiledRequest:
 
     @property
     def tool_start_ids(self) -> frozenset[int]:
-        """Tokens that begin a tool call, which ends the thinking."""
+        """Tokens beside the format's that end the thinking: the start of a tool call, and the client's."""
         parser = self.answer.tool_parser
-        return parser.start_ids if parser is not None else frozenset()
+        start_ids = parser.start_ids if parser is not None else frozenset()
+        return start_ids.union(self.thinking.stop_token_ids or ())

@@ -185,7 +185,7 @@ class Session:
         timeline.first_token_at = thinking.timer.first_token_at
         early.drop_probes()
         truncation = self._truncate(cause)
-        if truncation.cause is Cause.STABLE and early.agreed.done():
+        if truncation.cause is Cause.STABLE and early.agreed.done() and early.agreed.result().is_whole:
             result = await self._adopt(early.agreed.result())
             answer_tokens = result.answer.answer_tokens
         else:
@@ -350,7 +350,7 @@ class Session:
         assert first_token_at is not None
         assert stopped_at is not None
         cached = thinking.cached_tokens
-        adopted_tokens = answer_tokens if truncation.cause is Cause.STABLE else 0  # counted once
+        adopted_tokens = 0 if self.answer_tokens else answer_tokens  # counted once
         return events.Done(
             id=request.id,
             stop=events.Stop(

@@ -203,15 +203,19 @@ class ThinkingPhase:
 
     def _engine_request(self) -> EngineRequest:
         request, num_tokens = self._request, len(self.token_ids)
+        options, max_tokens = request.thinking, self.budget_tokens - num_tokens
+        # The thinking cannot go on after the end of a turn: where that is to be ignored, it is not sampled.
+        ignored_ids = self._runtime.model.reasoning.eos_ids if options.ignore_eos else frozenset[int]()
         return EngineRequest(
             id=f"{request.id}-thinking-{num_tokens}",
             prompt_ids=[*request.context_ids, *self.token_ids],
             sampling=Sampling(
-                max_tokens=self.budget_tokens - num_tokens,
-                temperature=request.thinking_temperature,
-                top_p=request.thinking_top_p,
+                **options.token_fields(),
+                max_tokens=max_tokens,
+                min_tokens=min(max_tokens, max(0, (options.min_tokens or 0) - num_tokens)),
                 seed=seed_after(request.seed, len(request.carried_ids) + num_tokens),
                 stop_ids=self._stop_ids,
+                banned_ids=ignored_ids,
                 logprobs=False,
             ),
             priority=PRIORITY,
@@ -225,6 +229,7 @@ class ThinkingPhase:
             return None
         cost_s = self._runtime.latency.answer_cost_s(
             request.limits.answer_limit(len(self.token_ids)),
+            expected_tokens=request.limits.answer_tokens,
             uncached_tokens=0 if self.token_ids else request.num_context_tokens,
             structured=request.answer.is_structured,
         )

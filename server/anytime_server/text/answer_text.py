@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from anytime_server.engine import Delta
@@ -35,13 +36,17 @@ class AnswerText:
         model: Model,
         *,
         stop: Sequence[str] = (),
+        stop_ids: frozenset[int] = frozenset(),
         tool_parser: ToolCallParser | None = None,
+        keeps_special_tokens: bool = False,
         reports_tokens: bool = False,
         begun: str = "",
     ) -> None:
         """
         Args:
             stop: strings before which the answer ends.
+            stop_ids: token ids that end the answer; none of them is shown.
+            keeps_special_tokens: show special tokens, all but those around thinking and at the end of a turn.
             reports_tokens: keep the tokens for `take_tokens()`.
             begun: text that the answer begins with, which is there before its first token.
         """
@@ -63,8 +68,11 @@ class AnswerText:
         self._answer_start = model.manifest.answer_start.strip()
         self._answer_end = model.manifest.answer_end.strip()
         self._stop = (*stop, self._answer_end) if self._answer_end else stop
+        self._stop = stop
+        self._hidden_ids = model.reasoning.eos_ids | stop_ids
         self._model = model
-        keeps_special = tool_parser is not None and tool_parser.keeps_special_tokens
+        keeps_special = keeps_special_tokens or (tool_parser is not None and tool_parser.keeps_special_tokens)
+        self._keeps_special = keeps_special_tokens
         self._detokenizer = model.tokenizer.detokenizer(keeps_special=keeps_special)
         self._tool_calls = None if tool_parser is None else ToolCallReader(tool_parser)
         self._reports_tokens = reports_tokens
@@ -129,7 +137,7 @@ class AnswerText:
         reasoning = self._model.reasoning
         if token_id in (reasoning.think_start_id, reasoning.think_end_id):
             self._is_thinking = token_id == reasoning.think_start_id
-        elif token_id in reasoning.eos_ids:
+        elif token_id in self._hidden_ids:
             return False
         elif not self._is_thinking:
             return True
@@ -137,7 +145,7 @@ class AnswerText:
         return False
 
     def _note_tokens(self, delta: Delta, is_shown: Sequence[bool]) -> None:
-        decode = self._model.tokenizer.decode
+        decode = partial(self._model.tokenizer.decode, keeps_special=self._keeps_special)
         for position, (token_id, logprob) in enumerate(zip(delta.token_ids, delta.logprobs, strict=True)):
             if is_shown[position]:
                 top = delta.top_logprobs[position] if delta.top_logprobs else ()

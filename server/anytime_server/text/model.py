@@ -24,6 +24,8 @@ from anytime_server.reasoning import (
     Manifest,
     PromptEnd,
     ReasoningFormat,
+    SamplingDefaults,
+    SamplingOptions,
     ThinkingTail,
     opener_at,
     prompt_end,
@@ -31,6 +33,7 @@ from anytime_server.reasoning import (
     thinking_tail,
 )
 from anytime_server.text.chat_template import Turns, with_system_switch
+from anytime_server.text.generation_config import sampling_defaults
 from anytime_server.text.prompt import Prompt
 from anytime_server.text.tokenizer import ModelTokenizer
 
@@ -51,6 +54,10 @@ class Model:
         self.family = family
         self.reasoning = ReasoningFormat.from_texts(manifest.texts, tokenizer)
         self.switch = tokenizer.chat.switch(family.switch)
+        of_family = SamplingOptions(**family.sampling)
+        self.sampling = sampling_defaults(
+            folder, family_defaults=SamplingDefaults(thinking=of_family, answer=of_family)
+        )
 
     @classmethod
     def load(

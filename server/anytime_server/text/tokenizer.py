@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 from anytime_server.errors import UnusableModel, first_line
 from anytime_server.text.chat_template import ChatTemplate
 from anytime_server.text.detokenizer import Detokenizer
+from anytime_server.text.generation_config import end_of_turn_ids
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -71,14 +71,8 @@ class ModelTokenizer:
                 f"the tokenizer in {folder} has no chat template; give one with --chat-template FILE",
                 field="chat_template",
             )
-        declared = [tokenizer.eos_token_id]
-        generation_config = folder / "generation_config.json"
-        if generation_config.exists():
-            try:
-                eos = json.loads(generation_config.read_text(encoding="utf-8")).get("eos_token_id")
-            except (OSError, ValueError, AttributeError) as error:
-                raise UnusableModel(f"{generation_config} cannot be read: {error}") from error
-            declared += eos if isinstance(eos, list) else [eos]
+        added_ids = tokenizer.added_tokens_decoder.keys()
+        declared = [tokenizer.eos_token_id, *end_of_turn_ids(folder, added_ids=added_ids)]
         return cls(tokenizer, eos_ids=frozenset(i for i in declared if isinstance(i, int)))
 
     def encode(self, text: str) -> list[int]:

@@ -44,6 +44,20 @@ def test_without_limits_every_session_is_admitted(account: Any) -> None:
     assert alice.num_under_way == 0
 
 
+def test_tokens_beyond_the_reserved_are_charged_at_the_end(account: Any, now: list[int]) -> None:
+    """They are paid back by the refill before another session is admitted."""
+    alice = account(tokens_per_minute=60)
+    admit(alice, 10, answers=10).end(thinking(10, answers=80))
+    assert remaining(alice, "tokens_per_minute") == 0
+    with pytest.raises(RateLimited) as refused:
+        admit(alice, 1)
+    assert refused.value.retry_after_s == 30
+    assert "60 tokens per minute; more were used" in str(refused.value)
+    now[0] += MINUTE_NS
+    assert remaining(alice, "tokens_per_minute") == 30
+    admit(alice, 30)
+
+
 def test_limit_of_concurrent_requests(account: Any) -> None:
     alice = account(concurrency=2)
     first = admit(alice, 8)

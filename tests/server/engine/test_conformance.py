@@ -6,17 +6,14 @@ import asyncio
 import dataclasses
 import json
 import math
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import jsonschema
 import pytest
-from anytime_server.engine import Delta, Engine, EngineRequest, Sampling
+from anytime_server.engine import Delta, Engine, EngineRequest
 from anytime_server.engine.scripted import Script, ScriptedEngine
-from anytime_server.engine.transformers import TransformersEngine, TransformersOptions
 from anytime_server.errors import EngineFailed, InvalidRequest
 from anytime_server.text.model import Model
 
@@ -57,33 +54,9 @@ async def scripted_engine(tiny_model: Model) -> AsyncGenerator[Engine, None]:
     await engine.stop()
 
 
-@pytest.fixture(scope="session")
-async def transformers_engine(
-    tiny_checkpoint: Path, pytestconfig: pytest.Config
-) -> AsyncGenerator[Engine, None]:
-    options = {"device": pytestconfig.getoption("--device"), "dtype": "float32"}
-    engine = TransformersEngine(tiny_checkpoint, options=TransformersOptions(**options))
-    await engine.start()
-    yield engine
-    await engine.stop()
-
-
 @pytest.fixture(params=["scripted_engine", "transformers_engine", "vllm_engine"])
 def engine(request: pytest.FixtureRequest) -> Engine:
     return request.getfixturevalue(request.param)
-
-
-@pytest.fixture
-def request_of(tiny_model: Model) -> Callable[..., EngineRequest]:
-    """Makes requests, by default with the stop ids of thinking."""
-
-    def make(prompt_ids: list[int] = PROMPT, **sampling: Any) -> EngineRequest:
-        sampling.setdefault("stop_ids", tiny_model.reasoning.thinking_stop_ids)
-        sampling.setdefault("temperature", 1.0)
-        sampling.setdefault("seed", 1)
-        return EngineRequest(id=uuid4().hex, prompt_ids=prompt_ids, sampling=Sampling(**sampling))
-
-    return make
 
 
 async def run(engine: Engine, request: EngineRequest) -> list[Delta]:

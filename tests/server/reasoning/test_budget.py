@@ -6,7 +6,14 @@ from typing import Any
 
 import pytest
 from anytime_server.errors import InvalidRequest
-from anytime_server.reasoning import Cause, ReasoningFormat, TokenLimits, resolve_limits, truncate_thinking
+from anytime_server.reasoning import (
+    Cause,
+    ReasoningFormat,
+    TokenLimits,
+    resolve_limits,
+    truncate_thinking,
+    usual_answer_tokens,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -29,6 +36,7 @@ def resolve(
     prompt_tokens: int = 20,
     answer_tokens: int = 10,
     total_tokens: int | None = None,
+    **limits: Any,
 ) -> TokenLimits:
     return resolve_limits(
         budget_tokens=budget_tokens,
@@ -38,6 +46,7 @@ def resolve(
         prompt_tokens=prompt_tokens,
         answer_tokens=answer_tokens,
         reasoning=FORMAT,
+        **limits,
     )
 
 
@@ -96,9 +105,49 @@ def test_total_is_shared_by_thinking_and_answer(
     assert limits.answer_limit(limits.budget_tokens) == longest_answer - budget_tokens >= limits.answer_tokens
 
 
-def test_answer_has_its_own_limit_without_a_total() -> None:
+def test_answer_may_use_the_window_unless_the_client_limits_it() -> None:
+    """100 - 20 prompt - 6 inserted = 74 for both; 10 are expected, and are the limit of early answers."""
     limits = resolve(budget_tokens=30)
-    assert [limits.answer_limit(thinking_tokens) for thinking_tokens in (0, 30)] == [10, 10]
+    assert [limits.answer_limit(thinking_tokens) for thinking_tokens in (0, 30)] == [74, 44]
+    assert [limits.early_answer_limit(thinking_tokens) for thinking_tokens in (0, 30, 70)] == [10, 10, 4]
+    limits = resolve(budget_tokens=30, max_answer_tokens=40)
+    assert limits.budget_tokens == 30
+    assert [limits.answer_limit(thinking_tokens) for thinking_tokens in (0, 30, 50)] == [40, 40, 24]
+    assert limits.early_answer_limit(30) == 40
+
+
+@pytest.mark.parametrize(
+    ("requested", "limits", "budget_tokens", "cause"),
+    [
+        # 74 for both; 40 are expected for the answer, and 16 are its reserve.
+        (None, {}, 34, Cause.CONTEXT),
+        (34, {}, 34, Cause.BUDGET),
+        (58, {}, 58, Cause.BUDGET),
+        (59, {}, 58, Cause.CONTEXT),
+        (50, {"reserve_tokens": 30}, 44, Cause.CONTEXT),
+        (50, {"max_answer_tokens": 40}, 34, Cause.CONTEXT),
+        (50, {"lowers_budget": True}, 34, Cause.CONTEXT),
+        (None, {"total_tokens": 60}, 20, Cause.BUDGET),
+        (40, {"total_tokens": 60}, 40, Cause.BUDGET),
+        (44, {"total_tokens": 60}, 44, Cause.BUDGET),
+        (45, {"total_tokens": 60}, 44, Cause.BUDGET),
+        (40, {"total_tokens": 60, "lowers_budget": True}, 20, Cause.BUDGET),
+    ],
+)
+def test_budget_leaves_the_answer_its_reserve_only(
+    requested: int | None, limits: dict[str, Any], budget_tokens: int, cause: Cause
+) -> None:
+    resolved = resolve(budget_tokens=requested, answer_tokens=40, **limits)
+    assert (resolved.budget_tokens, resolved.cause) == (budget_tokens, cause)
+
+
+@pytest.mark.parametrize(
+    ("answer_tokens", "window_tokens", "usual"), [(12, 512, 12), (12, 40, 10), (256, 512, 128), (7, 3, 1)]
+)
+def test_usual_answer_is_the_manifests_within_a_quarter_of_the_window(
+    answer_tokens: int, window_tokens: int, usual: int
+) -> None:
+    assert usual_answer_tokens(answer_tokens, window_tokens=window_tokens) == usual
 
 
 def test_budget_over_the_window_is_refused() -> None:
@@ -115,10 +164,11 @@ def test_prompt_that_leaves_no_room_for_the_answer_is_refused() -> None:
 
 def test_answer_that_leaves_no_room_for_any_prompt_is_refused() -> None:
     # 93 + 6 inserted + 1 prompt = 100.
-    assert resolve(budget_tokens=None, prompt_tokens=1, answer_tokens=93).budget_tokens == 0
+    assert resolve(budget_tokens=None, prompt_tokens=1, max_answer_tokens=93).budget_tokens == 0
     with pytest.raises(InvalidRequest, match="answer of 94 tokens") as refused:
-        resolve(budget_tokens=None, prompt_tokens=1, answer_tokens=94)
+        resolve(budget_tokens=None, prompt_tokens=1, max_answer_tokens=94)
     assert refused.value.field == "answer.max_tokens"
+    assert resolve(budget_tokens=None, prompt_tokens=1, answer_tokens=94).answer_limit(0) == 93
 
 
 @given(budget_tokens=st.none() | sizes, prompt_tokens=st.integers(1, 150), answer_tokens=st.integers(1, 150))
@@ -128,7 +178,7 @@ def test_every_request_fits_or_is_refused_with_the_field_at_fault(
     room = WINDOW - prompt_tokens - 6 - answer_tokens
     try:
         limits = resolve(
-            budget_tokens=budget_tokens, prompt_tokens=prompt_tokens, answer_tokens=answer_tokens
+            budget_tokens=budget_tokens, prompt_tokens=prompt_tokens, max_answer_tokens=answer_tokens
         )
     except InvalidRequest as error:
         refused = error

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from anytime_server.engine.scripted import ScriptedEngine
 from anytime_server.errors import AnytimeError, InvalidRequest, NotSupported, UnknownModel
-from anytime_server.reasoning import Cause, Forcing, TokenLimits
+from anytime_server.reasoning import Cause, Forcing, SamplingOptions, TokenLimits
 from anytime_server.scheduler.compile import MAX_EARLY_ANSWERS, SHORT_PROMPT, RequestCompiler
 from anytime_server.session import AnswerOptions, CompiledRequest, Runtime
 from anytime_server.session.continuation import ContinuationSigner
@@ -60,13 +60,11 @@ async def test_every_field_reaches_the_session(compiler_of: Callable[..., Any]) 
             total_tokens=70,
             budgets=(8, 16),
             stop_when=stop_when,
-            thinking_temperature=0.3,
-            thinking_top_p=0.8,
-            answer_temperature=0.2,
-            answer_top_p=0.7,
+            thinking=SamplingOptions(temperature=0.3, top_k=4),
+            answer=SamplingOptions(top_p=0.7, min_tokens=2),
+            skip_special_tokens=False,
             forcing=Forcing.CLOSE,
             stop=("x", "y"),
-            json_schema="{}",
             top_logprobs=3,
             seed=9,
             id_prefix="chatcmpl",
@@ -81,21 +79,21 @@ async def test_every_field_reaches_the_session(compiler_of: Callable[..., Any]) 
             budget_tokens=40,
             max_budget_tokens=70 - 20,
             answer_tokens=20,
+            max_answer_tokens=20,
             total_tokens=70,
+            room_tokens=512 - 7 - 12,
             deadline_s=2.5,
             cause=Cause.BUDGET,
         ),
         budgets=(8, 16),
         stop_when=stop_when,
         max_early_answers=4,
-        thinking_temperature=0.3,
-        thinking_top_p=0.8,
+        thinking=SamplingOptions(temperature=0.3, top_p=0.95, top_k=4),
         answer=AnswerOptions(
-            temperature=0.2,
-            top_p=0.7,
+            sampling=SamplingOptions(temperature=0.0, top_p=0.7, min_tokens=2),
+            skip_special_tokens=False,
             forcing=Forcing.CLOSE,
             stop=("x", "y"),
-            json_schema="{}",
             top_logprobs=3,
             with_confidence=True,
             tool_parser=None,
@@ -192,6 +190,54 @@ async def test_plain_answers_get_the_manifests_room_within_a_quarter_of_the_wind
     assert compiled.limits.budget_tokens == window_tokens - 7 - 12 - answer_tokens
 
 
+@pytest.mark.parametrize(
+    ("fields", "answer_tokens", "budget_tokens"),
+    [
+        # 512 - 7 - 12 = 493 for both; 12 tokens are expected, and are the reserve.
+        ({}, 12, 481),
+        ({"answer": SamplingOptions(min_tokens=40)}, 40, 453),
+        ({"budget_tokens": 460, "answer": SamplingOptions(min_tokens=40)}, 40, 453),
+        ({"budget_tokens": 90, "total_tokens": 102}, 12, 90),
+        ({"budget_tokens": 100, "total_tokens": 102, "is_budget_a_share": True}, 12, 90),
+    ],
+)
+async def test_budget_leaves_the_answer_what_it_needs(
+    compiler_of: Callable[..., Any], fields: dict[str, Any], answer_tokens: int, budget_tokens: int
+) -> None:
+    compiler = await compiler_of()
+    compiler.check(request(**fields))
+    limits = (await compiler.compile(request(**fields))).limits
+    assert (limits.answer_tokens, limits.budget_tokens) == (answer_tokens, budget_tokens)
+
+
+async def test_long_answers_are_expected_but_an_explicit_budget_leaves_16_tokens(
+    compiler_of: Callable[..., Any],
+) -> None:
+    """The JSON would get 128 of 512."""
+    compiler = await compiler_of()
+    for budget, left in ((400, 93), (477, 16), (478, 16)):
+        limits = (await compiler.compile(request(json_schema="{}", budget_tokens=budget))).limits
+        assert (limits.budget_tokens, limits.answer_limit(limits.budget_tokens)) == (493 - left, left)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"budget_tokens": 91}, r"^effort \(91\) leaves 11 tokens of most \(102\) .* at least 12$"),
+        ({"budget_tokens": 500}, "leaves 0 tokens"),
+        ({"budget_tokens": 63, "answer": SamplingOptions(min_tokens=40)}, "at least 40$"),
+    ],
+)
+async def test_budget_that_leaves_the_answer_too_little_is_refused_naming_both_fields(
+    compiler_of: Callable[..., Any], fields: dict[str, Any], message: str
+) -> None:
+    compiler = await compiler_of()
+    names = {"budget": "effort", "total_tokens": "most"}
+    with pytest.raises(InvalidRequest, match=message) as refused:
+        compiler.check(request(**fields, total_tokens=102, field_names=names))
+    assert refused.value.field == "budget"
+
+
 async def test_early_budgets_reach_as_far_as_the_thinking_may(compiler_of: Callable[..., Any]) -> None:
     compiler = await compiler_of()
     assert (await compiler.compile(request(budgets=(3, 9), budget_tokens=9))).budgets == (3, 9)
@@ -280,7 +326,7 @@ async def test_request_that_can_never_be_served_is_refused_before_it_is_compiled
 async def test_request_that_may_be_served_passes(
     compiler_of: Callable[..., Any], fields: dict[str, Any]
 ) -> None:
-    (await compiler_of(tools=True)).check(request(**fields, budget_tokens=512, total_tokens=512))
+    (await compiler_of(tools=True)).check(request(**fields, budget_tokens=500, total_tokens=512))
 
 
 async def test_tools_are_refused_where_the_model_calls_none(compiler_of: Callable[..., Any]) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from anytime_server.engine.scripted import ScriptedEngine
+from anytime_server.reasoning import SamplingOptions
 from anytime_server.scheduler.scheduler import Scheduler
 from anytime_server.scheduler.warmup import warm_up_requests
 from anytime_server.session import Session
@@ -137,13 +138,14 @@ def short(content: str, budget_tokens: int, seed: int, temperature: float) -> Ge
     return GenerateRequest(
         messages=[{"role": "user", "content": content}],
         budget_tokens=budget_tokens,
-        answer_temperature=temperature,
+        answer_tokens=12,
+        answer=SamplingOptions(temperature=temperature),
         seed=seed,
     )
 
 
 def values(requests: list[GenerateRequest]) -> list[tuple[Any, ...]]:
-    return [(one.messages, one.budget_tokens, one.answer_temperature, one.seed) for one in requests]
+    return [(one.messages, one.budget_tokens, one.answer_tokens, one.answer, one.seed) for one in requests]
 
 
 def test_warm_up_requests_are_short_greedy_and_sampled_then_long(tiny_model: Model) -> None:

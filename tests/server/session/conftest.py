@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from anytime_server.engine import Delta, EngineRequest
 from anytime_server.engine.scripted import ScriptedEngine
-from anytime_server.reasoning import Cause, TokenLimits
+from anytime_server.reasoning import Cause, SamplingOptions, TokenLimits
 from anytime_server.session import AnswerOptions, CompiledRequest, Lease, Runtime, Session, SlotKind, events
 from anytime_server.session.continuation import ContinuationSigner
 from anytime_server.session.latency import LatencyEstimator
@@ -82,12 +82,13 @@ def open_session(scripted: Callable[..., ScriptedEngine], tiny_model: Model) -> 
             limits=TokenLimits(
                 budget_tokens=budget_tokens,
                 answer_tokens=8,
+                max_answer_tokens=8,
+                room_tokens=max_budget_tokens + 8,
                 deadline_s=deadline_s,
                 cause=cause,
                 max_budget_tokens=max_budget_tokens,
             ),
-            thinking_temperature=0.6,
-            thinking_top_p=0.95,
+            thinking=SamplingOptions(temperature=0.6, top_p=0.95),
             answer=answer_options or AnswerOptions(),
             max_early_answers=max_early_answers,
             seed=seed,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
-from anytime_server.reasoning import Cause, TokenLimits
+from anytime_server.reasoning import Cause, SamplingOptions, TokenLimits
 from anytime_server.session import AnswerOptions, CompiledRequest, most_cost
 from anytime_server.text.prompt import Prompt
 from anytime_server.types import RequestContext, StopWhen
@@ -23,7 +24,9 @@ def compiled(*, total_tokens: int | None = None, **fields: Any) -> CompiledReque
         budget_tokens=100,
         max_budget_tokens=400,
         answer_tokens=8,
+        max_answer_tokens=None if total_tokens else 8,
         total_tokens=total_tokens,
+        room_tokens=408,
         deadline_s=None,
         cause=Cause.BUDGET,
     )
@@ -31,8 +34,7 @@ def compiled(*, total_tokens: int | None = None, **fields: Any) -> CompiledReque
         id="any-1",
         prompt=Prompt(ids=[1], is_open=True),
         limits=limits,
-        thinking_temperature=0.6,
-        thinking_top_p=0.95,
+        thinking=SamplingOptions(),
         answer=AnswerOptions(),
         seed=1,
         context=RequestContext(),
@@ -50,6 +52,7 @@ def compiled(*, total_tokens: int | None = None, **fields: Any) -> CompiledReque
         (50, {"stop_when": StopWhen(stable=2, every_tokens=20)}, 50 + 3 * (8 + 3)),
         (50, {"stop_when": StopWhen(stable=2, every_tokens=20), "budgets": (20, 30)}, 50 + 4 * (8 + 3)),
         (50, {"stop_when": StopWhen(stable=2, every_tokens=50)}, 50 + 8 + 3),
+        (50, {"total_tokens": 70, "budgets": (20,)}, 70 + 3 + 8 + 3),
     ],
 )
 def test_most_cost_by_hand(budget_tokens: int, fields: dict[str, Any], tokens: int) -> None:
@@ -72,11 +75,17 @@ def test_most_cost_is_the_sum_of_all_answers(
         total_tokens=total_tokens,
     )
     answered_at = {at for at in budgets | {*range(every or 99, 99, every or 99)} if at < budget_tokens}
-    answers = [
-        max(1, 8 if total_tokens is None else total_tokens - at) + BLANK_TRIES
-        for at in (*answered_at, budget_tokens)
-    ]
-    assert 0 <= most_cost(request, budget_tokens).tokens - (budget_tokens + sum(answers)) <= 1
+    limit = 8 if total_tokens is None else max(1, total_tokens - budget_tokens)
+    answers = [limit + BLANK_TRIES]
+    answers += [max(1, min(8, (total_tokens or 99) - at)) + BLANK_TRIES for at in answered_at]
+    # Probes count as the first of them, the longest.
+    assert 0 <= most_cost(request, budget_tokens).tokens - (budget_tokens + sum(answers)) <= 7 * len(answers)
+
+
+def test_answer_without_a_limit_costs_its_expected_length() -> None:
+    request = compiled()
+    limits = dataclasses.replace(request.limits, max_answer_tokens=None)
+    assert most_cost(dataclasses.replace(request, limits=limits), 50).tokens == 50 + 8 + 3
 
 
 async def test_answers_of_full_length_cost_no_more_than_most_cost(open_session: Any) -> None:

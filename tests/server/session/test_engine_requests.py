@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from anytime_server.engine import Delta, EngineRequest, Sampling
 from anytime_server.engine.resuming import seed_after
+from anytime_server.reasoning import SamplingOptions
 from anytime_server.session import AnswerOptions, Session, events
 from anytime_server.text.model import Model
 from anytime_server.text.tool_formats import ToolFormat
@@ -33,7 +34,9 @@ def recorded(session: Session) -> list[EngineRequest]:
 
 
 async def test_both_phases_in_full(open_session: Any, tiny_model: Model) -> None:
-    options = AnswerOptions(temperature=0.2, top_p=0.7, json_schema="{}", top_logprobs=3)
+    options = AnswerOptions(
+        sampling=SamplingOptions(temperature=0.2, top_p=0.7), json_schema="{}", top_logprobs=3
+    )
     session = await open_session(budget_tokens=5, never_end=True, seed=9, answer_options=options)
     found = recorded(session)
     await run_session(session)
@@ -160,7 +163,7 @@ async def test_thinking_also_stops_before_a_tool_call(open_session: Any, tiny_mo
 
 async def test_a_total_leaves_the_answer_what_the_thinking_did_not_use(open_session: Any) -> None:
     made = await open_session(budget_tokens=4, thinking_tokens=3)
-    limits = dataclasses.replace(made.request.limits, total_tokens=20)
+    limits = dataclasses.replace(made.request.limits, total_tokens=20, max_answer_tokens=None)
     session = Session(dataclasses.replace(made.request, limits=limits), made.runtime)
     found = recorded(session)
     await run_session(session)

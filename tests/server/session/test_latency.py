@@ -51,6 +51,8 @@ def test_longest_answer_is_expected_before_the_first_answer() -> None:
     estimator = LatencyEstimator()
     estimator.record_decoding(num_tokens=4, seconds=1.0)
     assert estimator.answer_cost_s(10) == 10 * 0.25
+    assert estimator.answer_cost_s(100, expected_tokens=8) == 8 * 0.25
+    assert estimator.answer_cost_s(4, expected_tokens=8) == 4 * 0.25
 
 
 def test_each_measurement_changes_the_estimate() -> None:
@@ -145,11 +147,23 @@ def test_moments_outside_the_window_are_forgotten_after_enough_new_ones(clock: C
 def test_the_longest_of_the_last_answers_counts() -> None:
     estimator = LatencyEstimator()
     estimator.record_decoding(num_tokens=1, seconds=1.0)
-    for num_tokens in [500, *[4] * (NUM_ANSWERS - 1)]:
+    for num_tokens in [16, *[4] * (NUM_ANSWERS - 1)]:
         estimator.record_answer(answer_tokens=num_tokens)
-    assert estimator.answer_cost_s(1000) == 500.0
+    assert estimator.answer_cost_s(1000) == 16.0
     estimator.record_answer(answer_tokens=4)
     assert estimator.answer_cost_s(1000) == 4.0
+
+
+def test_few_runaway_answers_do_not_count() -> None:
+    """One in ten may be more than four times as long as the others; where more are, they are usual."""
+    estimator = LatencyEstimator()
+    estimator.record_decoding(num_tokens=1, seconds=1.0)
+    for num_tokens in [10] * 18 + [40, 500]:
+        estimator.record_answer(answer_tokens=num_tokens)
+    assert estimator.answer_cost_s(1000) == 40.0
+    estimator.record_answer(answer_tokens=500)
+    estimator.record_answer(answer_tokens=500)
+    assert estimator.answer_cost_s(1000) == 500.0
 
 
 class Requests:

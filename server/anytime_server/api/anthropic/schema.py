@@ -10,7 +10,7 @@ from pydantic import Field, StrictBool, StrictStr, ValidationInfo, field_validat
 
 from anytime_server.api.anthropic.content import Message, TextBlocks, text_of, turns_of
 from anytime_server.api.openapi import NoEffect
-from anytime_server.api.schema.budgets import SHARES, agreed_budget
+from anytime_server.api.schema.budgets import SHARES, agreed_budget, is_effort
 from anytime_server.api.schema.fields import (
     MAX_TOOLS,
     AnytimeFields,
@@ -20,10 +20,9 @@ from anytime_server.api.schema.fields import (
     JsonObject,
     Temperature,
     Text,
-    TopP,
-    sampling,
 )
 from anytime_server.api.schema.messages import Nothing
+from anytime_server.api.schema.sampling import OWN_NAMES, RequestSampling
 from anytime_server.errors import InvalidRequest, NotSupported
 from anytime_server.types import GenerateRequest, RequestContext
 
@@ -189,14 +188,16 @@ class Prompt(Fields):
         )
 
 
-class MessagesRequest(Prompt):
-    """A request for a message."""
+class MessagesRequest(Prompt, RequestSampling):
+    """A request for a message.
+
+    Sampling options hold for thinking and answer alike, unless they say otherwise.
+    """
 
     max_tokens: AtLeastOne
     """The most tokens of thinking and answer together; enough of them for an answer are kept for it."""
     temperature: Annotated[Temperature, Field(le=1)] | None = None
-    """Of thinking and answer; each has a default of its own."""
-    top_p: TopP | None = None
+    """0 is greedy."""
     stop_sequences: Annotated[
         BoundedList[Annotated[Text, Field(min_length=1)]], Field(max_length=MAX_STOP_SEQUENCES)
     ] = Field(default_factory=list)
@@ -207,7 +208,6 @@ class MessagesRequest(Prompt):
     metadata: NoEffect = None
     service_tier: NoEffect = None
 
-    top_k: Nothing = None
     container: Nothing = None
     inference_geo: Nothing = None
 
@@ -245,7 +245,8 @@ class MessagesRequest(Prompt):
             total_tokens=self.max_tokens,
             effort=self.output_config and self.output_config.effort,
             **anytime.generate_fields() | own,
-            **sampling(temperature=self.temperature, top_p=self.top_p),
+            is_budget_a_share=is_effort(budget_field),
+            **self.sampling(),
             stop=tuple(self.stop_sequences),
             json_schema=json_schema,
             with_confidence=False,
@@ -254,6 +255,7 @@ class MessagesRequest(Prompt):
             id_prefix="msg_any",
             context=context,
             field_names={
+                **OWN_NAMES,
                 "budget": budget_field or "anytime.budget",
                 "total_tokens": "max_tokens",
                 "answer.max_tokens": "max_tokens",
@@ -294,12 +296,6 @@ class MessagesRequest(Prompt):
             requested["thinking.type"] = 0
         elif thinking.budget_tokens is not None:
             requested["thinking.budget_tokens"] = thinking.budget_tokens
-            if thinking.budget_tokens >= self.max_tokens:
-                raise InvalidRequest(
-                    f"thinking.budget_tokens of {thinking.budget_tokens} must be less than max_tokens "
-                    f"of {self.max_tokens}, which limits thinking and answer together",
-                    field="thinking.budget_tokens",
-                )
         if effort is not None:
             if thinking is None or thinking.type != "adaptive":
                 raise InvalidRequest(

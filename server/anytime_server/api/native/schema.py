@@ -15,35 +15,28 @@ from anytime_server.api.schema.fields import (
     ResponseFormat,
     Seed,
     StopWhenFields,
-    Temperature,
-    TopP,
 )
 from anytime_server.api.schema.messages import Conversation
+from anytime_server.api.schema.sampling import SamplingFields
 from anytime_server.reasoning import Forcing
-from anytime_server.types import (
-    ANSWER_TEMPERATURE,
-    THINKING_TEMPERATURE,
-    THINKING_TOP_P,
-    GenerateRequest,
-    RequestContext,
-)
+from anytime_server.types import GenerateRequest, RequestContext
 
 
-class ThinkingFields(Fields):
-    """How the thinking is sampled."""
+class ThinkingFields(SamplingFields):
+    """How the thinking is sampled. Defaults come from the model's `generation_config.json`."""
 
-    temperature: Temperature = THINKING_TEMPERATURE
-    top_p: TopP = THINKING_TOP_P
     seed: Seed | None = None
     """Makes the whole request repeatable."""
 
 
-class AnswerFields(Fields):
-    """How the answer is sampled."""
+class AnswerFields(SamplingFields):
+    """How answers are sampled. Defaults come from the model's `generation_config.json`."""
 
     max_tokens: AtLeastOne | None = None
-    """The most tokens of the answer; room for them is kept in the window. Default: the model's."""
-    temperature: Temperature = ANSWER_TEMPERATURE
+    """The most tokens of an answer; room for them is kept in the window. Default: all that the window leaves;
+    provisional answers then have no more than the manifest's `answer_tokens`."""
+    skip_special_tokens: StrictBool = True
+    """False shows special tokens in the text."""
     response_format: ResponseFormat | None = None
     """`{"type": "json_object"}`, or a schema as OpenAI writes it; the thinking is free."""
     forcing: Forcing | None = None
@@ -85,9 +78,9 @@ class AnytimeRequest(Conversation):
             stop_when=self.stop_when and self.stop_when.to_stop_when(),
             continuation=self.continuation,
             answer_tokens=self.answer.max_tokens,
-            thinking_temperature=self.thinking.temperature,
-            thinking_top_p=self.thinking.top_p,
-            answer_temperature=self.answer.temperature,
+            thinking=self.thinking.sampling_options(),
+            answer=self.answer.sampling_options(),
+            skip_special_tokens=self.answer.skip_special_tokens,
             forcing=self.answer.forcing,
             json_schema=response_format and response_format.schema_text,
             seed=self.thinking.seed,

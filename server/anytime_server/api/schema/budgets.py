@@ -202,6 +202,11 @@ class BudgetAliases(Fields):
         return {field: is_on for field, is_on in given.items() if is_on is not None}
 
 
+def is_effort(field: str | None) -> bool:
+    """Whether a budget from this field is a share, and no number of the client's own."""
+    return field is not None and field.endswith("effort")
+
+
 def agreed_budget(requested: Mapping[str, int | None]) -> tuple[int | None, str | None]:
     """The budget in tokens that all fields agree on, None for no limit, and the first field that gives it.
 

@@ -204,17 +204,6 @@ def require_harmless(request: BaseModel, unserved: Mapping[str, tuple[Sequence[A
             raise NotSupported(f"{field} is not served by this version{reason}", field=field)
 
 
-def sampling(*, temperature: float | None, top_p: float | None) -> dict[str, Any]:
-    """The fields of a `GenerateRequest` for a given temperature and nucleus, of thinking and answer alike."""
-    given = {
-        "thinking_temperature": temperature,
-        "thinking_top_p": top_p,
-        "answer_temperature": temperature,
-        "answer_top_p": top_p,
-    }
-    return {field: value for field, value in given.items() if value is not None}
-
-
 class AnytimeFields(Fields):
     """The `anytime` object of a request: what another dialect has no fields for."""
 

@@ -76,6 +76,10 @@ class TransformersEngine(Engine):
     def alive(self) -> bool:
         return self._alive
 
+    @property
+    def unsupported_sampling(self) -> frozenset[str]:
+        return frozenset({"bad_words"})
+
     async def start(self) -> None:
         try:
             self._building = asyncio.get_running_loop().run_in_executor(self._thread, self._build)
@@ -196,7 +200,7 @@ class TransformersEngine(Engine):
         assert len(sequence.prompt_ids) >= 1
         assert sequence.total_tokens <= self.window_tokens
         sampling, num_ids = request.sampling, self._loaded.decoder.num_vocabulary
-        for ids in (request.prompt_ids, sampling.banned_ids, sampling.stop_ids):
+        for ids in (request.prompt_ids, sampling.banned_ids, sampling.stop_ids, sampling.logit_bias):
             if ids and not 0 <= min(ids) <= max(ids) < num_ids:
                 raise EngineFailed(f"the model has only token ids below {num_ids}")
         self._num_submitted += 1

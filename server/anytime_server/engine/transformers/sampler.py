@@ -14,11 +14,12 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from anytime_server.engine.base import LEAST_LOGPROB, TopLogprobs
+from anytime_server.engine.base import LEAST_LOGPROB, Sampling, TopLogprobs
+from anytime_server.engine.transformers.logits import adjusted, constrained_to_schemas
 from anytime_server.engine.transformers.sequence import SequenceState
 
-BANNED_LOGIT = -1e9
-"""Finite, so that a row whose allowed tokens are all banned still has a distribution."""
+ROUNDING = 1e-5
+"""Of the sum of all probabilities."""
 
 
 def uniforms(seeds_N: Sequence[int], positions_N: Sequence[int]) -> np.ndarray:
@@ -40,38 +41,22 @@ class Drawn(NamedTuple):
 
     token_ids: list[int]
     logprobs: list[float]
-    """Before temperature, nucleus and bans."""
+    """Before temperature, bias, bans and penalties."""
     top_logprobs: list[TopLogprobs]
-    """Before temperature, nucleus and bans; empty for a row that requests none."""
+    """The same; empty for a row that requests none."""
 
 
 def sample(logits_NV: torch.Tensor, sequences: Sequence[SequenceState]) -> Drawn:
     """Sample one token for each row."""
     samplings = [c.request.sampling for c in sequences]
-    temperatures_N = np.array([s.temperature for s in samplings])
-    top_ps_N = np.array([s.top_p for s in samplings])
     uniforms_N = uniforms([c.seed for c in sequences], [c.position for c in sequences])
-
-    logits_NV = _constrained_to_schemas(logits_NV.float(), sequences)
+    logits_NV = constrained_to_schemas(logits_NV.float(), sequences)
     logprobs_NV = torch.log_softmax(logits_NV, -1)
-    scores_NV = _without_banned(logits_NV, sequences)
-    drawn_N = _draw(scores_NV, temperatures_N, top_ps_N, uniforms_N)
+    drawn_N = _draw(adjusted(logits_NV, sequences), samplings, uniforms_N)
     chosen_N = logprobs_NV.gather(1, drawn_N[:, None])[:, 0]
     ids_N, logprobs_N = torch.stack([drawn_N.double(), chosen_N.double()]).cpu()  # one transfer
     num_top = [s.top_logprobs for s in samplings]
     return Drawn(ids_N.long().tolist(), logprobs_N.tolist(), _likeliest(logprobs_NV, num_top))
-
-
-def _constrained_to_schemas(logits_NV: torch.Tensor, sequences: Sequence[SequenceState]) -> torch.Tensor:
-    """The logits with minus infinity for tokens that the row's schema forbids, which is less than a ban."""
-    allowed = [(row, c.matcher.allowed()) for row, c in enumerate(sequences) if c.matcher is not None]
-    if not allowed:
-        return logits_NV
-    rows = torch.tensor([row for row, _ in allowed], device=logits_NV.device)
-    allowed_NV = torch.from_numpy(np.stack([allowed_V for _, allowed_V in allowed])).to(logits_NV.device)
-    logits_NV = logits_NV.clone()
-    logits_NV[rows] = logits_NV[rows].masked_fill(~allowed_NV, -torch.inf)
-    return logits_NV
 
 
 def _likeliest(logprobs_NV: torch.Tensor, num_top: list[int]) -> list[TopLogprobs]:
@@ -88,31 +73,15 @@ def _likeliest(logprobs_NV: torch.Tensor, num_top: list[int]) -> list[TopLogprob
     return top
 
 
-def _without_banned(logits_NV: torch.Tensor, sequences: Sequence[SequenceState]) -> torch.Tensor:
-    banned = [c.banned_now for c in sequences]
-    counts = [len(ids) for ids in banned]
-    if not any(counts):
-        return logits_NV
-    rows = np.repeat(np.arange(len(counts)), counts)
-    cells = torch.from_numpy(np.stack([rows, np.concatenate(banned)])).to(logits_NV.device)
-    scores_NV = logits_NV.clone()
-    scores_NV[cells[0], cells[1]] = scores_NV[cells[0], cells[1]].clamp_max(BANNED_LOGIT)
-    return scores_NV
-
-
-def _draw(
-    scores_NV: torch.Tensor, temperatures_N: np.ndarray, top_ps_N: np.ndarray, uniforms_N: np.ndarray
-) -> torch.Tensor:
+def _draw(scores_NV: torch.Tensor, samplings: Sequence[Sampling], uniforms_N: np.ndarray) -> torch.Tensor:
+    temperatures_N = np.array([s.temperature for s in samplings])
     is_greedy_N = temperatures_N == 0
     if is_greedy_N.all():
         return scores_NV.argmax(-1)
     device = scores_NV.device
-    numbers = np.stack([np.where(is_greedy_N, 1.0, temperatures_N), top_ps_N, uniforms_N])
-    divisors_N, nuclei_N, points_N = torch.from_numpy(numbers).to(device)
+    divisors_N, points_N = _on(device, np.where(is_greedy_N, 1.0, temperatures_N), uniforms_N)
     weights_NV = torch.softmax(scores_NV / divisors_N[:, None].float(), -1)
-    if (top_ps_N < 1).any():
-        rows = torch.from_numpy(np.flatnonzero(top_ps_N < 1)).to(device)
-        weights_NV[rows] = _nucleus(weights_NV[rows], nuclei_N[rows])
+    weights_NV = _narrowed(weights_NV, samplings)
     # In float64: the rounding errors of 100,000 terms in float32 would be as large as the small terms.
     sums_NV = weights_NV.cumsum(-1, dtype=torch.float64)
     targets_N1 = (points_N * sums_NV[:, -1])[:, None]
@@ -122,10 +91,43 @@ def _draw(
     return drawn_N.clamp_max(scores_NV.shape[1] - 1)  # out of range only if a row has NaN
 
 
+def _narrowed(weights_NV: torch.Tensor, samplings: Sequence[Sampling]) -> torch.Tensor:
+    """The weights with zero for tokens that `min_p`, `top_k` and `top_p` leave out, in vLLM's order."""
+    num_ids = weights_NV.shape[1]
+    for values_N, changes_N, keep in (
+        (np.array([s.min_p for s in samplings]), [s.min_p > 0 for s in samplings], _likely_enough),
+        (np.array([s.top_k for s in samplings]), [0 < s.top_k < num_ids for s in samplings], _likeliest_k),
+        (np.array([s.top_p for s in samplings]), [s.top_p < 1 for s in samplings], _nucleus),
+    ):
+        if any(changes_N):
+            changed = np.flatnonzero(changes_N)
+            rows, values = _on(weights_NV.device, changed, values_N[changed])
+            weights_NV[rows] = keep(weights_NV[rows], values)
+    return weights_NV
+
+
+def _likely_enough(weights_NV: torch.Tensor, min_ps_N: torch.Tensor) -> torch.Tensor:
+    """Keep tokens with at least a share of the likeliest token's probability."""
+    least_N1 = min_ps_N[:, None] * weights_NV.amax(-1, keepdim=True)
+    return weights_NV * (weights_NV >= least_N1)
+
+
+def _likeliest_k(weights_NV: torch.Tensor, top_ks_N: torch.Tensor) -> torch.Tensor:
+    """Keep the `top_k` likeliest tokens, and those as likely as the last of them."""
+    values_NK = weights_NV.topk(int(top_ks_N.max())).values
+    return weights_NV * (weights_NV >= values_NK.gather(1, top_ks_N[:, None] - 1))
+
+
 def _nucleus(weights_NV: torch.Tensor, top_ps_N: torch.Tensor) -> torch.Tensor:
-    """Keep the fewest likeliest tokens whose probabilities sum to at least `top_p`."""
+    """Keep the fewest likeliest tokens that have at least a share of the whole."""
     sorted_NV, order_NV = weights_NV.sort(stable=True, dim=-1, descending=True)
-    before_NV = sorted_NV.cumsum(-1, dtype=torch.float64) - sorted_NV
-    kept_NV = sorted_NV * (before_NV < top_ps_N[:, None])
+    sums_NV = sorted_NV.cumsum(-1, dtype=torch.float64)
+    wholes_N1 = sums_NV[:, -1:]
+    wholes_N1 = torch.where(wholes_N1 > 1 - ROUNDING, 1.0, wholes_N1)  # less where others left tokens out
+    kept_NV = sorted_NV * (sums_NV - sorted_NV < top_ps_N[:, None] * wholes_N1)
     kept_NV[:, 0] = sorted_NV[:, 0]
     return torch.zeros_like(weights_NV).scatter_(-1, order_NV, kept_NV)
+
+
+def _on(device: torch.device, *arrays: np.ndarray) -> list[torch.Tensor]:
+    return [torch.from_numpy(array).to(device) for array in arrays]

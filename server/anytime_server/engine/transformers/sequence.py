@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections import Counter
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -14,6 +16,33 @@ from anytime_server.errors import AnytimeError, EngineFailed
 
 if TYPE_CHECKING:
     from anytime_server.engine.structured.grammar import Matcher
+
+
+BANNED_LOGIT = -1e9
+"""Finite, so that a row whose allowed tokens are all banned still has a distribution."""
+
+
+class Edits(NamedTuple):
+    """Tokens whose logits change, and by what."""
+
+    token_ids: np.ndarray
+    """int64."""
+    values: np.ndarray
+    """float64, one for each."""
+
+    @classmethod
+    def of(cls, values: Mapping[int, float]) -> Edits:
+        return cls(
+            np.fromiter(values.keys(), np.int64, len(values)),
+            np.fromiter(values.values(), np.float64, len(values)),
+        )
+
+    @classmethod
+    def with_one(cls, token_ids: Collection[int], value: float) -> Edits:
+        return cls(np.fromiter(token_ids, np.int64, len(token_ids)), np.full(len(token_ids), value))
+
+
+NO_EDITS = Edits.of({})
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -31,10 +60,16 @@ class SequenceState:
     """The prompt, int32."""
     seed: int = field(init=False)
     """Seed of the sampling, an unsigned 64-bit integer."""
-    banned_ids: np.ndarray = field(init=False)
-    """Token ids that are never sampled."""
-    banned_at_first_ids: np.ndarray = field(init=False)
-    """Token ids that are not sampled before `min_tokens`: `banned_ids` and the stop ids."""
+    biases: Edits = field(init=False)
+    """Added to logits."""
+    always_banned: Edits = field(init=False)
+    """The most that the logits of tokens can be that are never sampled."""
+    banned_at_first: Edits = field(init=False)
+    """The same before `min_tokens`, for the stop ids, too."""
+    counts: Counter[int] = field(default_factory=Counter)
+    """Times that each token was sampled, if that is penalized."""
+    repeatable_ids: set[int] = field(default_factory=set)
+    """Tokens of prompt and output, if repeating them is penalized."""
     token_ids: list[int] = field(default_factory=list)
     """Sampled tokens."""
     logprobs: list[float] = field(default_factory=list)
@@ -53,8 +88,11 @@ class SequenceState:
         self.prompt_ids = np.asarray(self.request.prompt_ids, np.int32)
         seed = secrets.randbits(64) if sampling.seed is None else sampling.seed
         self.seed = seed % 2**64
-        self.banned_ids = np.array(sorted(sampling.banned_ids), np.int64)
-        self.banned_at_first_ids = np.array(sorted(sampling.banned_ids | sampling.stop_ids), np.int64)
+        self.biases = Edits.of(sampling.logit_bias)
+        self.always_banned = Edits.with_one(sampling.banned_ids, BANNED_LOGIT)
+        self.banned_at_first = Edits.with_one(sampling.banned_ids | sampling.stop_ids, BANNED_LOGIT)
+        if sampling.repetition_penalty != 1:
+            self.repeatable_ids.update(self.request.prompt_ids)
 
     @property
     def salt(self) -> int:
@@ -72,10 +110,28 @@ class SequenceState:
         return len(self.request.prompt_ids) + len(self.token_ids)
 
     @property
-    def banned_now(self) -> np.ndarray:
-        """Token ids that must not be sampled next."""
+    def bans(self) -> Edits:
+        """The most that the logits of tokens can be that must not be sampled next."""
         early = len(self.token_ids) < self.request.sampling.min_tokens and self.matcher is None
-        return self.banned_at_first_ids if early else self.banned_ids
+        return self.banned_at_first if early else self.always_banned
+
+    @property
+    def repetition_penalties(self) -> Edits:
+        """Divide positive logits, and multiply negative ones."""
+        if not self.repeatable_ids:
+            return NO_EDITS
+        return Edits.with_one(self.repeatable_ids, self.request.sampling.repetition_penalty)
+
+    @property
+    def penalties(self) -> Edits:
+        """Subtracted from logits."""
+        if not self.counts:
+            return NO_EDITS
+        sampling = self.request.sampling
+        counted = Edits.of(self.counts)
+        return Edits(
+            counted.token_ids, sampling.presence_penalty + sampling.frequency_penalty * counted.values
+        )
 
     @property
     def ended(self) -> bool:
@@ -91,6 +147,10 @@ class SequenceState:
         sampling = self.request.sampling
         self.token_ids.append(token_id)
         self.logprobs.append(logprob)
+        if sampling.presence_penalty or sampling.frequency_penalty:
+            self.counts[token_id] += 1
+        if sampling.repetition_penalty != 1:
+            self.repeatable_ids.add(token_id)
         if sampling.top_logprobs:
             self.top_logprobs.append(top_logprobs)
         if token_id in sampling.stop_ids:

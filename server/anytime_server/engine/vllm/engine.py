@@ -27,7 +27,6 @@ from anytime_server.engine.base import (
     EngineRequest,
     FinishReason,
     Generation,
-    Sampling,
     TopLogprobs,
 )
 from anytime_server.engine.environment import (
@@ -50,7 +49,6 @@ from anytime_server.errors import (
 )
 
 if TYPE_CHECKING:
-    from vllm import SamplingParams
     from vllm.config import VllmConfig
     from vllm.logprobs import Logprob
     from vllm.v1.engine.async_llm import AsyncLLM
@@ -92,7 +90,6 @@ class VllmEngine(Engine):
         self._thread: ProcessThread | None = None
         self._building: asyncio.Future[None] | None = None
         self._is_stopped = False
-        self._sampling_params: type[SamplingParams] | None = None
         self._schemas: SchemaCompiler | None = None
         self._window_tokens = 0
         self._min_prompt_tokens = 1
@@ -102,6 +99,12 @@ class VllmEngine(Engine):
     @property
     def window_tokens(self) -> int:
         return self._window_tokens
+
+    @property
+    def unsupported_sampling(self) -> frozenset[str]:
+        llm = self._llm
+        is_speculative = llm is not None and llm.vllm_config.speculative_config is not None
+        return frozenset({"min_p", "logit_bias"}) if is_speculative else frozenset()
 
     @property
     def alive(self) -> bool:
@@ -126,7 +129,6 @@ class VllmEngine(Engine):
         prepare_environment()
         checkpoint_shapes(Path(self._model))  # fails if a file is incomplete
         on_cpu = not gpu_is_there()
-        from vllm import SamplingParams
         from vllm.engine.arg_utils import AsyncEngineArgs
         from vllm.usage.usage_lib import UsageContext
         from vllm.v1.engine.async_llm import AsyncLLM
@@ -134,7 +136,6 @@ class VllmEngine(Engine):
         os.environ[SERVER_PID] = str(os.getpid())
         for name in ("vllm", "torch._library.triton"):
             logging.getLogger(name).setLevel(logging.ERROR)
-        self._sampling_params = SamplingParams
         arguments = self._engine_arguments(on_cpu=on_cpu)
         config = AsyncEngineArgs(**arguments).create_engine_config(UsageContext.ENGINE_CONTEXT)
         if on_cpu:
@@ -251,15 +252,17 @@ class VllmEngine(Engine):
             )
 
     async def generate(self, request: EngineRequest) -> AsyncGenerator[Delta, None]:
-        if self._llm is None or self._sampling_params is None:
+        if self._llm is None or self._schemas is None:
             raise EngineDead("the engine is not running")
         if len(request.prompt_ids) < self._min_prompt_tokens:
             raise EngineFailed(f"the engine needs a prompt of at least {self._min_prompt_tokens} tokens")
         from vllm.inputs.engine import tokens_input
 
+        from anytime_server.engine.vllm.sampling import sampling_params
+
         outputs = self._llm.generate(
             tokens_input(request.prompt_ids, cache_salt=request.cache_salt or None),
-            await self._params(request.sampling),
+            await sampling_params(request.sampling, self._schemas),
             request.id,
             priority=request.priority,
         )
@@ -339,33 +342,6 @@ class VllmEngine(Engine):
             raise EngineDead("the engine died") from error
         except EngineGenerateError as error:
             raise EngineFailed("the engine failed on this request") from error
-
-    async def _params(self, sampling: Sampling) -> SamplingParams:
-        from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
-
-        assert self._sampling_params is not None
-        min_tokens, unlikely_ids, structured_outputs = sampling.min_tokens, sampling.banned_ids, None
-        if sampling.json_schema is not None:
-            assert self._schemas is not None
-            structured_outputs = StructuredOutputsParams(json=sampling.json_schema)
-            min_tokens = 0  # or no token could be sampled once the JSON is complete
-            # vLLM treats special tokens as their text.
-            unlikely_ids |= await self._schemas.unspellable_ids(sampling.json_schema) - sampling.stop_ids
-        return self._sampling_params(
-            max_tokens=sampling.max_tokens,
-            min_tokens=min_tokens,
-            temperature=sampling.temperature,
-            top_p=sampling.top_p,
-            seed=2**63 - 1 if sampling.seed == -1 else sampling.seed,  # to vLLM, -1 means no seed
-            stop_token_ids=sorted(sampling.stop_ids),
-            logit_bias=dict.fromkeys(unlikely_ids, -100.0) or None,
-            ignore_eos=True,  # the stop ids include it where it ends a request
-            # The sampled token's come in addition; all of them take time at every step.
-            logprobs=sampling.top_logprobs if sampling.logprobs else None,
-            structured_outputs=structured_outputs,
-            detokenize=False,
-            output_kind=RequestOutputKind.DELTA,
-        )
 
 
 def _is_not_of_a_dead_core(record: logging.LogRecord) -> bool:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from anytime_server.engine.base import EngineRequest, Sampling
+from anytime_server.engine.transformers.logits import adjusted
 from anytime_server.engine.transformers.sampler import sample, uniforms
 from anytime_server.engine.transformers.sequence import SequenceState
 
@@ -55,16 +56,54 @@ def test_64_bit_seeds_do_not_collide() -> None:
         ({"temperature": 0.0, "banned_ids": frozenset({0})}, [0, 1, 0, 0]),
         ({"banned_ids": frozenset({0})}, [0, 0.6, 0.3, 0.1]),
         ({"stop_ids": frozenset({0, 3}), "min_tokens": 1}, [0, 2 / 3, 1 / 3, 0]),
+        ({"top_k": 2}, [0.625, 0.375, 0, 0]),
+        ({"top_k": 99}, WEIGHTS_V),
+        ({"min_p": 0.29}, [0.5, 0.3, 0.15, 0]),
+        ({"min_p": 0.31}, [0.5, 0.3, 0, 0]),
+        ({"min_p": 0.5, "temperature": 2.0}, [w**0.5 for w in WEIGHTS_V[:3]] + [0]),
+        ({"top_k": 2, "top_p": 0.63}, [0.625, 0.375, 0, 0]),
+        ({"top_k": 2, "top_p": 0.62}, [1, 0, 0, 0]),  # of the two that are left
+        ({"logit_bias": {3: math.log(10), 0: -100.0}}, [0, 0.3, 0.15, 0.5]),
+        ({"logit_bias": {0: 50.0}, "banned_ids": frozenset({0})}, [0, 0.6, 0.3, 0.1]),
     ],
 )
 def test_distribution(sampling: dict[str, Any], expected: list[float]) -> None:
-    for found, wanted in zip(shares(**sampling), expected, strict=True):
+    whole = sum(expected)
+    for found, wanted in zip(shares(**sampling), [one / whole for one in expected], strict=True):
         assert abs(found - wanted) <= 4 * math.sqrt(wanted * (1 - wanted) / 20_000)
+
+
+def scores(prompt_ids: list[int], sampled: list[int], **sampling: Any) -> list[float]:
+    """Adjusted logits of 2, 1, 0, -1 after a prompt and an output."""
+    request = EngineRequest(id="row", prompt_ids=prompt_ids, sampling=Sampling(max_tokens=9, **sampling))
+    one = SequenceState(request=request, news=asyncio.Event(), is_streamed=False)
+    for token_id in sampled:
+        one.take(token_id, 0.0)
+    return adjusted(torch.tensor([[2.0, 1.0, 0.0, -1.0]]), [one])[0].tolist()
+
+
+@pytest.mark.parametrize(
+    ("sampling", "expected"),
+    [
+        ({}, [2, 1, 0, -1]),
+        ({"presence_penalty": 0.5}, [1.5, 1, 0, -1.5]),
+        ({"frequency_penalty": 0.5}, [1.5, 1, 0, -2]),
+        ({"presence_penalty": 0.5, "frequency_penalty": -0.25}, [1.75, 1, 0, -1]),
+        ({"repetition_penalty": 2.0}, [1, 0.5, 0, -2]),
+        ({"repetition_penalty": 0.5, "presence_penalty": 1.0}, [3, 2, 0, -1.5]),
+        ({"logit_bias": {1: -3.0}, "repetition_penalty": 2.0}, [1, -4, 0, -2]),
+    ],
+)
+def test_penalties_by_hand(sampling: dict[str, Any], expected: list[float]) -> None:
+    """The prompt has token 1, the output 3, 0 and 3; only repetition is penalized in the prompt, too."""
+    assert scores([1, 1], [3, 0, 3], **sampling) == expected
 
 
 def test_other_rows_do_not_change_a_sample() -> None:
     rows = [row(seed=4), row(seed=5, top_p=0.4), row(seed=6, temperature=0.0), row(seed=7, sampled=3)]
-    together = sample(LOGITS_V.expand(4, -1), rows)
+    rows += [row(seed=8, top_k=2), row(seed=9, top_k=3, min_p=0.2), row(seed=10, logit_bias={3: 5.0})]
+    rows += [row(seed=11, repetition_penalty=1.5)]
+    together = sample(LOGITS_V.expand(len(rows), -1), rows)
     alone = [sample(LOGITS_V[None], [one]) for one in rows]
     assert together == tuple([values[0] for values in column] for column in zip(*alone, strict=True))
 

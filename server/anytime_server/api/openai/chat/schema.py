@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, StrictBool, StrictInt, StrictStr
 
 from anytime_server.api.openapi import NoEffect, Refused
-from anytime_server.api.schema.budgets import BudgetAliases
+from anytime_server.api.schema.budgets import BudgetAliases, is_effort
 from anytime_server.api.schema.fields import (
     MAX_TOOLS,
     AnytimeFields,
@@ -17,13 +17,11 @@ from anytime_server.api.schema.fields import (
     Fields,
     ResponseFormat,
     Seed,
-    Temperature,
     Text,
-    TopP,
     require_harmless,
-    sampling,
 )
 from anytime_server.api.schema.messages import Conversation
+from anytime_server.api.schema.sampling import OWN_NAMES, RequestSampling
 from anytime_server.api.schema.tools import ToolFields
 from anytime_server.engine.base import MAX_TOP_LOGPROBS
 from anytime_server.errors import InvalidRequest
@@ -34,12 +32,6 @@ MAX_STOPS = 16
 
 NOT_SERVED: dict[str, tuple[Sequence[Any], str]] = {
     "tool_choice": ((None, "none", "auto"), "only none and auto are"),
-    "logit_bias": ((None, {}), ""),
-    "presence_penalty": ((None, 0), ""),
-    "frequency_penalty": ((None, 0), ""),
-    "repetition_penalty": ((None, 1), ""),
-    "top_k": ((None, -1, 0), ""),
-    "min_p": ((None, 0), ""),
     "verbosity": ((None, "medium"), ""),
     "modalities": ((None, ["text"]), ""),
     "audio": ((None,), ""),
@@ -68,17 +60,18 @@ class StreamOptions(Fields):
     include_obfuscation: StrictBool = False
 
 
-class ChatRequest(Conversation, BudgetAliases):
-    """A chat completion; every alias of the thinking budget is understood."""
+class ChatRequest(Conversation, BudgetAliases, RequestSampling):
+    """A chat completion; every alias of the thinking budget is understood.
+
+    Sampling options hold for thinking and answer alike, unless they say otherwise.
+    """
 
     model: StrictStr
     max_tokens: AtLeastOne | None = None
-    """The most tokens of thinking and answer together; enough of them for an answer are kept for it."""
+    """The most tokens of thinking and answer together; enough of them for an answer are kept for it.
+    Without it, an answer may have all that the window leaves."""
     max_completion_tokens: AtLeastOne | None = None
     """The newer name of `max_tokens`."""
-    temperature: Temperature | None = None
-    """Of thinking and answer; each has a default of its own."""
-    top_p: TopP | None = None
     seed: Seed | None = None
     """Of the first choice; each further one has the next."""
     n: Annotated[StrictInt, Field(ge=1, le=MAX_CHOICES)] | None = None
@@ -116,12 +109,6 @@ class ChatRequest(Conversation, BudgetAliases):
     prediction: NoEffect = None
 
     # Named so that they are refused for their values, not as unknown fields.
-    logit_bias: Refused = None
-    presence_penalty: Refused = None
-    frequency_penalty: Refused = None
-    repetition_penalty: Refused = None
-    top_k: Refused = None
-    min_p: Refused = None
     verbosity: Refused = None
     modalities: Refused = None
     audio: Refused = None
@@ -173,17 +160,18 @@ class ChatRequest(Conversation, BudgetAliases):
             total_tokens=total_tokens,
             **self.template_fields,
             **anytime.generate_fields(),
-            **sampling(temperature=self.temperature, top_p=self.top_p),
+            is_budget_a_share=is_effort(budget_field),
+            **self.sampling(),
             stop=tuple(self.stop or ()),
             json_schema=self.response_format and self.response_format.schema_text,
             top_logprobs=(self.top_logprobs or 0) if self.logprobs else None,
             with_confidence=False,
             tools=self.offered_tools,
             max_tool_calls=1 if self.parallel_tool_calls is False else None,
-            seed=self.seed,
             id_prefix="chatcmpl",
             context=context,
             field_names={
+                **OWN_NAMES,
                 "budget": budget_field or "anytime.budget",
                 "total_tokens": total_field,
                 "answer.max_tokens": total_field,

@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field, StrictBool, StrictInt, StrictStr
 
 from anytime_server.api.openai.responses.input import Items, dialogue_of
 from anytime_server.api.openapi import NoEffect, Refused
-from anytime_server.api.schema.budgets import BudgetAliases, ReasoningFields
+from anytime_server.api.schema.budgets import BudgetAliases, ReasoningFields, is_effort
 from anytime_server.api.schema.fields import (
     MAX_TOOLS,
     AnytimeFields,
@@ -17,13 +17,11 @@ from anytime_server.api.schema.fields import (
     Fields,
     JsonObject,
     ResponseFormat,
-    Temperature,
     Text,
-    TopP,
     few_fields,
     require_harmless,
-    sampling,
 )
+from anytime_server.api.schema.sampling import OWN_NAMES, RequestSampling
 from anytime_server.api.schema.tools import FunctionFields
 from anytime_server.engine.base import MAX_TOP_LOGPROBS
 from anytime_server.errors import InvalidRequest, NotSupported
@@ -120,20 +118,21 @@ class ResponsesStreamOptions(Fields):
     """Taken, but there is none."""
 
 
-class ResponsesRequest(BudgetAliases):
-    """A request for a response; every alias of the thinking budget is understood."""
+class ResponsesRequest(BudgetAliases, RequestSampling):
+    """A request for a response; every alias of the thinking budget is understood.
+
+    Sampling options hold for thinking and answer alike, unless they say otherwise.
+    """
 
     model: StrictStr
     input: Items
     instructions: Text | None = None
     """Becomes the system message before the input."""
     max_output_tokens: AtLeastOne | None = None
-    """The most tokens of thinking and answer together; enough of them for an answer are kept for it."""
+    """The most tokens of thinking and answer together; enough of them for an answer are kept for it.
+    Without it, an answer may have all that the window leaves."""
     reasoning: ResponsesReasoning | None = None  # pyright: ignore[reportIncompatibleVariableOverride]
     text: TextFields = Field(default_factory=TextFields)
-    temperature: Temperature | None = None
-    """Of thinking and answer; each has a default of its own."""
-    top_p: TopP | None = None
     stream: StrictBool | None = None
     stream_options: ResponsesStreamOptions | None = None
     include: (
@@ -222,7 +221,8 @@ class ResponsesRequest(BudgetAliases):
             total_tokens=self.max_output_tokens,
             **self.template_fields,
             **anytime.generate_fields() | {"continuation": dialogue.continuation or anytime.continuation},
-            **sampling(temperature=self.temperature, top_p=self.top_p),
+            is_budget_a_share=is_effort(budget_field),
+            **self.sampling(),
             json_schema=self.text.format and self.text.format.schema_text,
             top_logprobs=(self.top_logprobs or 0) if LOGPROBS in (self.include or ()) else None,
             with_confidence=False,
@@ -231,6 +231,7 @@ class ResponsesRequest(BudgetAliases):
             id_prefix="resp",
             context=context,
             field_names={
+                **OWN_NAMES,
                 "messages": "input",
                 "budget": budget_field or "anytime.budget",
                 "total_tokens": "max_output_tokens",

@@ -172,7 +172,7 @@ BAD: list[tuple[str, dict[str, Any]]] = [
         "chat_template_kwargs.enable_thinking",
         {"chat_template_kwargs": {"enable_thinking": False}, "thinking_budget": 9},
     ),
-    ("top_k", {"top_k": 20}),
+    ("max_tokens", {"max_tokens": "many"}),
     ("thinking.budget_tokens", {"thinking": {"type": "enabled"}}),
     ("reasoning_effort", {"reasoning_effort": "heroic"}),
     ("max_tokens", {"max_tokens": 0}),

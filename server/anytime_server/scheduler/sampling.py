@@ -1,0 +1,98 @@
+"""Sampling options of a request: checked for engine and vocabulary, then completed by the defaults."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from anytime_server.engine import Engine, Sampling
+from anytime_server.errors import InvalidRequest, NotSupported
+from anytime_server.reasoning import SamplingOptions
+from anytime_server.text.model import Model
+from anytime_server.types import GenerateRequest
+
+USUAL = Sampling(max_tokens=1)
+"""Its values ask an engine for nothing."""
+
+
+class SamplingResolver:
+    """Resolves the options of requests to one model on one engine."""
+
+    def __init__(self, model: Model, engine: Engine) -> None:
+        self._model = model
+        self._engine = engine
+        self._num_ids = 1 + max(model.tokenizer.hugging_face.get_vocab().values())
+
+    def check(self, request: GenerateRequest) -> None:
+        """Pass if the engine can sample as requested.
+
+        Raises:
+            NotSupported, InvalidRequest: it cannot; names the field by its neutral path.
+        """
+        for phase, options in (("thinking", request.thinking), ("answer", request.answer)):
+            for name in sorted(self._engine.unsupported_sampling):
+                if getattr(options, name) not in (None, getattr(USUAL, name)):
+                    raise NotSupported(
+                        f"{request.name_of(f'{phase}.{name}')}: this engine does not support it",
+                        field=f"{phase}.{name}",
+                    )
+            self._check_ids(request, f"{phase}.logit_bias", options.logit_bias or ())
+            self._check_ids(request, f"{phase}.stop_token_ids", options.stop_token_ids or ())
+            self._check_words(request, f"{phase}.bad_words", options.bad_words or ())
+        self._check_lengths(request)
+        if request.json_schema is not None:
+            self._check_constrained(request)
+
+    def _check_ids(self, request: GenerateRequest, path: str, token_ids: Iterable[int]) -> None:
+        if (largest := max(token_ids, default=0)) >= self._num_ids:
+            raise InvalidRequest(
+                f"{request.name_of(path)}: there is no token id {largest}; the model has ids up to "
+                f"{self._num_ids - 1}",
+                field=path,
+            )
+
+    def _check_words(self, request: GenerateRequest, path: str, words: Iterable[str]) -> None:
+        for word in words:
+            if not self._model.tokenizer.encode(word.lstrip()):
+                raise InvalidRequest(f"{request.name_of(path)}: {word!r} has no token", field=path)
+
+    def _check_lengths(self, request: GenerateRequest) -> None:
+        for path, least, limit_path, most in (
+            ("thinking.min_tokens", request.thinking.min_tokens, "budget", request.budget_tokens),
+            ("answer.min_tokens", request.answer.min_tokens, "answer.max_tokens", request.answer_tokens),
+            ("answer.min_tokens", request.answer.min_tokens, "total_tokens", request.total_tokens),
+        ):
+            if least is not None and most is not None and least > most:
+                raise InvalidRequest(
+                    f"{request.name_of(path)} of {least} is more than "
+                    f"{request.name_of(limit_path)} of {most}",
+                    field=path,
+                )
+
+    def _check_constrained(self, request: GenerateRequest) -> None:
+        """The JSON itself says where an answer ends."""
+        options = request.answer
+        own_ids = set(options.stop_token_ids or ()) - self._model.reasoning.eos_ids
+        for name, is_given in (
+            ("ignore_eos", options.ignore_eos),
+            ("min_tokens", (options.min_tokens or 0) > 1),
+            ("stop_token_ids", own_ids),
+        ):
+            if is_given:
+                raise NotSupported(
+                    f"{request.name_of(f'answer.{name}')} beside a JSON schema is not supported: the schema "
+                    "says where the answer ends",
+                    field=f"answer.{name}",
+                )
+
+    def thinking(self, request: GenerateRequest) -> SamplingOptions:
+        """The client's options of the thinking over the model's."""
+        return self._resolved(request.thinking, self._model.sampling.thinking)
+
+    def answer(self, request: GenerateRequest) -> SamplingOptions:
+        """The same of the answer."""
+        return self._resolved(request.answer, self._model.sampling.answer)
+
+    def _resolved(self, options: SamplingOptions, defaults: SamplingOptions) -> SamplingOptions:
+        # A default that the engine cannot honour must not keep the model from being used.
+        unsupported = self._engine.unsupported_sampling
+        return options.without(unsupported).over(defaults.without(unsupported))

@@ -1,0 +1,117 @@
+"""Sampling options: refused for engine and vocabulary by name, and completed by the model's defaults."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from anytime_server.engine.scripted import ScriptedEngine
+from anytime_server.errors import AnytimeError, InvalidRequest, NotSupported
+from anytime_server.reasoning import SamplingDefaults, SamplingOptions
+from anytime_server.scheduler.sampling import SamplingResolver
+from anytime_server.text.model import Model
+
+from .conftest import request
+
+EOS_ID = 259
+"""Ids up to 261 exist."""
+UNSUPPORTED = {"bad_words", "min_p"}
+
+
+@pytest.fixture
+def resolver(
+    scripted: Callable[..., ScriptedEngine], tiny_model: Model, monkeypatch: pytest.MonkeyPatch
+) -> SamplingResolver:
+    monkeypatch.setattr(ScriptedEngine, "unsupported_sampling", frozenset(UNSUPPORTED))
+    return SamplingResolver(tiny_model, scripted())
+
+
+def options(**given: Any) -> SamplingOptions:
+    return SamplingOptions(**given)
+
+
+REFUSED: list[tuple[dict[str, Any], type[AnytimeError], str, str]] = [
+    ({"answer": options(bad_words=("x",))}, NotSupported, "answer.bad_words", "engine does not support"),
+    ({"thinking": options(min_p=0.1)}, NotSupported, "thinking.min_p", "engine does not support"),
+    (
+        {"answer": options(logit_bias={262: 1.0})},
+        InvalidRequest,
+        "answer.logit_bias",
+        "no token id 262.* 261",
+    ),
+    ({"thinking": options(logit_bias={9: 1, 999: 1})}, InvalidRequest, "thinking.logit_bias", "id 999"),
+    ({"answer": options(stop_token_ids=(262,))}, InvalidRequest, "answer.stop_token_ids", "id 262"),
+    ({"thinking": options(stop_token_ids=(300,))}, InvalidRequest, "thinking.stop_token_ids", "id 300"),
+    (
+        {"thinking": options(min_tokens=9), "budget_tokens": 8},
+        InvalidRequest,
+        "thinking.min_tokens",
+        "thinking.min_tokens of 9 is more than budget of 8",
+    ),
+    (
+        {"answer": options(min_tokens=9), "answer_tokens": 8},
+        InvalidRequest,
+        "answer.min_tokens",
+        "answer.min_tokens of 9 is more than answer.max_tokens of 8",
+    ),
+    (
+        {"answer": options(min_tokens=9), "total_tokens": 8},
+        InvalidRequest,
+        "answer.min_tokens",
+        "answer.min_tokens of 9 is more than total_tokens of 8",
+    ),
+    *(
+        ({"answer": options(**given), "json_schema": "{}"}, NotSupported, f"answer.{name}", "JSON schema")
+        for name, given in (
+            ("ignore_eos", {"ignore_eos": True}),
+            ("min_tokens", {"min_tokens": 2}),
+            ("stop_token_ids", {"stop_token_ids": (EOS_ID, 65)}),
+        )
+    ),
+]
+
+
+@pytest.mark.parametrize(("fields", "error", "field", "message"), REFUSED)
+def test_options_that_cannot_be_honoured_are_named(
+    resolver: SamplingResolver, fields: dict[str, Any], error: type[AnytimeError], field: str, message: str
+) -> None:
+    with pytest.raises(error, match=message) as refused:
+        resolver.check(request(**fields))
+    assert refused.value.field == field
+
+
+def test_error_speaks_of_the_clients_own_field(resolver: SamplingResolver) -> None:
+    with pytest.raises(InvalidRequest, match=r"^logit_bias: there is no token id 262"):
+        resolver.check(
+            request(answer=options(logit_bias={262: 1.0}), field_names={"answer.logit_bias": "logit_bias"})
+        )
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"answer": options(min_p=0.0, bad_words=(), logit_bias={261: 1.0}, stop_token_ids=(261,))},
+        {"answer": options(min_tokens=8), "answer_tokens": 8, "total_tokens": 8},
+        {"thinking": options(min_tokens=8), "budget_tokens": 8},
+        {
+            "answer": options(ignore_eos=False, min_tokens=1, stop_token_ids=(EOS_ID,)),
+            "json_schema": "{}",
+        },
+    ],
+)
+def test_options_that_can_be_honoured_pass(resolver: SamplingResolver, fields: dict[str, Any]) -> None:
+    resolver.check(request(**fields))
+
+
+def test_defaults_complete_the_request_and_are_dropped_where_the_engine_cannot(
+    resolver: SamplingResolver, tiny_model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card = SamplingDefaults(
+        thinking=options(temperature=0.6, top_k=20, min_p=0.1), answer=options(temperature=0.3, top_p=0.9)
+    )
+    monkeypatch.setattr(tiny_model, "sampling", card)
+    asked = request(thinking=options(temperature=0.0))
+    resolver.check(asked)
+    assert resolver.thinking(asked) == options(temperature=0.0, top_k=20)
+    assert resolver.answer(asked) == card.answer
