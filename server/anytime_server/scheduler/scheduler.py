@@ -73,8 +73,8 @@ class Scheduler:
     ) -> None:
         """
         Args:
-            measure_speed: run warm-up sessions when starting, so that deadlines can be kept
-                from the first request on.
+            measure_speed: run warm-up sessions and prepare JSON schemas when starting, so that deadlines can
+                be kept from the first request on.
             sheds_load: shorten thinking while sessions wait, along the model's accuracy curve.
             continuation_key: signs continuation tokens; None for a random key.
             tool_parser: name of vLLM's parser of this model's tool calls; None for its family's.
@@ -126,6 +126,7 @@ class Scheduler:
             await self.engine.start()
             if self._measure_speed:
                 await self._measure()
+                await self.engine.prepare_json_schemas()
         except BaseException:
             if self.state == "loading":
                 self.state = "failed"

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import json
 import logging
 import os
 import warnings
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -39,11 +38,11 @@ from anytime_server.engine.environment import (
 )
 from anytime_server.engine.processes import ProcessThread
 from anytime_server.engine.structured.compiler import SchemaCompiler
+from anytime_server.engine.structured.schema import with_options
 from anytime_server.engine.weights import checkpoint_shapes, require_same_tensors
 from anytime_server.errors import (
     EngineDead,
     EngineFailed,
-    InvalidRequest,
     UnusableModel,
     WeightSyncFailed,
     first_line,
@@ -59,6 +58,8 @@ if TYPE_CHECKING:
 
 WORKER_MODULE = "anytime_server.engine.vllm.worker"
 """Must not be imported here: in a forked worker, the import would then have no effect."""
+PREPARE_S = 60
+"""Seconds that the first JSON schema may take at most."""
 STOP_S = 10
 """Seconds for vLLM to stop, after which its processes are killed."""
 
@@ -173,8 +174,7 @@ class VllmEngine(Engine):
             "disable_log_stats": True,
             "use_tqdm_on_load": False,
             "worker_extension_cls": f"{WORKER_MODULE}.WorkerExtension",
-            # By default, vLLM uses another compiler for schemas that xgrammar refuses.
-            "structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": True},
+            "structured_outputs_config": {"backend": "guidance"},
         }
         if on_cpu:
             # Compilation takes half a minute and gains nothing when several requests share a step. Chunked
@@ -234,21 +234,25 @@ class VllmEngine(Engine):
     def load(self) -> EngineLoad:
         return EngineLoad(num_requests=len(self._requests), max_num_seqs=self._options.max_num_seqs)
 
-    def prepare_json_schemas(self) -> None:
-        if self._schemas is not None:
-            self._schemas.start()
+    async def prepare_json_schemas(self) -> None:
+        if self._schemas is None:
+            return
+        self._schemas.start()
+        # With its first schema, the core reads the vocabulary, and samples nothing for some seconds.
+        sampling = Sampling(max_tokens=1, json_schema='{"type":"null"}')
+        prompt_ids = [0] * self._min_prompt_tokens
+        with suppress(EngineDead, EngineFailed, TimeoutError):  # the schema process finds what is wrong
+            async with asyncio.timeout(PREPARE_S):
+                await self._whole(EngineRequest(id="json-schemas", prompt_ids=prompt_ids, sampling=sampling))
 
     async def check_json_schema(self, json_schema: str) -> None:
         if self._schemas is None:
             raise EngineDead("the engine is not running")
         await self._schemas.check(json_schema)
-        from vllm.v1.structured_output.backend_xgrammar import has_xgrammar_unsupported_json_features
 
-        if has_xgrammar_unsupported_json_features(json.loads(json_schema)):
-            # vLLM also refuses values and annotations that look like schemas.
-            raise InvalidRequest(
-                "the JSON schema cannot be enforced: a value in it looks like a schema to vLLM"
-            )
+    @property
+    def schema_compilations(self) -> tuple[int, float]:
+        return (0, 0.0) if self._schemas is None else self._schemas.compilations
 
     async def generate(self, request: EngineRequest) -> AsyncGenerator[Delta, None]:
         if self._llm is None or self._sampling_params is None:
@@ -344,21 +348,20 @@ class VllmEngine(Engine):
         from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 
         assert self._sampling_params is not None
-        min_tokens, unlikely_ids, structured_outputs = sampling.min_tokens, sampling.banned_ids, None
+        min_tokens, stop_ids, structured_outputs = sampling.min_tokens, sampling.stop_ids, None
         if sampling.json_schema is not None:
             assert self._schemas is not None
-            structured_outputs = StructuredOutputsParams(json=sampling.json_schema)
+            structured_outputs = StructuredOutputsParams(json=with_options(sampling.json_schema))
             min_tokens = 0  # or no token could be sampled once the JSON is complete
-            # vLLM treats special tokens as their text.
-            unlikely_ids |= await self._schemas.unspellable_ids(sampling.json_schema) - sampling.stop_ids
+            stop_ids |= self._schemas.end_ids  # vLLM allows no other id then
         return self._sampling_params(
             max_tokens=sampling.max_tokens,
             min_tokens=min_tokens,
             temperature=sampling.temperature,
             top_p=sampling.top_p,
             seed=2**63 - 1 if sampling.seed == -1 else sampling.seed,  # to vLLM, -1 means no seed
-            stop_token_ids=sorted(sampling.stop_ids),
-            logit_bias=dict.fromkeys(unlikely_ids, -100.0) or None,
+            stop_token_ids=sorted(stop_ids),
+            logit_bias=dict.fromkeys(sampling.banned_ids, -100.0) or None,
             ignore_eos=True,  # the stop ids include it where it ends a request
             # The sampled token's come in addition; all of them take time at every step.
             logprobs=sampling.top_logprobs if sampling.logprobs else None,
