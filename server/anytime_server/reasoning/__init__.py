@@ -6,6 +6,7 @@ Pure Python on token ids. Knows no engine, no HTTP and no tensor library.
 from anytime_server.reasoning.agreement import normalized_answer
 from anytime_server.reasoning.budget import TokenLimits, require_within_window, resolve_limits
 from anytime_server.reasoning.format import ReasoningFormat, ReasoningTexts, Tokenizer
+from anytime_server.reasoning.loop import LoopDetector, LoopRule
 from anytime_server.reasoning.manifest import AccuracyPoint, Manifest
 from anytime_server.reasoning.presets import PRESETS, FamilyName, detect_preset
 from anytime_server.reasoning.truncation import Cause, Forcing, Truncation, open_thinking, truncate_thinking
@@ -16,6 +17,8 @@ __all__ = [
     "Cause",
     "FamilyName",
     "Forcing",
+    "LoopDetector",
+    "LoopRule",
     "Manifest",
     "ReasoningFormat",
     "ReasoningTexts",

@@ -12,7 +12,7 @@ from functools import partial
 from uuid import uuid4
 
 from anytime_server.errors import InvalidRequest, NotSupported, UnknownModel
-from anytime_server.reasoning import Forcing, require_within_window, resolve_limits
+from anytime_server.reasoning import Forcing, LoopRule, require_within_window, resolve_limits
 from anytime_server.session import AnswerOptions, CompiledRequest, Runtime
 from anytime_server.text.tool_calls import ModelTools, ToolCallParser
 from anytime_server.types import GenerateRequest
@@ -30,15 +30,24 @@ MAX_EARLY_ANSWERS = 4
 class RequestCompiler:
     """Compiles requests to one model on one engine, which has started."""
 
-    def __init__(self, runtime: Runtime, *, tools: ModelTools | None, shares_prefixes: bool = False) -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        *,
+        tools: ModelTools | None,
+        shares_prefixes: bool = False,
+        stops_loops: bool = False,
+    ) -> None:
         """
         Args:
             tools: how the model calls tools; None where it cannot.
             shares_prefixes: share the prefix cache among all API keys.
+            stops_loops: stop the thinking at repetition loops, unless a request says otherwise.
         """
         self._runtime = runtime
         self._tools = tools
         self._salt_key = None if shares_prefixes else secrets.token_bytes(32)
+        self._stop_loop = LoopRule() if stops_loops else None
         self._threads = ThreadPoolExecutor(PROMPT_THREADS, thread_name_prefix="prompts")
 
     async def compile(self, request: GenerateRequest) -> CompiledRequest:
@@ -72,6 +81,7 @@ class RequestCompiler:
             limits=limits,
             budgets=request.budgets,
             stop_when=request.stop_when,
+            stop_loop=self._stop_loop if request.stop_loop is None else request.stop_loop or None,
             cache_salt=self._cache_salt(request.context.client),
             max_early_answers=min(
                 len(request.budgets) + 2 * (request.stop_when is not None), MAX_EARLY_ANSWERS

@@ -69,6 +69,7 @@ class Scheduler:
         tool_parser: str | None = None,
         max_waiting: int = MAX_WAITING,
         shares_prefixes: bool = False,
+        stops_loops: bool = False,
         warm_up_s: float | None = None,
     ) -> None:
         """
@@ -80,6 +81,7 @@ class Scheduler:
             tool_parser: name of vLLM's parser of this model's tool calls; None for its family's.
             max_waiting: sessions that may wait for a slot; further ones are refused.
             shares_prefixes: share the engine's prefix cache among all API keys.
+            stops_loops: stop the thinking at repetition loops, unless a request says otherwise.
             warm_up_s: seconds that the warm-up sessions may take together; None for no limit.
 
         Raises:
@@ -101,7 +103,10 @@ class Scheduler:
             shedder = LoadShedder(model.manifest.accuracy_curve, num_slots=slots.capacity)
         self.active = Leases(slots, shedder=shedder)
         self.compiler = RequestCompiler(
-            self.runtime, tools=ModelTools.of(model, parser=tool_parser), shares_prefixes=shares_prefixes
+            self.runtime,
+            tools=ModelTools.of(model, parser=tool_parser),
+            shares_prefixes=shares_prefixes,
+            stops_loops=stops_loops,
         )
         self._measure_speed = measure_speed
         self._warm_up_s = warm_up_s

@@ -6,11 +6,12 @@ import asyncio
 import time
 from collections.abc import Awaitable
 from contextlib import aclosing
+from dataclasses import replace
 
 from anytime_server.engine import Delta, EngineRequest, Sampling
 from anytime_server.engine.resuming import seed_after
 from anytime_server.errors import EngineFailed
-from anytime_server.reasoning import Cause
+from anytime_server.reasoning import Cause, LoopDetector
 from anytime_server.session import events
 from anytime_server.session.early_answers import EarlyAnswers
 from anytime_server.session.event_queue import EventQueue
@@ -52,6 +53,9 @@ class ThinkingPhase:
         self._early = early
         self._queue = queue
         self._stop_ids = runtime.model.reasoning.thinking_stop_ids | request.tool_start_ids
+        self._loops = None if request.stop_loop is None else LoopDetector(request.stop_loop)
+        if self._loops is not None:
+            self._loops.push_all(request.carried_ids)
         self._detokenizer = runtime.model.tokenizer.detokenizer()
         self._emitted_tokens = 0
         self._budget_cause = request.limits.cause
@@ -156,6 +160,9 @@ class ThinkingPhase:
         if not self.token_ids and delta.token_ids:
             self.cached_tokens = delta.cached_tokens
             self._record_prefill(delta.cached_tokens)
+        if self._loops is not None and (num_kept := self._loops.push(delta.token_ids)) is not None:
+            self._truncated_by = Cause.LOOP
+            delta = replace(delta, token_ids=delta.token_ids[:num_kept], finish_reason=None)
         self.token_ids.extend(delta.token_ids)
         self.timer.tick(len(delta.token_ids))
         num_tokens = len(self.token_ids)
