@@ -125,7 +125,7 @@ def write_model(folder: Path, tokenizer: str) -> int:
         tie_word_embeddings=True,
         eos_token_id=written.eos_token_id,
     )
-    Qwen3ForCausalLM(config).to(torch.bfloat16).save_pretrained(folder)
+    Qwen3ForCausalLM(config).bfloat16().save_pretrained(folder)
     return len(written)
 
 
