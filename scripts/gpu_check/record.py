@@ -19,7 +19,7 @@ from typing import Any, Literal
 Status = Literal["running", "passed", "failed", "timed_out", "skipped"]
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = {"torch", "transformers", "triton", "tokenizers", "safetensors", "numpy", "pydantic", "xgrammar"}
+PACKAGES = {"torch", "transformers", "triton", "tokenizers", "safetensors", "numpy", "pydantic", "llguidance"}
 """Distributions whose versions are recorded."""
 
 

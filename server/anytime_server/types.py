@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from anytime_server.auth import Account
-from anytime_server.reasoning import Forcing, SamplingOptions
+from anytime_server.reasoning import Forcing, LoopRule, SamplingOptions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +74,8 @@ class GenerateRequest:
     """Thinking tokens at which to give early answers, ascending."""
     stop_when: StopWhen | None = None
     """Stop the thinking when early answers agree."""
+    stop_loop: LoopRule | Literal[False] | None = None
+    """Stop the thinking at a repetition loop; False for never, None for the server's choice."""
     continuation: str | None = None
     """Continuation token of an earlier session: its thinking is resumed."""
     continued_text: str | None = None

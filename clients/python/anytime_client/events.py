@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict
 
-Cause: TypeAlias = Literal["natural", "budget", "deadline", "client", "stable", "load", "context"]
+Cause: TypeAlias = Literal["natural", "budget", "deadline", "client", "stable", "load", "context", "loop"]
 """The reason the thinking stopped: the model ended it, the budget was used up, the deadline was near, a
 client requested the answer, the answers agreed, the server was under load, or the context window was full."""
 

@@ -35,15 +35,26 @@ class Budget(TypedDict, total=False):
     """Milliseconds from the request's arrival until the last token of the answer is due."""
 
 
-class StopWhen(TypedDict):
-    """Stop the thinking once early answers agree."""
+class LoopOptions(TypedDict, total=False):
+    """The definition of a repetition loop."""
+
+    repeats: int
+    """Number of times in a row that a phrase must occur; by default 4."""
+    min_tokens: int
+    """Number of tokens that these must have together; by default 128."""
+
+
+class StopWhen(TypedDict, total=False):
+    """Stop the thinking once early answers agree, or at a repetition loop. `stable` needs `every_tokens`."""
 
     stable: int
     """Number of consecutive answers that must agree."""
     every_tokens: int
     """Thinking tokens between two answers."""
-    min_confidence: NotRequired[float]
+    min_confidence: float
     """An answer whose confidence is lower agrees with no other."""
+    loop: bool | LoopOptions
+    """Stop at a repetition loop, or never; by default as the server's option `--stop-loops` says."""
 
 
 class SamplingOptions(TypedDict, total=False):

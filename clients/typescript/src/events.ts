@@ -4,7 +4,16 @@
  * The reason the thinking stopped. A later version of the server may send another string; `string & {}` instead of
  * `string` keeps the known causes in an editor's completions.
  */
-export type Cause = "natural" | "budget" | "deadline" | "client" | "stable" | "load" | "context" | (string & {});
+export type Cause =
+  | "natural"
+  | "budget"
+  | "deadline"
+  | "client"
+  | "stable"
+  | "load"
+  | "context"
+  | "loop"
+  | (string & {});
 
 /** The budget in effect. */
 export interface ResolvedBudget {

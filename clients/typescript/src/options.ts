@@ -36,14 +36,24 @@ export interface Budget {
   deadline_ms?: number | undefined;
 }
 
-/** Stop the thinking once early answers agree. */
+/** The definition of a repetition loop. */
+export interface LoopOptions {
+  /** Number of times in a row that a phrase must occur; by default 4. */
+  repeats?: number | undefined;
+  /** Number of tokens that these must have together; by default 128. */
+  min_tokens?: number | undefined;
+}
+
+/** Stop the thinking once early answers agree, or at a repetition loop. `stable` needs `every_tokens`. */
 export interface StopWhen {
   /** Number of consecutive answers that must agree. */
-  stable: number;
+  stable?: number | undefined;
   /** Thinking tokens between two answers. */
-  every_tokens: number;
+  every_tokens?: number | undefined;
   /** An answer whose confidence is lower agrees with no other. */
   min_confidence?: number | undefined;
+  /** Stop at a repetition loop, or never; by default as the server's option `--stop-loops` says. */
+  loop?: boolean | LoopOptions | undefined;
 }
 
 /** The format of the answer; the thinking is not constrained. */

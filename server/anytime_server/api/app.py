@@ -88,7 +88,6 @@ def create_app(
             else:
                 on_started(error)
         else:
-            scheduler.engine.prepare_json_schemas()
             if on_started is not None:
                 on_started(None)
 

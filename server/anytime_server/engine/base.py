@@ -58,7 +58,8 @@ class Sampling:
     top_logprobs: int = 0
     """Number of likeliest tokens to report at each position, up to `MAX_TOP_LOGPROBS`."""
     json_schema: str | None = None
-    """JSON Schema, as JSON text, of which the sampled tokens must spell an instance, followed by a stop id.
+    """JSON Schema, as JSON text, of which the sampled tokens must spell an instance, followed by a stop id
+    or the tokenizer's end-of-turn token.
     `check_json_schema()` must accept it first. `min_tokens` then has no effect, and log-probabilities are
     relative to the allowed tokens. None for no constraint."""
 
@@ -165,7 +166,7 @@ class Engine(ABC):
 
     async def check_json_schema(self, json_schema: str) -> None:
         """Check that the engine can enforce this schema. Call it after the start: a schema that is new to the
-        engine is compiled, which can take seconds, and some more without `prepare_json_schemas()`.
+        engine is compiled, which takes some time, and some seconds more without `prepare_json_schemas()`.
 
         Raises:
             InvalidRequest: the text is no schema, or cannot be enforced; the caller sets `field`.
@@ -173,12 +174,21 @@ class Engine(ABC):
         """
         raise NotSupported("this engine cannot constrain an answer to a JSON schema")
 
-    def prepare_json_schemas(self) -> None:
-        """Begin what the first schema would wait for, without waiting for it. Call it after the start.
+    async def prepare_json_schemas(self) -> None:
+        """Do what would hold up every request at the first schema, and begin what that schema would wait for.
+        Call it after the start.
 
         It takes memory, and nothing happens on an engine that supports no schemas.
+
+        Raises:
+            EngineDead, EngineFailed: as `generate()`.
         """
         return
+
+    @property
+    def schema_compilations(self) -> tuple[int, float]:
+        """Number of JSON schemas compiled since the start, refused ones included, and the seconds it took."""
+        return 0, 0.0
 
     @abstractmethod
     async def start(self) -> None:

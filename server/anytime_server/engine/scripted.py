@@ -8,6 +8,7 @@ gives the same tokens, and a longer budget extends a shorter one.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import math
 import random
@@ -29,7 +30,7 @@ from anytime_server.engine.base import (
 from anytime_server.errors import EngineDead, InvalidRequest
 from anytime_server.reasoning import ReasoningFormat, Tokenizer
 
-Fault = Literal["none", "think_end_twice", "eos_in_thinking", "blank_answer", "reopened_thinking"]
+Fault = Literal["none", "think_end_twice", "eos_in_thinking", "blank_answer", "reopened_thinking", "loop"]
 
 
 class Script(BaseModel):
@@ -52,7 +53,8 @@ class Script(BaseModel):
     fault: Fault = "none"
     """`think_end_twice`: the answer begins with another end-of-thinking token. `eos_in_thinking`: the
     thinking ends with the end of the turn. `blank_answer`: answers are white space until that is banned.
-    `reopened_thinking`: the answer begins with a start-of-thinking token."""
+    `reopened_thinking`: the answer begins with a start-of-thinking token. `loop`: the thinking repeats a
+    phrase of ten tokens."""
     die_after_tokens: Annotated[int, Field(ge=1)] | None = None
     """Number of tokens, over all requests, after which the engine dies once."""
 
@@ -161,8 +163,9 @@ class ScriptedEngine(Engine):
             end_ids = reasoning.think_end_ids
             if script.fault == "eos_in_thinking":
                 end_ids = (min(reasoning.eos_ids),)
+            phrase = itertools.cycle(self._thinking_alphabet[:10])
             while script.never_end or num_tokens > 1:
-                yield draw.choice(self._thinking_alphabet)
+                yield next(phrase) if script.fault == "loop" else draw.choice(self._thinking_alphabet)
                 num_tokens -= 1
             yield from end_ids
             yield min(reasoning.eos_ids)

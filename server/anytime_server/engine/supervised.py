@@ -127,9 +127,13 @@ class SupervisedEngine(Engine):
     def unsupported_sampling(self) -> frozenset[str]:
         return self._engine.unsupported_sampling
 
-    def prepare_json_schemas(self) -> None:
+    async def prepare_json_schemas(self) -> None:
         self._prepares_json_schemas = True
-        self._engine.prepare_json_schemas()
+        await self._engine.prepare_json_schemas()
+
+    @property
+    def schema_compilations(self) -> tuple[int, float]:
+        return self._engine.schema_compilations
 
     async def check_json_schema(self, json_schema: str) -> None:
         await self._engine.check_json_schema(json_schema)
@@ -304,9 +308,9 @@ class SupervisedEngine(Engine):
         self._up_since = time.monotonic()
         self._died.clear()
         self._down_since = None
-        self._up.set()
         if self._prepares_json_schemas:
-            self._engine.prepare_json_schemas()
+            await self._engine.prepare_json_schemas()
+        self._up.set()
         logger.warning("the engine is up again after %.1f s", time.monotonic() - died_at)
 
     async def _is_replaced(self) -> bool:

@@ -13,6 +13,7 @@ const CAUSES = {
   stable: "answers agree",
   load: "server under load",
   context: "context window full",
+  loop: "repeats itself",
 };
 /** Longer answers are shown in a smaller font, in characters. */
 const MAX_SHORT_ANSWER = 40;

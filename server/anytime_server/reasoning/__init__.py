@@ -14,6 +14,7 @@ from anytime_server.reasoning.budget import (
 from anytime_server.reasoning.families import FAMILIES, NO_THINKING, FamilyName, recognised
 from anytime_server.reasoning.family import Evidence, Family, Switch
 from anytime_server.reasoning.format import ReasoningFormat, ReasoningTexts, Tokenizer
+from anytime_server.reasoning.loop import LoopDetector, LoopRule
 from anytime_server.reasoning.manifest import AccuracyPoint, Manifest
 from anytime_server.reasoning.opening import PromptEnd, opener_at, prompt_end
 from anytime_server.reasoning.sampling import FALLBACK, NEUTRAL, SamplingDefaults, SamplingOptions
@@ -33,6 +34,8 @@ __all__ = [
     "Family",
     "FamilyName",
     "Forcing",
+    "LoopDetector",
+    "LoopRule",
     "Manifest",
     "PromptEnd",
     "ReasoningFormat",

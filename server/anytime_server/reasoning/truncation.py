@@ -32,6 +32,8 @@ class Cause(StrEnum):
     """The window is full, but for the room that is kept for the answer."""
     LOAD = "load"
     """The server shortened the thinking under load."""
+    LOOP = "loop"
+    """A repetition loop."""
 
 
 class Forcing(StrEnum):

@@ -17,6 +17,7 @@ from anytime_server.errors import InvalidRequest, NotSupported, UnknownModel
 from anytime_server.reasoning import (
     ANSWER_RESERVE,
     Forcing,
+    LoopRule,
     require_within_window,
     resolve_limits,
     usual_answer_tokens,
@@ -42,16 +43,25 @@ MAX_EARLY_ANSWERS = 4
 class RequestCompiler:
     """Compiles requests to one model on one engine, which has started."""
 
-    def __init__(self, runtime: Runtime, *, tools: ModelTools | None, shares_prefixes: bool = False) -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        *,
+        tools: ModelTools | None,
+        shares_prefixes: bool = False,
+        stops_loops: bool = False,
+    ) -> None:
         """
         Args:
             tools: how the model calls tools; None where it cannot.
             shares_prefixes: share the prefix cache among all API keys.
+            stops_loops: stop the thinking at repetition loops, unless a request says otherwise.
         """
         self._runtime = runtime
         self._tools = tools
         self._sampling = SamplingResolver(runtime.model, runtime.engine)
         self._salt_key = None if shares_prefixes else secrets.token_bytes(32)
+        self._stop_loop = LoopRule() if stops_loops else None
         self._threads = ThreadPoolExecutor(PROMPT_THREADS, thread_name_prefix="prompts")
 
     async def compile(self, request: GenerateRequest) -> CompiledRequest:
@@ -93,6 +103,7 @@ class RequestCompiler:
             limits=limits,
             budgets=request.budgets,
             stop_when=request.stop_when,
+            stop_loop=self._stop_loop if request.stop_loop is None else request.stop_loop or None,
             cache_salt=self._cache_salt(request.context.client),
             max_early_answers=min(
                 len(request.budgets) + 2 * (request.stop_when is not None), MAX_EARLY_ANSWERS

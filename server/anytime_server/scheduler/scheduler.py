@@ -69,17 +69,19 @@ class Scheduler:
         tool_parser: str | None = None,
         max_waiting: int = MAX_WAITING,
         shares_prefixes: bool = False,
+        stops_loops: bool = False,
         warm_up_s: float | None = None,
     ) -> None:
         """
         Args:
-            measure_speed: run warm-up sessions when starting, so that deadlines can be kept
-                from the first request on.
+            measure_speed: run warm-up sessions and prepare JSON schemas when starting, so that deadlines can
+                be kept from the first request on.
             sheds_load: shorten thinking while sessions wait, along the model's accuracy curve.
             continuation_key: signs continuation tokens; None for a random key.
             tool_parser: name of vLLM's parser of this model's tool calls; None for its family's.
             max_waiting: sessions that may wait for a slot; further ones are refused.
             shares_prefixes: share the engine's prefix cache among all API keys.
+            stops_loops: stop the thinking at repetition loops, unless a request says otherwise.
             warm_up_s: seconds that the warm-up sessions may take together; None for no limit.
 
         Raises:
@@ -101,7 +103,10 @@ class Scheduler:
             shedder = LoadShedder(model.manifest.accuracy_curve, num_slots=slots.capacity)
         self.active = Leases(slots, shedder=shedder)
         self.compiler = RequestCompiler(
-            self.runtime, tools=ModelTools.of(model, parser=tool_parser), shares_prefixes=shares_prefixes
+            self.runtime,
+            tools=ModelTools.of(model, parser=tool_parser),
+            shares_prefixes=shares_prefixes,
+            stops_loops=stops_loops,
         )
         self._measure_speed = measure_speed
         self._warm_up_s = warm_up_s
@@ -126,6 +131,7 @@ class Scheduler:
             await self.engine.start()
             if self._measure_speed:
                 await self._measure()
+                await self.engine.prepare_json_schemas()
         except BaseException:
             if self.state == "loading":
                 self.state = "failed"

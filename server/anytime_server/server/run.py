@@ -139,6 +139,7 @@ def _create_scheduler(settings: ServeSettings) -> Scheduler:
         create_engine(settings, model),
         measure_speed=settings.engine != "scripted",  # at 20 tokens per second that takes 15 s
         sheds_load=settings.shed == "budget",
+        stops_loops=settings.stop_loops,
         continuation_key=signing_key,
         tool_parser=settings.tool_parser,
         max_waiting=settings.max_waiting,

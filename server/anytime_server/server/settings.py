@@ -122,6 +122,9 @@ class ServeSettings(BaseSettings):
     shed: Literal["none", "budget"] = "none"
     """Load shedding: with `none`, requests over the capacity wait; with `budget`, thinking budgets shrink,
     along the accuracy curve in the model's anytime.json, so that few requests wait."""
+    stop_loops: CliToggleFlag[bool] = False
+    """Stop thinking that repeats one phrase over and over, and answer; a request can say otherwise with
+    `stop_when.loop`."""
     continuation_key: SecretStr | None = None
     """Secret that signs continuation tokens, at least 16 characters; replicas share it. By default it is
     this user's own, kept in ~/.local/state/anytime."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from anytime_server.reasoning import (
     Cause,
     Forcing,
+    LoopRule,
     ReasoningFormat,
     SamplingOptions,
     TokenLimits,
@@ -69,6 +70,7 @@ class CompiledRequest:
     budgets: tuple[int, ...] = ()
     """Thinking tokens at which to give early answers, ascending."""
     stop_when: StopWhen | None = None
+    stop_loop: LoopRule | None = None
     cache_salt: str = ""
     """Prefixes are shared in the engine's cache only with requests of the same salt."""
     max_early_answers: int = 0

@@ -6,11 +6,12 @@ import asyncio
 import time
 from collections.abc import Awaitable, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 
 from anytime_server.engine import Delta, EngineRequest, Sampling
 from anytime_server.engine.resuming import seed_after
 from anytime_server.errors import EngineFailed
-from anytime_server.reasoning import Cause
+from anytime_server.reasoning import Cause, LoopDetector
 from anytime_server.session import events
 from anytime_server.session.early_answers import EarlyAnswers
 from anytime_server.session.event_queue import EventQueue
@@ -59,6 +60,9 @@ class ThinkingPhase:
         self._queue = queue
         self._stop_ids = runtime.model.reasoning.thinking_stop_ids | request.tool_start_ids
         self._text = ThinkingText(runtime.model, stop_ids=self._stop_ids)
+        self._loops = None if request.stop_loop is None else LoopDetector(request.stop_loop)
+        if self._loops is not None:
+            self._loops.push_all(request.carried_ids)
         self._emitted_tokens = 0
         self._num_before = num_before
         self._budget_cause = request.limits.cause
@@ -164,6 +168,11 @@ class ThinkingPhase:
             self.cached_tokens = delta.cached_tokens
             self._record_prefill(delta.cached_tokens)
         new_ids = self._until_think_end(delta.token_ids)
+        if self._loops is not None and (num_kept := self._loops.push(new_ids)) is not None:
+            self._truncated_by, self.has_ended = Cause.LOOP, False
+            del self.token_ids[len(self.token_ids) - len(new_ids) + num_kept :]
+            new_ids = new_ids[:num_kept]
+            delta = replace(delta, finish_reason=None)
         self.timer.tick(len(new_ids))
         num_tokens = len(self.token_ids)
         self.has_ended = self.has_ended or delta.finish_reason == "stop"

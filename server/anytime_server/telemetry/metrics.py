@@ -16,7 +16,12 @@ from prometheus_client import (
     ProcessCollector,
     generate_latest,
 )
-from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.metrics_core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    Metric,
+    SummaryMetricFamily,
+)
 from prometheus_client.registry import Collector
 
 from anytime_server import __version__
@@ -248,4 +253,11 @@ class _EngineCollector(Collector):
             "anytime_engine_restarts",
             "Times that the engine died and was restarted.",
             value=engine.num_restarts,
+        )
+        num_compiled, compiling_s = engine.schema_compilations
+        yield SummaryMetricFamily(
+            "anytime_json_schema_compile_seconds",
+            "Compilations of JSON schemas that were new to the engine.",
+            count_value=num_compiled,
+            sum_value=compiling_s,
         )

@@ -322,7 +322,7 @@ async def test_answers_are_constrained_to_a_json_schema(
 
 async def test_json_of_one_token_can_end(real_engine: Engine, request_of: Any, tiny_model: Model) -> None:
     """The schema overrides `min_tokens` and the bans."""
-    schema = '{"enum":[7]}'
+    schema, eos_ids = '{"enum":[7]}', tiny_model.reasoning.eos_ids
     await real_engine.check_json_schema(schema)
     [seven] = tiny_model.tokenizer.encode("7")
     deltas = await run(
@@ -330,12 +330,13 @@ async def test_json_of_one_token_can_end(real_engine: Engine, request_of: Any, t
         request_of(
             max_tokens=9,
             min_tokens=5,
-            stop_ids=frozenset({65, 66}),
-            banned_ids=frozenset({seven, 65}),
+            stop_ids=eos_ids | {65},
+            banned_ids=eos_ids | {seven},
             json_schema=schema,
         ),
     )
-    assert tokens(deltas) in ([seven, 65], [seven, 66])
+    assert tokens(deltas)[0] == seven
+    assert tokens(deltas)[1:] == [*eos_ids] or tokens(deltas)[1:] == [65]
     assert deltas[-1].finish_reason == "stop"
 
 
@@ -360,9 +361,3 @@ async def test_unenforceable_json_schemas_are_refused(real_engine: Engine, schem
     with pytest.raises(InvalidRequest, match="the JSON schema cannot be enforced: "):
         await real_engine.check_json_schema(json.dumps(schema))
     assert real_engine.alive
-
-
-async def test_vllm_takes_no_value_that_looks_like_a_schema(vllm_engine: Engine) -> None:
-    value = {"const": {"type": "array", "uniqueItems": True}}
-    with pytest.raises(InvalidRequest, match="the JSON schema cannot be enforced: a value in it looks like"):
-        await vllm_engine.check_json_schema(json.dumps(value))

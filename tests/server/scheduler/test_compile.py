@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from anytime_server.engine.scripted import ScriptedEngine
 from anytime_server.errors import AnytimeError, InvalidRequest, NotSupported, UnknownModel
-from anytime_server.reasoning import Cause, Forcing, SamplingOptions, TokenLimits
+from anytime_server.reasoning import Cause, Forcing, LoopRule, SamplingOptions, TokenLimits
 from anytime_server.scheduler.compile import MAX_EARLY_ANSWERS, SHORT_PROMPT, RequestCompiler
 from anytime_server.session import AnswerOptions, CompiledRequest, Runtime
 from anytime_server.session.continuation import ContinuationSigner
@@ -32,7 +32,9 @@ START_IDS = frozenset({7})
 def compiler_of(scripted: Callable[..., ScriptedEngine], tiny_model: Model) -> Callable[..., Any]:
     """Makes compilers on an engine with a window of 512 tokens; its tool parser reads no calls."""
 
-    async def make(*, tools: bool = False, **engine_options: Any) -> RequestCompiler:
+    async def make(
+        *, tools: bool = False, stops_loops: bool = False, **engine_options: Any
+    ) -> RequestCompiler:
         engine = scripted(**engine_options)
         await engine.start()
         runtime = Runtime(
@@ -45,9 +47,26 @@ def compiler_of(scripted: Callable[..., ScriptedEngine], tiny_model: Model) -> C
         model_tools: Any = SimpleNamespace(
             start_ids=START_IDS, keeps_special_tokens=False, format=None, imported=(object, request_class)
         )
-        return RequestCompiler(runtime, tools=model_tools if tools else None)
+        return RequestCompiler(runtime, tools=model_tools if tools else None, stops_loops=stops_loops)
 
     return make
+
+
+@pytest.mark.parametrize(
+    ("stops_loops", "requested", "rule"),
+    [
+        (False, None, None),
+        (True, None, LoopRule()),
+        (True, False, None),
+        (False, LoopRule(repeats=9), LoopRule(repeats=9)),
+        (True, LoopRule(repeats=9), LoopRule(repeats=9)),
+    ],
+)
+async def test_request_overrides_the_servers_choice_about_loops(
+    compiler_of: Callable[..., Any], stops_loops: bool, requested: Any, rule: LoopRule | None
+) -> None:
+    compiler = await compiler_of(stops_loops=stops_loops)
+    assert (await compiler.compile(request(stop_loop=requested))).stop_loop == rule
 
 
 async def test_every_field_reaches_the_session(compiler_of: Callable[..., Any]) -> None:

@@ -26,6 +26,7 @@ CAUSES = {
     "stable": "stopped because the answers agreed",
     "load": "shortened under load",
     "context": "stopped at the end of the context window",
+    "loop": "stopped because it repeated itself",
 }
 
 

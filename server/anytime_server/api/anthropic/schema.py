@@ -110,7 +110,7 @@ class Prompt(Fields):
     tools: Annotated[BoundedList[Tool], Field(max_length=MAX_TOOLS)] = Field(default_factory=list)
     tool_choice: ToolChoice | None = None
     thinking: ThinkingFields | None = None
-    """Absent: no thinking, unless `anytime` has a budget or `stop_when`."""
+    """Absent: no thinking, unless `anytime` has a budget or `stop_when.stable`."""
     output_config: OutputConfig | None = None
     output_format: JsonOutputFormat | None = None
     """An earlier name of `output_config.format`."""
@@ -290,7 +290,7 @@ class MessagesRequest(Prompt, RequestSampling):
         thinking, effort = self.thinking, self.output_config and self.output_config.effort
         requested: dict[str, int | None] = {}
         if thinking is None:
-            if anytime.budget is None and anytime.stop_when is None:
+            if anytime.budget is None and (anytime.stop_when is None or anytime.stop_when.stable is None):
                 requested["thinking"] = 0
         elif thinking.type == "disabled":
             requested["thinking.type"] = 0

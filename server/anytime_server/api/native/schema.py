@@ -58,7 +58,7 @@ class AnytimeRequest(Conversation):
     budgets: Budgets | None = None
     """Provisional answers at these numbers of thinking tokens, while the thinking goes on."""
     stop_when: StopWhenFields | None = None
-    """Stop once provisional answers, sampled for this, agree."""
+    """Stop once provisional answers, sampled for this, agree, or at a repetition loop."""
     continuation: StrictStr | None = None
     """From an earlier `done`: resume its thinking, the budget counted on top."""
 
@@ -75,7 +75,6 @@ class AnytimeRequest(Conversation):
             budget_tokens=budget.tokens,
             deadline_s=budget.deadline_s,
             budgets=tuple(self.budgets or ()),
-            stop_when=self.stop_when and self.stop_when.to_stop_when(),
             continuation=self.continuation,
             answer_tokens=self.answer.max_tokens,
             thinking=self.thinking.sampling_options(),
@@ -86,6 +85,7 @@ class AnytimeRequest(Conversation):
             seed=self.thinking.seed,
             context=context,
             field_names={"answer.json_schema": "answer.response_format"},
+            **(self.stop_when.generate_fields() if self.stop_when else {}),
         )
 
 

@@ -22,7 +22,7 @@ from pydantic import (
 
 from anytime_server.errors import NotSupported
 from anytime_server.printable import is_encodable
-from anytime_server.reasoning import Forcing
+from anytime_server.reasoning import Forcing, LoopRule
 from anytime_server.types import StopWhen
 
 DAY_MS = 24 * 60 * 60 * 1000
@@ -128,18 +128,63 @@ Budgets = Annotated[
 """Thinking tokens at which to give provisional answers."""
 
 
-class StopWhenFields(Fields):
-    """Stop thinking once provisional answers agree."""
+class LoopFields(Fields):
+    """A repetition loop in the thinking: one phrase of up to 256 tokens, again and again."""
 
-    stable: Annotated[StrictInt, Field(ge=2, le=1000)]
-    """How many in a row must."""
-    every_tokens: AtLeastOne
-    """Thinking tokens from one to the next."""
+    repeats: Annotated[StrictInt, Field(ge=2, le=1000)] = LoopRule().repeats
+    """Times in a row that the phrase must occur."""
+    min_tokens: Annotated[StrictInt, Field(ge=2, le=100_000)] = LoopRule().min_tokens
+    """Tokens that these must have together."""
+
+
+def _true_or_object(value: Any) -> Any:
+    if value is True or value is False:
+        return LoopFields() if value else NO_LOOP
+    if value is not None and not isinstance(value, dict | LoopFields):
+        raise ValueError("must be true, false, or an object with repeats and min_tokens")
+    return value
+
+
+NO_LOOP = LoopFields()
+"""Stands for `false`."""
+Loop = Annotated[LoopFields | None, BeforeValidator(_true_or_object, bool | LoopFields | None)]
+
+
+class StopWhenFields(Fields):
+    """Stop thinking once provisional answers agree, or at a repetition loop, whichever is first."""
+
+    stable: Annotated[StrictInt, Field(ge=2, le=1000)] | None = None
+    """How many provisional answers in a row must agree; needs `every_tokens`."""
+    every_tokens: AtLeastOne | None = Field(default=None, validate_default=True)
+    """Thinking tokens from one to the next; needs `stable`."""
     min_confidence: Annotated[float, Strict(), Field(ge=0, le=1)] = 0.0
     """Mean probability of its tokens below which an answer agrees with none."""
+    loop: Loop = None
+    """True, or what counts as a repetition loop; false for never. Default: the server's `--stop-loops`."""
 
-    def to_stop_when(self) -> StopWhen:
-        return StopWhen(**self.model_dump())
+    @field_validator("every_tokens")
+    @classmethod
+    def _belongs_to_stable(cls, every_tokens: int | None, info: ValidationInfo) -> int | None:
+        if "stable" in info.data and (info.data["stable"] is None) != (every_tokens is None):
+            raise ValueError("is required beside stable, and useless without it")
+        return every_tokens
+
+    @model_validator(mode="after")
+    def _says_when(self) -> StopWhenFields:
+        if self.stable is None and self.loop is None:
+            raise ValueError("must have stable and every_tokens, or loop")
+        return self
+
+    def generate_fields(self) -> dict[str, Any]:
+        """The fields of a `GenerateRequest` that these are."""
+        fields: dict[str, Any] = {}
+        if self.stable is not None and self.every_tokens is not None:
+            fields["stop_when"] = StopWhen(
+                stable=self.stable, every_tokens=self.every_tokens, min_confidence=self.min_confidence
+            )
+        if self.loop is not None:
+            fields["stop_loop"] = self.loop is not NO_LOOP and LoopRule(**self.loop.model_dump())
+        return fields
 
 
 class JsonSchema(Fields):
@@ -210,7 +255,7 @@ class AnytimeFields(Fields):
     budget: Budget = None
     """As in the native dialect: tokens, or an object with `tokens` and `deadline_ms`."""
     stop_when: StopWhenFields | None = None
-    """As in the native dialect: stop once provisional answers agree. They are not shown."""
+    """As in the native dialect: stop once provisional answers agree, which are not shown, or at a loop."""
     continuation: StrictStr | None = None
     """From an earlier response's `anytime` object: resume its thinking, the budget counted on top."""
     forcing: Forcing | None = None
@@ -220,9 +265,9 @@ class AnytimeFields(Fields):
         """The fields of a `GenerateRequest` that these are, but for the budget's tokens."""
         return {
             "deadline_s": self.budget and self.budget.deadline_s,
-            "stop_when": self.stop_when and self.stop_when.to_stop_when(),
             "continuation": self.continuation,
             "forcing": self.forcing,
+            **(self.stop_when.generate_fields() if self.stop_when else {}),
         }
 
     @property

@@ -13,6 +13,7 @@ import logging
 import os
 import signal
 import sys
+import time
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections import OrderedDict
 from contextlib import suppress
@@ -22,8 +23,10 @@ from anytime_server.errors import EngineDead, EngineFailed, InvalidRequest, NotS
 
 logger = logging.getLogger(__name__)
 
-LIMIT_S, LIMIT_BYTES = 20.0, 2 << 30
-"""Of one schema: processor time, and memory. A string of up to 200 characters over 150,000 ids takes 8 s."""
+LIMIT_S, LIMIT_BYTES = 10.0, 1 << 30
+"""Of one schema: processor time, and memory. Over 260,000 ids, usual schemas take 0.1 s and 30 MiB."""
+SLOW_S = 0.5
+"""Seconds from which the compilation of a schema is logged."""
 REPLY_S = 150.0
 """Seconds without a reply after which the process counts as hung: more than its start and a schema take."""
 MAX_CHARACTERS = 131_072
@@ -57,8 +60,11 @@ class SchemaCompiler:
         self._keeping: asyncio.Task[None] | None = None
         self._refusals: OrderedDict[bytes, str | None] = OrderedDict()
         """By the digest of each schema, the least lately used first; None where it is accepted."""
-        self._added_ids, self._control_ids = frozenset[int](), frozenset[int]()
         self._fault: str | None = None
+        self.end_ids = frozenset[int]()
+        """Ids that llguidance lets follow the JSON; none before the first schema was checked."""
+        self.compilations = (0, 0.0)
+        """Schemas compiled or refused until now, and the seconds that this took."""
         self._is_closed = False
 
     def start(self) -> None:
@@ -87,11 +93,6 @@ class SchemaCompiler:
         self._refusals.move_to_end(digest)
         if (refusal := self._refusals[digest]) is not None:
             raise InvalidRequest(refusal)
-
-    async def unspellable_ids(self, json_schema: str) -> frozenset[int]:
-        """Ids that stand in no JSON, but that xgrammar lets into strings over the plain vocabulary."""
-        await self.check(json_schema)
-        return self._added_ids | self._control_ids if 'Length"' in json_schema else self._added_ids
 
     async def close(self) -> None:
         """End the process; checks that wait for it get EngineDead. May be called more than once."""
@@ -128,13 +129,21 @@ class SchemaCompiler:
             process = await self._started()
             if self._fault is not None:
                 raise NotSupported(self._fault)
+            started_at = time.monotonic()
             if reply := await _reply(process, json_schema):
+                self._record(time.monotonic() - started_at, json_schema)
                 self._refusals[_digest(json_schema)] = json.loads(reply)
                 if len(self._refusals) > MAX_VERDICTS:
                     self._refusals.popitem(last=False)
                 return
             await self._end()  # killed from outside, not by the schema
         raise EngineFailed("the process that compiles JSON schemas keeps ending")
+
+    def _record(self, seconds: float, json_schema: str) -> None:
+        num_compiled, compiling_s = self.compilations
+        self.compilations = (num_compiled + 1, compiling_s + seconds)
+        if seconds > SLOW_S:
+            logger.info("compiled a JSON schema of %d characters in %.1f s", len(json_schema), seconds)
 
     async def _started(self) -> Process:
         if self._is_closed:
@@ -160,7 +169,7 @@ class SchemaCompiler:
                 raise EngineFailed("the process that compiles JSON schemas does not start")
             about = json.loads(reply)
             self._fault = about["fault"]
-            self._added_ids, self._control_ids = map(frozenset, (about["added_ids"], about["control_ids"]))
+            self.end_ids = frozenset(about["end_ids"])
         return self._process
 
     async def _end(self) -> None:

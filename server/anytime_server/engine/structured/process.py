@@ -1,4 +1,4 @@
-"""The process that compiles JSON schemas; and what it shares with `grammar.py`, which compiles in the server.
+"""The process that compiles JSON schemas.
 
 Each line of its input is a schema's text as a JSON string. The first line of its output describes the
 vocabulary, each further line is the refusal of a schema or null. A child compiles each schema: what ends the
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import resource
 import signal
 import sys
@@ -19,8 +18,10 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from anytime_server.engine.processes import end_with_parent
-from anytime_server.engine.structured.masks import find_mask_fault, with_parts
-from anytime_server.engine.structured.unenforced import find_fault
+from anytime_server.engine.structured.faults import find_fault, refusal_of
+from anytime_server.engine.structured.masks import find_mask_fault
+from anytime_server.engine.structured.schema import with_options
+from anytime_server.engine.structured.vocabulary import Vocabulary
 
 START_LIMIT_S = 120
 """For importing the libraries, on a machine that is busy with other things."""
@@ -28,61 +29,26 @@ STACK_BYTES = 4 << 20
 """Half of what threads of the engine have: a recursion that would end these ends the child."""
 CONVERSION_LIMIT_S = 0.1
 """Processor time of the step that vLLM repeats on the server's event loop for every request."""
-NEEDED_BYTES = frozenset(bytes([byte]) for byte in range(0x20, 0x7F))
-"""JSON is written with these; each must be a token."""
-SOURCE_POSITION = re.compile(r"^\[[^\]]*\] \S+:\d+: (Check failed: .* is false: )?")
-COMPACT: dict[str, Any] = {"any_whitespace": False, "separators": (",", ":")}
-"""With white space allowed, a model could spend a whole budget on it."""
-
-
-class Vocabulary:
-    """The bytes that the tokens of a checkpoint spell in JSON."""
-
-    def __init__(self, folder: Path, num_ids: int) -> None:
-        """
-        Args:
-            folder: checkpoint with a tokenizer.
-            num_ids: ids that the model gives logits for.
-        """
-        from transformers import AutoTokenizer
-        from xgrammar import TokenizerInfo, VocabType
-
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        info = TokenizerInfo.from_huggingface(tokenizer, vocab_size=num_ids, stop_token_ids=[0])
-        tokens = info.decoded_vocab
-        self.added_ids = sorted(i for i in tokenizer.added_tokens_decoder if i < num_ids)
-        """Added to the vocabulary: no text is spelled with these."""
-        self.control_ids = [i for i, token in enumerate(tokens) if any(byte < 0x20 for byte in token)]
-        """With control characters, which xgrammar lets into strings of bounded length."""
-        blank_ids = {*self.added_ids, *self.control_ids}
-        self.tokens = [b"" if i in blank_ids else token for i, token in enumerate(tokens)]
-        # Each matcher brings its own stop ids, but xgrammar wants some here. As these are then taken for
-        # text, it is an id beyond the vocabulary.
-        self.info = TokenizerInfo(
-            self.tokens, VocabType.RAW, vocab_size=num_ids + 1, stop_token_ids=[num_ids]
-        )
 
 
 def refusal(vocabulary: Vocabulary, json_schema: str) -> str | None:
     """Why tokens cannot be held to a schema; None where they can."""
-    from xgrammar import Grammar, GrammarCompiler
+    from llguidance import LLMatcher
 
     if (fault := find_fault(json_schema)) is not None:
         return fault
     try:
-        started_s = time.thread_time()
-        Grammar.from_json_schema(json_schema, **COMPACT)
+        text, started_s = with_options(json_schema), time.thread_time()
+        grammar = LLMatcher.grammar_from_json_schema(text)
+        LLMatcher.validate_grammar(grammar)
         if time.thread_time() - started_s > CONVERSION_LIMIT_S:
             return "the JSON schema takes too long to compile: it repeats too much"
-        # With its cache, as in the engines: without, it takes other ways.
-        compiler = GrammarCompiler(vocabulary.info)
-        grammars = (compiler.compile_json_schema(part, **COMPACT) for part in with_parts(json_schema))
-        return next(filter(None, (find_mask_fault(grammar, vocabulary.tokens) for grammar in grammars)), None)
-    except Exception as error:
-        reason = SOURCE_POSITION.sub("", (str(error).splitlines() or [""])[0]).strip()
-        if isinstance(error, MemoryError) or "bad_alloc" in reason:
-            reason = "it takes too much memory to compile"
-        return f"the JSON schema cannot be enforced: {reason or 'xgrammar does not take it'}"
+        reason = refusal_of(text) or LLMatcher(vocabulary.tokenizer, grammar, log_level=0).get_error()
+        if not reason:
+            return find_mask_fault(grammar, vocabulary)
+    except MemoryError:
+        reason = "it takes too much memory to compile"
+    return f"the JSON schema cannot be enforced: {reason.splitlines()[0]}"
 
 
 def answer(
@@ -125,12 +91,12 @@ def main() -> None:
     limit(resource.RLIMIT_STACK, STACK_BYTES)
     replies = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # for whatever the libraries print
-    about: dict[str, Any] = {"fault": None, "added_ids": [], "control_ids": []}
+    about: dict[str, Any] = {"fault": None, "end_ids": []}
     vocabulary = None
     try:
         vocabulary = Vocabulary(Path(folder), int(num_ids))
-        about |= {"added_ids": vocabulary.added_ids, "control_ids": vocabulary.control_ids}
-        if not set(vocabulary.tokens) >= NEEDED_BYTES:
+        about["end_ids"] = [vocabulary.eos_id]
+        if not vocabulary.can_spell_json:
             about["fault"] = "the model's vocabulary cannot spell every JSON"
     except ImportError as error:
         about["fault"] = f"an answer can be held to a JSON schema only with {error.name}"

@@ -21,7 +21,7 @@ from anytime_server.engine.structured.compiler import SchemaCompiler
 from anytime_server.errors import EngineDead, EngineFailed, UnusableModel, WeightSyncFailed, first_line
 
 if TYPE_CHECKING:
-    from anytime_server.engine.structured.grammar import Grammars, Matcher
+    from anytime_server.engine.structured.matcher import Matcher, Matchers
     from anytime_server.engine.transformers.decoder import Sampled
     from anytime_server.engine.transformers.loading import LoadedModel
     from anytime_server.engine.transformers.sequence import SequenceState
@@ -56,7 +56,7 @@ class TransformersEngine(Engine):
         self._options = options or TransformersOptions()
         self._loaded: LoadedModel | None = None
         self._schemas: SchemaCompiler | None = None
-        self._grammars: Grammars | None = None
+        self._matchers: Matchers | None = None
         self._building: asyncio.Future[LoadedModel] | None = None
         self._loop: asyncio.Task[None] | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="decoder")
@@ -90,9 +90,9 @@ class TransformersEngine(Engine):
             raise UnusableModel(f"transformers cannot load {self._model}: {first_line(error)}") from error
         self._loaded = loaded
         self._schemas = SchemaCompiler(Path(self._model), loaded.decoder.num_vocabulary)
-        from anytime_server.engine.structured.grammar import Grammars
+        from anytime_server.engine.structured.matcher import Matchers
 
-        self._grammars = Grammars(Path(self._model), loaded.decoder.num_vocabulary)
+        self._matchers = Matchers(Path(self._model), loaded.decoder.num_vocabulary)
         self._alive = True
         self._loop = asyncio.create_task(self._decode_until_dead())
 
@@ -110,15 +110,18 @@ class TransformersEngine(Engine):
             threads=options.threads,
         )
 
-    def prepare_json_schemas(self) -> None:
+    async def prepare_json_schemas(self) -> None:
         if self._schemas is not None:
             self._schemas.start()
 
+    @property
+    def schema_compilations(self) -> tuple[int, float]:
+        return (0, 0.0) if self._schemas is None else self._schemas.compilations
+
     async def check_json_schema(self, json_schema: str) -> None:
-        if self._schemas is None or self._grammars is None:
+        if self._schemas is None:
             raise EngineDead("the engine is not running")
         await self._schemas.check(json_schema)
-        await self._grammars.compile(json_schema)
 
     async def stop(self) -> None:
         self._alive = False
@@ -128,9 +131,9 @@ class TransformersEngine(Engine):
         self._submitted.set()
         if self._loop is not None:
             await asyncio.wait([self._loop])
-        if self._schemas is not None and self._grammars is not None:
+        if self._schemas is not None and self._matchers is not None:
             await self._schemas.close()
-            self._grammars.close()
+            self._matchers.close()
         if (loaded := self._loaded) is not None:
             self._loaded = self._loop = self._building = None
             await asyncio.get_running_loop().run_in_executor(self._thread, loaded.free)
@@ -183,9 +186,9 @@ class TransformersEngine(Engine):
     async def _matcher(self, request: EngineRequest) -> Matcher | None:
         if (schema := request.sampling.json_schema) is None:
             return None
-        if self._grammars is None:
+        if self._matchers is None:
             raise EngineDead("the engine is not running")
-        return await self._grammars.matcher(schema, request.sampling.stop_ids)
+        return await self._matchers.matcher(schema, request.sampling.stop_ids)
 
     def _submit(
         self, request: EngineRequest, news: asyncio.Event, matcher: Matcher | None, *, is_streamed: bool

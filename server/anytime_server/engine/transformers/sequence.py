@@ -15,7 +15,7 @@ from anytime_server.engine.base import Delta, EngineRequest, FinishReason, Gener
 from anytime_server.errors import AnytimeError, EngineFailed
 
 if TYPE_CHECKING:
-    from anytime_server.engine.structured.grammar import Matcher
+    from anytime_server.engine.structured.matcher import Matcher
 
 
 BANNED_LOGIT = -1e9

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import json
 import logging
 import os
 import warnings
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -27,6 +26,7 @@ from anytime_server.engine.base import (
     EngineRequest,
     FinishReason,
     Generation,
+    Sampling,
     TopLogprobs,
 )
 from anytime_server.engine.environment import (
@@ -42,7 +42,6 @@ from anytime_server.engine.weights import checkpoint_shapes, require_same_tensor
 from anytime_server.errors import (
     EngineDead,
     EngineFailed,
-    InvalidRequest,
     UnusableModel,
     WeightSyncFailed,
     first_line,
@@ -57,6 +56,8 @@ if TYPE_CHECKING:
 
 WORKER_MODULE = "anytime_server.engine.vllm.worker"
 """Must not be imported here: in a forked worker, the import would then have no effect."""
+PREPARE_S = 60
+"""Seconds that the first JSON schema may take at most."""
 STOP_S = 10
 """Seconds for vLLM to stop, after which its processes are killed."""
 
@@ -174,8 +175,7 @@ class VllmEngine(Engine):
             "disable_log_stats": True,
             "use_tqdm_on_load": False,
             "worker_extension_cls": f"{WORKER_MODULE}.WorkerExtension",
-            # By default, vLLM uses another compiler for schemas that xgrammar refuses.
-            "structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": True},
+            "structured_outputs_config": {"backend": "guidance"},
         }
         if on_cpu:
             # Compilation takes half a minute and gains nothing when several requests share a step. Chunked
@@ -235,21 +235,25 @@ class VllmEngine(Engine):
     def load(self) -> EngineLoad:
         return EngineLoad(num_requests=len(self._requests), max_num_seqs=self._options.max_num_seqs)
 
-    def prepare_json_schemas(self) -> None:
-        if self._schemas is not None:
-            self._schemas.start()
+    async def prepare_json_schemas(self) -> None:
+        if self._schemas is None:
+            return
+        self._schemas.start()
+        # With its first schema, the core reads the vocabulary, and samples nothing for some seconds.
+        sampling = Sampling(max_tokens=1, json_schema='{"type":"null"}')
+        prompt_ids = [0] * self._min_prompt_tokens
+        with suppress(EngineDead, EngineFailed, TimeoutError):  # the schema process finds what is wrong
+            async with asyncio.timeout(PREPARE_S):
+                await self._whole(EngineRequest(id="json-schemas", prompt_ids=prompt_ids, sampling=sampling))
 
     async def check_json_schema(self, json_schema: str) -> None:
         if self._schemas is None:
             raise EngineDead("the engine is not running")
         await self._schemas.check(json_schema)
-        from vllm.v1.structured_output.backend_xgrammar import has_xgrammar_unsupported_json_features
 
-        if has_xgrammar_unsupported_json_features(json.loads(json_schema)):
-            # vLLM also refuses values and annotations that look like schemas.
-            raise InvalidRequest(
-                "the JSON schema cannot be enforced: a value in it looks like a schema to vLLM"
-            )
+    @property
+    def schema_compilations(self) -> tuple[int, float]:
+        return (0, 0.0) if self._schemas is None else self._schemas.compilations
 
     async def generate(self, request: EngineRequest) -> AsyncGenerator[Delta, None]:
         if self._llm is None or self._schemas is None:
@@ -262,7 +266,7 @@ class VllmEngine(Engine):
 
         outputs = self._llm.generate(
             tokens_input(request.prompt_ids, cache_salt=request.cache_salt or None),
-            await sampling_params(request.sampling, self._schemas),
+            sampling_params(request.sampling, self._schemas),
             request.id,
             priority=request.priority,
         )

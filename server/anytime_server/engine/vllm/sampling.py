@@ -7,23 +7,23 @@ from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 
 from anytime_server.engine.base import Sampling
 from anytime_server.engine.structured.compiler import SchemaCompiler
+from anytime_server.engine.structured.schema import with_options
 
 BAN = -100.0
 """Logit bias of tokens that are not to be sampled; overrides the client's."""
 
 
-async def sampling_params(sampling: Sampling, schemas: SchemaCompiler) -> SamplingParams:
+def sampling_params(sampling: Sampling, schemas: SchemaCompiler) -> SamplingParams:
     """vLLM's parameters of a request.
 
     Args:
         schemas: has compiled the request's JSON schema, if there is one.
     """
-    min_tokens, unlikely_ids, structured_outputs = sampling.min_tokens, sampling.banned_ids, None
+    min_tokens, stop_ids, structured_outputs = sampling.min_tokens, sampling.stop_ids, None
     if sampling.json_schema is not None:
-        structured_outputs = StructuredOutputsParams(json=sampling.json_schema)
+        structured_outputs = StructuredOutputsParams(json=with_options(sampling.json_schema))
         min_tokens = 0  # or no token could be sampled once the JSON is complete
-        # vLLM treats special tokens as their text.
-        unlikely_ids |= await schemas.unspellable_ids(sampling.json_schema) - sampling.stop_ids
+        stop_ids |= schemas.end_ids  # vLLM allows no other id then
     return SamplingParams(
         max_tokens=sampling.max_tokens,
         min_tokens=min_tokens,
@@ -36,8 +36,8 @@ async def sampling_params(sampling: Sampling, schemas: SchemaCompiler) -> Sampli
         repetition_penalty=sampling.repetition_penalty,
         bad_words=list(sampling.bad_words) or None,
         seed=2**63 - 1 if sampling.seed == -1 else sampling.seed,  # to vLLM, -1 means no seed
-        stop_token_ids=sorted(sampling.stop_ids),
-        logit_bias={**sampling.logit_bias, **dict.fromkeys(unlikely_ids, BAN)} or None,
+        stop_token_ids=sorted(stop_ids),
+        logit_bias={**sampling.logit_bias, **dict.fromkeys(sampling.banned_ids, BAN)} or None,
         ignore_eos=True,  # the stop ids include it where it ends a request
         # The sampled token's come in addition; all of them take time at every step.
         logprobs=sampling.top_logprobs if sampling.logprobs else None,

@@ -224,6 +224,15 @@ async def test_anytime_object_of_a_request_is_applied(sdk: Any) -> None:
     assert again.usage.input_tokens == 7 + usage["thinking_tokens"]
 
 
+@pytest.mark.parametrize(("thinking", "cause"), [(ENABLED, "loop"), (None, "budget")])
+async def test_repetition_loop_ends_thinking_that_was_asked_for(sdk: Any, thinking: Any, cause: str) -> None:
+    client = await sdk(never_end=True, fault="loop")
+    rule = {"loop": {"repeats": 2, "min_tokens": 2}}
+    fields = {} if thinking is None else {"thinking": thinking}
+    message = await create(client, anytime={"stop_when": rule}, **fields)
+    assert message.anytime["stop"]["cause"] == cause
+
+
 @pytest.mark.parametrize("stream", [False, True])
 async def test_stop_reason_names_the_end_of_the_answer(sdk: Any, stream: bool) -> None:
     client = await sdk(never_end=True, answer="one two three")

@@ -55,6 +55,32 @@ async def test_early_answers_in_a_whole_body(served: Any) -> None:
     assert body["usage"]["provisional_tokens"] == sum(a["answer_tokens"] for a in body["answers"][:3])
 
 
+@pytest.mark.parametrize(
+    ("stop_when", "tokens"),
+    [
+        ({"loop": True}, 128),
+        ({"loop": {"repeats": 3, "min_tokens": 25}}, 30),
+        ({"loop": {"min_tokens": 200}, "stable": 900, "every_tokens": 150}, 200),
+    ],
+)
+async def test_thinking_stops_at_a_repetition_loop(
+    served: Any, stop_when: dict[str, Any], tokens: int
+) -> None:
+    server = await served(never_end=True, fault="loop", answer="42")
+    body = await server.think(budget=400, stop_when=stop_when)
+    assert (body["stop"]["cause"], body["stop"]["thinking_tokens"]) == ("loop", tokens)
+    assert body["answer"] == "42"
+    metrics = (await server.http.get("/metrics")).text
+    assert 'anytime_answers_total{cause="loop"} 1.0' in metrics
+
+
+@pytest.mark.parametrize("stop_when", [None, {"loop": False}])
+async def test_repetition_loop_goes_on_where_it_is_not_to_stop(served: Any, stop_when: Any) -> None:
+    server = await served(never_end=True, fault="loop")
+    body = await server.think(budget=300, stop_when=stop_when)
+    assert (body["stop"]["cause"], body["stop"]["thinking_tokens"]) == ("budget", 300)
+
+
 async def test_thinking_stops_when_answers_are_stable(served: Any) -> None:
     server = await served(never_end=True, settle_after=10, seconds_per_token=0.001)
     body = await server.think(budget=400, stop_when={"stable": 3, "every_tokens": 4})

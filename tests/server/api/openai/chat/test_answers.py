@@ -153,6 +153,12 @@ async def test_early_answers_of_stop_when_are_counted_and_not_shown(sdk: Any) ->
     assert chunks[-1].anytime["stop"]["cause"] == "stable"
 
 
+async def test_repetition_loop_ends_the_thinking(sdk: Any) -> None:
+    client = await sdk(never_end=True, fault="loop")
+    fields = {"anytime": {"stop_when": {"loop": True}}}
+    assert (await create(client, **fields)).anytime["stop"]["cause"] == "loop"
+
+
 async def test_continuation_token_resumes_the_thinking(sdk: Any) -> None:
     client = await sdk(never_end=True)
     first = await create(client, thinking_budget=10, seed=1)

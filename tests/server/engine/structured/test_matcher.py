@@ -1,4 +1,4 @@
-"""Grammars over a vocabulary: whatever they allow is an instance of the schema."""
+"""Matchers over a vocabulary: whatever they allow is an instance of the schema."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import Any
 import jsonschema
 import numpy as np
 import pytest
-from anytime_server.engine.structured.grammar import Grammars
-from anytime_server.engine.structured.unenforced import find_fault
+from anytime_server.engine.structured.faults import find_fault
+from anytime_server.engine.structured.matcher import Matchers
 from anytime_server.text.model import BUNDLED_MODEL, Model
 
 
 @pytest.fixture(scope="module")
-def grammars() -> Generator[Grammars, None, None]:
-    grammars = Grammars(BUNDLED_MODEL, 512)
-    yield grammars
-    grammars.close()
+def matchers() -> Generator[Matchers, None, None]:
+    matchers = Matchers(BUNDLED_MODEL, 512)
+    yield matchers
+    matchers.close()
 
 
 @pytest.mark.parametrize(
@@ -34,18 +34,20 @@ def grammars() -> Generator[Grammars, None, None]:
         },
         {"type": "array", "prefixItems": [{"type": "null"}], "items": {"enum": ["a", 2]}, "maxItems": 4},
         {"type": "object", "additionalProperties": {"type": "integer", "minimum": -3}, "maxProperties": 2},
+        {"type": "string", "pattern": "b", "maxLength": 12},
+        {"oneOf": [{"type": "integer", "multipleOf": 7, "maximum": 70}, {"const": "no"}]},
         {"type": ["string", "null"], "minLength": 3},
         {"anyOf": [{"type": "array", "items": {"$ref": "#"}, "maxItems": 1}, {"type": "null"}]},
     ],
 )
-async def test_allowed_tokens_spell_an_instance(grammars: Grammars, schema: dict[str, Any]) -> None:
+async def test_allowed_tokens_spell_an_instance(matchers: Matchers, schema: dict[str, Any]) -> None:
     model, rng = Model.load(BUNDLED_MODEL), random.Random(0)
     [stop_id] = model.reasoning.eos_ids
     special_ids = {model.reasoning.think_start_id, model.reasoning.think_end_id}
     text = json.dumps(schema)
     assert find_fault(text) is None
     for _ in range(20):
-        matcher, ids = await grammars.matcher(text, {stop_id}), [-1]
+        matcher, ids = await matchers.matcher(text, {stop_id}), [-1]
         while ids[-1] != stop_id:
             allowed = np.flatnonzero(matcher.allowed()).tolist()
             assert not special_ids & set(allowed)
@@ -54,8 +56,8 @@ async def test_allowed_tokens_spell_an_instance(grammars: Grammars, schema: dict
         jsonschema.validate(json.loads(model.tokenizer.decode(ids[1:-1])), schema)
 
 
-async def test_token_that_is_not_allowed_is_not_accepted(grammars: Grammars) -> None:
-    matcher = await grammars.matcher('{"enum":[7]}', {4})
+async def test_token_that_is_not_allowed_is_not_accepted(matchers: Matchers) -> None:
+    matcher = await matchers.matcher('{"enum":[7]}', {4})
     [seven, eight] = Model.load(BUNDLED_MODEL).tokenizer.encode("78")
     assert not matcher.accept(eight)
     assert matcher.accept(seven)

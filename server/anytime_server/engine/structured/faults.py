@@ -1,0 +1,116 @@
+"""Faults of a JSON schema and their places: those that llguidance refuses, and those that it misses."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from anytime_server.engine.structured.schema import items, schemas_in
+
+MAX_NESTING = 32
+LOCATING_S = 1.0
+"""Processor time after which a fault is reported without its place."""
+
+
+def find_fault(json_schema: str) -> str | None:
+    """The text that is no schema, or the schema without an instance that ends; None for neither."""
+    try:
+        schema = json.loads(json_schema)
+        json.dumps(schema, ensure_ascii=False, allow_nan=False).encode()
+    except (ValueError, RecursionError):
+        return "the JSON schema is not JSON"
+    if not isinstance(schema, dict):
+        return "the JSON schema must be an object"
+    level: list[Any] = [schema]
+    for _ in range(MAX_NESTING):
+        level = [part for one in level for _, part in items(one)]
+    if any(isinstance(one, dict | list) for one in level):
+        return f"the JSON schema is nested more than {MAX_NESTING} deep"
+    schemas = dict(schemas_in("#", schema))
+    if strange := [pointer for pointer, one in schemas.items() if not isinstance(one, dict | bool)]:
+        return f"the JSON schema cannot be enforced: {strange[0]} is not a schema"
+    if (endless := _endless(schemas)) is not None:
+        return f"the JSON schema cannot be enforced: {endless} has no instance that ends"
+    return None
+
+
+def refusal_of(json_schema: str) -> str | None:
+    """Why llguidance refuses a schema, with the JSON pointer of the innermost schema that it would not
+    refuse with anything in its place; None where it takes the schema.
+
+    Args:
+        json_schema: text of `with_options()`.
+    """
+    if (reason := _refusal(schema := json.loads(json_schema))) is None:
+        return None
+    end_s = time.thread_time() + LOCATING_S
+    for pointer in sorted((one for one, _ in schemas_in("#", schema)), key=lambda one: -one.count("/")):
+        if pointer == "#" or time.thread_time() > end_s:
+            break
+        if _refusal(_without(schema, pointer)) is None:
+            return f"{pointer}: {reason}"
+    return reason
+
+
+def _refusal(schema: Any) -> str | None:
+    from llguidance import LLMatcher
+
+    is_error, messages = LLMatcher.validate_grammar_with_warnings(LLMatcher.grammar_from_json_schema(schema))
+    return " ".join(messages[0].split())[:300] if is_error else None
+
+
+def _without(schema: Any, pointer: str) -> Any:
+    """A copy of a schema in which any value is an instance of the one at the pointer."""
+    whole = json.loads(json.dumps(schema))
+    parent, rest = whole, pointer.removeprefix("#/")
+    while True:
+        names = [str(name) for name, _ in items(parent) if f"{rest}/".startswith(f"{name}/")]
+        name = max(names, key=len)
+        key: Any = int(name) if isinstance(parent, list) else name
+        if rest == name:
+            parent[key] = {}
+            return whole
+        parent, rest = parent[key], rest[len(name) + 1 :]
+
+
+def _endless(schemas: dict[str, Any]) -> str | None:
+    """The pointer of a schema of which every instance has another instance of it within."""
+    pending = {pointer: list(_needs(pointer, one)) for pointer, one in schemas.items()}
+    num_pending = len(pending) + 1
+    while len(pending) < num_pending:
+        num_pending = len(pending)
+        pending = {
+            pointer: needs
+            for pointer, needs in pending.items()
+            if not all(any(one not in pending for one in some) for some in needs)
+        }
+    return min(pending, key=len) if pending else None
+
+
+def _needs(pointer: str, schema: Any) -> Iterator[list[str]]:
+    """Of each list of pointers, an instance has an instance of one within."""
+    if isinstance(schema, bool):
+        return
+    if isinstance(reference := schema.get("$ref"), str):
+        yield [reference]
+    yield from ([f"{pointer}/allOf/{i}"] for i, _ in items(schema.get("allOf")))
+    for keyword in ("anyOf", "oneOf"):
+        if branches := [f"{pointer}/{keyword}/{i}" for i, _ in items(schema.get(keyword))]:
+            yield branches
+    if schema.get("type") == "object":
+        required = [name for _, name in items(schema.get("required"))]
+        yield from ([f"{pointer}/properties/{name}"] for name in required)
+        if _count(schema, "minProperties") > len(items(schema.get("properties"))):
+            yield [f"{pointer}/additionalProperties"]
+    if schema.get("type") == "array" and (least := _count(schema, "minItems")):
+        first = items(schema.get("prefixItems"))
+        yield from ([f"{pointer}/prefixItems/{i}"] for i, _ in first if i < least)
+        if least > len(first):
+            yield [f"{pointer}/items"]
+
+
+def _count(schema: dict[str, Any], keyword: str) -> int:
+    value = schema.get(keyword)
+    return value if type(value) is int else 0
