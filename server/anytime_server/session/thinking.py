@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from contextlib import aclosing
 
 from anytime_server.engine import Delta, EngineRequest, Sampling
@@ -156,19 +156,32 @@ class ThinkingPhase:
         if not self.token_ids and delta.token_ids:
             self.cached_tokens = delta.cached_tokens
             self._record_prefill(delta.cached_tokens)
-        self.token_ids.extend(delta.token_ids)
-        self.timer.tick(len(delta.token_ids))
-        num_tokens = len(self.token_ids)
-        self.has_ended = delta.finish_reason == "stop"
-        if shown := self._detokenizer.push([i for i in delta.token_ids if i not in self._stop_ids]):
-            self._emit(shown)
         limit = self._lease.thinking_limit()
+        token_ids = self._wanted(delta.token_ids, limit)
+        self.token_ids.extend(token_ids)
+        self.timer.tick(len(token_ids))
+        num_tokens = len(self.token_ids)
+        self.has_ended = delta.finish_reason == "stop" and len(token_ids) == len(delta.token_ids)
+        if token_ids and token_ids[-1] in self._stop_ids:
+            self.has_ended = True
+        if shown := self._detokenizer.push([i for i in token_ids if i not in self._stop_ids]):
+            self._emit(shown)
         if limit is not None and num_tokens >= limit and self._is_wanted:
             self._truncated_by = Cause.LOAD
         # An early answer at the last token would be the final answer.
         self._early.reach(self.token_ids, num_tokens - (not self._is_wanted))
         if self._truncated_by is None:
             self._interrupt.update()
+
+    def _wanted(self, token_ids: Sequence[int], limit: int | None) -> Sequence[int]:
+        """The tokens of one step up to the budget, the limit and the first stop id: a step of speculative
+        decoding may have more."""
+        num_tokens = len(self.token_ids)
+        room = self.budget_tokens - num_tokens
+        if limit is not None:
+            room = min(room, max(1, limit - num_tokens))
+        ends = (count for count, token_id in enumerate(token_ids, start=1) if token_id in self._stop_ids)
+        return token_ids[: min(room, next(ends, room))]
 
     def _record_prefill(self, cached_tokens: int) -> None:
         """Measure what the prompt took, at its first token; a mostly cached prompt shows nothing."""
@@ -196,6 +209,7 @@ class ThinkingPhase:
             ),
             priority=PRIORITY,
             cache_salt=request.cache_salt,
+            adapter=request.adapter,
         )
 
     def latest(self) -> float | None:
