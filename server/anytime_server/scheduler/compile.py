@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from uuid import uuid4
 
-from anytime_server.errors import InvalidRequest, NotSupported, UnknownModel
+from anytime_server.errors import InvalidRequest, NotSupported
 from anytime_server.reasoning import Forcing, require_within_window, resolve_limits
 from anytime_server.session import AnswerOptions, CompiledRequest, Runtime
 from anytime_server.text.tool_calls import ModelTools, ToolCallParser
@@ -73,6 +73,7 @@ class RequestCompiler:
             budgets=request.budgets,
             stop_when=request.stop_when,
             cache_salt=self._cache_salt(request.context.client),
+            adapter=request.model if request.model in self._runtime.adapters else None,
             max_early_answers=min(
                 len(request.budgets) + 2 * (request.stop_when is not None), MAX_EARLY_ANSWERS
             ),
@@ -89,9 +90,7 @@ class RequestCompiler:
         Raises:
             UnknownModel, NotSupported, InvalidRequest: it cannot; names the field by its neutral path.
         """
-        name = self._runtime.model.name
-        if request.model not in (None, name):
-            raise UnknownModel(f"no model {request.model!r} is served here, only {name!r}", field="model")
+        self._runtime.require_name(request.model)
         if not request.messages:
             raise InvalidRequest("messages must not be empty", field="messages")
         require_within_window(

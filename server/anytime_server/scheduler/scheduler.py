@@ -70,6 +70,7 @@ class Scheduler:
         max_waiting: int = MAX_WAITING,
         shares_prefixes: bool = False,
         warm_up_s: float | None = None,
+        adapters: Sequence[str] = (),
     ) -> None:
         """
         Args:
@@ -81,6 +82,7 @@ class Scheduler:
             max_waiting: sessions that may wait for a slot; further ones are refused.
             shares_prefixes: share the engine's prefix cache among all API keys.
             warm_up_s: seconds that the warm-up sessions may take together; None for no limit.
+            adapters: names of the engine's LoRA adapters, which are models to clients.
 
         Raises:
             UnusableOption: load cannot be shed without an accuracy curve, or no parser has that name.
@@ -89,6 +91,7 @@ class Scheduler:
         self.runtime = Runtime(
             engine=engine,
             model=model,
+            adapters=tuple(adapters),
             latency=LatencyEstimator(valid_from=lambda: engine.up_since),
             signer=ContinuationSigner(
                 continuation_key or secrets.token_bytes(32), model=model.name, fingerprint=model.fingerprint
@@ -98,7 +101,7 @@ class Scheduler:
         slots = SlotPool(load.max_num_seqs, num_spare=load.num_spare_seqs)
         shedder = None
         if sheds_load:
-            shedder = LoadShedder(model.manifest.accuracy_curve, num_slots=slots.capacity)
+            shedder = LoadShedder(model.manifest.accuracy_curve)
         self.active = Leases(slots, shedder=shedder)
         self.compiler = RequestCompiler(
             self.runtime, tools=ModelTools.of(model, parser=tool_parser), shares_prefixes=shares_prefixes
@@ -124,6 +127,8 @@ class Scheduler:
         """
         try:
             await self.engine.start()
+            load = self.engine.load()  # an engine may choose it when it starts
+            self.active.slots.resize(load.max_num_seqs, num_spare=load.num_spare_seqs)
             if self._measure_speed:
                 await self._measure()
         except BaseException:
