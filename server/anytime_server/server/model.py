@@ -6,9 +6,11 @@ import os
 import resource
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from anytime_server.engine.checkpoint import require_complete
-from anytime_server.errors import InvalidRequest, UnusableModel, first_line
+from anytime_server.engine.vllm.arguments import downloads, loads_weights
+from anytime_server.errors import InvalidRequest, UnusableModel, UnusableOption, first_line
 from anytime_server.server.settings import ServeSettings
 from anytime_server.text.model import BUNDLED_MODEL, Model
 
@@ -25,10 +27,11 @@ def load_model(settings: ServeSettings) -> Model:
     """
     folder, name = BUNDLED_MODEL, settings.name
     if settings.model is not None:
-        folder = _find(settings.model)
+        folder = _find(settings.model, **downloads(settings.vllm))
         if folder != Path(settings.model).expanduser():
             name = name or settings.model  # a model of the hub: its folder's name is a hash
-    require_complete(folder)
+    if settings.engine != "vllm" or loads_weights(settings.vllm):
+        require_complete(folder)
     model = Model.load(folder, name=name, preset=settings.reasoning_preset)
     _require_harmless_template(model)
     return model
@@ -56,8 +59,24 @@ def _require_harmless_template(model: Model) -> None:
         )
 
 
-def _find(name: str) -> Path:
-    """The folder of a checkpoint, downloaded from the Hugging Face hub unless `name` is a folder."""
+def find_adapters(settings: ServeSettings, model: Model) -> dict[str, Path]:
+    """Folders of the LoRA adapters by name.
+
+    Raises:
+        UnusableModel: there is no adapter of a name.
+        UnusableOption: an adapter has the name of the model.
+    """
+    if model.name in settings.lora_modules:
+        raise UnusableOption(f"--lora-modules: {model.name}: is the name of the model already")
+    return {name: _find(folder) for name, folder in settings.lora_modules.items()}
+
+
+def _find(name: str, **options: Any) -> Path:
+    """The folder of a checkpoint, downloaded from the Hugging Face hub unless `name` is a folder.
+
+    Args:
+        options: of the download, by vLLM's names.
+    """
     if (folder := Path(name).expanduser()).is_dir():
         return folder
     if name.startswith(("/", ".", "~")):
@@ -65,7 +84,15 @@ def _find(name: str) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(name))
+        return Path(
+            snapshot_download(
+                name,
+                revision=options.get("revision"),
+                cache_dir=options.get("download_dir"),
+                token=options.get("hf_token"),
+                ignore_patterns=options.get("ignore_patterns"),
+            )
+        )
     except Exception as error:
         raise UnusableModel(
             f"{name!r} is neither a folder nor a model that can be downloaded from the Hugging Face hub: "
