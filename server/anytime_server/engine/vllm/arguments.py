@@ -112,13 +112,15 @@ def engine_config(
     if on_cpu and lora and passed.get("max_loras", lora["max_loras"]) < lora["max_loras"]:
         raise UnusableOption(f"{flag('max_loras')}: must exceed the number of adapters on a CPU")
     context = UsageContext.OPENAI_API_SERVER  # its defaults are those of a server
-    max_num_seqs = options.max_num_seqs
+    max_num_seqs, num_copies = options.max_num_seqs, passed.get("data_parallel_size") or 1
     if max_num_seqs is None and not on_cpu:
-        max_num_seqs = AsyncEngineArgs.get_batch_defaults(_world_size(options, passed))[1].get(context)
+        default = AsyncEngineArgs.get_batch_defaults(_world_size(options, passed))[1].get(context)
+        max_num_seqs = default and default * num_copies
     load = options.load(0, max_num_seqs=max_num_seqs)
 
     def configured(options: VllmOptions, passed: dict[str, Any]) -> VllmConfig:
         own = own_arguments(model, options, load, on_cpu=on_cpu)
+        own["max_num_seqs"] = -(-own["max_num_seqs"] // num_copies)  # of each copy of the model
         arguments = AsyncEngineArgs(**own | (lora or {}) | passed)
         if on_cpu and arguments.enable_chunked_prefill is None:
             # Hybrid models need it. On a CPU it gains nothing for others: their prompts take whole steps.

@@ -123,6 +123,15 @@ def test_options_of_vllm_override_our_defaults(tiny_checkpoint: Path) -> None:
     assert (scheduler.policy, config.cache_config.enable_prefix_caching) == ("priority", True)
 
 
+def test_copies_of_the_model_share_the_sequences(tiny_checkpoint: Path) -> None:
+    options = VllmOptions.model_validate({"data_parallel_size": 2, "max_num_seqs": 9})
+    config, max_num_seqs = engine_config(str(tiny_checkpoint), options, on_cpu=True)
+    assert (max_num_seqs, config.scheduler_config.max_num_seqs) == (9, 6)  # 9 + 2 on two copies
+    both = VllmOptions.model_validate({"data_parallel_size": 2})
+    one, two = (engine_config(str(tiny_checkpoint), o, on_cpu=False)[1] for o in (VllmOptions(), both))
+    assert two == 2 * one
+
+
 def test_a_gpu_gets_the_defaults_of_vllm(tiny_checkpoint: Path) -> None:
     from vllm.engine.arg_utils import AsyncEngineArgs
     from vllm.usage.usage_lib import UsageContext
