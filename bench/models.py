@@ -6,6 +6,7 @@ by the code that makes the start of a warm start, so that they are served like a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,17 +59,37 @@ def write_random_model(folder: Path, config: ModelConfig, *, answer_tokens: int,
     tokenizer = build_tokenizer(texts, vocab_size=VOCAB_SIZE, window_tokens=config.window_tokens)
     model = build_model(config, tokenizer, seed=0)
     texts = tokenizer.batch_decode([[number] for number in range(len(tokenizer))])
-    is_visible = [len(text) == 1 and "!" <= text <= "~" for text in texts]
     is_no_answer = [
         not text.strip() or text in (THINK_START, THINK_END, tokenizer.eos_token) for text in texts
     ]
     with torch.no_grad():
         if never_ends:
-            model.lm_head.weight *= SHARPNESS
-            model.lm_head.weight[~torch.tensor(is_visible)] = 0
+            never_end(model, texts)
         else:
             model.lm_head.weight[torch.tensor(is_no_answer)] *= RELUCTANCE
-    manifest = Manifest(
+    save_checkpoint(folder, model, tokenizer, random_manifest(answer_tokens=answer_tokens))
+    return sum(weights.numel() for weights in model.parameters())
+
+
+def never_end(model: Any, texts: Sequence[str]) -> None:
+    """Have a random model sample only visible ASCII characters.
+
+    Args:
+        texts: of each token.
+    """
+    import torch
+
+    is_visible = [len(text) == 1 and "!" <= text <= "~" for text in texts]
+    with torch.no_grad():
+        model.lm_head.weight *= SHARPNESS
+        model.lm_head.weight[~torch.tensor(is_visible)] = 0
+
+
+def random_manifest(*, answer_tokens: int) -> Manifest:
+    """The manifest of a random model with the tokenizer of the demo models."""
+    from anytime_training.demo.tokenizer import THINK_END, THINK_START
+
+    return Manifest(
         name="random",
         think_start=THINK_START,
         think_end=THINK_END,
@@ -76,8 +97,6 @@ def write_random_model(folder: Path, config: ModelConfig, *, answer_tokens: int,
         answer_lead_in=LEAD_IN,
         answer_tokens=answer_tokens,
     )
-    save_checkpoint(folder, model, tokenizer, manifest)
-    return sum(weights.numel() for weights in model.parameters())
 
 
 def held_out(folder: Path, count: int, *, seed: int) -> tuple[Task[Any], list[Problem]]:

@@ -16,7 +16,7 @@ from typing import Any
 
 import httpx2
 import psutil
-from anytime_server.engine.environment import ON_CPU, QUIET, cpu_multiplies_bf16, gpu_is_there
+from anytime_server.engine.environment import ON_CPU, QUIET, cpu_multiplies_bf16, vllm_is_for_cpu
 
 ANYTIME = Path(sys.executable).with_name("anytime")
 VLLM_START_S = 180
@@ -80,7 +80,7 @@ def vllm_server(model: Path, *options: str, max_num_seqs: int, kv_cache_mib: int
     command += ["--model", str(model), "--served-model-name", MODEL_NAME, "--host", "127.0.0.1"]
     command += ["--port", str(port), "--max-num-seqs", str(max_num_seqs), "--enable-prefix-caching"]
     command += ["--no-enable-log-requests", "--disable-log-stats", "--uvicorn-log-level", "error"]
-    if not gpu_is_there():
+    if vllm_is_for_cpu():
         command += ["--enforce-eager", "--no-enable-chunked-prefill", "--block-size", "32"]
         command += ["--kv-cache-memory-bytes", str(kv_cache_mib << 20)]
         if not cpu_multiplies_bf16():
@@ -98,7 +98,7 @@ def _vllm_environment() -> dict[str, str]:
     """The variables that `anytime serve` sets for its own engine, and its allocator."""
     libraries = sorted(Path("/usr/lib").glob("*/libtcmalloc_minimal.so.4"))
     on_cpu = ON_CPU | ({"LD_PRELOAD": str(libraries[0])} if libraries else {})
-    return QUIET | ({} if gpu_is_there() else on_cpu) | {"HF_HUB_OFFLINE": "1"} | os.environ
+    return QUIET | (on_cpu if vllm_is_for_cpu() else {}) | {"HF_HUB_OFFLINE": "1"} | os.environ
 
 
 def _wait_for(url: str, process: subprocess.Popen[bytes]) -> None:

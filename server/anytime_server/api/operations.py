@@ -13,7 +13,6 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from anytime_server import __version__
 from anytime_server.api.openai.errors import OpenAIErrorResponse
 from anytime_server.api.openapi import Body
-from anytime_server.errors import UnknownModel
 from anytime_server.reasoning import Manifest
 from anytime_server.scheduler.scheduler import Scheduler
 from anytime_server.telemetry.metrics import Metrics
@@ -33,6 +32,8 @@ class ModelCard(Body):
     created: int
     """Start time of the server, in seconds since 1970."""
     owned_by: str = "anytime"
+    parent: str | None = None
+    """The model that a LoRA adapter belongs to; null for the model itself."""
     max_model_len: int | None
     """Context window in tokens; null until the model is loaded."""
     anytime: Manifest
@@ -60,10 +61,11 @@ def router(scheduler: Scheduler, server_metrics: Metrics) -> APIRouter:
     routes = APIRouter(tags=["operations"])
     created = int(time.time())
 
-    def card() -> ModelCard:
+    def card(name: str) -> ModelCard:
         model = scheduler.model
         return ModelCard(
-            id=model.name,
+            id=name,
+            parent=None if name == model.name else model.name,
             created=created,
             max_model_len=scheduler.engine.window_tokens or None,
             anytime=model.manifest,
@@ -106,17 +108,13 @@ def router(scheduler: Scheduler, server_metrics: Metrics) -> APIRouter:
 
     @routes.get("/v1/models")
     async def models() -> ModelList:
-        """The served model with its `anytime` manifest."""
-        return ModelList(data=[card()])
+        """The served model with its `anytime` manifest, and its LoRA adapters."""
+        return ModelList(data=[card(name) for name in scheduler.runtime.model_names])
 
     @routes.get("/v1/models/{name:path}", responses=NO_SUCH_MODEL)
     async def model(name: str) -> ModelCard:
         """The model of this name."""
-        if name != scheduler.model.name:
-            raise UnknownModel(
-                f"no model {name!r} is served here, only {scheduler.model.name!r}",
-                field="model",
-            )
-        return card()
+        scheduler.runtime.require_name(name)
+        return card(name)
 
     return routes

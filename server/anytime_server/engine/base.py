@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -77,6 +77,8 @@ class EngineRequest:
     """Lower runs first if not all fit."""
     cache_salt: str = ""
     """The prefix cache is shared only among requests of the same salt."""
+    adapter: str | None = None
+    """Name of the LoRA adapter to sample with; None for the model itself. Has a prefix cache of its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +95,18 @@ class Delta:
     """Set in the last delta only."""
     top_logprobs: tuple[TopLogprobs, ...] = ()
     """One for each token; empty if not requested."""
+
+    def single_tokens(self) -> Iterator[Delta]:
+        """The same as deltas of one token each."""
+        last = len(self.token_ids) - 1
+        for position, token_id in enumerate(self.token_ids):
+            yield Delta(
+                token_ids=(token_id,),
+                logprobs=self.logprobs[position : position + 1],
+                cached_tokens=self.cached_tokens,
+                finish_reason=self.finish_reason if position == last else None,
+                top_logprobs=self.top_logprobs[position : position + 1],
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

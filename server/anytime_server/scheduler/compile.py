@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 from uuid import uuid4
 
-from anytime_server.errors import InvalidRequest, NotSupported, UnknownModel
+from anytime_server.errors import InvalidRequest, NotSupported
 from anytime_server.reasoning import (
     ANSWER_RESERVE,
     Forcing,
@@ -105,6 +105,7 @@ class RequestCompiler:
             stop_when=request.stop_when,
             stop_loop=self._stop_loop if request.stop_loop is None else request.stop_loop or None,
             cache_salt=self._cache_salt(request.context.client),
+            adapter=request.model if request.model in self._runtime.adapters else None,
             max_early_answers=min(
                 len(request.budgets) + 2 * (request.stop_when is not None), MAX_EARLY_ANSWERS
             ),
@@ -120,9 +121,7 @@ class RequestCompiler:
         Raises:
             UnknownModel, NotSupported, InvalidRequest: it cannot; names the field by its neutral path.
         """
-        name = self._runtime.model.name
-        if request.model not in (None, name):
-            raise UnknownModel(f"no model {request.model!r} is served here, only {name!r}", field="model")
+        self._runtime.require_name(request.model)
         if not request.messages:
             raise InvalidRequest("messages must not be empty", field="messages")
         require_within_window(

@@ -126,7 +126,8 @@ class SlotLease(Lease):
         shedder = self._leases.shedder
         if shedder is None:
             return None
-        return shedder.thinking_limit(self._draw, num_wanted=self._leases.slots.num_wanted)
+        slots = self._leases.slots
+        return shedder.thinking_limit(self._draw, num_wanted=slots.num_wanted, num_slots=slots.capacity)
 
     def answers_ahead(self) -> float:
         return self._leases.slots.num_wanted / self._leases.slots.num_slots

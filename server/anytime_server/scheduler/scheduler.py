@@ -71,6 +71,7 @@ class Scheduler:
         shares_prefixes: bool = False,
         stops_loops: bool = False,
         warm_up_s: float | None = None,
+        adapters: Sequence[str] = (),
     ) -> None:
         """
         Args:
@@ -83,6 +84,7 @@ class Scheduler:
             shares_prefixes: share the engine's prefix cache among all API keys.
             stops_loops: stop the thinking at repetition loops, unless a request says otherwise.
             warm_up_s: seconds that the warm-up sessions may take together; None for no limit.
+            adapters: names of the engine's LoRA adapters, which are models to clients.
 
         Raises:
             UnusableOption: load cannot be shed without an accuracy curve, or no parser has that name.
@@ -91,6 +93,7 @@ class Scheduler:
         self.runtime = Runtime(
             engine=engine,
             model=model,
+            adapters=tuple(adapters),
             latency=LatencyEstimator(valid_from=lambda: engine.up_since),
             signer=ContinuationSigner(
                 continuation_key or secrets.token_bytes(32), model=model.name, fingerprint=model.fingerprint
@@ -100,7 +103,7 @@ class Scheduler:
         slots = SlotPool(load.max_num_seqs, num_spare=load.num_spare_seqs)
         shedder = None
         if sheds_load:
-            shedder = LoadShedder(model.manifest.accuracy_curve, num_slots=slots.capacity)
+            shedder = LoadShedder(model.manifest.accuracy_curve)
         self.active = Leases(slots, shedder=shedder)
         self.compiler = RequestCompiler(
             self.runtime,
@@ -129,6 +132,8 @@ class Scheduler:
         """
         try:
             await self.engine.start()
+            load = self.engine.load()  # an engine may choose it when it starts
+            self.active.slots.resize(load.max_num_seqs, num_spare=load.num_spare_seqs)
             if self._measure_speed:
                 await self._measure()
                 await self.engine.prepare_json_schemas()

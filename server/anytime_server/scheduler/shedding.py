@@ -20,11 +20,10 @@ GAIN = 8.0
 class LoadShedder:
     """Limits thinking while sessions wait."""
 
-    def __init__(self, curve: Sequence[AccuracyPoint], *, num_slots: int) -> None:
+    def __init__(self, curve: Sequence[AccuracyPoint]) -> None:
         """
         Args:
             curve: accuracy by budget.
-            num_slots: sessions that the engine has room for.
 
         Raises:
             UnusableOption: the curve has fewer than two budgets.
@@ -35,18 +34,18 @@ class LoadShedder:
                 "--shed: the checkpoint's manifest has no accuracy at two budgets or more; "
                 "`anytime evaluate` measures it"
             )
-        self._num_slots = num_slots
 
-    def thinking_limit(self, draw: float, *, num_wanted: int) -> int | None:
+    def thinking_limit(self, draw: float, *, num_wanted: int, num_slots: int) -> int | None:
         """The most thinking tokens of a session at present; None where no session waits.
 
         Args:
             draw: in [0, 1), the session's own: the higher of two budgets goes to draws below a share.
             num_wanted: slots that waiting sessions want.
+            num_slots: slots for thinking that the engine has.
         """
         if num_wanted == 0:
             return None
-        share = 1 / (1 + GAIN * num_wanted / self._num_slots)
+        share = 1 / (1 + GAIN * num_wanted / num_slots)
         (smallest, _), (largest, _) = self._hull[0], self._hull[-1]
         return self._budget(max(smallest, share * largest), draw)
 

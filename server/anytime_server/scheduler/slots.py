@@ -27,6 +27,14 @@ class SlotPool:
             capacity: slots for thinking.
             num_spare: further slots, which are never used for thinking.
         """
+        self.resize(capacity, num_spare=num_spare)
+        self._held_by_client = Counter[str]()
+        self._num_held = dict.fromkeys(SlotKind, 0)
+        self._num_wanted = dict.fromkeys(SlotKind, 0)
+        self._queues: dict[SlotKind, list[_Waiter]] = {kind: [] for kind in SlotKind}
+
+    def resize(self, capacity: int, *, num_spare: int) -> None:
+        """Change the number of slots, while none is held or waited for."""
         self.capacity = capacity
         self.num_slots = capacity + num_spare
         self._num_spare = num_spare
@@ -35,10 +43,6 @@ class SlotPool:
             SlotKind.ANSWER: self.num_slots,
             SlotKind.THINKING: capacity,
         }
-        self._held_by_client = Counter[str]()
-        self._num_held = dict.fromkeys(SlotKind, 0)
-        self._num_wanted = dict.fromkeys(SlotKind, 0)
-        self._queues: dict[SlotKind, list[_Waiter]] = {kind: [] for kind in SlotKind}
 
     @property
     def num_held(self) -> int:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from anytime_server.engine import Engine
 from anytime_server.engine.supervised import SupervisedEngine
@@ -11,10 +12,16 @@ from anytime_server.server.settings import ServeSettings
 from anytime_server.text.model import Model
 
 
-def create_engine(settings: ServeSettings, model: Model) -> Engine:
-    """The chosen engine, not started, under a supervisor that restarts it."""
+def create_engine(
+    settings: ServeSettings, model: Model, *, adapters: Mapping[str, Path] | None = None
+) -> Engine:
+    """The chosen engine, not started, under a supervisor that restarts it.
+
+    Args:
+        adapters: folders of LoRA adapters by name.
+    """
     return SupervisedEngine(
-        _builder(settings, model),
+        _builder(settings, model, adapters or {}),
         start_s=settings.engine_start_s,
         stall_s=settings.engine_stall_s,
         restart_wait_s=settings.engine_restart_wait_s,
@@ -22,7 +29,7 @@ def create_engine(settings: ServeSettings, model: Model) -> Engine:
     )
 
 
-def _builder(settings: ServeSettings, model: Model) -> Callable[[], Engine]:
+def _builder(settings: ServeSettings, model: Model, adapters: Mapping[str, Path]) -> Callable[[], Engine]:
     if settings.engine == "scripted":
         from anytime_server.engine.scripted import ScriptedEngine
 
@@ -35,4 +42,4 @@ def _builder(settings: ServeSettings, model: Model) -> Callable[[], Engine]:
         return lambda: TransformersEngine(model.folder, options=settings.transformers)
     from anytime_server.engine.vllm import VllmEngine
 
-    return lambda: VllmEngine(model.folder, options=settings.vllm)
+    return lambda: VllmEngine(model.folder, options=settings.vllm, adapters=adapters)

@@ -57,11 +57,11 @@ def inspect(arguments: argparse.Namespace) -> dict[str, Any]:
     Raises:
         AnytimeError: it cannot be served, and why.
     """
-    from anytime_server.server.model import find_model, read_template
+    from anytime_server.server.model import TEXT_FILES, find_model, read_template
     from anytime_server.text.model import Model
     from anytime_server.text.tool_calls import ModelTools
 
-    folder, name = find_model(arguments.model, weights=False)
+    folder, name = find_model(arguments.model, allow_patterns=TEXT_FILES)
     model = Model.load(
         folder,
         name=name,

@@ -7,8 +7,10 @@ import os
 import resource
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from anytime_server.engine.checkpoint import require_complete
+from anytime_server.engine.vllm.arguments import downloads, loads_weights
 from anytime_server.errors import InvalidRequest, UnusableModel, UnusableOption, first_line
 from anytime_server.server.settings import ServeSettings
 from anytime_server.text.model import BUNDLED_MODEL, Model
@@ -28,8 +30,9 @@ def load_model(settings: ServeSettings) -> Model:
     Raises:
         UnusableModel: the checkpoint is missing, incomplete or has no reasoning format.
     """
-    folder, name = find_model(settings.model)
-    require_complete(folder)
+    folder, name = find_model(settings.model, **downloads(settings.vllm))
+    if settings.engine != "vllm" or loads_weights(settings.vllm):
+        require_complete(folder)
     model = Model.load(
         folder,
         name=settings.name or name,
@@ -83,23 +86,35 @@ def read_template(name: str | None) -> str | None:
         raise UnusableOption(f"--chat-template: {path} cannot be read: {error}") from error
 
 
-def find_model(model: str | None, *, weights: bool = True) -> tuple[Path, str | None]:
+def find_adapters(settings: ServeSettings, model: Model) -> dict[str, Path]:
+    """Folders of the LoRA adapters by name.
+
+    Raises:
+        UnusableModel: there is no adapter of a name.
+        UnusableOption: an adapter has the name of the model.
+    """
+    if model.name in settings.lora_modules:
+        raise UnusableOption(f"--lora-modules: {model.name}: is the name of the model already")
+    return {name: _find(folder) for name, folder in settings.lora_modules.items()}
+
+
+def find_model(model: str | None, **options: Any) -> tuple[Path, str | None]:
     """The folder of a checkpoint, and the name of a model of the hub, whose folder's name is a hash.
 
     Args:
         model: a folder, or a model's name on the Hugging Face hub; None for the bundled model.
-        weights: whether to download the weights, too.
+        options: of the download, by vLLM's names; `allow_patterns` names the files to get.
 
     Raises:
         UnusableModel: there is no such folder or model.
     """
     if model is None:
         return BUNDLED_MODEL, None
-    folder = _find(model, weights=weights)
+    folder = _find(model, **options)
     return folder, None if folder == Path(model).expanduser() else model
 
 
-def _find(name: str, *, weights: bool) -> Path:
+def _find(name: str, **options: Any) -> Path:
     """The folder of a checkpoint, downloaded from the Hugging Face hub unless `name` is a folder."""
     if (folder := Path(name).expanduser()).is_dir():
         return folder
@@ -108,7 +123,16 @@ def _find(name: str, *, weights: bool) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(name, allow_patterns=None if weights else TEXT_FILES))
+        return Path(
+            snapshot_download(
+                name,
+                revision=options.get("revision"),
+                cache_dir=options.get("download_dir"),
+                token=options.get("hf_token"),
+                allow_patterns=options.get("allow_patterns"),
+                ignore_patterns=options.get("ignore_patterns"),
+            )
+        )
     except Exception as error:
         raise UnusableModel(
             f"{name!r} is neither a folder nor a model that can be downloaded from the Hugging Face hub: "

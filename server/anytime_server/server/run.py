@@ -128,15 +128,16 @@ def _create_scheduler(settings: ServeSettings) -> Scheduler:
     """The scheduler of the chosen model and engine, not started."""
     from anytime_server.scheduler.scheduler import Scheduler
     from anytime_server.server.engine import create_engine
-    from anytime_server.server.model import load_model
+    from anytime_server.server.model import find_adapters, load_model
     from anytime_server.session.continuation import continuation_key
 
     secret = settings.continuation_key
     signing_key = continuation_key(None if secret is None else secret.get_secret_value())
     model = load_model(settings)
+    adapters = find_adapters(settings, model)
     return Scheduler(
         model,
-        create_engine(settings, model),
+        create_engine(settings, model, adapters=adapters),
         measure_speed=settings.engine != "scripted",  # at 20 tokens per second that takes 15 s
         sheds_load=settings.shed == "budget",
         stops_loops=settings.stop_loops,
@@ -145,6 +146,7 @@ def _create_scheduler(settings: ServeSettings) -> Scheduler:
         max_waiting=settings.max_waiting,
         shares_prefixes=settings.share_prefix_cache,
         warm_up_s=settings.engine_start_s,
+        adapters=tuple(adapters),
     )
 
 

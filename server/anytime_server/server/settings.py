@@ -30,6 +30,7 @@ from anytime_server.engine.transformers import TransformersOptions
 from anytime_server.engine.vllm import VllmOptions
 from anytime_server.errors import UnusableOption
 from anytime_server.reasoning import FamilyName, Forcing
+from anytime_server.server.vllm_flags import take_passed_through
 from anytime_server.toml_file import read_toml
 
 
@@ -41,6 +42,7 @@ def _origin(value: str) -> str:
     return value
 
 
+ADAPTERS_FORM = "must be adapters such as NAME=FOLDER, separated by commas"
 Origin = Annotated[str, AfterValidator(_origin)]
 
 
@@ -60,6 +62,16 @@ Proxy = Annotated[str, AfterValidator(_proxy)]
 def _split(value: Any) -> Any:
     parts = value.split(",") if isinstance(value, str) else value
     return [part.strip() for part in parts if part.strip()] if isinstance(parts, list) else parts
+
+
+def _adapters(value: Any) -> Any:
+    """Names and folders, from the text of an environment variable or from a table."""
+    if not isinstance(value, str):
+        return value
+    pairs = [pair.strip().partition("=") for pair in value.split(",") if pair.strip()]
+    if not all(name and folder for name, _, folder in pairs):
+        raise PydanticCustomError("adapters", ADAPTERS_FORM)
+    return {name: folder for name, _, folder in pairs}
 
 
 class ServeSettings(BaseSettings):
@@ -128,6 +140,9 @@ class ServeSettings(BaseSettings):
     continuation_key: SecretStr | None = None
     """Secret that signs continuation tokens, at least 16 characters; replicas share it. By default it is
     this user's own, kept in ~/.local/state/anytime."""
+    lora_modules: Annotated[dict[str, str], NoDecode, BeforeValidator(_adapters)] = {}
+    """LoRA adapters as NAME=FOLDER, or names on the Hugging Face hub, separated by commas; each is a model of
+    its name in the API. For the vLLM engine."""
     tool_parser: str | None = None
     """vLLM's parser of the model's tool calls (hermes, deepseek_v3, ...); by default the family's."""
     max_header_bytes: Annotated[int, Field(ge=1024, le=1 << 20)] = 1 << 16
@@ -185,7 +200,8 @@ class ServeSettings(BaseSettings):
     """OTLP/HTTP receiver of traces, such as http://HOST:4318; by default OTEL_EXPORTER_OTLP_ENDPOINT, and
     without that no traces are sent. Needs the extra `otel`."""
     vllm: VllmOptions = VllmOptions()
-    """Options of the vLLM engine."""
+    """Options of the vLLM engine. `--vllm.KEY VALUE` passes any other option of vLLM's through, under vLLM's
+    own name."""
     transformers: TransformersOptions = TransformersOptions()
     """Options of the transformers engine."""
     scripted: Script = Script()
@@ -228,8 +244,16 @@ def load_settings(argv: Sequence[str]) -> ServeSettings:
         if path is not None:
             read_toml(Path(path), option="--config")
         source = CliSettingsSource(Settings, formatter_class=_Help)
-        return CliApp.run(Settings, cli_args=list(argv), cli_settings_source=source)
+        arguments, passed = take_passed_through(argv, own_names=VllmOptions.model_fields)
+        given: Any = {"vllm": passed} if passed else {}
+        settings = CliApp.run(Settings, cli_args=arguments, cli_settings_source=source, **given)
+        settings.vllm.require_usable()
+        if settings.lora_modules and settings.engine != "vllm":
+            raise UnusableOption("--lora-modules: needs --engine vllm")
+        return settings
     except SettingsError as error:
+        if "lora_modules" in str(error):
+            raise UnusableOption(f"--lora-modules: {ADAPTERS_FORM}") from error
         raise UnusableOption(str(error)) from error
     except ValidationError as error:
         fault = error.errors()[0]

@@ -175,9 +175,10 @@ class AnswerPhase:
                     if delta.finish_reason == "abort":
                         raise EngineFailed("the engine gave up on the answer")
                     timer.tick(len(delta.token_ids))
-                    self.sampled_tokens += len(delta.token_ids)
                     self._cached_tokens = delta.cached_tokens
+                    num_tokens = len(text.token_ids)
                     shown = text.push(delta)
+                    self.sampled_tokens += len(text.token_ids) - num_tokens
                     is_last = delta.finish_reason is not None or text.has_ended
                     if is_last and text.may_call_tools and not self._provisional:
                         shown += await asyncio.to_thread(text.finish)
@@ -252,6 +253,7 @@ class AnswerPhase:
             ),
             priority=EARLY_PRIORITY if self._provisional else PRIORITY,
             cache_salt=request.cache_salt,
+            adapter=request.adapter,
         )
 
 

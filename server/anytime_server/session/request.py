@@ -73,6 +73,8 @@ class CompiledRequest:
     stop_loop: LoopRule | None = None
     cache_salt: str = ""
     """Prefixes are shared in the engine's cache only with requests of the same salt."""
+    adapter: str | None = None
+    """LoRA adapter that the model thinks and answers with."""
     max_early_answers: int = 0
     """Early answers that may be sampled at the same time."""
     thinking: SamplingOptions

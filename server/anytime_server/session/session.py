@@ -81,6 +81,11 @@ class Session:
         self._task.add_done_callback(self._end)
 
     @property
+    def model_name(self) -> str:
+        """The name of the model, or of its adapter, that the client gets."""
+        return self.request.adapter or self.runtime.model.name
+
+    @property
     def thinking_tokens(self) -> int:
         """Thinking tokens sampled until now."""
         return self._num_before + len(self._thinking.token_ids)
@@ -383,7 +388,7 @@ class Session:
         limits = self.request.limits
         return events.Started(
             id=self.request.id,
-            model=self.runtime.model.name,
+            model=self.model_name,
             budget_tokens=limits.budget_tokens,
             deadline_s=limits.deadline_s,
             prompt_tokens=self.request.num_context_tokens,

@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections.abc import Awaitable, Sequence
 from contextlib import aclosing
-from dataclasses import replace
 
 from anytime_server.engine import Delta, EngineRequest, Sampling
 from anytime_server.engine.resuming import seed_after
@@ -167,24 +166,41 @@ class ThinkingPhase:
         if not self.token_ids and delta.token_ids:
             self.cached_tokens = delta.cached_tokens
             self._record_prefill(delta.cached_tokens)
-        new_ids = self._until_think_end(delta.token_ids)
+        limit = self._lease.thinking_limit()
+        new_ids = self._until_think_end(self._wanted(delta.token_ids, limit))
+        is_whole = len(new_ids) == len(delta.token_ids)
+        if (delta.finish_reason == "stop" and is_whole) or (new_ids and new_ids[-1] in self._stop_ids):
+            self.has_ended = True
         if self._loops is not None and (num_kept := self._loops.push(new_ids)) is not None:
-            self._truncated_by, self.has_ended = Cause.LOOP, False
-            del self.token_ids[len(self.token_ids) - len(new_ids) + num_kept :]
-            new_ids = new_ids[:num_kept]
-            delta = replace(delta, finish_reason=None)
+            new_ids = self._cut_at_loop(new_ids, num_kept)
         self.timer.tick(len(new_ids))
         num_tokens = len(self.token_ids)
-        self.has_ended = self.has_ended or delta.finish_reason == "stop"
         if shown := self._text.push(new_ids):
             self._emit(shown)
-        limit = self._lease.thinking_limit()
         if limit is not None and self._num_before + num_tokens >= limit and self._is_wanted:
             self._truncated_by = Cause.LOAD
         # An early answer at the last token would be the final answer.
         self._early.reach(self.token_ids, num_tokens - (not self._is_wanted))
         if self._truncated_by is None:
             self._interrupt.update()
+
+    def _cut_at_loop(self, new_ids: Sequence[int], num_kept: int) -> Sequence[int]:
+        """Truncate after the first `num_kept` new tokens, unless the thinking ends with them."""
+        if self.has_ended and num_kept == len(new_ids):
+            return new_ids
+        self._truncated_by, self.has_ended = Cause.LOOP, False
+        del self.token_ids[len(self.token_ids) - len(new_ids) + num_kept :]
+        return new_ids[:num_kept]
+
+    def _wanted(self, token_ids: Sequence[int], limit: int | None) -> Sequence[int]:
+        """The tokens of one step up to the budget, the limit and the first stop id: a step of speculative
+        decoding may have more."""
+        num_tokens = len(self.token_ids)
+        room = self.budget_tokens - num_tokens
+        if limit is not None:
+            room = min(room, max(1, limit - self._num_before - num_tokens))
+        ends = (count for count, token_id in enumerate(token_ids, start=1) if token_id in self._stop_ids)
+        return token_ids[: min(room, next(ends, room))]
 
     def _until_think_end(self, new_ids: Sequence[int]) -> Sequence[int]:
         """Add new tokens, up to one that completes a think-end which the engine does not know."""
@@ -229,6 +245,7 @@ class ThinkingPhase:
             ),
             priority=PRIORITY,
             cache_salt=request.cache_salt,
+            adapter=request.adapter,
         )
 
     def latest(self) -> float | None:

@@ -100,7 +100,17 @@ class AnswerText:
         return 0 if self._tool_calls is None else self._tool_calls.num_failures
 
     def push(self, delta: Delta) -> str:
-        """Take in a delta; returns the text to show for it, which may be empty."""
+        """Take in a delta, up to a stop string; returns the text to show for it, which may be empty."""
+        if not self._stop or len(delta.token_ids) < 2:
+            return self._push(delta)
+        shown = ""
+        for one in delta.single_tokens():
+            shown += self._push(one)
+            if self.stop_sequence is not None:
+                break
+        return shown
+
+    def _push(self, delta: Delta) -> str:
         self.token_ids.extend(delta.token_ids)
         self._sum_probability += sum(math.exp(logprob) for logprob in delta.logprobs)
         if delta.finish_reason == "length":

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from anytime_server.engine.base import EngineLoad
 from anytime_server.engine.scripted import ScriptedEngine
 from anytime_server.errors import (
     Unavailable,
@@ -35,6 +36,25 @@ async def test_latency_is_measured_before_the_scheduler_is_ready(
     await scheduler.stop()
     with pytest.raises(Unavailable):
         await scheduler.submit(request())
+
+
+@pytest.mark.parametrize(("num_seqs", "num_slots"), [(1, 2), (64, 80), (256, 320)])
+async def test_an_engine_may_choose_its_number_of_sequences_at_its_start(
+    scripted: Callable[..., ScriptedEngine], tiny_model: Model, num_seqs: int, num_slots: int
+) -> None:
+    engine = scripted(max_num_seqs=4)
+    scheduler, start = Scheduler(tiny_model, engine, measure_speed=False), engine.start
+
+    async def choose() -> None:
+        await start()
+        monkeypatch.setattr(engine, "load", lambda: EngineLoad(num_requests=0, max_num_seqs=num_seqs))
+
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(engine, "start", choose)
+        await scheduler.start()
+        slots = scheduler.active.slots
+        assert (slots.capacity, slots.num_slots, slots.num_free) == (num_seqs, num_slots, num_seqs)
+    await scheduler.stop()
 
 
 async def test_start_fails_if_no_request_fits_into_the_window(

@@ -34,18 +34,18 @@ def test_hull_keeps_points_that_no_mixture_beats(
 
 def shedder() -> LoadShedder:
     points = curve((10, 0.3), (50, 0.8), (90, 0.9))
-    return LoadShedder(points, num_slots=10)
+    return LoadShedder(points)
 
 
 def test_thinking_is_unlimited_while_no_session_waits() -> None:
-    assert shedder().thinking_limit(0.0, num_wanted=0) is None
+    assert shedder().thinking_limit(0.0, num_wanted=0, num_slots=10) is None
 
 
 def test_mean_limit_falls_with_the_number_of_waiters() -> None:
     means = []
     for num_wanted in (1, 2, 5, 10, 1000):
         draws = [number / 1000 for number in range(1000)]
-        found = [shedder().thinking_limit(draw, num_wanted=num_wanted) or 0 for draw in draws]
+        found = [shedder().thinking_limit(draw, num_wanted=num_wanted, num_slots=10) or 0 for draw in draws]
         assert set(found) <= {10, 50, 90}
         means.append(sum(found) / 1000)
         wanted = max(10.0, 90 / (1 + GAIN * num_wanted / 10))
@@ -54,10 +54,10 @@ def test_mean_limit_falls_with_the_number_of_waiters() -> None:
 
 
 def test_low_draw_gets_the_higher_of_two_budgets() -> None:
-    found = [shedder().thinking_limit(draw / 10, num_wanted=1) or 0 for draw in range(10)]
+    found = [shedder().thinking_limit(draw / 10, num_wanted=1, num_slots=10) or 0 for draw in range(10)]
     # 90 / 1.8 = 50 on average: every draw gets that point of the curve.
     assert found == [50] * 10
-    found = [shedder().thinking_limit(draw / 10, num_wanted=2) or 0 for draw in range(10)]
+    found = [shedder().thinking_limit(draw / 10, num_wanted=2, num_slots=10) or 0 for draw in range(10)]
     # 90 / 2.6 = 34.6 = 10 + 0.615 x 40.
     assert found == [50] * 7 + [10] * 3
 
@@ -65,7 +65,7 @@ def test_low_draw_gets_the_higher_of_two_budgets() -> None:
 @pytest.mark.parametrize("points", [[], [(8, 0.5)], [(8, 0.5), (16, 0.4)]])
 def test_curve_with_fewer_than_two_useful_points_is_refused(points: list[tuple[int, float]]) -> None:
     with pytest.raises(UnusableOption, match="--shed"):
-        LoadShedder(curve(*points), num_slots=1)
+        LoadShedder(curve(*points))
 
 
 @pytest.mark.parametrize(

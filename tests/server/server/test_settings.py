@@ -13,7 +13,7 @@ from anytime_server.reasoning import FAMILIES
 from anytime_server.server.settings import ServeSettings, load_settings
 
 PORTS = {"flag": 1111, "environment": 2222, "file": 3333, "default": 8000}
-SEQS = {"flag": 11, "environment": 22, "file": 33, "default": 64}
+SEQS = {"flag": 11, "environment": 22, "file": 33, "default": None}
 
 
 @pytest.fixture(autouse=True)
@@ -90,7 +90,7 @@ def test_sources_are_merged_within_nested_options(
     assert settings.vllm.window_tokens == 64
     assert settings.vllm.max_num_seqs == 7
     assert settings.vllm.dtype == "float32"
-    assert settings.vllm.kv_cache_mib == 256
+    assert settings.vllm.kv_cache_mib is None
     assert settings.scripted.answer == "-4"
 
 

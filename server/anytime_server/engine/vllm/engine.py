@@ -11,12 +11,10 @@ import gc
 import logging
 import os
 import warnings
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
-
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from typing import TYPE_CHECKING
 
 from anytime_server.engine.base import (
     LEAST_LOGPROB,
@@ -29,17 +27,15 @@ from anytime_server.engine.base import (
     Sampling,
     TopLogprobs,
 )
-from anytime_server.engine.environment import (
-    SERVER_PID,
-    cpu_multiplies_bf16,
-    gpu_is_there,
-    interrupts_blocked,
-    prepare_environment,
-)
+from anytime_server.engine.environment import SERVER_PID, interrupts_blocked, prepare_environment
 from anytime_server.engine.processes import ProcessThread
 from anytime_server.engine.structured.compiler import SchemaCompiler
+from anytime_server.engine.vllm.adapters import lora_arguments, lora_requests
+from anytime_server.engine.vllm.arguments import VllmOptions, config_fault, engine_config, loads_weights
+from anytime_server.engine.vllm.failures import reason_file, start_fault
 from anytime_server.engine.weights import checkpoint_shapes, require_same_tensors
 from anytime_server.errors import (
+    AnytimeError,
     EngineDead,
     EngineFailed,
     UnusableModel,
@@ -50,43 +46,38 @@ from anytime_server.errors import (
 if TYPE_CHECKING:
     from vllm.config import VllmConfig
     from vllm.logprobs import Logprob
+    from vllm.lora.request import LoRARequest
     from vllm.v1.engine.async_llm import AsyncLLM
 
     from anytime_server.engine.vllm.stats import LatestStats
 
-WORKER_MODULE = "anytime_server.engine.vllm.worker"
-"""Must not be imported here: in a forked worker, the import would then have no effect."""
+logger = logging.getLogger(__name__)
+
 PREPARE_S = 60
 """Seconds that the first JSON schema may take at most."""
 STOP_S = 10
 """Seconds for vLLM to stop, after which its processes are killed."""
 
 
-class VllmOptions(BaseModel):
-    """Options of the vLLM engine; with None, vLLM chooses."""
-
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, frozen=True)
-
-    window_tokens: int | None = Field(default=None, ge=16)
-    """Context length in tokens; by default the model's."""
-    max_num_seqs: int = Field(default=64, ge=1)
-    """Number of sequences that think at the same time; further requests wait."""
-    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
-    """Type of the weights in memory; `auto` is the checkpoint's, or float32 on a CPU without bfloat16."""
-    tensor_parallel_size: int = Field(default=1, ge=1)
-    """Number of GPUs for one copy of the model."""
-    gpu_memory_utilization: float = Field(default=0.9, gt=0, le=1)
-    """Share of each GPU's memory to use (GPU only)."""
-    kv_cache_mib: int = Field(default=256, ge=1)
-    """Size of the KV cache in MiB (CPU only)."""
-
-
 class VllmEngine(Engine):
     """One model on vLLM."""
 
-    def __init__(self, model: str | Path, *, options: VllmOptions | None = None) -> None:
+    def __init__(
+        self,
+        model: str | Path,
+        *,
+        options: VllmOptions | None = None,
+        adapters: Mapping[str, Path] | None = None,
+    ) -> None:
+        """
+        Args:
+            adapters: folders of LoRA adapters, by the names under which requests choose them.
+        """
         self._model = str(model)
         self._options = options or VllmOptions()
+        self._adapters = adapters or {}
+        self._lora_requests: dict[str, LoRARequest] = {}
+        self._max_num_seqs: int | None = None
         self._llm: AsyncLLM | None = None
         self._thread: ProcessThread | None = None
         self._building: asyncio.Future[None] | None = None
@@ -94,6 +85,7 @@ class VllmEngine(Engine):
         self._schemas: SchemaCompiler | None = None
         self._window_tokens = 0
         self._min_prompt_tokens = 1
+        self._speculates = False
         self._requests: set[str] = set()
         self._stats: list[LatestStats] = []
 
@@ -103,9 +95,7 @@ class VllmEngine(Engine):
 
     @property
     def unsupported_sampling(self) -> frozenset[str]:
-        llm = self._llm
-        is_speculative = llm is not None and llm.vllm_config.speculative_config is not None
-        return frozenset({"min_p", "logit_bias"}) if is_speculative else frozenset()
+        return frozenset({"min_p", "logit_bias"}) if self._speculates else frozenset()
 
     @property
     def alive(self) -> bool:
@@ -116,10 +106,10 @@ class VllmEngine(Engine):
             self._thread = ProcessThread("vllm")
             self._building = self._thread.submit(self._build)
             await asyncio.shield(self._building)
-        except ModuleNotFoundError:
-            raise  # the command line names the package to install
+        except (ModuleNotFoundError, AnytimeError):
+            raise  # for the former, the command line names the package to install
         except Exception as error:
-            raise UnusableModel(f"vLLM cannot load {self._model}: {_reason(error)}") from error
+            raise UnusableModel(f"vLLM cannot load {self._model}: {config_fault(error)}") from error
 
     def _build(self) -> None:
         with warnings.catch_warnings():
@@ -128,69 +118,65 @@ class VllmEngine(Engine):
 
     def _build_llm(self) -> None:
         prepare_environment()
-        checkpoint_shapes(Path(self._model))  # fails if a file is incomplete
-        on_cpu = not gpu_is_there()
-        from vllm.engine.arg_utils import AsyncEngineArgs
-        from vllm.usage.usage_lib import UsageContext
-        from vllm.v1.engine.async_llm import AsyncLLM
+        if loads_weights(self._options):
+            checkpoint_shapes(Path(self._model))  # fails if a file is incomplete
+        from vllm.platforms import current_platform
 
         os.environ[SERVER_PID] = str(os.getpid())
         for name in ("vllm", "torch._library.triton"):
             logging.getLogger(name).setLevel(logging.ERROR)
-        arguments = self._engine_arguments(on_cpu=on_cpu)
-        config = AsyncEngineArgs(**arguments).create_engine_config(UsageContext.ENGINE_CONTEXT)
+        on_cpu = current_platform.is_cpu()
+        config, self._max_num_seqs = engine_config(
+            self._model, self._options, on_cpu=on_cpu, lora=lora_arguments(self._adapters, on_cpu=on_cpu)
+        )
+        self._lora_requests = lora_requests(self._adapters)
         if on_cpu:
             # A forked engine core starts in 4 s instead of 20; the configuration above resets the variable.
             os.environ["VLLM_WORKER_MULTIPROC_METHOD"] = "fork"
         if self._is_stopped:
             raise EngineDead("the engine was stopped during its start")
-        # Not returned: the future would keep the object beyond `stop()`, and its finaliser fails at the
-        # interpreter's exit.
-        with interrupts_blocked():  # inherited by the core: only the server handles Ctrl-C, and drains
-            self._llm = AsyncLLM.from_vllm_config(
-                config, disable_log_stats=True, stat_loggers=[self._stat_logger]
-            )
+        model_window_tokens = config.model_config.max_model_len
+        self._start_core(config, on_cpu=on_cpu)
         if self._is_stopped:  # meanwhile, and nothing waits for this thread any more
             self._shut_down()
             return
+        assert self._llm is not None
         # Statistics of each step are needed; those of each request cost time.
         self._llm.log_stats = self._llm.output_processor.log_stats = False
         logging.getLogger("vllm.v1.engine.async_llm").addFilter(_is_not_of_a_dead_core)
         self._window_tokens = config.model_config.max_model_len
+        if self._window_tokens < model_window_tokens:
+            logger.warning(
+                "the window is %d tokens instead of %d: the KV cache has no room for more; %s changes that",
+                self._window_tokens,
+                model_window_tokens,
+                "--vllm.kv-cache-mib" if on_cpu else "--vllm.gpu-memory-utilization",
+            )
+        self._speculates = config.speculative_config is not None
         self._schemas = SchemaCompiler(Path(self._model), config.model_config.get_vocab_size())
         # With fewer tokens, attention in vLLM 0.32's CPU build hits an illegal instruction (seen with AMX).
         self._min_prompt_tokens = 5 if on_cpu else 1
 
-    def _engine_arguments(self, *, on_cpu: bool) -> dict[str, Any]:
-        """Arguments of vLLM's `AsyncEngineArgs`."""
-        options = self._options
-        arguments: dict[str, Any] = {
-            "model": self._model,
-            "dtype": options.dtype,
-            "max_model_len": options.window_tokens,
-            "max_num_seqs": options.max_num_seqs + self.load().num_spare_seqs,
-            "tensor_parallel_size": options.tensor_parallel_size,
-            "enable_prefix_caching": True,
-            "scheduling_policy": "priority",
-            "disable_log_stats": True,
-            "use_tqdm_on_load": False,
-            "worker_extension_cls": f"{WORKER_MODULE}.WorkerExtension",
-            "structured_outputs_config": {"backend": "guidance"},
-        }
-        if on_cpu:
-            # Compilation takes half a minute and gains nothing when several requests share a step. Chunked
-            # prefill with a seed kills vLLM 0.32's CPU runner ("CPU Generator does not use offset").
-            arguments |= {
-                "enforce_eager": True,
-                "enable_chunked_prefill": False,
-                "block_size": 32,
-                "kv_cache_memory_bytes": options.kv_cache_mib << 20,
-            }
-            if options.dtype == "auto" and not cpu_multiplies_bf16():
-                arguments["dtype"] = "float32"
-        else:
-            arguments["gpu_memory_utilization"] = options.gpu_memory_utilization
-        return arguments
+    def _start_core(self, config: VllmConfig, *, on_cpu: bool) -> None:
+        """Start vLLM's processes.
+
+        Raises:
+            UnusableModel: they did not start, and why.
+        """
+        from vllm.v1.engine.async_llm import AsyncLLM
+
+        with reason_file() as path:
+            try:
+                # Not returned: the future of `_build()` would keep the object beyond `stop()`, and its
+                # finaliser fails at the interpreter's exit.
+                with interrupts_blocked():  # also in the core: the server alone handles Ctrl-C, and drains
+                    self._llm = AsyncLLM.from_vllm_config(
+                        config, disable_log_stats=True, stat_loggers=[self._stat_logger]
+                    )
+            except Exception as error:
+                if (fault := start_fault(path, on_cpu=on_cpu)) is None:
+                    raise
+                raise UnusableModel(f"vLLM cannot load {self._model}: {fault}") from error
 
     def _stat_logger(self, config: VllmConfig, engine_index: int = 0) -> LatestStats:
         from anytime_server.engine.vllm.stats import LatestStats
@@ -233,7 +219,7 @@ class VllmEngine(Engine):
             llm.shutdown(timeout=1)
 
     def load(self) -> EngineLoad:
-        return EngineLoad(num_requests=len(self._requests), max_num_seqs=self._options.max_num_seqs)
+        return self._options.load(len(self._requests), max_num_seqs=self._max_num_seqs)
 
     async def prepare_json_schemas(self) -> None:
         if self._schemas is None:
@@ -266,8 +252,9 @@ class VllmEngine(Engine):
 
         outputs = self._llm.generate(
             tokens_input(request.prompt_ids, cache_salt=request.cache_salt or None),
-            sampling_params(request.sampling, self._schemas),
+            sampling_params(request.sampling, self._schemas, speculates=self._speculates),
             request.id,
+            lora_request=self._lora_requests[request.adapter] if request.adapter else None,
             priority=request.priority,
         )
         self._requests.add(request.id)
@@ -329,7 +316,7 @@ class VllmEngine(Engine):
         except Exception as error:
             if limit.expired():
                 raise WeightSyncFailed(f"the engine did not load {weights} within {timeout_s:g} s") from error
-            raise WeightSyncFailed(f"the engine cannot load {weights}: {_reason(error)}") from error
+            raise WeightSyncFailed(f"the engine cannot load {weights}: {first_line(error)}") from error
         if any(faults):
             raise WeightSyncFailed(f"{weights}: {next(filter(None, faults))}")
         if not is_reset:
@@ -367,10 +354,3 @@ def _finish_reason(reason: str | None) -> FinishReason:
     if reason in ("stop", "length", "abort"):
         return reason
     raise EngineFailed(f"the engine ended a request with {reason!r}")
-
-
-def _reason(error: Exception) -> str:
-    """The first line of an error message, without pydantic's heading."""
-    if isinstance(error, ValidationError):
-        return error.errors()[0]["msg"].removeprefix("Value error, ").splitlines()[0]
-    return first_line(error)

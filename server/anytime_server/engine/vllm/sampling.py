@@ -13,18 +13,20 @@ BAN = -100.0
 """Logit bias of tokens that are not to be sampled; overrides the client's."""
 
 
-def sampling_params(sampling: Sampling, schemas: SchemaCompiler) -> SamplingParams:
+def sampling_params(sampling: Sampling, schemas: SchemaCompiler, *, speculates: bool) -> SamplingParams:
     """vLLM's parameters of a request.
 
     Args:
         schemas: has compiled the request's JSON schema, if there is one.
+        speculates: the engine decodes speculatively; vLLM then takes no `logit_bias`.
     """
     min_tokens, stop_ids, structured_outputs = sampling.min_tokens, sampling.stop_ids, None
     if sampling.json_schema is not None:
         structured_outputs = StructuredOutputsParams(json=with_options(sampling.json_schema))
         min_tokens = 0  # or no token could be sampled once the JSON is complete
         stop_ids |= schemas.end_ids  # vLLM allows no other id then
-    return SamplingParams(
+    logit_bias = {**sampling.logit_bias, **dict.fromkeys(sampling.banned_ids, BAN)}
+    params = SamplingParams(
         max_tokens=sampling.max_tokens,
         min_tokens=min_tokens,
         temperature=sampling.temperature,
@@ -37,7 +39,7 @@ def sampling_params(sampling: Sampling, schemas: SchemaCompiler) -> SamplingPara
         bad_words=list(sampling.bad_words) or None,
         seed=2**63 - 1 if sampling.seed == -1 else sampling.seed,  # to vLLM, -1 means no seed
         stop_token_ids=sorted(stop_ids),
-        logit_bias={**sampling.logit_bias, **dict.fromkeys(sampling.banned_ids, BAN)} or None,
+        logit_bias=None if speculates else logit_bias or None,
         ignore_eos=True,  # the stop ids include it where it ends a request
         # The sampled token's come in addition; all of them take time at every step.
         logprobs=sampling.top_logprobs if sampling.logprobs else None,
@@ -45,3 +47,6 @@ def sampling_params(sampling: Sampling, schemas: SchemaCompiler) -> SamplingPara
         detokenize=False,
         output_kind=RequestOutputKind.DELTA,
     )
+    if speculates and sampling.banned_ids:
+        params._bad_words_token_ids = [[token_id] for token_id in sorted(sampling.banned_ids)]
+    return params

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from anytime_server.engine.environment import SERVER_PID
 from anytime_server.engine.processes import end_with_parent
+from anytime_server.engine.vllm.failures import report_failures
 from anytime_server.engine.weights import require_checksum
 from anytime_server.errors import WeightSyncFailed
 
@@ -100,5 +101,6 @@ def end_with(server_pid: int) -> None:
     threading.Thread(target=watch, name="end-with-server", daemon=True).start()
 
 
+report_failures()
 if SERVER_PID in os.environ:
     end_with(int(os.environ[SERVER_PID]))

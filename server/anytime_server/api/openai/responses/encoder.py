@@ -29,7 +29,7 @@ class ResponsesEncoder(Encoder[Wire]):
     def __init__(self, request: ResponsesRequest, session: Session) -> None:
         response_id = session.request.id
         self._request = request
-        self._opened = opening(request, response_id=response_id, model=session.runtime.model.name)
+        self._opened = opening(request, response_id=response_id, model=session.model_name)
         self._items = Items(response_id)
         self._sequence_number = 0
         self._output: list[dict[str, Any]] = []

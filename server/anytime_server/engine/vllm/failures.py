@@ -1,0 +1,87 @@
+"""Why vLLM's core did not start: carried from its process to the server's, in one line.
+
+vLLM itself logs a stack trace there, prints it again, and reports to the server only that there was one.
+`VLLM_LOGGING_LEVEL=INFO` shows the stack traces too.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from anytime_server.errors import first_line
+
+VARIABLE = "ANYTIME_ENGINE_FAILURE"
+"""Names the file for the reason, for the processes of the engine."""
+LOGGERS = ("vllm.v1.engine.core", "vllm.v1.executor.multiproc_executor")
+FAILED_TO_START = ("EngineCore failed to start", "WorkerProc failed to start")
+WINDOW_TOO_LONG = re.compile(
+    r"max seq len \((?P<window>\d+)\), \((?P<needed>[\d.]+) GiB KV cache is needed.*"
+    r"memory \((?P<size>[\d.]+) GiB\)\.(?:.* length is (?P<fits>\d+)\.)?"
+)
+ADVICE = {
+    "gpu_memory_utilization": "--vllm.gpu-memory-utilization",
+    "--gpu-memory-utilization": "--vllm.gpu-memory-utilization",
+    "--kv-cache-memory-bytes": "--vllm.kv-cache-mib",
+    "max_model_len": "--vllm.window-tokens",
+    "max_num_seqs": "--vllm.max-num-seqs",
+}
+
+
+@contextmanager
+def reason_file() -> Iterator[Path]:
+    """The file in which the processes that are started within the block leave why they fail."""
+    with tempfile.TemporaryDirectory(prefix="anytime-start-") as folder:
+        path = Path(folder, "reason")
+        os.environ[VARIABLE] = str(path)
+        report_failures()  # for forked processes
+        try:
+            yield path
+        finally:
+            del os.environ[VARIABLE]
+
+
+def report_failures() -> None:
+    """Have vLLM's report of a failed start left in the file, in this process and those that it forks."""
+    for name in LOGGERS:
+        logger = logging.getLogger(name)
+        if _leaves_reason not in logger.filters:
+            logger.addFilter(_leaves_reason)
+
+
+def _leaves_reason(record: logging.LogRecord) -> bool:
+    """Log filter: the first failure is the cause of those that follow."""
+    path, error = os.environ.get(VARIABLE), record.exc_info and record.exc_info[1]
+    if path is None or error is None or not record.getMessage().startswith(FAILED_TO_START):
+        return True
+    with suppress(OSError), open(path, "x", encoding="utf-8") as file:
+        file.write(first_line(error))
+    if os.environ.get("VLLM_LOGGING_LEVEL", "ERROR") != "ERROR":
+        return True
+    # This process ends now; multiprocessing would print the stack trace on standard error once more.
+    with suppress(OSError), open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    return False
+
+
+def start_fault(path: Path, *, on_cpu: bool) -> str | None:
+    """The reason in a file of `reason_file()`, with our names of options; None if there is none."""
+    try:
+        line = path.read_text(encoding="utf-8").strip()
+    except OSError:
+        return None
+    memory = "--vllm.kv-cache-mib" if on_cpu else "--vllm.gpu-memory-utilization"
+    if (found := WINDOW_TOO_LONG.search(line)) is not None:
+        fits = f", which has room for {found['fits']} tokens" if found["fits"] else ""
+        return (
+            f"a window of {found['window']} tokens needs {found['needed']} GiB of KV cache, more than the "
+            f"{found['size']} GiB that there are{fits}; lower --vllm.window-tokens or raise {memory}"
+        )
+    if line.startswith(("No available memory for the cache blocks", "Cannot auto-fit")):
+        return f"no memory is left for the KV cache: raise {memory}"
+    return re.sub(r"`?(?<![\w.])([\w-]+)`?", lambda word: ADVICE.get(word[1], word[0]), line)
