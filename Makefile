@@ -15,8 +15,9 @@ setup-browser: setup-dev  ## install Chromium for the tests
 setup-prometheus: setup  ## install Prometheus for the tests
 	@scripts/setup-prometheus.sh
 
-serve: setup      ## serve the bundled checkpoint on 127.0.0.1:8000
-	@$(VENV)/anytime serve $(ARGS)
+serve: setup      ## serve the bundled checkpoint on 127.0.0.1:8000, or MODEL; MODEL=smollm2 is got first
+	@$(if $(filter smollm2,$(MODEL)),$(VENV)/anytime models get $(MODEL))
+	@$(VENV)/anytime serve $(if $(MODEL),--model $(MODEL)) $(ARGS)
 
 test: setup-browser setup-prometheus  ## run all tests
 	OMP_NUM_THREADS=1 $(VENV)/python -m pytest $(BALANCED) $(ARGS)

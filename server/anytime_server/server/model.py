@@ -9,6 +9,7 @@ from pathlib import Path
 
 from anytime_server.engine.checkpoint import require_complete
 from anytime_server.errors import InvalidRequest, UnusableModel, first_line
+from anytime_server.models.catalogue import CATALOGUE, models_folder
 from anytime_server.server.settings import ServeSettings
 from anytime_server.text.model import BUNDLED_MODEL, Model
 
@@ -57,9 +58,13 @@ def _require_harmless_template(model: Model) -> None:
 
 
 def _find(name: str) -> Path:
-    """The folder of a checkpoint, downloaded from the Hugging Face hub unless `name` is a folder."""
+    """The folder of a checkpoint: `name`, a model that was got, or one from the Hugging Face hub."""
     if (folder := Path(name).expanduser()).is_dir():
         return folder
+    if name in CATALOGUE:
+        if (folder := models_folder() / name).is_dir():
+            return folder
+        raise UnusableModel(f"{name} is not here yet: get it with `anytime models get {name}`", field="model")
     if name.startswith(("/", ".", "~")):
         raise UnusableModel(f"there is no folder {name}")
     from huggingface_hub import snapshot_download
