@@ -22,7 +22,7 @@ from servers import MODEL_NAME, Server, anytime_server
 SESSIONS_PER_USER = 2
 QUESTIONS = (
     "Explain how a steam engine works.",
-    "Tell me a story about a lighthouse keeper.",
+    "Write a story about a lighthouse keeper.",
     "What are the causes of the seasons?",
     "How would you plan a garden for vegetables?",
     "Describe the life of a honey bee.",

@@ -50,7 +50,7 @@ class PretrainedModel:
 
     @property
     def versions(self) -> dict[str, str]:
-        """What the manifest of a current folder has among its versions."""
+        """Entries among the versions in the manifest of a current folder."""
         return {self.package.name: self.package.version, CONVERSION: self.conversion}
 
 

@@ -20,7 +20,7 @@ from anytime_server.scheduler.scheduler import Scheduler
 from anytime_server.text.model import Model
 from tokenizers.pre_tokenizers import ByteLevel
 
-STORY = {"messages": [{"role": "user", "content": "Tell me a long story about a dragon."}]}
+STORY = {"messages": [{"role": "user", "content": "Write a long story about a dragon."}]}
 CAPITAL = {"messages": [{"role": "user", "content": "What is the capital of Italy?"}]}
 GREEDY = {"thinking": {"temperature": 0}, "answer": {"temperature": 0, "max_tokens": 8}}
 UNICODE = "naïve 日本語 🎉👩‍👧 مرحبا"

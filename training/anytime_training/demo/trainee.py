@@ -141,7 +141,7 @@ def _tokenizer(recipe: WarmstartRecipe, folder: Path, *, resume: bool) -> PreTra
 
 
 def _origin(recipe: SupervisedRecipe, run: Run, *, budgets: list[int]) -> dict[str, Any]:
-    """What the manifest says about the training; evaluation adds the accuracy curve."""
+    """Fields of the manifest about the training; evaluation adds the accuracy curve."""
     return {
         "name": recipe.name,
         "budgets": budgets,
