@@ -152,7 +152,6 @@ class SupervisedRecipe(RecipeSettings):
     task: ChainTask = ChainTask()
     traces: TraceMix = TraceMix()
     examples: ExamplesConfig = ExamplesConfig()
-    optimiser: OptimiserConfig = OptimiserConfig()
 
 
 class WarmstartRecipe(SupervisedRecipe):
@@ -161,6 +160,7 @@ class WarmstartRecipe(SupervisedRecipe):
     model: ModelConfig = ModelConfig()
     tokenizer: TokenizerConfig = TokenizerConfig()
     reasoning: ReasoningConfig = ReasoningConfig()
+    optimiser: OptimiserConfig = OptimiserConfig()
 
 
 class FineTuningRecipe(SupervisedRecipe):
