@@ -28,6 +28,9 @@ SAMPLING = {"do_sample": True, "temperature": 0.2, "top_p": 0.9, "repetition_pen
 """Temperature and top_p of the model's card; the penalty keeps longer thinking from loops."""
 EXAMPLES = [
     "What is the capital of Italy?",
+    "What planet is known as the red planet?",
+    "What is the first month of the year?",
+    "Why is the sky blue?",
 ]
 README = """\
 ---
