@@ -18,8 +18,9 @@ setup-prometheus: setup  ## install Prometheus for the tests
 setup-families: setup  ## download real tokenizers and chat templates for the tests
 	@scripts/setup-families.sh
 
-serve: setup      ## serve the bundled checkpoint on 127.0.0.1:8000
-	@$(VENV)/anytime serve $(ARGS)
+serve: setup      ## serve the bundled checkpoint on 127.0.0.1:8000, or MODEL; MODEL=smollm2 is got first
+	@$(if $(filter smollm2,$(MODEL)),$(VENV)/anytime models get $(MODEL))
+	@$(VENV)/anytime serve $(if $(MODEL),--model $(MODEL)) $(ARGS)
 
 test: setup-browser setup-prometheus setup-families  ## run all tests
 	OMP_NUM_THREADS=1 $(VENV)/python -m pytest $(BALANCED) $(ARGS)

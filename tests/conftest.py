@@ -11,6 +11,10 @@ from typing import Any
 import pytest
 from anytime_server.engine.base import Engine
 from anytime_server.engine.scripted import Script, ScriptedEngine
+from anytime_server.errors import UnusableModel
+from anytime_server.models.catalogue import CATALOGUE
+from anytime_server.models.get import get
+from anytime_server.models.package import UNREACHABLE
 from anytime_server.scheduler.scheduler import Scheduler
 from anytime_server.text.model import Model
 from hypothesis import settings
@@ -142,6 +146,28 @@ async def vllm_engine(tiny_checkpoint: Path) -> AsyncGenerator[Engine, None]:
     from anytime_server.engine.vllm import VllmEngine
 
     engine = VllmEngine(tiny_checkpoint)
+    await engine.start()
+    yield engine
+    await engine.stop()
+
+
+@pytest.fixture(scope="session")
+def smollm2_checkpoint() -> Path:
+    """A real pretrained model, in the folder that it is served from. The first run downloads 93 MiB."""
+    try:
+        return get(CATALOGUE["smollm2"])
+    except UnusableModel as error:
+        if error.code != UNREACHABLE:
+            raise
+        pytest.skip(f"smollm2 is not here, and there is no connection to download it: {error}")
+
+
+@pytest.fixture(scope="session")
+async def smollm2_engine(smollm2_checkpoint: Path) -> AsyncGenerator[Engine, None]:
+    """vLLM on the real model, in this process."""
+    from anytime_server.engine.vllm import VllmEngine, VllmOptions
+
+    engine = VllmEngine(smollm2_checkpoint, options=VllmOptions(window_tokens=1024))
     await engine.start()
     yield engine
     await engine.stop()

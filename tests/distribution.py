@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pytest
 
-SHARED = ("vllm_engine", "transformers_engine", "browser")
+SHARED = ("smollm2_transformers_engine", "smollm2_engine", "vllm_engine", "transformers_engine", "browser")
 """Slow session fixtures. A test that uses several belongs to the first."""
 
 SLOW_FOLDERS = ("tests/training/", "tests/e2e/", "tests/docs/", "tests/attack/")

@@ -52,6 +52,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "manifest": tables.manifest,
     "brpo-recipe": tables.brpo_recipe,
     "warmstart-recipe": tables.warmstart_recipe,
+    "fine-tuning-recipe": tables.fine_tuning_recipe,
     "attacks": fault_matrix.matrix,
     "metrics": lambda: tables.metrics(server_metrics()),
     "http": lambda: openapi.reference(document()),

@@ -9,7 +9,7 @@ from anytime_server.reasoning import Manifest
 from anytime_server.server.settings import ServeSettings
 from anytime_server.telemetry.metrics import Metrics
 from anytime_training.config.brpo import BrpoRecipe
-from anytime_training.demo.recipe import WarmstartRecipe
+from anytime_training.demo.recipe import FineTuningRecipe, WarmstartRecipe
 from prometheus_client.metrics_core import Metric
 from pydantic import BaseModel
 from schemas import Row, rows, table
@@ -46,6 +46,11 @@ def brpo_recipe() -> str:
 def warmstart_recipe() -> str:
     """Every key of a warm start recipe."""
     return _fields(WarmstartRecipe)
+
+
+def fine_tuning_recipe() -> str:
+    """Every key of a recipe that trains a model from a folder."""
+    return _fields(FineTuningRecipe)
 
 
 def metrics(source: Metrics) -> str:

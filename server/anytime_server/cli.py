@@ -33,6 +33,12 @@ def _bench(argv: Sequence[str]) -> int:
     return main(argv)
 
 
+def _models(argv: Sequence[str]) -> int:
+    from anytime_server.models.command import main
+
+    return main(argv)
+
+
 def _keys(argv: Sequence[str]) -> int:
     from anytime_server.auth.command import main
 
@@ -67,6 +73,7 @@ COMMANDS = {
     "inspect": Command(_inspect, "show how a model would be served", "vllm"),
     "ask": Command(_ask, "ask a running server a question"),
     "bench": Command(_bench, "measure a running server under load", "train"),
+    "models": Command(_models, "list and get pretrained models to try", "models"),
     "keys": Command(_keys, "make API keys for a server"),
     "train": Command(_train, "train a model from a recipe", "train,vllm"),
     "evaluate": Command(_evaluate, "measure a checkpoint's accuracy at each budget", "train,vllm"),

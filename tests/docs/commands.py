@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from anytime_training.config import load_recipe
+from anytime_training.config import BrpoRecipe, FineTuningRecipe, WarmstartRecipe, load_recipe
 
 from .serve_briefly import SERVE_BRIEFLY
 
@@ -46,11 +46,11 @@ class Command:
 def _train(command: str, url: str) -> str:
     """Train for one step with a small batch, in an empty folder."""
     recipe = next(word for word in shlex.split(command) if word.endswith(".toml"))
-    kind = load_recipe(Path(recipe), environment={}, flags={}).kind
     fewer = {
-        "warmstart": "TOKENIZER__CORPUS_PROBLEMS=200 BATCH_EXAMPLES=4 POOL_BATCHES=1",
-        "brpo": "ROLLOUT__PROMPTS=2 ROLLOUT__GROUP_SIZE=2 EVALUATION__PROBLEMS=2",
-    }[kind]
+        WarmstartRecipe: "TOKENIZER__CORPUS_PROBLEMS=200 BATCH_EXAMPLES=4 POOL_BATCHES=1",
+        FineTuningRecipe: "BATCH_EXAMPLES=2 POOL_BATCHES=1",
+        BrpoRecipe: "ROLLOUT__PROMPTS=2 ROLLOUT__GROUP_SIZE=2 EVALUATION__PROBLEMS=2",
+    }[type(load_recipe(Path(recipe), environment={}, flags={}))]
     settings = " ".join(f"ANYTIME_TRAIN_{setting}" for setting in fewer.split())
     emptied = "" if "--resume" in command else f"rm -rf runs/{Path(recipe).stem}; "
     return f"{emptied}{settings} {command} --steps 1"
@@ -70,7 +70,11 @@ def _pip_install(command: str, url: str) -> str:
 
 
 RULES = (
-    Rule(pattern=ANYTIME + r" (--version|keys|\w+ --help)", shorten=lambda command, url: command, because=""),
+    Rule(
+        pattern=ANYTIME + r" (--version|keys|models|\w+ --help)",
+        shorten=lambda command, url: command,
+        because="",
+    ),
     Rule(
         pattern=r"make\b",
         shorten=lambda command, url: f"make -n {command.removeprefix('make ')}",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from anytime_server.engine import Engine
 from anytime_server.errors import AnytimeError, first_line
+from anytime_server.models.catalogue import CATALOGUE, models_folder
 from anytime_server.text.model import BUNDLED_MODELS, Model
 
 from anytime_training.config.brpo import BrpoRecipe, EngineConfig
@@ -28,11 +29,7 @@ def load_start(recipe: BrpoRecipe) -> Model:
     Raises:
         RecipeError: it does not exist, or cannot be served.
     """
-    bundled = {path.name: path for path in BUNDLED_MODELS.iterdir()}
-    folder = bundled.get(recipe.model, Path(recipe.model))
-    if not folder.is_dir():
-        names = ", ".join(sorted(bundled))
-        raise RecipeError(f"model: there is no folder {recipe.model}, nor is it bundled ({names})")
+    folder = start_folder(recipe.model)
     try:
         model = Model.load(folder, preset=recipe.reasoning_preset)
         require_one_think_end(model)
@@ -44,6 +41,23 @@ def load_start(recipe: BrpoRecipe) -> Model:
             "where the answer branches off the thinking"
         )
     return model
+
+
+def start_folder(name: str) -> Path:
+    """The folder of a checkpoint: bundled, got by `anytime models get`, or the folder of that name.
+
+    Raises:
+        RecipeError: it does not exist.
+    """
+    bundled = {path.name: path for path in BUNDLED_MODELS.iterdir()}
+    got = {known: models_folder() / known for known in CATALOGUE}
+    folder = (got | bundled).get(name, Path(name).expanduser())
+    if folder.is_dir():
+        return folder
+    if name in got:
+        raise RecipeError(f"model: {name} is not here yet: get it with `anytime models get {name}`")
+    names = ", ".join(sorted(bundled))
+    raise RecipeError(f"model: there is no folder {name}, nor is it bundled ({names})")
 
 
 def build_engine(recipe: BrpoRecipe, model: Model) -> Engine:

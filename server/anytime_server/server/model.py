@@ -12,6 +12,7 @@ from typing import Any
 from anytime_server.engine.checkpoint import require_complete
 from anytime_server.engine.vllm.arguments import downloads, loads_weights
 from anytime_server.errors import InvalidRequest, UnusableModel, UnusableOption, first_line
+from anytime_server.models.catalogue import CATALOGUE, models_folder
 from anytime_server.server.settings import ServeSettings
 from anytime_server.text.model import BUNDLED_MODEL, Model
 
@@ -115,9 +116,13 @@ def find_model(model: str | None, **options: Any) -> tuple[Path, str | None]:
 
 
 def _find(name: str, **options: Any) -> Path:
-    """The folder of a checkpoint, downloaded from the Hugging Face hub unless `name` is a folder."""
+    """The folder of a checkpoint: `name`, a model that was got, or one from the Hugging Face hub."""
     if (folder := Path(name).expanduser()).is_dir():
         return folder
+    if name in CATALOGUE:
+        if (folder := models_folder() / name).is_dir():
+            return folder
+        raise UnusableModel(f"{name} is not here yet: get it with `anytime models get {name}`", field="model")
     if name.startswith(("/", ".", "~")):
         raise UnusableModel(f"there is no folder {name}")
     from huggingface_hub import snapshot_download

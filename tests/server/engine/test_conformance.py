@@ -54,7 +54,24 @@ async def scripted_engine(tiny_model: Model) -> AsyncGenerator[Engine, None]:
     await engine.stop()
 
 
-@pytest.fixture(params=["scripted_engine", "transformers_engine", "vllm_engine"])
+@pytest.fixture(scope="session")
+async def smollm2_transformers_engine(smollm2_checkpoint: Path) -> AsyncGenerator[Engine, None]:
+    options = TransformersOptions(dtype="float32", window_tokens=1024)
+    engine = TransformersEngine(smollm2_checkpoint, options=options)
+    await engine.start()
+    yield engine
+    await engine.stop()
+
+
+@pytest.fixture(
+    params=[
+        "scripted_engine",
+        "transformers_engine",
+        "vllm_engine",
+        pytest.param("smollm2_engine", marks=pytest.mark.nightly),
+        pytest.param("smollm2_transformers_engine", marks=pytest.mark.nightly),
+    ]
+)
 def engine(request: pytest.FixtureRequest) -> Engine:
     return request.getfixturevalue(request.param)
 

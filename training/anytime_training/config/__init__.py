@@ -2,6 +2,6 @@
 
 from anytime_training.config.brpo import BrpoRecipe
 from anytime_training.config.load import Recipe, load_recipe
-from anytime_training.demo.recipe import WarmstartRecipe
+from anytime_training.demo.recipe import FineTuningRecipe, WarmstartRecipe
 
-__all__ = ["BrpoRecipe", "Recipe", "WarmstartRecipe", "load_recipe"]
+__all__ = ["BrpoRecipe", "FineTuningRecipe", "Recipe", "WarmstartRecipe", "load_recipe"]

@@ -20,11 +20,11 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import DotEnvSettingsSource, InitSettingsSource
 
 from anytime_training.config.brpo import BrpoRecipe
-from anytime_training.demo.recipe import WarmstartRecipe
+from anytime_training.demo.recipe import FineTuningRecipe, WarmstartRecipe
 from anytime_training.errors import RecipeError, validation_message
 from anytime_training.section import ENVIRONMENT_PREFIX, RecipeSettings
 
-Recipe = WarmstartRecipe | BrpoRecipe
+Recipe = WarmstartRecipe | FineTuningRecipe | BrpoRecipe
 
 RECIPES: dict[str, type[Recipe]] = {"warmstart": WarmstartRecipe, "brpo": BrpoRecipe}
 
@@ -43,6 +43,8 @@ def load_recipe(path: Path, *, environment: Mapping[str, str], flags: Mapping[st
     recipe_class = RECIPES.get(str(kind))
     if recipe_class is None:
         raise RecipeError(f"{path}: kind: must be one of {', '.join(RECIPES)}, not {kind!r}")
+    if recipe_class is WarmstartRecipe and any(isinstance(values.get("model"), str) for values in files):
+        recipe_class = FineTuningRecipe
     given = {key: value for key, value in flags.items() if value is not None}
     # Sources are merged, but a table that one variable gives as a whole replaces the recipe's.
     whole = {key for key in recipe_class.model_fields if f"{ENVIRONMENT_PREFIX}{key.upper()}" in environment}

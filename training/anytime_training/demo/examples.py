@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
-from anytime_server.reasoning import Cause, ReasoningFormat, truncate_thinking
+from anytime_server.reasoning import Cause, ReasoningFormat, open_thinking, truncate_thinking
 
 from anytime_training.demo.recipe import ExamplesConfig
 from anytime_training.demo.task import ChainProblem, ChainTask
@@ -82,13 +82,19 @@ class ExampleSource:
         tokenizer: PreTrainedTokenizerBase,
         reasoning: ReasoningFormat,
         seed: int,
+        blank_ids: frozenset[int] = frozenset(),
     ) -> None:
+        """
+        Args:
+            blank_ids: ids of white space, which may follow the think-start in a prompt.
+        """
         self._task = task
         self._traces = traces
         self._config = config
         self._tokenizer = tokenizer
         self._reasoning = reasoning
         self._seed = seed
+        self._blank_ids = blank_ids
 
     def pool(self, number: int, *, num_batches: int, batch_examples: int) -> list[list[Example]]:
         """The batches of one pool: examples of similar length together, batches in random order."""
@@ -103,7 +109,10 @@ class ExampleSource:
 
     def _sample(self, rng: random.Random, count: int) -> list[Example]:
         problems = [self._task.sample(rng) for _ in range(count)]
-        prompts_ids = self._encode([self._conversation(problem, rng) for problem in problems])
+        conversations = self._encode([self._conversation(problem, rng) for problem in problems])
+        prompts_ids = [
+            open_thinking(ids, self._reasoning, blank_ids=self._blank_ids) for ids in conversations
+        ]
         answers_ids = self._encode([problem.answer + str(self._tokenizer.eos_token) for problem in problems])
         traces = [self._traces.sample(problem.chain, rng) for problem in problems]
         examples: list[Example] = []
@@ -124,7 +133,7 @@ class ExampleSource:
         return examples
 
     def _conversation(self, problem: ChainProblem, rng: random.Random) -> str:
-        """The conversation's text, rendered by the chat template, with thinking open."""
+        """The conversation's text, rendered by the chat template."""
         messages: list[dict[str, str]] = []
         if rng.random() < self._config.system_share:
             messages.append({"role": "system", "content": rng.choice(self._config.system_prompts)})

@@ -1,4 +1,4 @@
-"""The small Qwen3 model of the warm start: its shape, its random weights, its forward pass.
+"""The small Qwen3 model of the warm start: its shape and its random weights; the forward pass of any model.
 
 Dimensions: E examples of a batch, T tokens, N learned tokens, H hidden, V vocabulary.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-from transformers import GenerationConfig, Qwen3Config, Qwen3ForCausalLM
+from transformers import GenerationConfig, PreTrainedModel, Qwen3Config, Qwen3ForCausalLM
 
 from anytime_training.demo.recipe import ModelConfig
 
@@ -48,7 +48,7 @@ def build_model(config: ModelConfig, tokenizer: PreTrainedTokenizerBase, *, seed
 
 
 def label_logits(
-    model: Qwen3ForCausalLM, ids_ET: torch.Tensor, learned_ET: torch.Tensor
+    model: PreTrainedModel, ids_ET: torch.Tensor, learned_ET: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Logits of the learned tokens, and the tokens themselves.
 
@@ -61,6 +61,8 @@ def label_logits(
     Returns:
         logits_NV and targets_N, over the N learned tokens, example by example.
     """
-    hidden_ETH = model.model(input_ids=ids_ET, use_cache=False).last_hidden_state
+    hidden_ETH = model.base_model(input_ids=ids_ET, use_cache=False).last_hidden_state
     predicts_ET = learned_ET[:, 1:]
-    return model.lm_head(hidden_ETH[:, :-1][predicts_ET]), ids_ET[:, 1:][predicts_ET]
+    head = model.get_output_embeddings()
+    assert head is not None
+    return head(hidden_ETH[:, :-1][predicts_ET]), ids_ET[:, 1:][predicts_ET]

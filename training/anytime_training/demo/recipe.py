@@ -106,8 +106,28 @@ class OptimiserConfig(Section):
     """Gradient clipping: the largest norm."""
 
 
-class WarmstartRecipe(RecipeSettings):
-    """Supervised training from random weights on generated problems with thinking traces."""
+class FineTuningOptimiser(OptimiserConfig):
+    """AdamW for a model that was trained before."""
+
+    learning_rate: PositiveFloat = 1e-4
+    """Learning rate at its peak; with adapters, several times more than for all weights."""
+    warmup_steps: PositiveInt = 10
+    """Steps over which the learning rate rises."""
+    weight_decay: NonNegativeFloat = 0.0
+    """Weight decay of matrices; vectors have none."""
+
+
+class LoraSection(Section):
+    """Low-rank adapters of all linear layers. The embeddings of think-start and think-end are trained."""
+
+    rank: PositiveInt = 16
+    """Rank of the adapters."""
+    alpha: PositiveFloat = 32.0
+    """Scale of the adapters, divided by their rank."""
+
+
+class SupervisedRecipe(RecipeSettings):
+    """Keys that all supervised training has."""
 
     kind: Literal["warmstart"] = "warmstart"
     """Trainer that the recipe is for."""
@@ -129,10 +149,35 @@ class WarmstartRecipe(RecipeSettings):
     """Seconds between checkpoints."""
     num_examples: PositiveInt = 8
     """Prompts of held-out problems that are written to the manifest as examples."""
-    model: ModelConfig = ModelConfig()
-    tokenizer: TokenizerConfig = TokenizerConfig()
-    reasoning: ReasoningConfig = ReasoningConfig()
     task: ChainTask = ChainTask()
     traces: TraceMix = TraceMix()
     examples: ExamplesConfig = ExamplesConfig()
+
+
+class WarmstartRecipe(SupervisedRecipe):
+    """Supervised training from random weights on generated problems with thinking traces."""
+
+    model: ModelConfig = ModelConfig()
+    tokenizer: TokenizerConfig = TokenizerConfig()
+    reasoning: ReasoningConfig = ReasoningConfig()
     optimiser: OptimiserConfig = OptimiserConfig()
+
+
+class FineTuningRecipe(SupervisedRecipe):
+    """Supervised training of a model from a folder on generated problems with thinking traces."""
+
+    model: str = Field(min_length=1)
+    """Folder of the model, or the name of a bundled model or of one that `anytime models get` got."""
+    batch_examples: PositiveInt = 8
+    """Examples per step."""
+    budgets: list[PositiveInt] = Field(default=[8, 16, 32, 64, 96])
+    """Budgets of evaluations, ascending."""
+    lora: LoraSection | None = None
+    """Train low-rank adapters in place of all weights; they are merged into the checkpoint."""
+    optimiser: FineTuningOptimiser = FineTuningOptimiser()
+
+    @model_validator(mode="after")
+    def _budgets_ascend(self) -> FineTuningRecipe:
+        if not self.budgets or self.budgets != sorted(set(self.budgets)):
+            raise ValueError("budgets must ascend strictly, and there must be one")
+        return self

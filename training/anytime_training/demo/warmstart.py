@@ -1,4 +1,5 @@
-"""Warm start: supervised training from random weights, on examples in the format that is served.
+"""Warm start: supervised training, from random weights or of a model from a folder, on examples in the format
+that is served.
 
 The data of a step follow from the seed and the step's number alone: a resumed run continues exactly as the
 uninterrupted run would have.
@@ -9,73 +10,62 @@ Dimensions: E examples of a batch, T tokens, N learned tokens, V vocabulary.
 from __future__ import annotations
 
 import math
-import random
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from itertools import zip_longest
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from anytime_server.reasoning import Manifest, ReasoningFormat, ReasoningTexts
-from transformers import AutoTokenizer, PreTrainedTokenizerFast, Qwen3ForCausalLM
 
-from anytime_training.checkpoint import (
-    TrainingState,
-    replacing_folder,
-    resume_state,
-    save_checkpoint,
-    save_state,
-)
+from anytime_training.checkpoint import TrainingState, resume_state, save_state
 from anytime_training.demo.examples import Example, ExampleSource, Part
-from anytime_training.demo.model import build_model, label_logits
-from anytime_training.demo.recipe import OptimiserConfig, WarmstartRecipe
-from anytime_training.demo.tokenizer import THINK_END, THINK_START, build_tokenizer, served_tokenizer
+from anytime_training.demo.model import label_logits
+from anytime_training.demo.recipe import FineTuningRecipe, OptimiserConfig, SupervisedRecipe, WarmstartRecipe
+from anytime_training.demo.trainee import new_trainee, trainee_from_folder
 from anytime_training.errors import RecipeError, TrainingFailed
 from anytime_training.progress import METRICS_NAME, JsonLines, ProgressReport
-from anytime_training.run import CHECKPOINT_NAME, TOKENIZER_NAME, Run
+from anytime_training.run import CHECKPOINT_NAME, Run
 
 
-def train_warmstart(recipe: WarmstartRecipe, run: Run) -> bool:
-    """Train a model from random weights and leave it in `checkpoint` of the run's folder.
+def train_warmstart(recipe: WarmstartRecipe | FineTuningRecipe, run: Run) -> bool:
+    """Train the model and leave it in `checkpoint` of the run's folder.
 
     Returns:
         Whether all steps are done.
 
     Raises:
-        RecipeError: examples do not fit into the model's window.
+        RecipeError: examples do not fit into the model's window, or the recipe's folder cannot be trained.
         UnusableModel: the tokenizer cannot distinguish the reasoning texts.
         TrainingFailed: the loss or its gradient is not finite; the state is damaged; nothing can be saved.
     """
     torch.set_num_threads(recipe.threads)
-    tokenizer = _tokenizer(recipe, run.folder / TOKENIZER_NAME, resume=run.resume)
-    model = build_model(recipe.model, tokenizer, seed=recipe.seed)
+    trainee = (
+        trainee_from_folder(recipe, run) if isinstance(recipe, FineTuningRecipe) else new_trainee(recipe, run)
+    )
+    model = trainee.network
     optimiser = _optimiser(model, recipe.optimiser)
     state = resume_state(run.folder, model, optimiser) if run.resume else None
     step, seconds_before = (0, 0.0) if state is None else (state.step, state.seconds)
-    manifest = _manifest(recipe, run.versions)
-    reasoning = ReasoningFormat.from_texts(manifest.texts, served_tokenizer(tokenizer))
     source = ExampleSource(
         task=recipe.task,
         traces=recipe.traces,
         config=recipe.examples,
-        tokenizer=tokenizer,
-        reasoning=reasoning,
+        tokenizer=trainee.tokenizer.hugging_face,
+        reasoning=trainee.reasoning,
         seed=recipe.seed,
+        blank_ids=trainee.tokenizer.blank_ids,
     )
-    pad_id = model.config.pad_token_id
-    assert pad_id is not None
     metrics = JsonLines(run.folder / METRICS_NAME, from_step=step)
     progress = ProgressReport(steps=recipe.steps, first_step=step)
-    num_parameters = sum(weight.numel() for weight in model.parameters())
-    progress.print_line(f"{num_parameters:,} parameters, {len(tokenizer)} tokens in the vocabulary")
+    num_parameters = sum(weight.numel() for weight in _trained_weights(model))
+    vocabulary_size = len(trainee.tokenizer.hugging_face)
+    progress.print_line(f"{num_parameters:,} parameters, {vocabulary_size} tokens in the vocabulary")
     started = saved = time.monotonic()
 
     def save() -> None:
         seconds = seconds_before + time.monotonic() - started
-        save_checkpoint(run.folder / CHECKPOINT_NAME, model, tokenizer, manifest)
+        trainee.save(run.folder / CHECKPOINT_NAME)
         save_state(
             run.folder,
             TrainingState(
@@ -85,8 +75,8 @@ def train_warmstart(recipe: WarmstartRecipe, run: Run) -> bool:
 
     with closing(metrics), closing(progress):
         for batch in _batches(source, recipe, from_step=step):
-            ids_ET, parts_ET = pad_batch(batch, pad_id=pad_id)
-            if ids_ET.shape[1] > recipe.model.window_tokens:
+            ids_ET, parts_ET = pad_batch(batch, pad_id=trainee.pad_id)
+            if ids_ET.shape[1] > trainee.window_tokens:
                 raise RecipeError(f"model.window_tokens: too few; an example has {ids_ET.shape[1]} tokens")
             learning_rate = learning_rate_at(step, steps=recipe.steps, config=recipe.optimiser)
             for group in optimiser.param_groups:
@@ -155,7 +145,7 @@ def learning_rate_at(step: int, *, steps: int, config: OptimiserConfig) -> float
     return config.learning_rate * (config.final_share + (1 - config.final_share) * cosine)
 
 
-def _batches(source: ExampleSource, recipe: WarmstartRecipe, *, from_step: int) -> Iterator[list[Example]]:
+def _batches(source: ExampleSource, recipe: SupervisedRecipe, *, from_step: int) -> Iterator[list[Example]]:
     """Batches of the steps from `from_step` on; a thread draws the next pool meanwhile."""
 
     def draw(pool: int) -> list[list[Example]]:
@@ -174,9 +164,13 @@ def _batches(source: ExampleSource, recipe: WarmstartRecipe, *, from_step: int) 
                     yield batch
 
 
-def _optimiser(model: Qwen3ForCausalLM, config: OptimiserConfig) -> torch.optim.AdamW:
-    matrices = [weight for weight in model.parameters() if weight.ndim > 1]
-    vectors = [weight for weight in model.parameters() if weight.ndim <= 1]
+def _trained_weights(model: torch.nn.Module) -> list[torch.nn.Parameter]:
+    return [weight for weight in model.parameters() if weight.requires_grad]
+
+
+def _optimiser(model: torch.nn.Module, config: OptimiserConfig) -> torch.optim.AdamW:
+    matrices = [weight for weight in _trained_weights(model) if weight.ndim > 1]
+    vectors = [weight for weight in _trained_weights(model) if weight.ndim <= 1]
     return torch.optim.AdamW(
         [
             {"params": matrices, "weight_decay": config.weight_decay},
@@ -186,58 +180,3 @@ def _optimiser(model: Qwen3ForCausalLM, config: OptimiserConfig) -> torch.optim.
         betas=(config.beta1, config.beta2),
         fused=True,
     )
-
-
-def _tokenizer(recipe: WarmstartRecipe, folder: Path, *, resume: bool) -> PreTrainedTokenizerFast:
-    """A new tokenizer, saved to `folder`, or the one that was saved there by the run that is resumed."""
-    if resume and folder.exists():
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-        for added_by_loading in ("is_local", "local_files_only"):
-            tokenizer.init_kwargs.pop(added_by_loading, None)
-        return tokenizer
-    rng = random.Random(f"{recipe.seed}:corpus")
-    corpus: list[str] = []
-    for _ in range(recipe.tokenizer.corpus_problems):
-        problem = recipe.task.sample(rng)
-        corpus.append(problem.prompt)
-        corpus += [passage.text for passage in recipe.traces.sample(problem.chain, rng)]
-        corpus += [recipe.reasoning.truncation, recipe.reasoning.answer_lead_in]
-    tokenizer = build_tokenizer(
-        corpus, vocab_size=recipe.tokenizer.vocab_size, window_tokens=recipe.model.window_tokens
-    )
-    with replacing_folder(folder) as partial:
-        tokenizer.save_pretrained(partial)
-    return tokenizer
-
-
-def _manifest(recipe: WarmstartRecipe, versions: dict[str, str]) -> Manifest:
-    """The checkpoint's manifest; evaluation adds the accuracy curve."""
-    texts = ReasoningTexts(
-        think_start=THINK_START,
-        think_end=THINK_END,
-        truncation=recipe.reasoning.truncation,
-        answer_lead_in=recipe.reasoning.answer_lead_in,
-    )
-    return Manifest(
-        **texts.model_dump(),
-        name=recipe.name,
-        answer_tokens=recipe.reasoning.answer_tokens,
-        budgets=recipe.reasoning.budgets,
-        examples=_example_prompts(recipe),
-        trained="warmstart",
-        task=recipe.task.model_dump(mode="json"),
-        recipe=recipe.name,
-        seed=recipe.seed,
-        versions=versions,
-    )
-
-
-def _example_prompts(recipe: WarmstartRecipe) -> list[str]:
-    """Prompts of held-out problems, the wordings in turn."""
-    rng = random.Random(f"{recipe.seed}:examples")
-    prompts: dict[str, list[str]] = {}
-    for _ in range(100 * recipe.num_examples):
-        problem = recipe.task.sample(rng, split="test")
-        prompts.setdefault(problem.wording, []).append(problem.prompt)
-    turns = zip_longest(*prompts.values())
-    return [prompt for turn in turns for prompt in turn if prompt is not None][: recipe.num_examples]
