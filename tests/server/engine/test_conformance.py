@@ -8,12 +8,14 @@ import json
 import math
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
 from anytime_server.engine import Delta, Engine, EngineRequest
 from anytime_server.engine.scripted import Script, ScriptedEngine
+from anytime_server.engine.transformers import TransformersEngine, TransformersOptions
 from anytime_server.errors import EngineFailed, InvalidRequest
 from anytime_server.text.model import Model
 

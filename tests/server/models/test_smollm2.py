@@ -62,7 +62,7 @@ def greedy(model: Model, text: str, max_tokens: int) -> EngineRequest:
 
 def test_manifest_and_template(model: Model) -> None:
     assert model.name == "smollm2"
-    text = model.tokenizer.render([{"role": "user", "content": "Hi"}])
+    text = model.tokenizer.chat.render([{"role": "user", "content": "Hi"}])
     assert text.startswith("<|im_start|>system\nYou are a helpful AI assistant named SmolLM")
     assert text.endswith("<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n<think>")
     names = [model.tokenizer.decode([i], keeps_special=True) for i in sorted(model.reasoning.eos_ids)]
@@ -71,7 +71,7 @@ def test_manifest_and_template(model: Model) -> None:
 
 def test_earlier_thinking_is_left_out_and_tools_are_shown(model: Model) -> None:
     call = {"function": {"name": "get_weather", "arguments": {"city": "Rome"}}}
-    text = model.tokenizer.render(
+    text = model.tokenizer.chat.render(
         [
             {"role": "user", "content": "Weather in Rome?"},
             {"role": "assistant", "content": "<think>Hm.</think>\n", "tool_calls": [call]},

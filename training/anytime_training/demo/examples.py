@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
-from anytime_server.reasoning import Cause, ReasoningFormat, open_thinking, truncate_thinking
+from anytime_server.reasoning import Cause, ReasoningFormat, truncate_thinking
 
 from anytime_training.demo.recipe import ExamplesConfig
 from anytime_training.demo.task import ChainProblem, ChainTask
@@ -82,19 +82,14 @@ class ExampleSource:
         tokenizer: PreTrainedTokenizerBase,
         reasoning: ReasoningFormat,
         seed: int,
-        blank_ids: frozenset[int] = frozenset(),
     ) -> None:
-        """
-        Args:
-            blank_ids: ids of white space, which may follow the think-start in a prompt.
-        """
         self._task = task
         self._traces = traces
         self._config = config
         self._tokenizer = tokenizer
         self._reasoning = reasoning
         self._seed = seed
-        self._blank_ids = blank_ids
+        self._opener = str(tokenizer.decode(list(reasoning.think_start_ids)))
 
     def pool(self, number: int, *, num_batches: int, batch_examples: int) -> list[list[Example]]:
         """The batches of one pool: examples of similar length together, batches in random order."""
@@ -109,10 +104,8 @@ class ExampleSource:
 
     def _sample(self, rng: random.Random, count: int) -> list[Example]:
         problems = [self._task.sample(rng) for _ in range(count)]
-        conversations = self._encode([self._conversation(problem, rng) for problem in problems])
-        prompts_ids = [
-            open_thinking(ids, self._reasoning, blank_ids=self._blank_ids) for ids in conversations
-        ]
+        conversations = [self._conversation(problem, rng) for problem in problems]
+        prompts_ids = self._encode([self._opened(conversation) for conversation in conversations])
         answers_ids = self._encode([problem.answer + str(self._tokenizer.eos_token) for problem in problems])
         traces = [self._traces.sample(problem.chain, rng) for problem in problems]
         examples: list[Example] = []
@@ -131,6 +124,11 @@ class ExampleSource:
                 )
             )
         return examples
+
+    def _opened(self, conversation: str) -> str:
+        """The conversation with thinking open at its end, as some chat templates leave it."""
+        is_open = conversation.rstrip().endswith(self._opener)
+        return conversation if is_open else conversation + self._opener
 
     def _conversation(self, problem: ChainProblem, rng: random.Random) -> str:
         """The conversation's text, rendered by the chat template."""

@@ -112,7 +112,7 @@ def _with_adapters(
         lora_alpha=section.alpha,  # pyright: ignore[reportArgumentType]  # any number
         target_modules="all-linear",
         # Else a model that never learned to think could not end its thinking.
-        trainable_token_indices=[reasoning.think_start_id, reasoning.think_end_id],
+        trainable_token_indices=[*reasoning.think_start_ids, *reasoning.think_end_ids],
         task_type="CAUSAL_LM",
     )
     return get_peft_model(network, config)

@@ -54,7 +54,6 @@ def train_warmstart(recipe: WarmstartRecipe | FineTuningRecipe, run: Run) -> boo
         tokenizer=trainee.tokenizer.hugging_face,
         reasoning=trainee.reasoning,
         seed=recipe.seed,
-        blank_ids=trainee.tokenizer.blank_ids,
     )
     metrics = JsonLines(run.folder / METRICS_NAME, from_step=step)
     progress = ProgressReport(steps=recipe.steps, first_step=step)
