@@ -50,6 +50,7 @@ def server_metrics() -> Metrics:
 PARTS: dict[str, Callable[[], str]] = {
     "settings": tables.settings,
     "manifest": tables.manifest,
+    "families": tables.families,
     "brpo-recipe": tables.brpo_recipe,
     "warmstart-recipe": tables.warmstart_recipe,
     "fine-tuning-recipe": tables.fine_tuning_recipe,

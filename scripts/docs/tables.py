@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from anytime_server.reasoning import Manifest
+from anytime_server.reasoning import FAMILIES, Manifest
 from anytime_server.server.settings import ServeSettings
 from anytime_server.telemetry.metrics import Metrics
 from anytime_training.config.brpo import BrpoRecipe
@@ -36,6 +36,25 @@ def _names(path: str) -> str:
 def manifest() -> str:
     """Every field of `anytime.json`."""
     return _fields(Manifest)
+
+
+def families() -> str:
+    """Every family of models that is recognised."""
+    known = sorted(FAMILIES.values(), key=lambda family: family.name)
+    return table(
+        {
+            "family": [f"`{family.name}`" for family in known],
+            "models": [family.models for family in known],
+            "thinking": [_code(f"{one.texts.think_start} … {one.texts.think_end}") for one in known],
+            "no thinking": [_code(family.texts.no_thinking or "") for family in known],
+            "": [family.note for family in known],
+        }
+    )
+
+
+def _code(text: str) -> str:
+    shown = text.replace("\n", "\\n").strip(" …")
+    return f"`{shown}`" if shown else ""
 
 
 def brpo_recipe() -> str:

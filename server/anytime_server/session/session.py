@@ -7,7 +7,7 @@ import dataclasses
 import itertools
 import logging
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, aclosing, suppress
 from typing import Literal
 
@@ -17,8 +17,9 @@ from anytime_server.reasoning import Cause, Truncation
 from anytime_server.session import events
 from anytime_server.session.answer import AnswerPhase, AnswerResult
 from anytime_server.session.early_answers import EarlyAnswers
-from anytime_server.session.event_queue import EventQueue, read_queues
+from anytime_server.session.event_queue import EventQueue
 from anytime_server.session.lease import Lease, SlotKind
+from anytime_server.session.reading import read_sessions
 from anytime_server.session.request import CompiledRequest
 from anytime_server.session.runtime import Runtime
 from anytime_server.session.thinking import ThinkingPhase
@@ -393,24 +394,3 @@ class Session:
             deadline_s=limits.deadline_s,
             prompt_tokens=self.request.num_context_tokens,
         )
-
-
-async def read_sessions(
-    sessions: Sequence[Session], *, idle_s: float | None = None
-) -> AsyncGenerator[list[tuple[int, events.Event]], None]:
-    """Batches of the events of several sessions as they come, each event with the index of its session.
-
-    Ends once all sessions are done, or with the first failure. Closing it abandons those under way.
-
-    Args:
-        idle_s: seconds without an event after which an empty batch is yielded.
-    """
-    queues = [session.queue for session in sessions]
-    batches = read_queues(queues, idle_s=idle_s, rest_s=sessions[0].lease.delta_interval_s)
-    try:
-        async with aclosing(batches):
-            async for batch in batches:
-                yield batch
-    finally:
-        for session in sessions:
-            session.abandon()
