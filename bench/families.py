@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from records import write_record
+from records import parser_of, write_record
 
 ROOT = Path(__file__).parents[1]
 COLUMNS = {

@@ -1,4 +1,4 @@
-"""What a family of models is, and how a checkpoint's family is recognised."""
+"""Families of models, and how a checkpoint's family is recognised."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ OUT_OF_TIME = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """What a checkpoint shows of its family."""
+    """The facts of a checkpoint that show its family."""
 
     model_type: str
     """Of its `config.json`; empty if that has none."""
@@ -74,7 +74,7 @@ class Family:
     tool_parser: str | None = None
     """vLLM's parser of its tool calls; None to go by the chat template."""
     note: str = ""
-    """What whoever serves it should know."""
+    """Advice to those who serve it."""
 
     @property
     def thinks(self) -> bool:

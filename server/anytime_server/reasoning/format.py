@@ -55,8 +55,8 @@ class ReasoningTexts(BaseModel):
     answer_end: str = ""
     """Closes the answer, which does not contain it; may be empty."""
     no_thinking: str | None = None
-    """What the model was trained to see before an answer without thinking, such as an empty block, in place
-    of `think_start`; None to close the thinking like any other."""
+    """The form of an answer without thinking that the model was trained with, such as an empty block, in
+    place of `think_start`; None to close the thinking like any other."""
 
     @model_validator(mode="after")
     def _both_or_none(self) -> ReasoningTexts:

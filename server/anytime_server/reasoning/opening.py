@@ -8,7 +8,7 @@ from anytime_server.reasoning.format import ReasoningTexts
 
 
 class PromptEnd(Enum):
-    """What a rendered conversation ends with."""
+    """The end of a rendered conversation."""
 
     OPEN = "open"
     """The think-start: what is sampled next is thinking."""

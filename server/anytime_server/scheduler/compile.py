@@ -31,7 +31,7 @@ from anytime_server.types import GenerateRequest
 STRUCTURED_ANSWER_TOKENS = 256
 """Room for an answer that is JSON or may call tools, where neither client nor manifest gives more."""
 BUDGET_VARIABLE = "thinking_budget"
-"""Variable of chat templates that tell the model its budget."""
+"""Variable of chat templates that show the model its budget."""
 SHORT_PROMPT = 4096
 """Characters that are tokenised faster than a thread could be started for them."""
 PROMPT_THREADS = 2
@@ -186,7 +186,7 @@ class RequestCompiler:
         return variables | dict(request.template_variables)
 
     async def _signed_prompt_ids(self, request: GenerateRequest, prompt: Prompt) -> list[int]:
-        """The prompt that continuation tokens are bound to: it does not tell the model its budget."""
+        """The prompt that continuation tokens are bound to: it does not show the model its budget."""
         if request.budget_tokens is None or BUDGET_VARIABLE not in self._template_variables(request):
             return prompt.ids
         return (await self.prompt(replace(request, budget_tokens=None))).ids
@@ -251,7 +251,10 @@ class RequestCompiler:
 
     def _reserve_tokens(self, request: GenerateRequest) -> int:
         """The least that a budget leaves for the answer."""
-        return max(min(ANSWER_RESERVE, self._answer_tokens(request)), request.answer.min_tokens or 1)
+        reserve = min(ANSWER_RESERVE, self._answer_tokens(request))
+        if request.total_tokens is not None:
+            reserve = min(reserve, request.total_tokens // 4)
+        return max(reserve, request.answer.min_tokens or 1)
 
     def _answer_tokens(self, request: GenerateRequest) -> int:
         """Tokens that an answer is expected to have: the client's most, else the manifest's number within a

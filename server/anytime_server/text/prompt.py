@@ -13,7 +13,7 @@ class Prompt:
     is_open: bool
     """Whether thinking is open at its end; otherwise what is sampled next is the answer."""
     num_opener_tokens: int = 0
-    """Tokens at its end that open the thinking; 0 where it is not open, or they cannot be told apart."""
+    """Tokens at its end that open the thinking; 0 where it is not open, or they cannot be distinguished."""
 
     def closed(self, no_thinking_ids: tuple[int, ...] | None) -> list[int] | None:
         """The prompt of an answer without thinking; None where the model was trained with no such form.

@@ -53,7 +53,7 @@ class ModelTokenizer:
         logging.getLogger("transformers").setLevel(logging.ERROR)
         from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-        # What tokenizer.json says holds: the classes that AutoTokenizer chooses change some of it.
+        # The classes that AutoTokenizer chooses change some of what tokenizer.json says.
         is_fast = (folder / "tokenizer.json").is_file()
         loader = PreTrainedTokenizerFast if is_fast else AutoTokenizer
         try:
