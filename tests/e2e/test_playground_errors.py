@@ -153,11 +153,14 @@ async def test_model_with_a_minimal_manifest(
     await wait_for_end(page, "Done: answer requested")
 
 
-async def test_answer_cut_off_at_its_token_limit_is_reported(
+async def test_answer_cut_off_at_the_window_is_reported(
     start_server: Callable[..., RealServer], visit: Visit
 ) -> None:
-    server = start_server(*SLOW, "--scripted.answer", "a very long answer that does not end")
+    server = start_server(
+        "--engine", "scripted", "--scripted.never-end", "true", "--scripted.answer", "7" * 1100
+    )
     page = await visit(server.url)
     await ask(page, budget="2")
     await wait_for_end(page, "Done: budget used up")
-    await expect(page.locator("#summary")).to_contain_text("The answer was cut off at its limit of 8 tokens.")
+    limit = re.compile(r"The answer was cut off at its limit of 1,0\d\d tokens\.")
+    await expect(page.locator("#summary")).to_contain_text(limit)

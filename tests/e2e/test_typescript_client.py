@@ -232,7 +232,7 @@ def test_types_reject_invalid_requests(consumer: Path) -> None:
         // @ts-expect-error
         client.think("7-3", { budgett: 8 });
         // @ts-expect-error
-        client.think("7-3", { stop_when: { stable: 2 } });
+        client.think("7-3", { stop_when: { stabel: 2 } });
         // @ts-expect-error
         client.think([{ role: "robot", content: "7-3" }]);
         // @ts-expect-error
