@@ -57,6 +57,8 @@ EVERY_PUSH = {
     "qwen3-instruct-2507",
 }
 """Between them: each kind of marker, of switch and of end. The others run nightly."""
+IN_PARTS = {"magistral", "ministral-3-reasoning"}
+"""Their templates read earlier thinking as parts of the content."""
 TURNS = [{"role": "system", "content": "SYS"}, {"role": "user", "content": "USR"}]
 THINKING = [name for name, facts in FACTS.items() if facts.start]
 
@@ -122,7 +124,7 @@ def test_prompt_opens_thinking_once(name: str, model: Model) -> None:
         assert opener.rstrip() == start
         assert prompt.num_opener_tokens > 0
     else:
-        assert text.endswith(FACTS[name].default)
+        assert text.endswith(FACTS[name].default.replace("QQQ", "USR"))
 
 
 def test_template_without_thinking_is_used_as_it_is(name: str, model: Model) -> None:
@@ -131,7 +133,9 @@ def test_template_without_thinking_is_used_as_it_is(name: str, model: Model) -> 
         pytest.skip("its template has no switch")
     closed = model.prompt(TURNS, thinking=False).closed(model.reasoning.no_thinking_ids)
     assert closed is not None
-    assert text_of(model, closed).endswith(off.ending.removeprefix("QQQ"))
+    ending = off.ending.removeprefix("QQQ")
+    # Where the template leaves the answer's opener to the model, it is there, too.
+    assert text_of(model, closed).endswith((ending, ending + (model.manifest.no_thinking or "")))
 
 
 @pytest.mark.parametrize("budget", [0, 1, 50])
@@ -186,4 +190,4 @@ def test_earlier_thinking_is_rendered_as_the_template_keeps_it(name: str, model:
     text = text_of(model, model.prompt(turns).ids)
     assert "ANSWER" in text
     if FACTS[name].start:
-        assert ("THOUGHT" in text) == (FACTS[name].keeps == "always")
+        assert ("THOUGHT" in text) == (FACTS[name].keeps == "always" or name in IN_PARTS)

@@ -200,8 +200,9 @@ class ScriptedEngine(Engine):
 
     def _is_thinking(self, request: EngineRequest) -> bool:
         reasoning, prompt_ids = self._reasoning, request.prompt_ids
-        if reasoning.think_end_id is not None or not reasoning.thinks:
-            return reasoning.think_end_id in request.sampling.stop_ids
+        end_id = reasoning.think_end_id
+        if not reasoning.thinks or (end_id is not None and end_id not in reasoning.eos_ids):
+            return end_id in request.sampling.stop_ids
         return _last(prompt_ids, reasoning.think_start_ids) > _last(prompt_ids, reasoning.think_end_ids)
 
     def _sampled_one(self) -> None:

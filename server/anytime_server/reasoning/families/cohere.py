@@ -1,6 +1,6 @@
 """Cohere's Command models that think."""
 
-from anytime_server.reasoning.family import Family, think_tags
+from anytime_server.reasoning.family import Family, Switch, think_tags
 
 FAMILY = Family(
     name="command-a-reasoning",
@@ -15,6 +15,7 @@ FAMILY = Family(
     ),
     tokens=("<|START_THINKING|>", "<|END_THINKING|>"),
     template=("<|START_THINKING|>",),
+    switch=Switch(on={"reasoning": True}, off={"reasoning": False}),
     sampling={"temperature": 0.6, "top_p": 0.95},
     tool_parser="cohere_command3",
 )

@@ -1,11 +1,18 @@
 """Solar-Open, whose thinking and answer are messages of their own."""
 
-from anytime_server.reasoning.family import Family, think_tags
+from anytime_server.reasoning.family import Family, Switch, think_tags
 
 FAMILY = Family(
     name="solar-open",
     models="Solar-Open-100B",
-    texts=think_tags("<|think|>", "<|end|>", answer_lead_in="", answer_start="<|begin|>assistant<|content|>"),
+    texts=think_tags(
+        "<|think|>",
+        "<|end|>",
+        answer_lead_in="",
+        answer_start="<|begin|>assistant<|content|>",
+        no_thinking="<|content|>",
+    ),
     template=("<|think|>", "<|begin|>assistant"),
+    switch=Switch(off={"reasoning_effort": "minimal"}),
     sampling={"temperature": 0.8, "top_p": 0.95},
 )
