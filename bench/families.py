@@ -24,6 +24,7 @@ COLUMNS = {
     "test_template_without_thinking_is_used_as_it_is": "no thinking",
     "test_prompt_of_the_answer": "answer opened",
     "test_continuation_goes_on_from_the_same_thinking": "continuation",
+    "test_tool_calls_are_read_as_the_template_writes_them": "tools",
     "test_earlier_thinking_is_rendered_as_the_template_keeps_it": "history",
 }
 

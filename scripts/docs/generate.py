@@ -51,6 +51,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "settings": tables.settings,
     "manifest": tables.manifest,
     "families": tables.families,
+    "served-families": tables.served_families,
     "brpo-recipe": tables.brpo_recipe,
     "warmstart-recipe": tables.warmstart_recipe,
     "fine-tuning-recipe": tables.fine_tuning_recipe,

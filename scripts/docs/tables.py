@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from anytime_server.reasoning import FAMILIES, Manifest
@@ -13,6 +15,8 @@ from anytime_training.demo.recipe import FineTuningRecipe, WarmstartRecipe
 from prometheus_client.metrics_core import Metric
 from pydantic import BaseModel
 from schemas import Row, rows, table
+
+FAMILIES_RECORD = Path(__file__).parents[2] / "bench/results/families.json"
 
 
 def settings() -> str:
@@ -50,6 +54,12 @@ def families() -> str:
             "": [family.note for family in known],
         }
     )
+
+
+def served_families() -> str:
+    """The record of how each family is served."""
+    rows = json.loads(FAMILIES_RECORD.read_text(encoding="utf-8"))["rows"]
+    return table({column: [row[column] for row in rows] for column in rows[0]})
 
 
 def _code(text: str) -> str:

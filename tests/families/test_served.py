@@ -5,6 +5,7 @@ The engine is scripted: it thinks in random characters, and ends as the model's 
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,14 @@ from anytime_server.reasoning import Cause
 from anytime_server.scheduler.scheduler import Scheduler
 from anytime_server.session import Session, events
 from anytime_server.text.model import Model
+from anytime_server.text.tool_calls import ModelTools, ToolCallParser
 from anytime_server.types import GenerateRequest
 
 from tests.families.catalogue import FAMILIES
 from tests.families.facts import FACTS
 from tests.families.folders import family_folder
 from tests.families.packages import missing
+from tests.families.test_facts import WEATHER, tool_loop
 
 pytestmark = pytest.mark.skipif(bool(missing()), reason="no templates: scripts/setup-families.sh")
 
@@ -34,8 +37,6 @@ SERVED_AS = {
     "minicpm5": "qwen3",
     "deepseek-r1-distill-qwen": "deepseek-r1",
     "deepseek-r1-distill-llama": "deepseek-r1",
-    "deepseek-v3.2": "deepseek-v3.1",
-    "deepseek-v4": "deepseek-v3.1",
     "ministral-3-reasoning": "magistral",
     "nemotron-nano-v2": "nemotron",
     "nemotron-3": "nemotron",
@@ -191,3 +192,18 @@ def test_earlier_thinking_is_rendered_as_the_template_keeps_it(name: str, model:
     assert "ANSWER" in text
     if FACTS[name].start:
         assert ("THOUGHT" in text) == (FACTS[name].keeps == "always" or name in IN_PARTS)
+
+
+def test_tool_calls_are_read_as_the_template_writes_them(name: str, model: Model) -> None:
+    tools = ModelTools.of(model, parser=None)
+    if tools is None or not FACTS[name].tool_call:
+        pytest.skip("its template takes no tools, or the format of its calls is not known")
+    turns = tool_loop(name)[:2]
+    hugging_face = model.tokenizer.hugging_face
+    called = hugging_face.apply_chat_template(
+        turns, tools=[WEATHER], tokenize=False, **{**model.switch.on, "add_generation_prompt": False}
+    )
+    assert isinstance(called, str)
+    begin = called.rindex(FACTS[name].tool_call)
+    _, calls = ToolCallParser(tools, [WEATHER]).parse(called[begin:])
+    assert [(call.name, json.loads(call.arguments)) for call in calls] == [("get_weather", {"city": "Rome"})]

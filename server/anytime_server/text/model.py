@@ -54,7 +54,8 @@ class Model:
         self.family = family
         self.reasoning = ReasoningFormat.from_texts(manifest.texts, tokenizer)
         self.switch = tokenizer.chat.switch(family.switch)
-        of_family = SamplingOptions(**family.sampling)
+        # A checkpoint with a manifest of its own is sampled as it was trained, unless it says otherwise.
+        of_family = SamplingOptions(**family.sampling if manifest == Manifest.of_family(family) else {})
         self.sampling = sampling_defaults(
             folder, family_defaults=SamplingDefaults(thinking=of_family, answer=of_family)
         )

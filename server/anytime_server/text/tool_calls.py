@@ -76,7 +76,7 @@ class ModelTools:
             _check(parser, model.tokenizer)
         if not model.takes_tools:
             return None
-        parser = parser or detect_tool_format(model.tokenizer)
+        parser = parser or model.family.tool_parser or detect_tool_format(model.tokenizer)
         return cls(model.tokenizer, parser=parser) if parser is not None else None
 
     @cached_property

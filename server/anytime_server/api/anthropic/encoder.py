@@ -33,6 +33,8 @@ class MessagesEncoder(Encoder[Wire]):
         self._open: str | None = None
         """Type of the block that is open."""
         self._answer: events.AnswerDone | None = None
+        self._signature = ""
+        """Of all thinking blocks; known once the answer begins."""
 
     def frame(self, wire: Wire) -> bytes:
         return named_event(wire)
@@ -47,9 +49,9 @@ class MessagesEncoder(Encoder[Wire]):
                 if event.text and not self._omits_thinking:
                     yield self._delta({"type": "thinking_delta", "thinking": event.text})
             case events.AnswerStarted(provisional=False):
-                if event.at_tokens > 0:  # thinking later within the answer has no signature
+                self._signature = event.continuation or ""
+                if event.at_tokens > 0:
                     yield from self._open_block("thinking")
-                    yield self._delta({"type": "signature_delta", "signature": event.continuation or ""})
                     yield from self._close_block()
             case events.AnswerDelta(provisional=False):
                 if event.text:  # the client's stop sequence can leave none
@@ -121,11 +123,13 @@ class MessagesEncoder(Encoder[Wire]):
     def _delta(self, delta: Wire) -> Wire:
         return {"type": "content_block_delta", "index": self._index, "delta": delta}
 
-    def _close_block(self) -> Sequence[Wire]:
+    def _close_block(self) -> Iterator[Wire]:
         if self._open is None:
-            return []
+            return
+        if self._open == "thinking" and self._signature:
+            yield self._delta({"type": "signature_delta", "signature": self._signature})
         self._open = None
-        return [{"type": "content_block_stop", "index": self._index}]
+        yield {"type": "content_block_stop", "index": self._index}
 
 
 def _message_start(started: events.Started) -> Wire:

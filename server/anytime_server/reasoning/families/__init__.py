@@ -96,6 +96,8 @@ FAMILIES: dict[str, Family] = {
         llama_nemotron.FAMILY,
         nemotron.FAMILY,
         deepseek_v3.FAMILY,
+        deepseek_v3.FAMILY_V3_2,
+        deepseek_v3.FAMILY_V4,
         deepseek_r1.FAMILY,
         mimo.FAMILY,
         qwen3.FAMILY,

@@ -17,5 +17,4 @@ FAMILY = Family(
     template=("<|START_THINKING|>",),
     switch=Switch(on={"reasoning": True}, off={"reasoning": False}),
     sampling={"temperature": 0.6, "top_p": 0.95},
-    tool_parser="cohere_command3",
 )

@@ -2,16 +2,43 @@
 
 from anytime_server.reasoning.family import Family, Switch, think_tags
 
+TEXTS = think_tags(no_thinking="</think>")
+TOKENS = ("<think>", "</think>", "<｜Assistant｜>")
+SWITCH = Switch(
+    on={"thinking": True, "enable_thinking": True}, off={"thinking": False, "enable_thinking": False}
+)
+SAMPLING = {"temperature": 0.6, "top_p": 0.95}
+NO_TEMPLATE = "It comes without a chat template: give one with --chat-template."
+
 FAMILY = Family(
     name="deepseek-v3.1",
-    models="DeepSeek-V3.1, V3.2, V4",
-    texts=think_tags(no_thinking="</think>"),
-    tokens=("<think>", "</think>", "<｜Assistant｜>"),
+    models="DeepSeek-V3.1",
+    texts=TEXTS,
+    tokens=TOKENS,
     template=("<｜Assistant｜>", "thinking", "</think>"),
-    model_types=("deepseek_v3", "deepseek_v32", "deepseek_v4"),
-    switch=Switch(
-        on={"thinking": True, "enable_thinking": True}, off={"thinking": False, "enable_thinking": False}
-    ),
-    sampling={"temperature": 0.6, "top_p": 0.95},
-    note="V3.2 and V4 come without a chat template: give one with --chat-template.",
+    model_types=("deepseek_v3",),
+    switch=SWITCH,
+    sampling=SAMPLING,
+)
+FAMILY_V3_2 = Family(
+    name="deepseek-v3.2",
+    models="DeepSeek-V3.2",
+    texts=TEXTS,
+    tokens=TOKENS,
+    model_types=("deepseek_v32",),
+    switch=SWITCH,
+    sampling=SAMPLING,
+    tool_parser="deepseek_v32",
+    note=NO_TEMPLATE,
+)
+FAMILY_V4 = Family(
+    name="deepseek-v4",
+    models="DeepSeek-V4",
+    texts=TEXTS,
+    tokens=TOKENS,
+    model_types=("deepseek_v4",),
+    switch=SWITCH,
+    sampling=SAMPLING,
+    tool_parser="deepseek_v4",
+    note=NO_TEMPLATE,
 )
