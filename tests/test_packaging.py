@@ -151,7 +151,7 @@ def test_the_metadata_is_complete(metadata: email.message.Message) -> None:
     assert metadata.get_all("License-File") == ["LICENSE"]
     assert metadata["Requires-Python"] == ">=3.11"
     assert metadata["Description-Content-Type"] == "text/markdown"
-    assert set(metadata.get_all("Provides-Extra", [])) == {"server", "vllm", "otel", "train", "gym"}
+    assert set(metadata.get_all("Provides-Extra", [])) == {"server", "vllm", "otel", "train", "gym", "models"}
 
 
 def test_classifiers_are_valid_and_match_the_required_python(metadata: email.message.Message) -> None:

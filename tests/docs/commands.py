@@ -71,7 +71,7 @@ def _pip_install(command: str, url: str) -> str:
 
 RULES = (
     Rule(
-        pattern=ANYTIME + r" (--version|keys|models|\w+ --help)",
+        pattern=ANYTIME + r" (--version|inspect|keys|models|\w+ --help)",
         shorten=lambda command, url: command,
         because="",
     ),

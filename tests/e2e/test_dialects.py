@@ -40,10 +40,17 @@ def test_anthropic_messages(real_server: RealServer, budget: int) -> None:
 def test_anthropic_continues_a_thinking_block(real_server: RealServer) -> None:
     thinking: Any = {"type": "enabled", "budget_tokens": 10}
     with anthropic.Anthropic(base_url=real_server.url, api_key="none", max_retries=0) as client:
-        for _ in range(5):  # thinking that the model ends by itself cannot be resumed
-            first = client.messages.create(model="tiny", max_tokens=200, messages=PROMPT, thinking=thinking)
-            if (first.model_extra or {})["anytime"]["stop"]["cause"] == "budget":
-                break
+        ended_by_budget = (
+            message
+            for _ in range(5)  # thinking that the model ends by itself cannot be resumed
+            if (
+                message := client.messages.create(
+                    model="tiny", max_tokens=200, messages=PROMPT, thinking=thinking
+                )
+            ).model_extra["anytime"]["stop"]["cause"]  # type: ignore[index]
+            == "budget"
+        )
+        first = next(ended_by_budget)
         turn: Any = {"role": "assistant", "content": [first.content[0].model_dump()]}
         request: Any = {"model": "tiny", "max_tokens": 200, "messages": [*PROMPT, turn], "thinking": thinking}
         second = client.messages.create(**request)

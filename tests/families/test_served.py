@@ -60,6 +60,13 @@ EVERY_PUSH = {
 """Between them: each kind of marker, of switch and of end. The others run nightly."""
 IN_PARTS = {"magistral", "ministral-3-reasoning"}
 """Their templates read earlier thinking as parts of the content."""
+CALLS_NOT_READ = {
+    "nemotron-nano-v2": "vLLM has no parser of its calls",
+    "apertus": "vLLM's parser takes no arguments that are text",
+    "apriel-1.6": "vLLM has no parser of its calls",
+    "kimi-k2-thinking": "the ids of the test's calls are not of its form",
+    "hy3": "the markers of its calls are no tokens of the borrowed vocabulary",
+}
 TURNS = [{"role": "system", "content": "SYS"}, {"role": "user", "content": "USR"}]
 THINKING = [name for name, facts in FACTS.items() if facts.start]
 
@@ -198,6 +205,8 @@ def test_tool_calls_are_read_as_the_template_writes_them(name: str, model: Model
     tools = ModelTools.of(model, parser=None)
     if tools is None or not FACTS[name].tool_call:
         pytest.skip("its template takes no tools, or the format of its calls is not known")
+    if name in CALLS_NOT_READ:
+        pytest.xfail(CALLS_NOT_READ[name])
     turns = tool_loop(name)[:2]
     hugging_face = model.tokenizer.hugging_face
     called = hugging_face.apply_chat_template(

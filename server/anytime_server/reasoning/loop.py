@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
 MAX_PERIOD = 256
 """Tokens of the longest phrase whose repetition is found."""
@@ -29,8 +31,10 @@ class LoopDetector:
     """Reads the thinking of one request. A token takes a few microseconds."""
 
     def __init__(self, rule: LoopRule) -> None:
+        import numpy as np  # here, so that the command line need not wait for it
+
         periods = np.arange(1, MAX_PERIOD + 1)
-        self._needed = np.maximum(rule.repeats * periods, rule.min_tokens) - periods
+        self._needed: np.ndarray = np.maximum(rule.repeats * periods, rule.min_tokens) - periods
         """For each period, tokens in a row that equal the one a period before."""
         self._equal = np.zeros(MAX_PERIOD, np.int64)
         """For each period, how many of the last tokens are such."""

@@ -57,7 +57,7 @@ def inspect(arguments: argparse.Namespace) -> dict[str, Any]:
     Raises:
         AnytimeError: it cannot be served, and why.
     """
-    from anytime_server.server.model import TEXT_FILES, find_model, read_template
+    from anytime_server.server.model import TEXT_FILES, find_model, read_template, require_harmless_template
     from anytime_server.text.model import Model
     from anytime_server.text.tool_calls import ModelTools
 
@@ -68,6 +68,7 @@ def inspect(arguments: argparse.Namespace) -> dict[str, Any]:
         preset=arguments.reasoning_preset,
         manifest=None if arguments.manifest is None else Path(arguments.manifest).expanduser(),
         chat_template=read_template(arguments.chat_template),
+        check=require_harmless_template,
     )
     messages = [{"role": "user", "content": QUESTION}]
     prompt, without = model.prompt(messages), model.prompt(messages, thinking=False)

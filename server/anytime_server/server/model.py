@@ -15,6 +15,7 @@ from anytime_server.errors import InvalidRequest, UnusableModel, UnusableOption,
 from anytime_server.models.catalogue import CATALOGUE, models_folder
 from anytime_server.server.settings import ServeSettings
 from anytime_server.text.model import BUNDLED_MODEL, Model
+from anytime_server.text.tokenizer import ModelTokenizer
 
 logger = logging.getLogger(__name__)
 
@@ -41,14 +42,14 @@ def load_model(settings: ServeSettings) -> Model:
         manifest=_file(settings.manifest),
         chat_template=read_template(settings.chat_template),
         forcing=settings.forcing,
+        check=require_harmless_template,
     )
-    _require_harmless_template(model)
     if model.family.note and model.manifest.name is None:
         logger.warning("%s is served as %s. %s", model.name, model.family.name, model.family.note)
     return model
 
 
-def _require_harmless_template(model: Model) -> None:
+def require_harmless_template(tokenizer: ModelTokenizer) -> None:
     """Render short conversations in a process that can be killed; in the server, an endless loop cannot be.
 
     An exception of the template is reported when the server warms up.
@@ -58,14 +59,15 @@ def _require_harmless_template(model: Model) -> None:
         try:
             for limit, value in ((resource.RLIMIT_CPU, TEMPLATE_LIMIT_S), (resource.RLIMIT_CORE, 0)):
                 resource.setrlimit(limit, (value, value))
-            for tools in (None, [TOOL] if model.takes_tools else None):
+            for tools in (None, [TOOL] if tokenizer.chat.takes_tools else None):
                 with suppress(InvalidRequest):
-                    model.tokenizer.chat.render(messages, tools)
+                    tokenizer.chat.render(messages, tools)
         finally:
             os._exit(0)
     if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]):
         raise UnusableModel(
-            f"{model.folder}: the chat template takes more than {TEMPLATE_LIMIT_S} s for a short question",
+            f"{tokenizer.folder}: the chat template takes more than {TEMPLATE_LIMIT_S} s for a short "
+            "question",
             field="model",
         )
 

@@ -129,7 +129,9 @@ class AnswerPhase:
     async def _run(self) -> AnswerResult | list[int]:
         reasoning = self._runtime.model.reasoning
         think_start_ids = _known(reasoning.think_start_id)
-        banned_ids = frozenset() if self._may_think else think_start_ids
+        # A schema lets no thinking through.
+        is_free = self._may_think or self._request.answer.json_schema is not None
+        banned_ids = frozenset() if is_free else think_start_ids
         for attempt in range(ATTEMPTS):
             text = self._text or self._new_text()
             num_before, timer = len(text.token_ids), self._runtime.latency.timer()

@@ -42,6 +42,11 @@ class ChatTemplate:
         """The template of conversations with tools."""
         return self._tokenizer.get_chat_template(tools=[{}])
 
+    @property
+    def takes_tools(self) -> bool:
+        """Whether the template shows tools to the model (`tool_calls` alone are earlier turns)."""
+        return re.search(r"\btools\b", self.text_with_tools) is not None
+
     @cached_property
     def variables(self) -> frozenset[str]:
         """Variables that the template reads and does not set itself."""

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -70,6 +69,7 @@ class Model:
         manifest: Path | None = None,
         chat_template: str | None = None,
         forcing: Forcing | None = None,
+        check: Callable[[ModelTokenizer], None] | None = None,
     ) -> Model:
         """Read a checkpoint, all but its weights.
 
@@ -79,6 +79,7 @@ class Model:
             manifest: file to use instead of the folder's `anytime.json`.
             chat_template: text of a Jinja template to use instead of the checkpoint's own.
             forcing: how answers begin, over the manifest.
+            check: called before the chat template is rendered for the first time.
 
         Raises:
             UnusableModel: it cannot be served, and why.
@@ -86,6 +87,8 @@ class Model:
         if not (folder / "config.json").is_file():
             raise UnusableModel(f"{folder} is not a checkpoint folder: it has no config.json", field="model")
         tokenizer = ModelTokenizer.load(folder, chat_template=chat_template)
+        if check is not None:
+            check(tokenizer)
         own = Manifest.read(manifest) if manifest is not None else Manifest.load(folder)
         evidence = _evidence(folder, tokenizer)
         family = recognised(evidence) if preset is None else _chosen(preset, evidence)
@@ -108,7 +111,7 @@ class Model:
     @property
     def takes_tools(self) -> bool:
         """Whether the chat template shows tools to the model (`tool_calls` alone are earlier turns)."""
-        return re.search(r"\btools\b", self.tokenizer.chat.text_with_tools) is not None
+        return self.tokenizer.chat.takes_tools
 
     @cached_property
     def fingerprint(self) -> str:

@@ -31,13 +31,16 @@ too long when its pieces have more than 1.25 times the limit and 64 tokens."""
 class ModelTokenizer:
     """A Hugging Face tokenizer with the interface that this project needs."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerFast, *, eos_ids: frozenset[int]) -> None:
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerFast, *, eos_ids: frozenset[int], folder: Path | None = None
+    ) -> None:
         # A checkpoint can carry over how it was trained: prompts are neither cut nor filled up here.
         tokenizer.backend_tokenizer.no_truncation()
         tokenizer.backend_tokenizer.no_padding()
         self._tokenizer = tokenizer
         self._vocabulary = tokenizer.get_vocab()
         self.eos_ids = eos_ids
+        self.folder = folder
         self.chat = ChatTemplate(tokenizer)
 
     @classmethod
@@ -73,7 +76,7 @@ class ModelTokenizer:
             )
         added_ids = tokenizer.added_tokens_decoder.keys()
         declared = [tokenizer.eos_token_id, *end_of_turn_ids(folder, added_ids=added_ids)]
-        return cls(tokenizer, eos_ids=frozenset(i for i in declared if isinstance(i, int)))
+        return cls(tokenizer, eos_ids=frozenset(i for i in declared if isinstance(i, int)), folder=folder)
 
     def encode(self, text: str) -> list[int]:
         # As a batch, because only then does it leave the other threads of this process running.

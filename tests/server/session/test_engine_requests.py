@@ -134,7 +134,7 @@ async def test_blank_answer_is_followed_by_others_without_its_tokens_within_the_
     emitted = await run_session(session)
     assert [one.id for one in found] == [f"any-1-answer-0-{attempt}" for attempt in range(4)]
     thinking = {260, 261}
-    assert [one.sampling.banned_ids for one in found] == [set()] + [{blank, newline} | thinking] * 3
+    assert [one.sampling.banned_ids for one in found] == [{260}] + [{blank, newline} | thinking] * 3
     # The first samples 4 blanks and an end of turn, each later one an end of turn alone.
     assert [one.sampling.max_tokens for one in found] == [8, 3, 2, 1]
     assert isinstance(emitted[-1], events.Failed)

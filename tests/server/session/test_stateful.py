@@ -131,7 +131,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         target=runs,
         thinking_tokens=st.none() | st.integers(1, 60),
         settle_after=st.integers(0, 30),
-        fault=st.sampled_from(["none", "none", "blank_answer", "eos_in_thinking", "reopened_thinking"]),
+        fault=st.sampled_from(["none", "none", "blank_answer", "eos_in_thinking", "think_end_twice"]),
         first=st.lists(requests(), min_size=1, max_size=4),
     )
     def start(self, first: list[GenerateRequest], **script: Any) -> Any:
