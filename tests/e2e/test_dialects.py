@@ -42,13 +42,16 @@ def test_anthropic_continues_a_thinking_block(real_server: RealServer) -> None:
     with anthropic.Anthropic(base_url=real_server.url, api_key="none", max_retries=0) as client:
         ended_by_budget = (
             message
-            for _ in range(5)  # thinking that the model ends by itself cannot be resumed
+            for _ in range(
+                5
+            )  # thinking that the model ends by itself, also to think again, cannot be resumed
             if (
                 message := client.messages.create(
                     model="tiny", max_tokens=200, messages=PROMPT, thinking=thinking
                 )
             ).model_extra["anytime"]["stop"]["cause"]  # type: ignore[index]
             == "budget"
+            and [block.type for block in message.content].count("thinking") == 1
         )
         first = next(ended_by_budget)
         turn: Any = {"role": "assistant", "content": [first.content[0].model_dump()]}

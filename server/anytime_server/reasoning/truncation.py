@@ -132,7 +132,9 @@ def truncate_thinking(
         inserted_ids = reasoning.truncation_ids + closing_ids
     else:
         inserted_ids = closing_ids
-    assert not reasoning.thinking_stop_ids.intersection(kept_ids[:-1]), "a stop token inside the thinking"
+    # What is carried may have an answer in it, after which the model thought again.
+    new_ids = kept_ids[num_carried_tokens:-1]
+    assert not reasoning.thinking_stop_ids.intersection(new_ids), "a stop token inside the thinking"
     if forcing is Forcing.FORCE or (forcing is Forcing.AUTO and cause is not Cause.NATURAL):
         inserted_ids += reasoning.answer_lead_in_ids
     return Truncation(

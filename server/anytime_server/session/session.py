@@ -7,7 +7,7 @@ import dataclasses
 import itertools
 import logging
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, aclosing, suppress
 from typing import Literal
 
@@ -255,18 +255,24 @@ class Session:
         self.phase = "answering"
         truncation = request.truncate(self._thinking.token_ids, cause, runtime.model)
         self._inserted_tokens += len(truncation.inserted_ids)
+        num_prompt = len(self.request.prompt_ids)
+        if prompt_ids[:num_prompt] == self.request.prompt_ids:
+            self._continuation = self._signed(
+                [*prompt_ids[num_prompt:], *truncation.thinking_ids], truncation.cause
+            )
         return dataclasses.replace(truncation, num_thinking_tokens=self.thinking_tokens)
 
     def _truncate(self, cause: Cause) -> Truncation:
         request = self.request
         truncation = request.truncate(self._thinking.token_ids, cause, self.runtime.model)
-        self._continuation = self.runtime.signer.sign(
-            request.signed_prompt_ids or request.prompt_ids,
-            truncation.thinking_ids,
-            ended=truncation.cause is Cause.NATURAL,
-        )
+        self._continuation = self._signed(truncation.thinking_ids, truncation.cause)
         self._inserted_tokens = len(truncation.inserted_ids)
         return truncation
+
+    def _signed(self, thinking_ids: Sequence[int], cause: Cause) -> str:
+        """A continuation token; `thinking_ids` are all ids after the prompt."""
+        prompt_ids = self.request.signed_prompt_ids or self.request.prompt_ids
+        return self.runtime.signer.sign(prompt_ids, thinking_ids, ended=cause is Cause.NATURAL)
 
     def _final_answer(self, truncation: Truncation) -> AnswerPhase:
         return AnswerPhase(

@@ -8,11 +8,13 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from collections.abc import AsyncGenerator, Callable
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from anytime_server.engine import Delta, EngineRequest
+from anytime_server.errors import InvalidRequest
 from anytime_server.reasoning import Cause
 from anytime_server.session import AnswerOptions, Session, events
 from anytime_server.session.latency import LatencyEstimator
@@ -271,6 +273,13 @@ def test_all_blocks_of_thinking_share_one_budget(
     assert started.at_tokens == blocks[0]
     [answer] = [event for event in emitted if isinstance(event, events.AnswerDone)]
     assert answer.at_tokens == blocks[-1]
+    verify = partial(session.runtime.signer.verify, prompt_ids=session.request.prompt_ids)
+    if cause is Cause.NATURAL:
+        with pytest.raises(InvalidRequest, match="had ended this thinking"):
+            verify(done.continuation)
+    else:  # resumed after all that was thought, the lead-ins, and the think-starts in the answer
+        between = len("Answer: ") + 1
+        assert len(verify(done.continuation)) == blocks[-1] + between * (len(blocks) - 1)
     # Each further block is opened by one sampled token of the answer.
     assert done.usage.answer_tokens == len("42") + 1 + len(blocks) - 1
 
