@@ -132,7 +132,7 @@ def truncate_thinking(
         inserted_ids = reasoning.truncation_ids + closing_ids
     else:
         inserted_ids = closing_ids
-    # What is carried may have an answer in it, after which the model thought again.
+    # Carried tokens may have an answer in them, after which the model thought again.
     new_ids = kept_ids[num_carried_tokens:-1]
     assert not reasoning.thinking_stop_ids.intersection(new_ids), "a stop token inside the thinking"
     if forcing is Forcing.FORCE or (forcing is Forcing.AUTO and cause is not Cause.NATURAL):
