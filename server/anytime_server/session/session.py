@@ -67,6 +67,8 @@ class Session:
         self._num_before = 0
         """Thinking tokens of earlier blocks, where the model began to think again in its answer."""
         self._inserted_tokens = 0
+        self._cached_tokens: int | None = None
+        """Prompt tokens that the first block of thinking found in the prefix cache."""
         self._continuation: str | None = None
         self._only_answers = False
         self._task: asyncio.Task[events.Done] | None = None
@@ -186,6 +188,7 @@ class Session:
         """Both phases; the number is that of the tokens sampled for the answer, blank attempts included."""
         thinking, early, timeline = self._thinking, self._early, self.timeline
         cause = await thinking.run()
+        self._cached_tokens = thinking.cached_tokens
         self.phase = "answering"
         stopped_at = timeline.stopped_at = thinking.due_at or time.monotonic()
         timeline.first_token_at = thinking.timer.first_token_at
@@ -358,10 +361,7 @@ class Session:
 
     def _done(self, truncation: Truncation, result: AnswerResult, *, answer_tokens: int) -> events.Done:
         request, thinking = self.request, self._thinking
-        first_token_at, stopped_at = self.timeline.first_token_at, self.timeline.stopped_at
-        assert first_token_at is not None
-        assert stopped_at is not None
-        cached = thinking.cached_tokens
+        cached = self._cached_tokens
         adopted_tokens = 0 if self.answer_tokens else answer_tokens  # counted once
         return events.Done(
             id=request.id,
@@ -382,12 +382,7 @@ class Session:
                 provisional_tokens=self._early.sampled_tokens - adopted_tokens,
                 cached_tokens=result.cached_tokens,
             ),
-            timing=events.Timing(
-                time_to_first_token_s=first_token_at - request.arrived_at,
-                cut_to_answer_s=result.first_token_at - stopped_at,
-                time_to_answer_s=result.first_token_at - request.arrived_at,
-                total_s=result.last_token_at - request.arrived_at,
-            ),
+            timing=self.timeline.timing(answer_at=result.first_token_at, last_token_at=result.last_token_at),
             continuation=self._continuation,
         )
 

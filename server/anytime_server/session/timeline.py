@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from anytime_server.session.events import Timing
+
 
 @dataclass(slots=True, kw_only=True)
 class Timeline:
@@ -23,6 +25,22 @@ class Timeline:
     """First token of the answer."""
     ended_at: float | None = None
     """End of the session, whatever ended it."""
+
+    def timing(self, *, answer_at: float, last_token_at: float) -> Timing:
+        """The timing of a session that went well.
+
+        Args:
+            answer_at: first token of the answer.
+            last_token_at: its last token.
+        """
+        assert self.first_token_at is not None
+        assert self.stopped_at is not None
+        return Timing(
+            time_to_first_token_s=self.first_token_at - self.arrived_at,
+            cut_to_answer_s=answer_at - self.stopped_at,
+            time_to_answer_s=answer_at - self.arrived_at,
+            total_s=last_token_at - self.arrived_at,
+        )
 
     @property
     def held_s(self) -> float | None:

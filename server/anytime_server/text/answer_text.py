@@ -106,7 +106,7 @@ class AnswerText:
         shown = ""
         for one in delta.single_tokens():
             shown += self._push(one)
-            if self.stop_sequence is not None:
+            if self.has_ended:
                 break
         return shown
 

@@ -44,7 +44,14 @@ class Model:
     """A model that is served under one name."""
 
     def __init__(
-        self, *, name: str, folder: Path, tokenizer: ModelTokenizer, manifest: Manifest, family: Family
+        self,
+        *,
+        name: str,
+        folder: Path,
+        tokenizer: ModelTokenizer,
+        manifest: Manifest,
+        family: Family,
+        has_own_manifest: bool = True,
     ) -> None:
         self.name = name
         self.folder = folder
@@ -54,7 +61,7 @@ class Model:
         self.reasoning = ReasoningFormat.from_texts(manifest.texts, tokenizer)
         self.switch = tokenizer.chat.switch(family.switch)
         # A checkpoint with a manifest of its own is sampled as it was trained, unless it says otherwise.
-        of_family = SamplingOptions(**family.sampling if manifest == Manifest.of_family(family) else {})
+        of_family = SamplingOptions(**{} if has_own_manifest else family.sampling)
         self.sampling = sampling_defaults(
             folder, family_defaults=SamplingDefaults(thinking=of_family, answer=of_family)
         )
@@ -92,6 +99,7 @@ class Model:
         own = Manifest.read(manifest) if manifest is not None else Manifest.load(folder)
         evidence = _evidence(folder, tokenizer)
         family = recognised(evidence) if preset is None else _chosen(preset, evidence)
+        has_own_manifest = own is not None
         if own is None:
             own = Manifest.of_family(family)
         elif preset is not None:
@@ -106,6 +114,7 @@ class Model:
             tokenizer=tokenizer,
             manifest=own,
             family=family,
+            has_own_manifest=has_own_manifest,
         )
 
     @property
@@ -131,10 +140,7 @@ class Model:
     @cached_property
     def _opens_thinking(self) -> bool:
         """Whether the chat template opens the thinking itself, after a usual question."""
-        try:
-            text = self._rendered([{"role": "user", "content": "?"}], None, thinking=True, variables={})
-        except InvalidRequest:
-            return False
+        text = _plain_prompt(self.tokenizer, self.switch.on)
         return prompt_end(text, self.manifest) is PromptEnd.OPEN
 
     def prompt(
@@ -218,18 +224,20 @@ def _evidence(folder: Path, tokenizer: ModelTokenizer) -> Evidence:
     except (OSError, ValueError) as error:
         raise UnusableModel(f"{folder / 'config.json'} cannot be read: {error}") from error
     model_type = config.get("model_type") if isinstance(config, dict) else None
+    switch = tokenizer.chat.switch(None)
     return Evidence(
         model_type=str(model_type or ""),
         has_token=lambda text: tokenizer.token_id(text) is not None,
         template=tokenizer.chat.text_with_tools,
-        prompt=_plain_prompt(tokenizer),
-        has_switch=bool(tokenizer.chat.switch(None).on),
+        prompt=_plain_prompt(tokenizer, switch.on),
+        has_switch=bool(switch.on),
     )
 
 
-def _plain_prompt(tokenizer: ModelTokenizer) -> str:
+def _plain_prompt(tokenizer: ModelTokenizer, variables: Mapping[str, Any]) -> str:
+    """The prompt of a plain question; empty if the chat template refuses it."""
     try:
-        return tokenizer.chat.render([{"role": "user", "content": "?"}])
+        return tokenizer.chat.render([{"role": "user", "content": "?"}], variables=variables)
     except InvalidRequest:
         return ""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import get_args
@@ -12,29 +11,10 @@ from anytime_server.errors import UnusableOption
 from anytime_server.reasoning import FAMILIES
 from anytime_server.server.settings import ServeSettings, load_settings
 
+pytestmark = pytest.mark.usefixtures("environment")
+
 PORTS = {"flag": 1111, "environment": 2222, "file": 3333, "default": 8000}
 SEQS = {"flag": 11, "environment": 22, "file": 33, "default": None}
-
-
-@pytest.fixture(autouse=True)
-def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """Unsets our variables."""
-    for name in os.environ:
-        if name.upper().startswith("ANYTIME_"):
-            monkeypatch.delenv(name)
-    return monkeypatch
-
-
-@pytest.fixture
-def toml(tmp_path: Path) -> Callable[[str], str]:
-    """Writes a file of options and returns its path."""
-
-    def write(text: str) -> str:
-        path = tmp_path / "serve.toml"
-        path.write_text(text, encoding="utf-8")
-        return str(path)
-
-    return write
 
 
 @pytest.mark.parametrize("seconds", ["inf", "nan", "-1", "1e400"])

@@ -2,37 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 from anytime_server.errors import UnusableOption
 from anytime_server.server.settings import load_settings
 
-
-@pytest.fixture(autouse=True)
-def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """Unsets our variables."""
-    for name in os.environ:
-        if name.upper().startswith("ANYTIME_"):
-            monkeypatch.delenv(name)
-    return monkeypatch
-
-
-@pytest.fixture
-def toml(tmp_path: Path) -> Callable[[str], str]:
-    """Writes a file of options and returns its path."""
-
-    def write(text: str) -> str:
-        path = tmp_path / "serve.toml"
-        path.write_text(text, encoding="utf-8")
-        return str(path)
-
-    return write
+pytestmark = pytest.mark.usefixtures("environment")
 
 
 def passed(*argv: str) -> dict[str, Any]:

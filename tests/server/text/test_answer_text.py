@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
@@ -98,3 +99,13 @@ def test_tokens_are_reported_with_their_text(tiny_model: Model, ids: Any) -> Non
     text, _ = push_all(tiny_model, pieces(ids("<a>12|"), 2), reports_tokens=True)
     assert [(token.text, token.logprob) for token in text.take_tokens()] == [("1", -0.5), ("2", -0.5)]
     assert text.take_tokens() == ()
+
+
+def test_text_that_closes_an_answer_ends_a_step_of_several_tokens(tiny_model: Model) -> None:
+    model = copy.copy(tiny_model)
+    model.manifest = tiny_model.manifest.model_copy(update={"answer_end": "]"})
+    answer = AnswerText(model)
+    ids = tuple(model.tokenizer.encode("42]7"))
+    shown = answer.push(Delta(token_ids=ids, logprobs=(), cached_tokens=0, finish_reason=None))
+    assert (shown, answer.has_ended, answer.stop_sequence) == ("42", True, None)
+    assert len(answer.token_ids) == 3  # what follows in the step is dropped

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from anytime_server.reasoning import Forcing
 from anytime_server.text.model import Model
 
 from .test_model import RENDERED, TEMPLATE, USER, write_checkpoint
@@ -64,3 +65,11 @@ def test_template_that_opens_thinking_only_after_a_user_is_obeyed(tmp_path: Path
     model = Model.load(write_checkpoint(tmp_path / "v31", template=template))
     assert model.prompt(USER).is_open
     assert not model.prompt([*USER, {"role": "tool", "content": "4"}]).is_open
+
+
+def test_forcing_does_not_change_the_familys_sampling(tmp_path: Path) -> None:
+    folder = write_checkpoint(tmp_path / "sampled")
+    usual, closing = Model.load(folder), Model.load(folder, forcing=Forcing.CLOSE)
+    assert usual.sampling.thinking.top_k == usual.family.sampling["top_k"]
+    assert closing.sampling == usual.sampling
+    assert closing.manifest.forcing is Forcing.CLOSE
