@@ -68,7 +68,6 @@ class AnswerText:
         self._answer_start = model.manifest.answer_start.strip()
         self._answer_end = model.manifest.answer_end.strip()
         self._stop = (*stop, self._answer_end) if self._answer_end else stop
-        self._stop = stop
         self._hidden_ids = model.reasoning.eos_ids | stop_ids
         self._model = model
         keeps_special = keeps_special_tokens or (tool_parser is not None and tool_parser.keeps_special_tokens)
