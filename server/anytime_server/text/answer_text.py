@@ -130,7 +130,8 @@ class AnswerText:
         """The rest of the text, after the last delta; reads the tool calls, which may take long."""
         if self._tool_calls is None:
             return ""
-        rest, self.tool_calls = self._tool_calls.finish()
+        rest, calls = self._tool_calls.finish()
+        self.tool_calls += calls
         return self._shown(rest)
 
     def end_thinking(self) -> None:
