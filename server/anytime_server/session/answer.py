@@ -86,7 +86,9 @@ class AnswerPhase:
         self._text: AnswerText | None = None
         """Text before the model began to think again."""
         self._sampled_ids: list[int] = []
-        """Its tokens, where the answer goes on without that thinking."""
+        """Tokens of the answer that it goes on from, without that thinking."""
+        self._is_opened = False
+        """Whether the answer was opened even if the model may call tools."""
         self._tokens: list[AnswerToken] = []
         self._cached_tokens = 0
         self._first_sampled_at: float | None = None
@@ -143,7 +145,7 @@ class AnswerPhase:
                 self.tool_parser_failures += text.num_tool_parser_failures - num_failures
             self._first_sampled_at = self._first_sampled_at or timer.first_token_at
             sampled_ids = text.token_ids[num_before:]
-            if sampled_ids and sampled_ids[-1] in self._think_start_ids:
+            if text.has_begun_to_think or (sampled_ids and sampled_ids[-1] in self._think_start_ids):
                 self._text = text
                 text.end_thinking()
                 if text.sampled_text:
@@ -152,14 +154,15 @@ class AnswerPhase:
                     return sampled_ids
                 # No budget is left: the answer goes on as if the model had not begun to think.
                 banned_ids |= self._think_start_ids
-                self._sampled_ids = sampled_ids[:-1]
+                self._sampled_ids += self._without_thinking(sampled_ids, text, is_first=attempt == 0)
                 if text.is_blank or self._max_tokens > 0:
                     continue
                 text.finish_reason = "length"
             if not text.is_blank:
                 return self._result(text, timer)
-            self._text, self._sampled_ids = None, []
-            banned_ids |= text.shown_ids | self._think_start_ids | _known(reasoning.think_end_id)
+            self._text, self._sampled_ids = None, self._opener(text)
+            banned_ids |= text.shown_ids | text.header_ids
+            banned_ids |= self._think_start_ids | _known(reasoning.think_end_id)
         raise EmptyAnswer(f"the model gave a blank answer {ATTEMPTS} times")
 
     def _new_text(self) -> AnswerText:
@@ -172,7 +175,26 @@ class AnswerPhase:
             keeps_special_tokens=not answer.skip_special_tokens,
             reports_tokens=answer.top_logprobs is not None,
             begun=self._truncation.answer_text,
+            is_opened=self._is_opened,
         )
+
+    def _without_thinking(self, sampled_ids: list[int], text: AnswerText, *, is_first: bool) -> list[int]:
+        """Tokens of the answer to go on from, where the last of them open thinking."""
+        if sampled_ids[-1] in self._think_start_ids:
+            return sampled_ids[:-1]
+        # An opener of several tokens cannot be banned: the thinking is closed, the second time for good.
+        reasoning = self._runtime.model.reasoning
+        may_call_tools = is_first and self._request.answer.tool_parser is not None
+        text.end_thinking(is_opened=not may_call_tools)
+        opener_ids = reasoning.opener_of_answer(may_call_tools=may_call_tools)
+        return [*sampled_ids, *reasoning.think_end_ids, *opener_ids]
+
+    def _opener(self, text: AnswerText) -> list[int]:
+        """Tokens that open an answer in channels which might have been a call, after a blank one."""
+        if not text.header_ids or self._request.answer.tool_parser is None:
+            return []
+        self._is_opened = True
+        return list(self._runtime.model.reasoning.rest_of_answer_start)
 
     async def _sample(self, request: EngineRequest, text: AnswerText, timer: TokenTimer) -> None:
         try:
@@ -185,7 +207,7 @@ class AnswerPhase:
                     num_tokens = len(text.token_ids)
                     shown = text.push(delta)
                     self.sampled_tokens += len(text.token_ids) - num_tokens
-                    is_last = delta.finish_reason is not None or text.has_ended
+                    is_last = delta.finish_reason is not None or text.has_ended or text.has_begun_to_think
                     if is_last and text.may_call_tools and not self._provisional:
                         shown += await asyncio.to_thread(text.finish)
                     self._emit_delta(shown, text, is_last=is_last)
