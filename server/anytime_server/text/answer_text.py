@@ -198,7 +198,7 @@ class AnswerText:
             self.sampled_text += self._model.tokenizer.decode(channels.calls[-1], keeps_special=True)
         if before.is_text and not now.is_text:
             self.has_ended = before is Part.FINAL or (self._tool_calls is None and now is not Part.THINKING)
-        if now.is_text and not before.is_text and (self.sampled_text or self._held.strip()):
+        if now.is_text and not before.is_text and (self.text or self._held.strip()):
             self._held += "\n\n"
         return part.is_text
 

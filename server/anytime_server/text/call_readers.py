@@ -73,7 +73,7 @@ def _first(entry: dict[str, Any], keys: Sequence[str]) -> Any:
 
 
 def _json(text: str) -> Any:
-    """What a JSON text says; None if it is none."""
+    """The value of a JSON text; None if it is none."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError):

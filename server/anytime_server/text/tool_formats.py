@@ -99,7 +99,8 @@ TOOL_FORMATS: dict[str, ToolFormat] = {
         start="<TOOLCALL>", end="</TOOLCALL>", template=("<TOOLCALL>",), read=read_json_list
     ),
     # Named by families alone.
-    "apertus": ToolFormat(start="<|tools_prefix|>", end="<|tools_suffix|>", read=read_json_list),
+    # Its end, <|tools_suffix|>, is the end of the turn.
+    "apertus": ToolFormat(start="<|tools_prefix|>", end=None, read=read_json_list),
     "apriel": ToolFormat(start="<tool_calls>", end="</tool_calls>", read=read_json_list),
     "cohere_command4": ToolFormat(start="<|START_ACTION|>", end="<|END_ACTION|>", read=read_json_list),
     "deepseek_v32": ToolFormat(start="<｜DSML｜function_calls>", end="</｜DSML｜function_calls>"),
