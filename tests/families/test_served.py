@@ -73,8 +73,13 @@ SAYS = {
     "solar-open": "",  # the end of a text is the end of its turn
 }
 """How a family says something before a call, where it is not plain text."""
-THINKS_AGAIN = {"gpt-oss": "<|channel|>analysis<|message|>", "muse-glimmer": " to=self<|message|>"}
-"""How a family begins to think again after its own opener of an answer with tools."""
+THINKS_AGAIN = {
+    "gpt-oss": "<|channel|>analysis<|message|>",
+    "muse-glimmer": " to=self<|message|>",
+    "kimi-k3": "<|open|>think<|sep|>",
+    "gemma-4": "<|channel>thought\n",
+}
+"""How a family whose opener is several tokens begins to think again, in an answer with tools."""
 TURNS = [{"role": "system", "content": "SYS"}, {"role": "user", "content": "USR"}]
 THINKING = [name for name, facts in FACTS.items() if facts.start]
 

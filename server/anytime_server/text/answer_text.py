@@ -185,10 +185,10 @@ class AnswerText:
 
     def _is_in_text(self, token_id: int, channels: ChannelReader) -> bool:
         """Whether a token of an answer in channels is text for the user."""
+        if token_id in self._hidden_ids and token_id not in channels.end_ids:
+            return False
         before = channels.part
         part = channels.push(token_id)
-        if token_id in self._hidden_ids:
-            channels.restart(Part.NONE)
         if part is Part.THINKING:
             self.num_leaked_tokens += 1
         elif part is Part.CALL:

@@ -71,18 +71,13 @@ class ChannelReader:
         """Tokens of each block of calls, from its header on."""
         self._part_of = channel_format.part_of
         self._tokenizer = tokenizer
-        self._open_ids, self._close_ids, self._end_ids = (
+        self.open_ids, self._close_ids, self.end_ids = (
             frozenset(i for i in map(tokenizer.token_id, texts) if i is not None)
             for texts in (channel_format.opens, channel_format.closes, channel_format.ends)
         )
         self._header: list[int] = []
         self._is_in_header = False
         self.restart(begins_in)
-
-    @property
-    def open_ids(self) -> frozenset[int]:
-        """Tokens that begin a header."""
-        return self._open_ids
 
     def restart(self, begins_in: Part | None) -> None:
         """Go on at the end of another prompt."""
@@ -91,10 +86,10 @@ class ChannelReader:
 
     def push(self, token_id: int) -> Part:
         """The part that the next token belongs to."""
-        if token_id in self._end_ids:
+        if token_id in self.end_ids:
             self.restart(Part.NONE)
             return Part.NONE
-        if self._is_in_header or token_id in self._open_ids:
+        if self._is_in_header or token_id in self.open_ids:
             self._is_in_header = True
             self._header.append(token_id)
             if token_id in self._close_ids:

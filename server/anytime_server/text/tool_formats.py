@@ -107,6 +107,7 @@ TOOL_FORMATS: dict[str, ToolFormat] = {
     "deepseek_v4": ToolFormat(start="<｜DSML｜tool_calls>", end="</｜DSML｜tool_calls>"),
     "ernie45": _TAGS,
     "gemma4": ToolFormat(start="<|tool_call>", end="<tool_call|>"),
+    "granite": ToolFormat(start="<|tool_call|>", end=None, read=read_json_list),
     "hunyuan_a13b": ToolFormat(start="<tool_calls>", end="</tool_calls>"),
     "hy_v3": ToolFormat(
         start="<tool_calls:opensource>", end="</tool_calls:opensource>", each="<tool_call:opensource>"

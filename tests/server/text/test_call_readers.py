@@ -20,6 +20,7 @@ def calls_of(calls: Any) -> list[tuple[str, Any]]:
     [
         '<TOOLCALL>[{"name": "add", "arguments": {"a": "]"}}]</TOOLCALL>',
         '<tool_calls>[{"name": "add", "arguments": {"a": "]"}, "id": "c1"}]</tool_calls>',
+        '<|tool_call|>[{"name": "add", "arguments": {"a": "]"}}]',
         '<|START_ACTION|>[\n  {"tool_call_id": "0", "tool_name": "add", "parameters": {"a": "]"}}\n]',
         '<|tools_prefix|>[{"add": {"a": "]"}}]<|tools_suffix|>',
         r'<|tools_prefix|>[{"add": "{\"a\": \"]\"}"}]<|tools_suffix|>',

@@ -20,10 +20,16 @@ NEXT = "<|end|><|start|>assistant"
 ADD = ("add", {"a": 1})
 
 
-def read(model: Model, ids: list[int], *, size: int = 1, with_tools: bool = True) -> AnswerText:
+def read(
+    model: Model, ids: list[int], *, size: int = 1, with_tools: bool = True, stop: str = ""
+) -> AnswerText:
     tools = ModelTools.of(model, parser=None)
     assert tools is not None
-    text = AnswerText(model, tool_parser=ToolCallParser(tools, [TOOL]) if with_tools else None)
+    text = AnswerText(
+        model,
+        tool_parser=ToolCallParser(tools, [TOOL]) if with_tools else None,
+        stop_ids=frozenset(model.tokenizer.encode(stop)),
+    )
     shown = ""
     for begin in range(0, len(ids), size):
         piece = tuple(ids[begin : begin + size])
@@ -97,6 +103,14 @@ def test_thinking_that_is_not_asked_for_is_hidden_and_counted(harmony_model: Mod
     sampled = f"{ANALYSIS}so{NEXT}{FINAL}42"
     text = read(harmony_model, harmony_model.tokenizer.encode(sampled), with_tools=with_tools)
     assert (text.text, text.num_leaked_tokens) == ("42", len("so"))
+
+
+@pytest.mark.parametrize(("sampled", "shown", "calls"), [(f"{FINAL}42", "42", []), (CALL, "", [ADD])])
+def test_end_of_a_turn_is_neither_text_nor_part_of_a_call(
+    harmony_model: Model, sampled: str, shown: str, calls: list[Any]
+) -> None:
+    text = read(harmony_model, harmony_model.tokenizer.encode(f"{sampled}%"), stop="%")
+    assert (text.text, calls_of(text)) == (shown, calls)
 
 
 def test_header_in_ordinary_characters_is_text(harmony_model: Model) -> None:
