@@ -139,7 +139,7 @@ async def test_thinking_again_after_text_counts_on_the_budget(
 async def test_blank_final_text_is_sampled_again_in_its_channel(
     served: Any, harmony_model: Model, answering: Callable[..., list[str]]
 ) -> None:
-    prompts = answering([FINAL, "42"])
+    prompts = answering([FINAL, "<|start|>42"])  # in that channel, the model begins no other
     message = await ask(await served(model=harmony_model, never_end=True))
     assert prompts[1].endswith(f"<|end|><|start|>assistant{FINAL}")
     assert message["content"] == "42"
