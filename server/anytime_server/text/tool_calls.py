@@ -234,7 +234,8 @@ def _check(name: str, tokenizer: ModelTokenizer) -> None:
         raise UnusableOption(f"--tool-parser: {name} needs vLLM, which is not installed") from error
     except KeyError as error:
         raise UnusableOption(
-            f"--tool-parser: vLLM has no parser {name!r}; it has {', '.join(TOOL_FORMATS)} and others"
+            f"--tool-parser: there is no parser {name!r}; there are {', '.join(TOOL_FORMATS)} "
+            "and vLLM's others"
         ) from error
     try:
         _make(parser_class, tokenizer, [])
