@@ -48,6 +48,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--manifest", metavar="FILE", help="as for `anytime serve`")
     parser.add_argument("--chat-template", metavar="FILE", help="as for `anytime serve`")
+    parser.add_argument(
+        "--vllm.trust-remote-code",
+        dest="trust_remote_code",
+        action="store_true",
+        help="as for `anytime serve`: let Python code of the model's tokenizer run",
+    )
     return parser
 
 
@@ -68,6 +74,7 @@ def inspect(arguments: argparse.Namespace) -> dict[str, Any]:
         preset=arguments.reasoning_preset,
         manifest=None if arguments.manifest is None else Path(arguments.manifest).expanduser(),
         chat_template=read_template(arguments.chat_template),
+        trust_remote_code=arguments.trust_remote_code,
         check=require_harmless_template,
     )
     messages = [{"role": "user", "content": QUESTION}]
