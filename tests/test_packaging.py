@@ -179,6 +179,7 @@ def test_project_and_package_have_the_same_version() -> None:
     assert project["version"] == __version__
 
 
+@pytest.mark.nightly
 def test_the_base_install_has_no_packages_of_extras(installed: Path) -> None:
     listed = json.loads(pip(installed, "list", "--format", "json"))
     packages = {package["name"].lower() for package in listed}
@@ -187,6 +188,7 @@ def test_the_base_install_has_no_packages_of_extras(installed: Path) -> None:
     pip(installed, "check")
 
 
+@pytest.mark.nightly
 def test_every_command_has_help_in_the_base_install(installed: Path) -> None:
     overview = run(installed / "anytime", "--help").stdout
     for name in COMMANDS:
@@ -194,12 +196,14 @@ def test_every_command_has_help_in_the_base_install(installed: Path) -> None:
         assert f"usage: anytime {name}" in run(installed / "anytime", name, "--help").stdout
 
 
+@pytest.mark.nightly
 def test_ask_works_in_the_base_install(installed: Path) -> None:
     done = run(installed / "anytime", "ask", "hello", "--url", "http://127.0.0.1:9", check=False)
     assert done.returncode == 1
     assert done.stderr.startswith("anytime ask: no server answers at http://127.0.0.1:9")
 
 
+@pytest.mark.nightly
 def test_serve_names_its_extra_in_the_base_install(installed: Path) -> None:
     done = run(installed / "anytime", "serve", "--port", "0", check=False)
     assert done.returncode == 1

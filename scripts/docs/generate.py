@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import fault_matrix
+import memory
 import openapi
 import tables
 from anytime_server.api.app import create_app
@@ -52,6 +53,9 @@ PARTS: dict[str, Callable[[], str]] = {
     "manifest": tables.manifest,
     "families": tables.families,
     "served-families": tables.served_families,
+    "memory-qwen3": lambda: memory.memory(memory.QWEN3),
+    "memory-gpt-oss": lambda: memory.memory(memory.GPT_OSS),
+    "memory-deepseek-r1": lambda: memory.memory(memory.DEEPSEEK_R1),
     "brpo-recipe": tables.brpo_recipe,
     "warmstart-recipe": tables.warmstart_recipe,
     "fine-tuning-recipe": tables.fine_tuning_recipe,

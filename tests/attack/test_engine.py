@@ -144,6 +144,7 @@ async def suspend_the_next_engine(server: RealServer) -> psutil.Process:
     client="503 from `/ready`, then 503 from `/health`; the stream gets `error` with the code `unavailable`",
     left="nothing: the server ends with status 0, and the hanging engine with it",
 )
+@pytest.mark.nightly
 async def test_health_fails_and_sigterm_ends_a_server_whose_engine_hangs_while_it_restarts(
     start_server: Callable[..., RealServer], tiny_checkpoint: Path
 ) -> None:

@@ -7,9 +7,10 @@ Rules for writers of documentation:
 - `python` runs as a separate script and must print nothing on standard error; `ts` runs in Node.
 - `bash`, `console` and blocks without a language are commands. If lines begin with `$ `, only those are
   commands, and the lines after each are its output. `commands.py` lists the commands that are shortened.
+- Pages on models have a server of their own: see `model_pages.py`.
 - `json` with `messages` (or `input`) is posted to `/v1/anytime` (or `/v1/responses`); `[...]` stands for
   messages, `{...}` for a schema. `<!-- post: /v1/messages -->` before the block names another endpoint.
-  Other JSON is only parsed.
+  `<!-- file: NAME -->` makes it a manifest, which is written into the folder. Other JSON is only parsed.
 - `toml` with a `kind` is a recipe, without it a configuration of `anytime serve`.
 - `text` is not run. After `<!-- output -->` it is the output of the block before it; `...` matches anything.
 - A block after `<!-- not run: REASON -->` is skipped, and the test summary shows the reason.
@@ -25,7 +26,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 FENCE = re.compile(r"(?P<indent> *)(?P<fence>```+)(?P<language>[\w-]*)(?P<rest>.*)")
-MARKER = re.compile(r" *<!-- (?P<name>output|not run|nightly|post)(?:: *(?P<value>.*?))? *-->")
+MARKER = re.compile(r" *<!-- (?P<name>output|not run|nightly|post|file)(?:: *(?P<value>.*?))? *-->")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +40,7 @@ class Snippet:
     language: str
     text: str
     marker: str | None
-    """Name of the marker before the block: `output`, `not run`, `nightly` or `post`."""
+    """Name of the marker before the block: `output`, `not run`, `nightly`, `post` or `file`."""
     value: str
     """The text after the marker's name."""
     output: str | None = None

@@ -25,6 +25,7 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
+@pytest.mark.nightly
 async def test_sigterm_ends_server_and_engine(
     start_server: Callable[..., RealServer], tiny_checkpoint: Path
 ) -> None:

@@ -91,6 +91,7 @@ def compile_examples(consumer: Path, url: str, *options: str) -> list[Path]:
     return [source.with_suffix(".js") for source in sources]
 
 
+@pytest.mark.nightly
 def test_live_server_tests_pass_with_a_slow_engine(start_server: Callable[..., RealServer]) -> None:
     slow = start_server("--engine=scripted", "--scripted.seconds-per-token=0.02", "--scripted.never-end=true")
     output = run("npm", "test", ANYTIME_URL=slow.url)

@@ -300,6 +300,7 @@ def test_mismatched_engine_stops_the_run(path: Path, tmp_path: Path, monkeypatch
         train(recipe, tmp_path / "run")
 
 
+@pytest.mark.nightly
 def test_kl_penalty_is_recorded(path: Path, finished: Path, tmp_path: Path) -> None:
     assert train(recipe_at(path, steps="2", loss__kl_coefficient="100"), tmp_path / "run")
     assert lines_of(tmp_path / "run")[-1]["kl"] > 0
@@ -355,12 +356,12 @@ def test_a_dead_engine_ends_the_run_with_a_reason(
 
 
 def test_prompts_that_are_too_long_are_skipped(path: Path, tmp_path: Path) -> None:
-    counts = [*range(2, 40), *range(600, 610)]
+    counts = [*range(2, 22), *range(600, 620)]
     problems = [{"prompt": "1+" * count + "1 =", "answer": "1"} for count in counts]
     data = tmp_path / "sums.jsonl"
     data.write_text("".join(json.dumps(problem) + "\n" for problem in problems))
     task = f'{{kind = "dataset", path = "{data}", grader = "exact", validation_share = 0.2, test_share = 0}}'
-    recipe = recipe_at(path, task=task, steps="3", evaluation__problems="50", rollout__prompts="8")
+    recipe = recipe_at(path, task=task, steps="1", evaluation__problems="8", rollout__prompts="8")
     assert train(recipe, tmp_path / "run")
     assert sum(line["skipped_prompts"] for line in lines_of(tmp_path / "run")) > 0
     manifest = Model.load(tmp_path / "run" / "checkpoint").manifest

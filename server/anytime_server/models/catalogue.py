@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from anytime_server.cache import cache_folder
 from anytime_server.errors import UnusableOption
 from anytime_server.reasoning.manifest import MANIFEST_NAME
 
@@ -81,8 +81,7 @@ CATALOGUE = {
 
 def models_folder() -> Path:
     """Folder of all models that were got: in the user's cache, as `XDG_CACHE_HOME` says."""
-    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser() / "anytime" / "models"
+    return cache_folder("models")
 
 
 def known(name: str) -> PretrainedModel:

@@ -39,7 +39,11 @@ def _builder(settings: ServeSettings, model: Model, adapters: Mapping[str, Path]
     if settings.engine == "transformers":
         from anytime_server.engine.transformers import TransformersEngine
 
-        return lambda: TransformersEngine(model.folder, options=settings.transformers)
+        return lambda: TransformersEngine(
+            model.folder, options=settings.transformers, tokenizer=model.tokenizer.files
+        )
     from anytime_server.engine.vllm import VllmEngine
 
-    return lambda: VllmEngine(model.folder, options=settings.vllm, adapters=adapters)
+    return lambda: VllmEngine(
+        model.folder, options=settings.vllm, adapters=adapters, tokenizer=model.tokenizer.files
+    )

@@ -48,6 +48,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--manifest", metavar="FILE", help="as for `anytime serve`")
     parser.add_argument("--chat-template", metavar="FILE", help="as for `anytime serve`")
+    parser.add_argument(
+        "--vllm.trust-remote-code",
+        dest="trust_remote_code",
+        action="store_true",
+        help="as for `anytime serve`: let Python code of the model's tokenizer run",
+    )
     return parser
 
 
@@ -68,6 +74,7 @@ def inspect(arguments: argparse.Namespace) -> dict[str, Any]:
         preset=arguments.reasoning_preset,
         manifest=None if arguments.manifest is None else Path(arguments.manifest).expanduser(),
         chat_template=read_template(arguments.chat_template),
+        trust_remote_code=arguments.trust_remote_code,
         check=require_harmless_template,
     )
     messages = [{"role": "user", "content": QUESTION}]
@@ -94,6 +101,10 @@ def inspect(arguments: argparse.Namespace) -> dict[str, Any]:
         "end_of_turn": sorted(
             model.tokenizer.decode([i], keeps_special=True) for i in model.tokenizer.eos_ids
         ),
+        "sampling": {
+            "thinking": model.sampling.thinking.given(),
+            "answer": model.sampling.answer.given(),
+        },
         "tool_parser": None if tools is None else tools.parser,
         "template_variables": sorted(model.tokenizer.chat.variables - USUAL),
         "note": model.family.note if model.manifest.name is None else "",
@@ -107,8 +118,14 @@ def _table(facts: dict[str, Any]) -> str:
 
 
 def _cell(value: Any) -> str:
+    if isinstance(value, dict):
+        return "; ".join(f"{name} {_options(options)}" for name, options in value.items())
     if isinstance(value, list):
         return ", ".join(map(_cell, value)) or "none"
     if value is None or value == "":
         return "none"
     return escaped(value) if isinstance(value, str) else json.dumps(value)
+
+
+def _options(options: dict[str, Any]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in options.items())

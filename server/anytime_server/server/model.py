@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from anytime_server.engine.checkpoint import require_complete
-from anytime_server.engine.vllm.arguments import downloads, loads_weights
+from anytime_server.engine.vllm.arguments import downloads, loads_weights, trusts_remote_code
 from anytime_server.errors import InvalidRequest, UnusableModel, UnusableOption, first_line
 from anytime_server.models.catalogue import CATALOGUE, models_folder
 from anytime_server.server.settings import ServeSettings
@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 TEMPLATE_LIMIT_S = 3
 """Processor time of the chat template for two short conversations."""
-TEXT_FILES = ["*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken"]
+TEXT_FILES = ["*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken", "*.py"]
 """All files of a model but its weights."""
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
 
@@ -42,6 +42,7 @@ def load_model(settings: ServeSettings) -> Model:
         manifest=_file(settings.manifest),
         chat_template=read_template(settings.chat_template),
         forcing=settings.forcing,
+        trust_remote_code=trusts_remote_code(settings.vllm),
         check=require_harmless_template,
     )
     if model.family.note and model.manifest.name is None:

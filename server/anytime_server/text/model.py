@@ -76,6 +76,7 @@ class Model:
         manifest: Path | None = None,
         chat_template: str | None = None,
         forcing: Forcing | None = None,
+        trust_remote_code: bool = False,
         check: Callable[[ModelTokenizer], None] | None = None,
     ) -> Model:
         """Read a checkpoint, all but its weights.
@@ -86,6 +87,7 @@ class Model:
             manifest: file to use instead of the folder's `anytime.json`.
             chat_template: text of a Jinja template to use instead of the checkpoint's own.
             forcing: how answers begin, over the manifest.
+            trust_remote_code: whether Python code of the checkpoint may run.
             check: called before the chat template is rendered for the first time.
 
         Raises:
@@ -93,7 +95,9 @@ class Model:
         """
         if not (folder / "config.json").is_file():
             raise UnusableModel(f"{folder} is not a checkpoint folder: it has no config.json", field="model")
-        tokenizer = ModelTokenizer.load(folder, chat_template=chat_template)
+        tokenizer = ModelTokenizer.load(
+            folder, chat_template=chat_template, trust_remote_code=trust_remote_code
+        )
         if check is not None:
             check(tokenizer)
         own = Manifest.read(manifest) if manifest is not None else Manifest.load(folder)

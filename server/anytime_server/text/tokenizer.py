@@ -14,6 +14,7 @@ from anytime_server.errors import UnusableModel, first_line
 from anytime_server.text.chat_template import ChatTemplate
 from anytime_server.text.detokenizer import Detokenizer
 from anytime_server.text.generation_config import end_of_turn_ids
+from anytime_server.text.tokenizer_files import TOKENIZER, tokenizer_folder
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -32,8 +33,18 @@ class ModelTokenizer:
     """A Hugging Face tokenizer with the interface that this project needs."""
 
     def __init__(
-        self, tokenizer: PreTrainedTokenizerFast, *, eos_ids: frozenset[int], folder: Path | None = None
+        self,
+        tokenizer: PreTrainedTokenizerFast,
+        *,
+        eos_ids: frozenset[int],
+        folder: Path | None = None,
+        files: Path | None = None,
     ) -> None:
+        """
+        Args:
+            folder: of the checkpoint.
+            files: folder of its `tokenizer.json`; by default the checkpoint's.
+        """
         # A checkpoint can carry over how it was trained: prompts are neither cut nor filled up here.
         tokenizer.backend_tokenizer.no_truncation()
         tokenizer.backend_tokenizer.no_padding()
@@ -41,14 +52,18 @@ class ModelTokenizer:
         self._vocabulary = tokenizer.get_vocab()
         self.eos_ids = eos_ids
         self.folder = folder
+        self.files = files or folder
         self.chat = ChatTemplate(tokenizer)
 
     @classmethod
-    def load(cls, folder: Path, *, chat_template: str | None = None) -> ModelTokenizer:
+    def load(
+        cls, folder: Path, *, chat_template: str | None = None, trust_remote_code: bool = False
+    ) -> ModelTokenizer:
         """Read the tokenizer of a checkpoint, and every end-of-turn token it declares.
 
         Args:
             chat_template: text of a Jinja template to use instead of the checkpoint's own.
+            trust_remote_code: whether Python code of the checkpoint may run.
 
         Raises:
             UnusableModel: there is none, or it has no chat template.
@@ -56,11 +71,11 @@ class ModelTokenizer:
         logging.getLogger("transformers").setLevel(logging.ERROR)
         from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
+        files = tokenizer_folder(folder, trust_remote_code=trust_remote_code)
         # The classes that AutoTokenizer chooses change some of what tokenizer.json says.
-        is_fast = (folder / "tokenizer.json").is_file()
-        loader = PreTrainedTokenizerFast if is_fast else AutoTokenizer
+        loader = PreTrainedTokenizerFast if (files / TOKENIZER).is_file() else AutoTokenizer
         try:
-            tokenizer = loader.from_pretrained(folder, local_files_only=True)
+            tokenizer = loader.from_pretrained(files, local_files_only=True)
         except Exception as error:
             raise UnusableModel(f"no tokenizer can be loaded from {folder}: {first_line(error)}") from error
         if not isinstance(tokenizer, PreTrainedTokenizerFast):
@@ -76,7 +91,8 @@ class ModelTokenizer:
             )
         added_ids = tokenizer.added_tokens_decoder.keys()
         declared = [tokenizer.eos_token_id, *end_of_turn_ids(folder, added_ids=added_ids)]
-        return cls(tokenizer, eos_ids=frozenset(i for i in declared if isinstance(i, int)), folder=folder)
+        eos_ids = frozenset(i for i in declared if isinstance(i, int))
+        return cls(tokenizer, eos_ids=eos_ids, folder=folder, files=files)
 
     def encode(self, text: str) -> list[int]:
         # As a batch, because only then does it leave the other threads of this process running.

@@ -152,6 +152,7 @@ async def test_thinking_ends_by_itself_before_a_short_answer(http: httpx2.AsyncC
     assert "Rome" in body["answer"]
 
 
+@pytest.mark.nightly
 async def test_unicode_streams_whole(http: httpx2.AsyncClient) -> None:
     schema = {"type": "json_schema", "json_schema": {"name": "text", "schema": {"enum": [UNICODE]}}}
     answer = {"temperature": 0, "max_tokens": 80, "response_format": schema}

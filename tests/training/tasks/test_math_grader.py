@@ -111,6 +111,7 @@ def test_only_the_end_of_a_huge_text_is_graded(pool: GraderPool) -> None:
     assert time.monotonic() - start < 20
 
 
+@pytest.mark.nightly
 def test_threads_get_the_same_verdicts_as_one_thread() -> None:
     jobs = ([(*pair, True) for pair in RIGHT] + [(*pair, False) for pair in WRONG]) * 3
     pool = GraderPool("math", num_processes=2)

@@ -51,8 +51,19 @@ class TransformersOptions(BaseModel):
 class TransformersEngine(Engine):
     """One model on transformers."""
 
-    def __init__(self, model: str | Path, *, options: TransformersOptions | None = None) -> None:
+    def __init__(
+        self,
+        model: str | Path,
+        *,
+        options: TransformersOptions | None = None,
+        tokenizer: Path | None = None,
+    ) -> None:
+        """
+        Args:
+            tokenizer: folder of its `tokenizer.json`; by default the model's.
+        """
         self._model = str(model)
+        self._tokenizer = tokenizer or Path(model)
         self._options = options or TransformersOptions()
         self._loaded: LoadedModel | None = None
         self._schemas: SchemaCompiler | None = None
@@ -89,10 +100,10 @@ class TransformersEngine(Engine):
         except Exception as error:
             raise UnusableModel(f"transformers cannot load {self._model}: {first_line(error)}") from error
         self._loaded = loaded
-        self._schemas = SchemaCompiler(Path(self._model), loaded.decoder.num_vocabulary)
+        self._schemas = SchemaCompiler(self._tokenizer, loaded.decoder.num_vocabulary)
         from anytime_server.engine.structured.matcher import Matchers
 
-        self._matchers = Matchers(Path(self._model), loaded.decoder.num_vocabulary)
+        self._matchers = Matchers(self._tokenizer, loaded.decoder.num_vocabulary)
         self._alive = True
         self._loop = asyncio.create_task(self._decode_until_dead())
 

@@ -11,6 +11,7 @@ from anytime_server.engine.base import EngineLoad
 from anytime_server.engine.environment import cpu_multiplies_bf16
 from anytime_server.engine.vllm.pass_through import (
     STRUCTURED_OUTPUTS,
+    YES,
     flag,
     require_usable,
     typed_values,
@@ -93,12 +94,18 @@ class VllmOptions(BaseModel):
 
 
 def engine_config(
-    model: str, options: VllmOptions, *, on_cpu: bool, lora: dict[str, Any] | None = None
+    model: str,
+    options: VllmOptions,
+    *,
+    on_cpu: bool,
+    lora: dict[str, Any] | None = None,
+    tokenizer: str | None = None,
 ) -> tuple[VllmConfig, int]:
     """vLLM's configuration, and the number of sequences that think at the same time.
 
     Args:
         lora: arguments that the served adapters need; options override them.
+        tokenizer: folder of the tokenizer; by default the model's.
 
     Raises:
         UnusableOption: an option is unusable; names it.
@@ -120,6 +127,7 @@ def engine_config(
 
     def configured(options: VllmOptions, passed: dict[str, Any]) -> VllmConfig:
         own = own_arguments(model, options, load, on_cpu=on_cpu)
+        own["tokenizer"] = tokenizer or model
         own["max_num_seqs"] = -(-own["max_num_seqs"] // num_copies)  # of each copy of the model
         arguments = AsyncEngineArgs(**own | (lora or {}) | passed)
         if on_cpu and arguments.enable_chunked_prefill is None:
@@ -189,6 +197,11 @@ def downloads(options: VllmOptions) -> dict[str, Any]:
 def loads_weights(options: VllmOptions) -> bool:
     """Whether vLLM reads the weights from safetensors files of the checkpoint."""
     return options.passed_through.get("load_format", "auto") in ("auto", "hf", "safetensors")
+
+
+def trusts_remote_code(options: VllmOptions) -> bool:
+    """Whether Python code of the checkpoint may run; vLLM checks the value."""
+    return str(options.passed_through.get("trust_remote_code", False)).lower() in YES
 
 
 def _world_size(options: VllmOptions, passed: dict[str, Any]) -> int:

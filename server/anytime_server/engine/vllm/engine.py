@@ -68,12 +68,15 @@ class VllmEngine(Engine):
         *,
         options: VllmOptions | None = None,
         adapters: Mapping[str, Path] | None = None,
+        tokenizer: Path | None = None,
     ) -> None:
         """
         Args:
+            tokenizer: folder of its `tokenizer.json`; by default the model's.
             adapters: folders of LoRA adapters, by the names under which requests choose them.
         """
         self._model = str(model)
+        self._tokenizer = tokenizer or Path(model)
         self._options = options or VllmOptions()
         self._adapters = adapters or {}
         self._lora_requests: dict[str, LoRARequest] = {}
@@ -127,7 +130,11 @@ class VllmEngine(Engine):
             logging.getLogger(name).setLevel(logging.ERROR)
         on_cpu = current_platform.is_cpu()
         config, self._max_num_seqs = engine_config(
-            self._model, self._options, on_cpu=on_cpu, lora=lora_arguments(self._adapters, on_cpu=on_cpu)
+            self._model,
+            self._options,
+            on_cpu=on_cpu,
+            lora=lora_arguments(self._adapters, on_cpu=on_cpu),
+            tokenizer=str(self._tokenizer),
         )
         self._lora_requests = lora_requests(self._adapters)
         if on_cpu:
@@ -153,7 +160,7 @@ class VllmEngine(Engine):
                 "--vllm.kv-cache-mib" if on_cpu else "--vllm.gpu-memory-utilization",
             )
         self._speculates = config.speculative_config is not None
-        self._schemas = SchemaCompiler(Path(self._model), config.model_config.get_vocab_size())
+        self._schemas = SchemaCompiler(self._tokenizer, config.model_config.get_vocab_size())
         # With fewer tokens, attention in vLLM 0.32's CPU build hits an illegal instruction (seen with AMX).
         self._min_prompt_tokens = 5 if on_cpu else 1
 

@@ -250,6 +250,7 @@ async def test_close_ends_the_process_and_what_waits_for_it(stand_in: SchemaComp
     assert not children(tmp_path)
 
 
+@pytest.mark.nightly
 async def test_schema_over_the_time_limit_is_refused_and_the_next_is_compiled(real: SchemaCompiler) -> None:
     await real.check('{"title":"before"}')
     [child] = children(BUNDLED_MODEL, LIMIT_S)
@@ -261,6 +262,7 @@ async def test_schema_over_the_time_limit_is_refused_and_the_next_is_compiled(re
     assert children(BUNDLED_MODEL, LIMIT_S) == [child], "which has loaded the vocabulary"
 
 
+@pytest.mark.nightly
 async def test_schema_over_the_memory_limit_is_refused() -> None:
     one = SchemaCompiler(BUNDLED_MODEL, 512, limit_bytes=1 << 20)
     with pytest.raises(InvalidRequest, match="cannot be enforced: its compiler crashes on it"):
@@ -290,6 +292,7 @@ asyncio.run(serve())
 """
 
 
+@pytest.mark.nightly
 async def test_suspended_process_ends_with_a_server_that_was_killed() -> None:
     server = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", SERVER, str(BUNDLED_MODEL)), stdout=subprocess.PIPE

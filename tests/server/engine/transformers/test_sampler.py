@@ -15,6 +15,7 @@ from anytime_server.engine.transformers.sampler import sample, uniforms
 from anytime_server.engine.transformers.sequence import SequenceState
 
 WEIGHTS_V = [0.5, 0.3, 0.15, 0.05]
+NUM_SAMPLES = 5_000
 LOGITS_V = torch.tensor(WEIGHTS_V).log() + 3.0
 
 
@@ -26,8 +27,8 @@ def row(*, seed: int = 0, sampled: int = 0, **sampling: Any) -> SequenceState:
 
 
 def shares(**sampling: Any) -> list[float]:
-    """Share of each token in 20,000 samples."""
-    rows = [row(seed=seed, **sampling) for seed in range(20_000)]
+    """Share of each token in `NUM_SAMPLES` samples."""
+    rows = [row(seed=seed, **sampling) for seed in range(NUM_SAMPLES)]
     token_ids = sample(LOGITS_V.expand(len(rows), -1), rows).token_ids
     return (np.bincount(token_ids, minlength=4) / len(rows)).tolist()
 
@@ -70,7 +71,7 @@ def test_64_bit_seeds_do_not_collide() -> None:
 def test_distribution(sampling: dict[str, Any], expected: list[float]) -> None:
     whole = sum(expected)
     for found, wanted in zip(shares(**sampling), [one / whole for one in expected], strict=True):
-        assert abs(found - wanted) <= 4 * math.sqrt(wanted * (1 - wanted) / 20_000)
+        assert abs(found - wanted) <= 4 * math.sqrt(wanted * (1 - wanted) / NUM_SAMPLES)
 
 
 def scores(prompt_ids: list[int], sampled: list[int], **sampling: Any) -> list[float]:
