@@ -32,7 +32,12 @@ from anytime_server.engine.processes import ProcessThread
 from anytime_server.engine.structured.compiler import SchemaCompiler
 from anytime_server.engine.vllm.adapters import lora_arguments, lora_requests
 from anytime_server.engine.vllm.arguments import VllmOptions, config_fault, engine_config, loads_weights
-from anytime_server.engine.vllm.failures import reason_file, start_fault
+from anytime_server.engine.vllm.failures import (
+    architecture_fault,
+    keep_architecture_faults,
+    reason_file,
+    start_fault,
+)
 from anytime_server.engine.weights import checkpoint_shapes, require_same_tensors
 from anytime_server.errors import (
     AnytimeError,
@@ -109,7 +114,8 @@ class VllmEngine(Engine):
         except (ModuleNotFoundError, AnytimeError):
             raise  # for the former, the command line names the package to install
         except Exception as error:
-            raise UnusableModel(f"vLLM cannot load {self._model}: {config_fault(error)}") from error
+            fault = architecture_fault(config_fault(error))
+            raise UnusableModel(f"vLLM cannot load {self._model}: {fault}") from error
 
     def _build(self) -> None:
         with warnings.catch_warnings():
@@ -125,6 +131,7 @@ class VllmEngine(Engine):
         os.environ[SERVER_PID] = str(os.getpid())
         for name in ("vllm", "torch._library.triton"):
             logging.getLogger(name).setLevel(logging.ERROR)
+        keep_architecture_faults()
         on_cpu = current_platform.is_cpu()
         config, self._max_num_seqs = engine_config(
             self._model, self._options, on_cpu=on_cpu, lora=lora_arguments(self._adapters, on_cpu=on_cpu)
