@@ -170,8 +170,12 @@ class VllmEngine(Engine):
         Raises:
             UnusableModel: they did not start, and why.
         """
+        from vllm.renderers import hf as renderers
         from vllm.v1.engine.async_llm import AsyncLLM
 
+        # vLLM copies the tokenizer for threads that render prompts, which takes seconds at 150,000 ids. There
+        # are no such threads here: prompts come as ids.
+        renderers.__dict__["maybe_make_thread_pool"] = lambda tokenizer, copies=1: tokenizer
         with reason_file() as path:
             try:
                 # Not returned: the future of `_build()` would keep the object beyond `stop()`, and its
