@@ -26,7 +26,7 @@ COLUMNS = {
     "test_prompt_of_the_answer": "answer opened",
     "test_continuation_goes_on_from_the_same_thinking": "continuation",
     "test_tool_calls_are_read_as_the_template_writes_them": "tools",
-    "test_text_before_a_call_is_shown_before_the_call_is_complete": "tools",
+    "test_text_before_a_call_is_shown_before_the_call_is_complete": "calls streamed",
     "test_thinking_again_before_the_answer_counts_on_the_budget": "interleaved",
     "test_earlier_thinking_is_rendered_as_the_template_keeps_it": "history",
 }

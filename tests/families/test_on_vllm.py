@@ -37,7 +37,7 @@ pytestmark = [
 
 TURNS = [{"role": "system", "content": "SYS"}, {"role": "user", "content": "USR"}]
 ANSWER_TOKENS = 8
-OPTIONS = {"window_tokens": 1024, "max_num_seqs": 4, "logits_processors": [forced.PROCESSOR]}
+OPTIONS = {"window_tokens": 2048, "max_num_seqs": 4, "logits_processors": [forced.PROCESSOR]}
 
 
 class RecordingEngine(VllmEngine):
