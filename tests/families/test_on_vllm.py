@@ -81,6 +81,7 @@ class Served:
         """
         if texts:
             forced.force(self.model.folder, texts)
+            fields.setdefault("answer_tokens", 128)
         else:
             endless = dict.fromkeys(self.model.reasoning.thinking_stop_ids, -100.0)
             fields |= dict.fromkeys(("thinking", "answer"), SamplingOptions(logit_bias=endless))
@@ -172,7 +173,7 @@ async def test_tool_call(served: Served) -> None:
     call = [*served.encode(written), min(model.reasoning.eos_ids)]
     thinking = [*served.encode("I need the weather"), *model.reasoning.think_end_ids]
     texts = [thinking, call] if served.thinks else [call]
-    session, emitted, _ = await served.run(*texts, tools=[WEATHER], answer_tokens=128)
+    session, emitted, _ = await served.run(*texts, tools=[WEATHER])
     (answer,) = [event for event in emitted if isinstance(event, events.AnswerDone)]
     calls = [(call.name, json.loads(call.arguments)) for call in answer.tool_calls]
     assert calls == [("get_weather", {"city": "Rome"})]
