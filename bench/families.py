@@ -3,12 +3,13 @@
     python bench/families.py
 
 The engine is scripted and plays each family's tokens: recognition, prompts, budgets and the texts around the
-thinking are measured, not weights.
+thinking are measured, not weights. `families_on_vllm.py` measures the same on vLLM.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,58 +35,80 @@ COLUMNS = {
 class Outcomes:
     """A pytest plugin that keeps the outcome of each test, by family and column."""
 
-    def __init__(self) -> None:
+    def __init__(self, columns: Mapping[str, str]) -> None:
+        """
+        Args:
+            columns: of the table, by the names of the tests; several tests may share a column.
+        """
+        self._columns = columns
         self.by_family: dict[str, dict[str, str]] = {}
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         test, _, parameters = report.nodeid.rpartition("::")[2].partition("[")
-        if test not in COLUMNS or (report.when != "call" and report.passed):
+        if test not in self._columns or (report.when != "call" and report.passed):
             return
-        family = max((name for name in _families() if name in parameters), key=len)
+        family = max((name for name in families() if name in parameters), key=len)
         cells = self.by_family.setdefault(family, {})
         outcome = {"passed": "yes", "failed": "no", "skipped": "–"}[report.outcome]
         if hasattr(report, "wasxfail"):
             outcome = "no"
-        if cells.get(COLUMNS[test]) != "no":
-            cells[COLUMNS[test]] = outcome
+        column = self._columns[test]
+        if cells.get(column) != "no" and (outcome != "–" or column not in cells):
+            cells[column] = outcome
 
 
-def main() -> int:
-    parser = parser_of(__doc__)
-    arguments = parser.parse_args()
-    outcomes = Outcomes()
-    options = [
-        "-q",
-        "--nightly",
-        "-n",
-        "0",
-        "-p",
-        "no:cacheprovider",
-        str(ROOT / "tests/families/test_served.py"),
-    ]
-    status = pytest.main(options, plugins=[outcomes])
-    rows = [_row(name, outcomes.by_family[name]) for name in _families() if name in outcomes.by_family]
-    write_record("families", {"rows": rows}, parser=parser, arguments=arguments)
-    columns = list(rows[0])
-    print("| " + " | ".join(columns) + " |\n|" + "---|" * len(columns))
-    for row in rows:
-        print("| " + " | ".join(row.values()) + " |")
-    return int(status)
+def outcomes(tests: str, columns: Mapping[str, str]) -> tuple[int, dict[str, dict[str, str]]]:
+    """Run the tests of one file.
+
+    Args:
+        tests: the file in the repository.
+        columns: of the table, by the names of the tests.
+
+    Returns:
+        pytest's exit status, and each family's cells by column.
+    """
+    plugin = Outcomes(columns)
+    options = ["-q", "--nightly", "-n", "0", "-p", "no:cacheprovider", str(ROOT / tests)]
+    status = pytest.main(options, plugins=[plugin])
+    found = plugin.by_family
+    names = dict.fromkeys(columns.values())
+    return int(status), {
+        family: {column: found[family].get(column, "–") for column in names}
+        for family in families()
+        if family in found
+    }
 
 
-def _families() -> list[str]:
+def families() -> list[str]:
+    """The names of all families."""
     sys.path.insert(0, str(ROOT))
     from tests.families.catalogue import FAMILIES
 
     return list(FAMILIES)
 
 
-def _row(name: str, cells: dict[str, str]) -> dict[str, Any]:
+def show(rows: list[dict[str, Any]]) -> None:
+    """Print a table in Markdown."""
+    columns = list(rows[0])
+    print("| " + " | ".join(columns) + " |\n|" + "---|" * len(columns))
+    for row in rows:
+        print("| " + " | ".join(row.values()) + " |")
+
+
+def main() -> int:
+    parser = parser_of(__doc__)
+    arguments = parser.parse_args()
+    status, cells = outcomes("tests/families/test_served.py", COLUMNS)
     from tests.families.folders import provenance
 
-    parts = provenance(name)
-    sources = {"vocabulary": str(parts["vocabulary"]), "template": str(parts["template"])}
-    return {"family": name, **{column: cells.get(column, "–") for column in COLUMNS.values()}, **sources}
+    rows = [
+        {"family": name, **cells[name]}
+        | {part: str(provenance(name)[part]) for part in ("vocabulary", "template")}
+        for name in cells
+    ]
+    write_record("families", {"rows": rows}, parser=parser, arguments=arguments)
+    show(rows)
+    return status
 
 
 if __name__ == "__main__":

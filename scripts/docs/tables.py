@@ -16,7 +16,7 @@ from prometheus_client.metrics_core import Metric
 from pydantic import BaseModel
 from schemas import Row, rows, table
 
-FAMILIES_RECORD = Path(__file__).parents[2] / "bench/results/families.json"
+RECORDS = Path(__file__).parents[2] / "bench/results"
 
 
 def settings() -> str:
@@ -57,9 +57,23 @@ def families() -> str:
 
 
 def served_families() -> str:
-    """The record of how each family is served."""
-    rows = json.loads(FAMILIES_RECORD.read_text(encoding="utf-8"))["rows"]
-    return table({column: [row[column] for row in rows] for column in rows[0]})
+    """The records of how each family is served: by a scripted engine, and on vLLM."""
+    rows, sources = _rows_of("families.json"), ("vocabulary", "template")
+    on_vllm = {row["family"]: _on_vllm(row) for row in _rows_of("families_on_vllm.json")}
+    cells = {column: [row[column] for row in rows] for column in rows[0] if column not in sources}
+    cells["on vLLM"] = [on_vllm.get(row["family"], "not run") for row in rows]
+    return table(cells | {column: [row[column] for row in rows] for column in sources})
+
+
+def _rows_of(record: str) -> list[dict[str, str]]:
+    path = RECORDS / record
+    return json.loads(path.read_text(encoding="utf-8"))["rows"] if path.is_file() else []
+
+
+def _on_vllm(row: dict[str, str]) -> str:
+    """The architecture of the weights, and the columns in which a test failed."""
+    failed = [column for column, cell in row.items() if cell == "no"]
+    return row["weights"] + (f"; not: {', '.join(failed)}" if failed else "")
 
 
 def _code(text: str) -> str:

@@ -13,13 +13,40 @@ from pathlib import Path
 from typing import Any
 
 RUN_ON_CPU = {
+    "ApertusForCausalLM",
+    "Cohere2MoeForCausalLM",
+    "Ernie4_5_MoeForCausalLM",
+    "DeepseekV3ForCausalLM",
+    "Exaone4ForCausalLM",
     "Gemma4ForCausalLM",
     "Glm4MoeForCausalLM",
+    "Glm4MoeLiteForCausalLM",
     "GptOssForCausalLM",
+    "GraniteForCausalLM",
+    "HunYuanMoEV1ForCausalLM",
+    "Lfm2MoeForCausalLM",
+    "LlamaForCausalLM",
+    "Ministral3ForCausalLM",
+    "MistralForCausalLM",
+    "NemotronHForCausalLM",
+    "Olmo3ForCausalLM",
+    "Phi3ForCausalLM",
+    "Qwen2ForCausalLM",
     "Qwen3ForCausalLM",
     "Qwen3MoeForCausalLM",
+    "Qwen3NextForCausalLM",
     "SeedOssForCausalLM",
+    "SmolLM3ForCausalLM",
+    "SolarOpenForCausalLM",
 }
+"""Architectures that vLLM 0.32's CPU build runs in their small form."""
+NOT_ON_CPU = {
+    "DeepseekV32ForCausalLM": "sparse attention is not supported on CPU",
+    "LagunaForCausalLM": "experts chosen by a sigmoid without groups: an assertion at the first step",
+    "MiniMaxM2ForCausalLM": "experts chosen by a sigmoid without groups: an assertion at the first step",
+    "Qwen3_5ForCausalLM": "its module imports torchvision",
+}
+"""Those that transformers has and that build does not run, and why."""
 SMALL: dict[str, Any] = {
     "hidden_size": 64,
     "intermediate_size": 128,
@@ -28,15 +55,15 @@ SMALL: dict[str, Any] = {
     "num_key_value_heads": 2,
     "head_dim": 32,
     "max_position_embeddings": 8192,
-    "tie_word_embeddings": True,
+    "tie_word_embeddings": False,  # some of vLLM's models have no head otherwise
 }
 LATENT_ATTENTION: dict[str, Any] = {
     "q_lora_rank": 32,
-    "kv_lora_rank": 32,
-    "qk_rope_head_dim": 16,
-    "qk_nope_head_dim": 16,
+    "kv_lora_rank": 512,  # with the next, the size that vLLM's kernels take
+    "qk_rope_head_dim": 64,
+    "qk_nope_head_dim": 32,
     "v_head_dim": 32,
-    "head_dim": 16,
+    "head_dim": 64,
 }
 ROUTED = {"n_routed_experts": 4, "n_shared_experts": 1, "num_experts_per_tok": 2, "moe_intermediate_size": 64}
 GROUPED: dict[str, Any] = {**ROUTED, "n_group": 1, "topk_group": 1, "first_k_dense_replace": 1}

@@ -31,12 +31,20 @@ def family_folder(name: str, target: Path, *, runnable: bool = False) -> Path:
     if family.vocabulary.bos is not None:
         generation["bos_token_id"] = token_id(target, family.vocabulary.bos)
     (target / "generation_config.json").write_text(json.dumps(generation, indent=2))
-    architecture = family.architecture.runnable() if runnable else family.architecture
-    write_config(architecture, size, ends, target)
+    write_config(family.architecture, size, ends, target)
     if runnable:
-        write_weights(target)
-        (target / "generation_config.json").write_text(json.dumps(generation, indent=2))
+        make_runnable(name, target)
     return target
+
+
+def make_runnable(name: str, folder: Path) -> None:
+    """Give a family's folder random weights, and the config.json of the architecture that they have."""
+    described = json.loads((folder / "config.json").read_text())
+    size = described.get("text_config", described)["vocab_size"]
+    generation = (folder / "generation_config.json").read_text()
+    write_config(FAMILIES[name].architecture.runnable(), size, json.loads(generation)["eos_token_id"], folder)
+    write_weights(folder)
+    (folder / "generation_config.json").write_text(generation)
 
 
 def token_id(folder: Path, token: str) -> int:

@@ -41,7 +41,7 @@ def test_published_end_tokens_and_sampling_are_in_generation_config(tmp_path: Pa
 
 
 def test_runnable_folder_of_an_architecture_that_does_not_run_is_a_qwen3(tmp_path: Path) -> None:
-    folder = family_folder("kimi-k2-thinking", tmp_path / "kimi", runnable=True)
+    folder = family_folder("deepseek-v4", tmp_path / "deepseek", runnable=True)
     assert AutoConfig.from_pretrained(folder).model_type == "qwen3"
     assert (folder / "model.safetensors").is_file()
 

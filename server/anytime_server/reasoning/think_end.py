@@ -36,16 +36,20 @@ NOT_BEGUN = ThinkingTail()
 
 
 def thinking_tail(thinking_ids: Sequence[int], think_end: ThinkEndText, decode: Decoder) -> ThinkingTail:
-    """Look at the end of thinking, of which no earlier token completed a think-end."""
+    """Look at the end of thinking.
+
+    A think-end that an earlier token completed does not count: thinking that is resumed may have an answer in
+    it, after which the model thought again.
+    """
     longest = max(map(len, think_end.texts))
     # One character has at most four tokens; a few more tokens in front make sure that characters are whole.
     last_ids = list(thinking_ids[-(4 * longest + 8) :])
     if not last_ids:
         return NOT_BEGUN
     text = decode(last_ids, keeps_special=True)
-    ends = [text.index(one) + len(one) for one in think_end.texts if one in text]
-    if ends:
-        return _after_think_end(text[min(ends) :], think_end.answer_start)
+    ends = [text.rindex(one) + len(one) for one in think_end.texts if one in text]
+    if ends and max(ends) > len(decode(last_ids[:-1], keeps_special=True)):
+        return _after_think_end(text[max(ends) :], think_end.answer_start)
     first = think_end.texts[0]
     for num in range(min(len(first) - 1, len(text)), LEAST_BEGUN - 1, -1):
         if text.endswith(first[:num]):

@@ -62,6 +62,8 @@ class ThinkingPhase:
         self._loops = None if request.stop_loop is None else LoopDetector(request.stop_loop)
         if self._loops is not None:
             self._loops.push_all(request.carried_ids)
+        self._all_ids = list(request.carried_ids)
+        """For a think-end that is no single token: it may have begun in what is carried."""
         self._emitted_tokens = 0
         self._num_before = num_before
         self._budget_cause = request.limits.cause
@@ -209,7 +211,8 @@ class ThinkingPhase:
             return new_ids
         for num, token_id in enumerate(new_ids, start=1):
             self.token_ids.append(token_id)
-            if self._runtime.model.thinking_tail(self.token_ids).is_complete:
+            self._all_ids.append(token_id)
+            if self._runtime.model.thinking_tail(self._all_ids).is_complete:
                 self.has_ended = True
                 return new_ids[:num]
         return new_ids

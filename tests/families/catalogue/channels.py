@@ -74,6 +74,8 @@ FAMILIES = (
             {
                 **SMALL,
                 "hidden_size_per_layer_input": 0,
+                "global_head_dim": 32,
+                "tie_word_embeddings": True,
                 "layer_types": ["sliding_attention", "full_attention"],
             },
             text=("gemma4_text", "Gemma4ForCausalLM"),
@@ -238,7 +240,9 @@ FAMILIES = (
             adds_bos=True,
         ),
         real("Cohere2MoE"),
-        Architecture("cohere2_moe", "Cohere2MoeForCausalLM", {**SMALL, **EXPERTS}),
+        Architecture(
+            "cohere2_moe", "Cohere2MoeForCausalLM", {**SMALL, **EXPERTS, "tie_word_embeddings": True}
+        ),
         Facts(
             default=f"{COHERE_HEADER}<|START_THINKING|>",
             start="<|START_THINKING|>",

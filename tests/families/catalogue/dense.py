@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.families.architectures import LLAMA, SMALL, Architecture, dense
+from tests.families.architectures import EXPERTS, LLAMA, SMALL, Architecture, dense
 from tests.families.family import Facts, Family, Mode
 from tests.families.templates import own, real
 from tests.families.vocabularies import Vocabulary
@@ -337,7 +337,11 @@ FAMILIES = (
             is_borrowed=True,
         ),
         real("LFM2.5-8B-A1B"),
-        Architecture("lfm2_moe", "Lfm2MoeForCausalLM", {**SMALL, "layer_types": ["conv", "full_attention"]}),
+        Architecture(
+            "lfm2_moe",
+            "Lfm2MoeForCausalLM",
+            {**SMALL, **EXPERTS, "num_dense_layers": 1, "layer_types": ["conv", "full_attention"]},
+        ),
         Facts(
             default=HEADER,
             start="<think>",

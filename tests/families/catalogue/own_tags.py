@@ -13,7 +13,7 @@ from tests.families.vocabularies import Vocabulary
 HUNYUAN = {
     "num_experts": 4,
     "moe_topk": [2, 2],
-    "moe_intermediate_size": [64, 64],
+    "moe_intermediate_size": [128, 128],  # transformers takes intermediate_size
     "num_shared_expert": [1, 1],
 }
 HY3 = ":opensource"
@@ -82,7 +82,17 @@ FAMILIES = (
             is_borrowed=True,
         ),
         real("tencent-Hy3"),
-        Architecture("hy_v3", "HYV3ForCausalLM", {**SMALL, **EXPERTS, "num_shared_experts": 1}),
+        Architecture(
+            "hy_v3",
+            "HYV3ForCausalLM",
+            {
+                **SMALL,
+                **EXPERTS,
+                "num_shared_experts": 1,
+                "first_k_dense_replace": 1,
+                "expert_hidden_dim": 64,
+            },
+        ),
         Facts(
             default=f"{HY3_HEADER}<think{HY3}></think{HY3}>",
             start=f"<think{HY3}>",

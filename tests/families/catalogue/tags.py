@@ -6,6 +6,7 @@ None of their vocabularies is to be had: they borrow Llama 3.1's.
 from __future__ import annotations
 
 from tests.families.architectures import EXPERTS, GROUPED, LATENT_ATTENTION, SMALL, Architecture
+from tests.families.catalogue.deepseek import V3_FIELDS
 from tests.families.family import Facts, Family, Mode
 from tests.families.templates import real
 from tests.families.vocabularies import Vocabulary
@@ -41,6 +42,13 @@ KIMI_IDS_OF_CALLS = (
         "    {%- endif -%}\n",
         "    {%- set tool_call_id = message.get('tool_call_id') -%}\n",
     ),
+)
+KIMI = Architecture(
+    "kimi_k2",
+    "DeepseekV3ForCausalLM",
+    V3_FIELDS,
+    text=("deepseek_v3", "DeepseekV3ForCausalLM"),  # the same under a model type that transformers knows
+    in_transformers=False,
 )
 KIMI_HEADER = "<|im_assistant|>assistant<|im_middle|>"
 KIMI_IDS = Vocabulary(
@@ -115,7 +123,7 @@ FAMILIES = (
         "kimi-k2-thinking",
         KIMI_IDS,
         real("Kimi-K2-Thinking", *KIMI_IDS_OF_CALLS, note="llama.cpp's renumbering of tool calls removed"),
-        Architecture("kimi_k2", "DeepseekV3ForCausalLM", SMALL, in_transformers=False),
+        KIMI,
         Facts(
             default=KIMI_HEADER,
             start="<think>",
@@ -135,7 +143,7 @@ FAMILIES = (
         "kimi-k2-instruct",
         KIMI_IDS,
         real("moonshotai-Kimi-K2"),
-        Architecture("kimi_k2", "DeepseekV3ForCausalLM", SMALL, in_transformers=False),
+        KIMI,
         Facts(
             default=KIMI_HEADER,
             tool_call="<|tool_calls_section_begin|><|tool_call_begin|>",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.families.architectures import ROUTED, SMALL, Architecture, dense
+from tests.families.architectures import SMALL, Architecture, dense
 from tests.families.family import Facts, Family, Mode
 from tests.families.templates import own, real
 from tests.families.vocabularies import Vocabulary
@@ -171,9 +171,8 @@ FAMILIES = (
             "NemotronHForCausalLM",
             {
                 **MAMBA,
-                **ROUTED,
-                "moe_shared_expert_intermediate_size": 64,
-                "layers_block_type": ["linear_attention", "moe", "full_attention", "moe"],
+                # Without its experts: vLLM's CPU build lacks their activation.
+                "layers_block_type": ["linear_attention", "full_attention"],
             },
         ),
         Facts(

@@ -57,6 +57,10 @@ def tail(tokenizer: CharacterTokenizer, ids: Sequence[int], texts: ReasoningText
         ("7 - 3\n</think>\n", ThinkingTail(is_complete=True)),
         ("7 - 3\n</think>\n<an", ThinkingTail(is_complete=True, num_answer_start=3)),
         ("7 - 3\n</think>\n\nSo", ThinkingTail(is_complete=True, answer_text="So")),
+        # An answer, after which the model thought again.
+        ("7 - 3\n</think>\n4<think>\n", NOT_BEGUN),
+        ("7 - 3\n</think>\n4<think>\n6\n</", ThinkingTail(num_begun=3)),
+        ("7 - 3\n</think>\n4<think>\n6\n</think>\n", ThinkingTail(is_complete=True)),
     ],
 )
 def test_tail_of_thinking(text: str, found: ThinkingTail) -> None:

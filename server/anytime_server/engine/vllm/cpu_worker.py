@@ -1,14 +1,16 @@
-"""vLLM's worker on a CPU: sizes the KV cache from the memory that is free, and takes seeds in every case.
+"""vLLM's worker on a CPU: a KV cache that fits the free memory, seeds in every case, Mamba-2 with its cache.
 
 vLLM imports it in the process of a worker.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from vllm.utils.cpu_resource_utils import get_allowed_cpu_list, get_memory_node_info
+from vllm.v1.kv_cache_interface import KVCacheSpec, MambaSpec
 from vllm.v1.worker import cpu_worker
 from vllm.v1.worker.cpu_model_runner import CPUModelRunner
 
@@ -37,6 +39,18 @@ class CpuWorker(cpu_worker.CPUWorker):
             free_bytes=node.available_memory,
             num_workers=parallel.world_size * parallel.data_parallel_size,
         )
+
+    def get_kv_cache_spec(self) -> dict[str, KVCacheSpec]:
+        return {name: without_checkpoints(spec) for name, spec in super().get_kv_cache_spec().items()}
+
+
+def without_checkpoints(spec: KVCacheSpec) -> KVCacheSpec:
+    """The same cache without states from the middle of a step.
+
+    vLLM's CPU kernels for Mamba-2 do not return those: the engine would die at a prompt of several blocks.
+    The scheduler ends steps at the borders of blocks instead, as for other linear attention.
+    """
+    return replace(spec, num_prefill_checkpoint_blocks=0) if isinstance(spec, MambaSpec) else spec
 
 
 def kv_cache_bytes(*, sequence_bytes: int, num_seqs: int, free_bytes: int, num_workers: int) -> int:

@@ -32,7 +32,12 @@ from anytime_server.engine.processes import ProcessThread
 from anytime_server.engine.structured.compiler import SchemaCompiler
 from anytime_server.engine.vllm.adapters import lora_arguments, lora_requests
 from anytime_server.engine.vllm.arguments import VllmOptions, config_fault, engine_config, loads_weights
-from anytime_server.engine.vllm.failures import reason_file, start_fault
+from anytime_server.engine.vllm.failures import (
+    architecture_fault,
+    keep_architecture_faults,
+    reason_file,
+    start_fault,
+)
 from anytime_server.engine.weights import checkpoint_shapes, require_same_tensors
 from anytime_server.errors import (
     AnytimeError,
@@ -112,7 +117,8 @@ class VllmEngine(Engine):
         except (ModuleNotFoundError, AnytimeError):
             raise  # for the former, the command line names the package to install
         except Exception as error:
-            raise UnusableModel(f"vLLM cannot load {self._model}: {config_fault(error)}") from error
+            fault = architecture_fault(config_fault(error))
+            raise UnusableModel(f"vLLM cannot load {self._model}: {fault}") from error
 
     def _build(self) -> None:
         with warnings.catch_warnings():
@@ -128,6 +134,7 @@ class VllmEngine(Engine):
         os.environ[SERVER_PID] = str(os.getpid())
         for name in ("vllm", "torch._library.triton"):
             logging.getLogger(name).setLevel(logging.ERROR)
+        keep_architecture_faults()
         on_cpu = current_platform.is_cpu()
         config, self._max_num_seqs = engine_config(
             self._model,
@@ -170,8 +177,12 @@ class VllmEngine(Engine):
         Raises:
             UnusableModel: they did not start, and why.
         """
+        from vllm.renderers import hf as renderers
         from vllm.v1.engine.async_llm import AsyncLLM
 
+        # vLLM copies the tokenizer for threads that render prompts, which takes seconds at 150,000 ids. There
+        # are no such threads here: prompts come as ids.
+        renderers.__dict__["maybe_make_thread_pool"] = lambda tokenizer, copies=1: tokenizer
         with reason_file() as path:
             try:
                 # Not returned: the future of `_build()` would keep the object beyond `stop()`, and its

@@ -1,7 +1,7 @@
-"""Why vLLM's core did not start: carried from its process to the server's, in one line.
+"""Why vLLM cannot load a model, in one line.
 
-vLLM itself logs a stack trace there, prints it again, and reports to the server only that there was one.
-`VLLM_LOGGING_LEVEL=INFO` shows the stack traces too.
+vLLM logs stack traces, and reports only that there was one: from the core's process, and where it cannot
+import an architecture. `VLLM_LOGGING_LEVEL=INFO` shows the stack traces too.
 """
 
 from __future__ import annotations
@@ -24,6 +24,10 @@ WINDOW_TOO_LONG = re.compile(
     r"max seq len \((?P<window>\d+)\), \((?P<needed>[\d.]+) GiB KV cache is needed.*"
     r"memory \((?P<size>[\d.]+) GiB\)\.(?:.* length is (?P<fits>\d+)\.)?"
 )
+REGISTRY = "vllm.model_executor.models.registry"
+NOT_INSPECTED = "Error in inspecting model architecture"
+_not_inspected: dict[str, str] = {}
+"""Reasons by architecture; vLLM tries to import each only once in a process."""
 ADVICE = {
     "gpu_memory_utilization": "--vllm.gpu-memory-utilization",
     "--gpu-memory-utilization": "--vllm.gpu-memory-utilization",
@@ -67,6 +71,30 @@ def _leaves_reason(record: logging.LogRecord) -> bool:
     with suppress(OSError), open(os.devnull, "w") as nowhere:
         os.dup2(nowhere.fileno(), 2)
     return False
+
+
+def keep_architecture_faults() -> None:
+    """Have vLLM's reports of architectures that it cannot import kept for `architecture_fault()`."""
+    logger = logging.getLogger(REGISTRY)
+    if _keeps_reason not in logger.filters:
+        logger.addFilter(_keeps_reason)
+
+
+def _keeps_reason(record: logging.LogRecord) -> bool:
+    """Log filter: the error is a RuntimeError with a whole stack trace as its text."""
+    error = record.exc_info and record.exc_info[1]
+    if not error or not isinstance(record.args, tuple) or not str(record.msg).startswith(NOT_INSPECTED):
+        return True
+    _not_inspected[str(record.args[0])] = str(error).strip().splitlines()[-1].strip()
+    return os.environ.get("VLLM_LOGGING_LEVEL", "ERROR") != "ERROR"
+
+
+def architecture_fault(line: str) -> str:
+    """The reason of an error of vLLM's configuration, where the error only refers to the log."""
+    for name, reason in _not_inspected.items():
+        if f"['{name}'] failed to be inspected" in line:
+            return f"it cannot import {name}: {reason}"
+    return line
 
 
 def start_fault(path: Path, *, on_cpu: bool) -> str | None:

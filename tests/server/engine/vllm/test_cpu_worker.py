@@ -28,3 +28,19 @@ def test_the_cache_has_room_for_all_sequences_within_half_of_the_free_memory(
         sequence_bytes=sequence_bytes, num_seqs=80, free_bytes=free_bytes, num_workers=num_workers
     )
     assert size == expected
+
+
+def test_no_state_is_kept_from_the_middle_of_a_step() -> None:
+    prepare_environment()
+    import torch
+    from anytime_server.engine.vllm.cpu_worker import without_checkpoints
+    from vllm.v1.kv_cache_interface import FullAttentionSpec, MambaSpec
+
+    state = MambaSpec(
+        block_size=32, shapes=((4, 4),), dtypes=(torch.float32,), num_prefill_checkpoint_blocks=1
+    )
+    kept = without_checkpoints(state)
+    assert isinstance(kept, MambaSpec)
+    assert (kept.num_prefill_checkpoint_blocks, kept.shapes) == (0, state.shapes)
+    attention = FullAttentionSpec(block_size=32, num_kv_heads=2, head_size=32, dtype=torch.float32)
+    assert without_checkpoints(attention) is attention

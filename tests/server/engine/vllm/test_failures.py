@@ -8,7 +8,14 @@ import signal
 from pathlib import Path
 
 import pytest
-from anytime_server.engine.vllm.failures import VARIABLE, reason_file, start_fault
+from anytime_server.engine.vllm.failures import (
+    REGISTRY,
+    VARIABLE,
+    architecture_fault,
+    keep_architecture_faults,
+    reason_file,
+    start_fault,
+)
 
 TOO_LONG = (
     "To serve at least one request with the model's max seq len (40960), (4.38 GiB KV cache is needed, which "
@@ -62,3 +69,21 @@ def test_the_first_failure_of_a_forked_process_is_the_reason() -> None:
         os.waitpid(child, 0)
         assert start_fault(path, on_cpu=True) == "the cause"
     assert VARIABLE not in os.environ
+
+
+def test_an_architecture_that_cannot_be_imported_is_named_with_the_reason(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    keep_architecture_faults()
+    trace = "Traceback (most recent call last):\n  File ...\nModuleNotFoundError: No module named 'vision'\n"
+    try:
+        raise RuntimeError(f"Error raised in subprocess:\n{trace}")
+    except RuntimeError:
+        logging.getLogger(REGISTRY).exception(
+            "Error in inspecting model architecture '%s'", "SeesForCausalLM"
+        )
+    line = "Model architectures ['SeesForCausalLM'] failed to be inspected. Please check the logs."
+    reason = "it cannot import SeesForCausalLM: ModuleNotFoundError: No module named 'vision'"
+    assert architecture_fault(line) == reason
+    assert architecture_fault("out of paper") == "out of paper"
+    assert not caplog.records
