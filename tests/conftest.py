@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import AsyncGenerator, Callable, Generator
 from pathlib import Path
 from typing import Any
@@ -116,6 +117,33 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_model(tiny_checkpoint: Path) -> Model:
     return Model.load(tiny_checkpoint)
+
+
+HARMONY_TEMPLATE = (
+    "{% for t in tools or [] %}{{ t | tojson }}{% endfor %}"
+    "{% for m in messages %}<|start|>{{ m.role }}<|message|>{{ m.content }}<|end|>{% endfor %}"
+    "{# <|channel|>analysis #}<|start|>assistant"
+)
+
+
+@pytest.fixture(scope="session")
+def harmony_model(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Model:
+    """The tiny checkpoint with the special tokens of gpt-oss, which it is recognised as."""
+    from transformers import AutoTokenizer
+
+    folder = Path(shutil.copytree(tiny_checkpoint, tmp_path_factory.mktemp("harmony") / "tiny"))
+    (folder / "anytime.json").unlink(missing_ok=True)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    ends = ["<|call|>", "<|return|>"]
+    tokenizer.backend_tokenizer.add_special_tokens(["<|start|>", "<|channel|>", "<|message|>", *ends])
+    tokenizer.chat_template = HARMONY_TEMPLATE
+    tokenizer.eos_token = "<|return|>"
+    tokenizer.save_pretrained(folder)
+    for name in ("config.json", "generation_config.json"):
+        settings = json.loads((folder / name).read_text()) if (folder / name).is_file() else {}
+        settings["eos_token_id"] = tokenizer.convert_tokens_to_ids(ends)
+        (folder / name).write_text(json.dumps(settings))
+    return Model.load(folder)
 
 
 @pytest.fixture

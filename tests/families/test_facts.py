@@ -48,12 +48,13 @@ def tool_loop(name: str, **message: Any) -> list[dict[str, Any]]:
     """A question, a call of a tool and its result."""
     facts = FACTS[name]
     arguments: Any = {"city": "Rome"} if facts.arguments == "object" else '{"city": "Rome"}'
+    call_id = "functions.get_weather:0" if facts.tool_parser == "kimi_k2" else "call00001"
     call = {
-        "id": "call00001",
+        "id": call_id,
         "type": "function",
         "function": {"name": "get_weather", "arguments": arguments},
     }
-    result = {"role": "tool", "tool_call_id": "call00001", "name": "get_weather", "content": "sunny"}
+    result = {"role": "tool", "tool_call_id": call_id, "name": "get_weather", "content": "sunny"}
     return [
         *QUESTION,
         {"role": "assistant", "content": facts.content_of_calls, "tool_calls": [call], **message},

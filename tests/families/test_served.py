@@ -5,13 +5,17 @@ The engine is scripted: it thinks in random characters, and ends as the model's 
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
+from anytime_server.api.schema.messages import Conversation
+from anytime_server.engine import Delta, EngineRequest
 from anytime_server.engine.scripted import Script, ScriptedEngine
 from anytime_server.reasoning import Cause
 from anytime_server.scheduler.scheduler import Scheduler
@@ -44,7 +48,6 @@ SERVED_AS = {
     "glm-4.6": "glm-4.5",
     "glm-4.7-flash": "glm-4.5",
     "step-3.5": "step-3",
-    "cohere-2-moe": "command-a-reasoning",
     "lfm2.5": "think-tags",
 }
 """The name of the family that a checkpoint is recognised as, where it is not its own."""
@@ -60,13 +63,24 @@ EVERY_PUSH = {
 """Between them: each kind of marker, of switch and of end. The others run nightly."""
 IN_PARTS = {"magistral", "ministral-3-reasoning"}
 """Their templates read earlier thinking as parts of the content."""
-CALLS_NOT_READ = {
-    "nemotron-nano-v2": "vLLM has no parser of its calls",
-    "apertus": "vLLM's parser takes no arguments that are text",
-    "apriel-1.6": "vLLM has no parser of its calls",
-    "kimi-k2-thinking": "the ids of the test's calls are not of its form",
-    "hy3": "the markers of its calls are no tokens of the borrowed vocabulary",
+SAID = "Let me look."
+SAYS = {
+    "gpt-oss": f"<|channel|>commentary<|message|>{SAID}<|end|><|start|>assistant",
+    "muse-glimmer": f" to=user<|message|>{SAID}<|eom|><|start|>assistant",
+    "kimi-k3": f"<|open|>response<|sep|>{SAID}<|close|>response<|sep|>",
+    "cohere-2-moe": f"<|START_TEXT|>{SAID}<|END_TEXT|>",
+    "ernie-4.5": f"<response>\n{SAID}\n</response>\n",
+    "hunyuan-a13b": f"<answer>\n{SAID}\n</answer>\n",
+    "solar-open": "",  # the end of a text is the end of its turn
 }
+"""How a family says something before a call, where it is not plain text."""
+THINKS_AGAIN = {
+    "gpt-oss": "<|channel|>analysis<|message|>",
+    "muse-glimmer": " to=self<|message|>",
+    "kimi-k3": "<|open|>think<|sep|>",
+    "gemma-4": "<|channel>thought\n",
+}
+"""How a family whose opener is several tokens begins to think again, in an answer with tools."""
 TURNS = [{"role": "system", "content": "SYS"}, {"role": "user", "content": "USR"}]
 THINKING = [name for name, facts in FACTS.items() if facts.start]
 
@@ -93,23 +107,51 @@ async def serve(model: Model) -> AsyncIterator[Any]:
     """Starts a scheduler of the model on a script; runs one request and returns its session and events."""
     running: list[Scheduler] = []
 
-    async def run(script: dict[str, Any] | None = None, **fields: Any) -> tuple[Session, list[events.Event]]:
-        engine = ScriptedEngine(
-            model.tokenizer, model.reasoning, script=Script(**script or {}), window_tokens=4096
-        )
+    async def run(
+        script: dict[str, Any] | None = None, *, kind: type[ScriptedEngine] = ScriptedEngine, **fields: Any
+    ) -> tuple[Session, list[events.Event]]:
+        engine = kind(model.tokenizer, model.reasoning, script=Script(**script or {}), window_tokens=4096)
         scheduler = Scheduler(model, engine, measure_speed=False, continuation_key=b"0123456789abcdef")
         running.append(scheduler)
         await scheduler.start()
         session = await scheduler.submit(
             GenerateRequest(**{"messages": TURNS, "answer_tokens": 32, **fields})
         )
-        emitted = [event async for batch in session.read() for event in batch]
+        emitted: list[events.Event] = []
+        async for batch in session.read():
+            emitted += batch
+            if isinstance(engine, Pausing) and SAID in answer_of(emitted):
+                engine.go_on.set()
         assert session.error is None
         return session, emitted
 
     yield run
     for scheduler in running:
         await scheduler.stop()
+
+
+class Pausing(ScriptedEngine):
+    """Waits before the last tokens of an answer until it may go on."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.go_on = asyncio.Event()
+
+    async def generate(self, request: EngineRequest) -> AsyncGenerator[Delta, None]:
+        last = len(self._encode(self.script.answer)) - 3
+        is_answer = "-answer-" in request.id
+        async with aclosing(super().generate(request)) as deltas:
+            num = 0
+            async for delta in deltas:
+                num += 1
+                if is_answer and num == last:
+                    async with asyncio.timeout(5):
+                        await self.go_on.wait()
+                yield delta
+
+
+def answer_of(emitted: list[events.Event]) -> str:
+    return "".join(event.text for event in emitted if isinstance(event, events.AnswerDelta))
 
 
 def text_of(model: Model, ids: Any) -> str:
@@ -201,18 +243,87 @@ def test_earlier_thinking_is_rendered_as_the_template_keeps_it(name: str, model:
         assert ("THOUGHT" in text) == (FACTS[name].keeps == "always" or name in IN_PARTS)
 
 
-def test_tool_calls_are_read_as_the_template_writes_them(name: str, model: Model) -> None:
+def test_call_and_its_result_are_rendered(name: str, model: Model) -> None:
+    """As clients send them."""
+    tools_of(name, model)
+    call = {"name": "get_weather", "arguments": '{"city": "Rome"}'}
+    messages = [
+        {"role": "user", "content": "USR"},
+        {"role": "assistant", "tool_calls": [{"id": "call00001", "type": "function", "function": call}]},
+        {"role": "tool", "tool_call_id": "call00001", "content": "sunny"},
+    ]
+    prompt = model.prompt(Conversation.model_validate({"messages": messages}).turns(), [WEATHER])
+    turns = text_of(model, prompt.ids).rpartition("USR")[2]
+    assert turns.index("get_weather") < turns.index("Rome") < turns.index("sunny")
+    assert prompt.is_open == bool(FACTS[name].start)
+
+
+def written_call(name: str, model: Model) -> str:
+    """A call of get_weather as the chat template renders it."""
+    called = model.tokenizer.hugging_face.apply_chat_template(
+        tool_loop(name)[:2],
+        tools=[WEATHER],
+        tokenize=False,
+        **{**model.switch.on, "add_generation_prompt": False},
+    )
+    assert isinstance(called, str)
+    return called[called.rindex(FACTS[name].tool_call) :]
+
+
+def tools_of(name: str, model: Model) -> ModelTools:
     tools = ModelTools.of(model, parser=None)
     if tools is None or not FACTS[name].tool_call:
         pytest.skip("its template takes no tools, or the format of its calls is not known")
-    if name in CALLS_NOT_READ:
-        pytest.xfail(CALLS_NOT_READ[name])
-    turns = tool_loop(name)[:2]
-    hugging_face = model.tokenizer.hugging_face
-    called = hugging_face.apply_chat_template(
-        turns, tools=[WEATHER], tokenize=False, **{**model.switch.on, "add_generation_prompt": False}
+    return tools
+
+
+def calls_of(calls: Any) -> list[tuple[str, Any]]:
+    return [(call.name, json.loads(call.arguments)) for call in calls]
+
+
+def test_tool_calls_are_read_as_the_template_writes_them(name: str, model: Model) -> None:
+    tools = tools_of(name, model)
+    _, calls = ToolCallParser(tools, [WEATHER]).parse(written_call(name, model))
+    assert calls_of(calls) == [("get_weather", {"city": "Rome"})]
+
+
+@pytest.mark.parametrize("budget", [0, 20])
+async def test_text_before_a_call_is_shown_before_the_call_is_complete(
+    serve: Any, name: str, model: Model, budget: int
+) -> None:
+    tools_of(name, model)
+    says = SAYS.get(name, SAID)
+    call = written_call(name, model).removeprefix(model.manifest.answer_start_with_tools)
+    kind = Pausing if says else ScriptedEngine
+    session, emitted = await serve(
+        {"answer": says + call, "never_end": True},
+        kind=kind,
+        tools=(WEATHER,),
+        answer_tokens=300,
+        budget_tokens=budget,
     )
-    assert isinstance(called, str)
-    begin = called.rindex(FACTS[name].tool_call)
-    _, calls = ToolCallParser(tools, [WEATHER]).parse(called[begin:])
-    assert [(call.name, json.loads(call.arguments)) for call in calls] == [("get_weather", {"city": "Rome"})]
+    assert session.done.stop.thinking_tokens == (budget if FACTS[name].start else 0)
+    assert session.done.answer.strip() == (SAID if says else "")
+    assert answer_of(emitted) == session.done.answer
+    assert calls_of(session.answer.answer.tool_calls) == [("get_weather", {"city": "Rome"})]
+
+
+async def test_thinking_again_before_the_answer_counts_on_the_budget(
+    serve: Any, name: str, model: Model
+) -> None:
+    reasoning = model.reasoning
+    opener = model.manifest.think_start
+    if name not in THINKS_AGAIN and (reasoning.think_start_id is None or not FACTS[name].start):
+        pytest.skip("its opener is no single token, or it does not think")
+    tools = (WEATHER,) if name in THINKS_AGAIN else ()
+    final = model.manifest.answer_start.removeprefix(model.manifest.answer_start_with_tools) if tools else ""
+    answers = iter([THINKS_AGAIN.get(name, opener), f"{final}42"])
+
+    class ThinkingTwice(ScriptedEngine):
+        def _answer(self, prompt_ids: list[int]) -> str:
+            return next(answers)
+
+    session, _ = await serve({"thinking_tokens": 9}, kind=ThinkingTwice, budget_tokens=50, tools=tools)
+    assert session.done.answer == "42"
+    assert session.done.stop.thinking_tokens == 2 * (8 + len(reasoning.think_end_ids))
+    assert session.leaked_tokens <= 1

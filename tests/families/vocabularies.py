@@ -30,6 +30,7 @@ class Vocabulary:
     text: tuple[str, ...] = ()  # added; stay in text
     adds_bos: bool = False  # to every encoded text, if special tokens are asked for
     tokenizer_class: str = "PreTrainedTokenizerFast"
+    settings: Mapping[str, Any] = field(default_factory=dict)  # further ones of tokenizer_config.json
     is_borrowed: bool = False  # the family's own vocabulary is not to be had
 
 
@@ -58,6 +59,7 @@ def write(vocabulary: Vocabulary, folder: Path) -> int:
         "add_bos_token": vocabulary.adds_bos,
         "clean_up_tokenization_spaces": False,
         "model_max_length": 131072,
+        **vocabulary.settings,
     }
     (folder / "tokenizer_config.json").write_text(json.dumps(settings, ensure_ascii=False))
     return next_id

@@ -65,6 +65,12 @@ class ReasoningTexts(BaseModel):
         return self
 
     @property
+    def opens_answer_without_thinking(self) -> bool:
+        """Whether the form of no thinking goes into the answer, so that no tool can be called after it."""
+        form, start = (self.no_thinking or "").strip(), self.answer_start.strip()
+        return bool(form and start) and (form.endswith(start) or start.endswith(form))
+
+    @property
     def think_ends(self) -> tuple[str, ...]:
         """All texts that end thinking; the first one is inserted."""
         return (self.think_end, *self.think_end_variants)
@@ -97,6 +103,8 @@ class ReasoningFormat:
     answer_start_with_tools_ids: tuple[int, ...] = ()
     no_thinking_ids: tuple[int, ...] | None = None
     """Of an answer without thinking, in place of the think-start."""
+    no_thinking_with_tools_ids: tuple[int, ...] | None = None
+    """The same where the model may call tools; None, too, where that form opens the answer."""
     think_end_text: ThinkEndText | None = None
     """How the think-end is found where it is no single token; None where it is one."""
 
@@ -121,6 +129,7 @@ class ReasoningFormat:
             token_id = tokenizer.token_id(text)
             return tuple(tokenizer.encode(text)) if token_id is None else (token_id,)
 
+        no_thinking_ids = None if texts.no_thinking is None else tuple(tokenizer.encode(texts.no_thinking))
         return cls(
             think_start_ids=ids(texts.think_start) if texts.think_start else (),
             think_end_ids=ids(texts.think_end) if texts.think_end else (),
@@ -129,7 +138,8 @@ class ReasoningFormat:
             eos_ids=tokenizer.eos_ids,
             answer_start_ids=tuple(tokenizer.encode(texts.answer_start)),
             answer_start_with_tools_ids=tuple(tokenizer.encode(texts.answer_start_with_tools)),
-            no_thinking_ids=None if texts.no_thinking is None else tuple(tokenizer.encode(texts.no_thinking)),
+            no_thinking_ids=no_thinking_ids,
+            no_thinking_with_tools_ids=None if texts.opens_answer_without_thinking else no_thinking_ids,
             think_end_text=_think_end_text(texts, tokenizer),
         )
 
@@ -147,6 +157,21 @@ class ReasoningFormat:
     def think_end_id(self) -> int | None:
         """The token that ends thinking, if a single one does."""
         return self.think_end_ids[0] if self.thinks and self.think_end_text is None else None
+
+    def opener_of_answer(self, *, may_call_tools: bool) -> tuple[int, ...]:
+        """Ids that open the answer after a think-end."""
+        return self.answer_start_with_tools_ids if may_call_tools else self.answer_start_ids
+
+    @property
+    def rest_of_answer_start(self) -> tuple[int, ...]:
+        """Ids that open the answer where it was begun as one with tools."""
+        begun = self.answer_start_with_tools_ids
+        is_begun = self.answer_start_ids[: len(begun)] == begun
+        return self.answer_start_ids[len(begun) :] if is_begun else self.answer_start_ids
+
+    def form_without_thinking(self, *, may_call_tools: bool) -> tuple[int, ...] | None:
+        """Ids of an answer without thinking, in place of the think-start; None to close the thinking."""
+        return self.no_thinking_with_tools_ids if may_call_tools else self.no_thinking_ids
 
     @cached_property
     def thinking_stop_ids(self) -> frozenset[int]:

@@ -112,7 +112,7 @@ def truncate_thinking(
     """
     kept_ids = tuple(thinking_ids)
     last_id = kept_ids[-1] if kept_ids else None
-    answer_start_ids = reasoning.answer_start_with_tools_ids if may_call_tools else reasoning.answer_start_ids
+    answer_start_ids = reasoning.opener_of_answer(may_call_tools=may_call_tools)
     closing_ids = (*reasoning.think_end_ids, *answer_start_ids)
     if last_id is not None and last_id == reasoning.think_end_id:
         cause, inserted_ids = Cause.NATURAL, answer_start_ids

@@ -198,7 +198,8 @@ class RequestCompiler:
             return None
         if request.budget_tokens != 0 and 0 not in request.budgets:
             return None
-        return (await self.prompt(request, thinking=False)).closed(model.reasoning.no_thinking_ids)
+        form_ids = model.reasoning.form_without_thinking(may_call_tools=bool(request.tools))
+        return (await self.prompt(request, thinking=False)).closed(form_ids)
 
     def _cache_salt(self, client: str) -> str:
         """The same for all requests of an API key, and different for each server; empty without keys."""

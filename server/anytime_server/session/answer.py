@@ -7,6 +7,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 
 from anytime_server.engine import EngineRequest, Sampling
+from anytime_server.engine.resuming import seed_after
 from anytime_server.errors import EmptyAnswer, EngineFailed
 from anytime_server.reasoning import Truncation
 from anytime_server.session import events
@@ -64,7 +65,7 @@ class AnswerPhase:
         Args:
             queue: where its events go.
             continuation: continuation token of the thinking, for the answer's first event.
-            may_think: whether the model may begin to think again; otherwise the think-start is banned.
+            may_think: whether the model may begin to think again; otherwise the answer goes on without that.
         """
         self.sampled_tokens = 0
         """Tokens sampled until now: the answer's own, and those of blank attempts before it."""
@@ -84,6 +85,10 @@ class AnswerPhase:
         """Times that the model has thought again."""
         self._text: AnswerText | None = None
         """Text before the model began to think again."""
+        self._sampled_ids: list[int] = []
+        """Tokens of the answer that it goes on from, without that thinking."""
+        self._is_opened = False
+        """Whether the answer was opened even if the model may call tools."""
         self._tokens: list[AnswerToken] = []
         self._cached_tokens = 0
         self._first_sampled_at: float | None = None
@@ -128,31 +133,36 @@ class AnswerPhase:
 
     async def _run(self) -> AnswerResult | list[int]:
         reasoning = self._runtime.model.reasoning
-        think_start_ids = _known(reasoning.think_start_id)
-        # A schema lets no thinking through.
-        is_free = self._may_think or self._request.answer.json_schema is not None
-        banned_ids = frozenset() if is_free else think_start_ids
+        banned_ids: frozenset[int] = frozenset()
         for attempt in range(ATTEMPTS):
             text = self._text or self._new_text()
             num_before, timer = len(text.token_ids), self._runtime.latency.timer()
             num_leaked, num_failures = text.num_leaked_tokens, text.num_tool_parser_failures
             try:
-                await self._sample(attempt, banned_ids, text, timer)
+                await self._sample(self._engine_request(attempt, banned_ids, text), text, timer)
             finally:
                 self.leaked_tokens += text.num_leaked_tokens - num_leaked
                 self.tool_parser_failures += text.num_tool_parser_failures - num_failures
             self._first_sampled_at = self._first_sampled_at or timer.first_token_at
             sampled_ids = text.token_ids[num_before:]
-            if self._may_think and sampled_ids and sampled_ids[-1] in think_start_ids:
+            if text.has_begun_to_think or (sampled_ids and sampled_ids[-1] in self._think_start_ids):
                 self._text = text
                 text.end_thinking()
                 if text.sampled_text:
                     self._first_token_at = self._first_token_at or timer.first_token_at
-                return sampled_ids
+                if self._may_think:
+                    return sampled_ids
+                # No budget is left: the answer goes on as if the model had not begun to think.
+                banned_ids |= self._think_start_ids
+                self._sampled_ids += self._without_thinking(sampled_ids, text, is_first=attempt == 0)
+                if text.is_blank or self._max_tokens > 0:
+                    continue
+                text.finish_reason = "length"
             if not text.is_blank:
                 return self._result(text, timer)
-            self._text = None
-            banned_ids |= text.shown_ids | think_start_ids | _known(reasoning.think_end_id)
+            self._text, self._sampled_ids = None, self._opener(text)
+            banned_ids |= text.shown_ids | text.header_ids
+            banned_ids |= self._think_start_ids | _known(reasoning.think_end_id)
         raise EmptyAnswer(f"the model gave a blank answer {ATTEMPTS} times")
 
     def _new_text(self) -> AnswerText:
@@ -165,12 +175,28 @@ class AnswerPhase:
             keeps_special_tokens=not answer.skip_special_tokens,
             reports_tokens=answer.top_logprobs is not None,
             begun=self._truncation.answer_text,
+            is_opened=self._is_opened,
         )
 
-    async def _sample(
-        self, attempt: int, banned_ids: frozenset[int], text: AnswerText, timer: TokenTimer
-    ) -> None:
-        request = self._engine_request(attempt, banned_ids)
+    def _without_thinking(self, sampled_ids: list[int], text: AnswerText, *, is_first: bool) -> list[int]:
+        """Tokens of the answer to go on from, where the last of them open thinking."""
+        if sampled_ids[-1] in self._think_start_ids:
+            return sampled_ids[:-1]
+        # An opener of several tokens cannot be banned: the thinking is closed, the second time for good.
+        reasoning = self._runtime.model.reasoning
+        may_call_tools = is_first and self._request.answer.tool_parser is not None
+        text.end_thinking(is_opened=not may_call_tools)
+        opener_ids = reasoning.opener_of_answer(may_call_tools=may_call_tools)
+        return [*sampled_ids, *reasoning.think_end_ids, *opener_ids]
+
+    def _opener(self, text: AnswerText) -> list[int]:
+        """Tokens that open an answer in channels which might have been a call, after a blank one."""
+        if not text.header_ids or self._request.answer.tool_parser is None:
+            return []
+        self._is_opened = True
+        return list(self._runtime.model.reasoning.rest_of_answer_start)
+
+    async def _sample(self, request: EngineRequest, text: AnswerText, timer: TokenTimer) -> None:
         try:
             async with aclosing(self._runtime.engine.generate(request)) as deltas:
                 async for delta in deltas:
@@ -181,7 +207,7 @@ class AnswerPhase:
                     num_tokens = len(text.token_ids)
                     shown = text.push(delta)
                     self.sampled_tokens += len(text.token_ids) - num_tokens
-                    is_last = delta.finish_reason is not None or text.has_ended
+                    is_last = delta.finish_reason is not None or text.has_ended or text.has_begun_to_think
                     if is_last and text.may_call_tools and not self._provisional:
                         shown += await asyncio.to_thread(text.finish)
                     self._emit_delta(shown, text, is_last=is_last)
@@ -227,26 +253,40 @@ class AnswerPhase:
         )
 
     @property
-    def _stop_ids(self) -> frozenset[int]:
-        reasoning = self._runtime.model.reasoning
-        stop_ids = self._request.answer.stop_ids(reasoning.eos_ids)
-        return stop_ids | (_known(reasoning.think_start_id) if self._may_think else frozenset())
+    def _think_start_ids(self) -> frozenset[int]:
+        """Tokens with which the model begins to think again; none in an answer with a schema."""
+        if self._request.answer.json_schema is not None:
+            return frozenset()
+        return _known(self._runtime.model.reasoning.think_start_id)
 
-    def _engine_request(self, attempt: int, banned_ids: frozenset[int]) -> EngineRequest:
-        request, answer = self._request, self._request.answer
-        limits, at_tokens = request.limits, self._truncation.num_thinking_tokens
+    @property
+    def _stop_ids(self) -> frozenset[int]:
+        answer, reasoning = self._request.answer, self._runtime.model.reasoning
+        return answer.stop_ids(reasoning.eos_ids) | self._think_start_ids
+
+    @property
+    def _next_prompt_ids(self) -> list[int]:
+        return [*self._truncation.answer_prompt(self._prompt_ids), *self._sampled_ids]
+
+    @property
+    def _max_tokens(self) -> int:
+        """Tokens that may still be sampled; 0 or less where the limit or the window is used up."""
+        limits, at_tokens = self._request.limits, self._truncation.num_thinking_tokens
         limit = limits.early_answer_limit(at_tokens) if self._provisional else limits.answer_limit(at_tokens)
-        prompt_ids = self._truncation.answer_prompt(self._prompt_ids)
-        room = self._runtime.engine.window_tokens - len(prompt_ids)
-        max_tokens = max(1, min(limit - self.sampled_tokens, room))
+        room = self._runtime.engine.window_tokens - len(self._next_prompt_ids)
+        return min(limit - self.sampled_tokens, room)
+
+    def _engine_request(self, attempt: int, banned_ids: frozenset[int], text: AnswerText) -> EngineRequest:
+        request, answer = self._request, self._request.answer
+        max_tokens = max(1, self._max_tokens)
         return EngineRequest(
             id=f"{request.id}-answer-{self._index}-{attempt}{f'-{self._again}' if self._again else ''}",
-            prompt_ids=prompt_ids,
+            prompt_ids=self._next_prompt_ids,
             sampling=Sampling(
                 **answer.sampling.token_fields(),
                 max_tokens=max_tokens,
                 min_tokens=min(max_tokens, max(1, answer.sampling.min_tokens or 1)),
-                seed=request.seed,
+                seed=seed_after(request.seed, len(text.token_ids)),
                 stop_ids=self._stop_ids,
                 banned_ids=banned_ids,
                 logprobs=answer.with_confidence or answer.top_logprobs is not None,

@@ -121,7 +121,8 @@ class CompiledRequest:
         )
         if truncation.thinking_ids:
             return truncation
-        prompt_ids = self.no_thinking_prompt_ids or self.prompt.closed(model.reasoning.no_thinking_ids)
+        form_ids = model.reasoning.form_without_thinking(may_call_tools=self.answer.tool_parser is not None)
+        prompt_ids = self.no_thinking_prompt_ids or self.prompt.closed(form_ids)
         return truncation if prompt_ids is None else truncation.with_prompt(prompt_ids, self.prompt_ids)
 
     def thinking_again(

@@ -1,7 +1,8 @@
 """The text of one answer from its tokens: the one pipeline in which text is held back.
 
-Tokens of thinking and of the end of a turn are dropped; then the detokenizer holds back incomplete
-characters, leading white space and what may begin a stop string wait, and tool calls are split off.
+Tokens of thinking, of headers and of the end of a turn are dropped; then the detokenizer holds back
+incomplete characters, leading white space and what may begin a stop string wait, and tool calls are split
+off.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from functools import partial
 from typing import Literal
 
 from anytime_server.engine import Delta
+from anytime_server.text.channels import ChannelReader, Part, channel_format_of
 from anytime_server.text.model import Model
 from anytime_server.text.stop_strings import num_begun
 from anytime_server.text.tool_calls import ToolCall, ToolCallParser, ToolCallReader
@@ -41,6 +43,7 @@ class AnswerText:
         keeps_special_tokens: bool = False,
         reports_tokens: bool = False,
         begun: str = "",
+        is_opened: bool = False,
     ) -> None:
         """
         Args:
@@ -49,6 +52,7 @@ class AnswerText:
             keeps_special_tokens: show special tokens, all but those around thinking and at the end of a turn.
             reports_tokens: keep the tokens for `take_tokens()`.
             begun: text that the answer begins with, which is there before its first token.
+            is_opened: whether its prompt ends in text for the user even if the model may call tools.
         """
         self.token_ids: list[int] = []
         self.shown_ids: set[int] = set()
@@ -65,15 +69,27 @@ class AnswerText:
         """The client's stop string that was reached."""
         self.num_leaked_tokens = 0
         """Tokens that were thinking and are not shown."""
-        self._answer_start = model.manifest.answer_start.strip()
-        self._answer_end = model.manifest.answer_end.strip()
-        self._stop = (*stop, self._answer_end) if self._answer_end else stop
-        self._hidden_ids = model.reasoning.eos_ids | stop_ids
         self._model = model
-        keeps_special = keeps_special_tokens or (tool_parser is not None and tool_parser.keeps_special_tokens)
+        self._tool_calls = None if tool_parser is None else ToolCallReader(tool_parser)
+        channel_format = channel_format_of(model.family.name, model.tokenizer)
+        self._channels = (
+            ChannelReader(channel_format, model.tokenizer, begins_in=self._first_part(is_opened))
+            if channel_format is not None
+            else None
+        )
+        self._answer_start = "" if self._channels else model.manifest.answer_start.strip()
+        self._answer_end = "" if self._channels else model.manifest.answer_end.strip()
+        self._dropped = (self._answer_end,) if self._answer_end and tool_parser is not None else ()
+        """Text that is left out: it closes an answer, but calls may follow."""
+        self._stop = (*stop, self._answer_end) if self._answer_end and not self._dropped else tuple(stop)
+        self._held_back = (*self._stop, *self._dropped)
+        self._hidden_ids = model.reasoning.eos_ids | stop_ids
+        has_call_channels = channel_format is not None and channel_format.has_calls
+        keeps_special = keeps_special_tokens or (
+            tool_parser is not None and tool_parser.keeps_special_tokens and not has_call_channels
+        )
         self._keeps_special = keeps_special_tokens
         self._detokenizer = model.tokenizer.detokenizer(keeps_special=keeps_special)
-        self._tool_calls = None if tool_parser is None else ToolCallReader(tool_parser)
         self._reports_tokens = reports_tokens
         self._is_thinking = False
         self._held = begun
@@ -95,17 +111,28 @@ class AnswerText:
         return self._tool_calls is not None
 
     @property
+    def has_begun_to_think(self) -> bool:
+        """Whether the last token completed the header of more thinking."""
+        return self._channels is not None and self._channels.part is Part.THINKING
+
+    @property
+    def header_ids(self) -> frozenset[int]:
+        """Tokens that begin another channel; an answer that is opened needs none of them."""
+        return frozenset() if self._channels is None else self._channels.open_ids
+
+    @property
     def num_tool_parser_failures(self) -> int:
         return 0 if self._tool_calls is None else self._tool_calls.num_failures
 
     def push(self, delta: Delta) -> str:
-        """Take in a delta, up to a stop string; returns the text to show for it, which may be empty."""
-        if not self._stop or len(delta.token_ids) < 2:
+        """Take in a delta, up to a stop string or the header of more thinking; returns the text to show for
+        it, which may be empty."""
+        if len(delta.token_ids) < 2 or not (self._stop or self._channels):
             return self._push(delta)
         shown = ""
         for one in delta.single_tokens():
             shown += self._push(one)
-            if self.has_ended:
+            if self.has_ended or self.has_begun_to_think:
                 break
         return shown
 
@@ -122,7 +149,7 @@ class AnswerText:
         self._held += self._detokenizer.push(shown_ids)
         if delta.finish_reason is not None:
             self._held += self._detokenizer.flush()
-        sampled = self._released(is_last=delta.finish_reason is not None)
+        sampled = self._released(is_last=delta.finish_reason is not None or self.has_ended)
         self.sampled_text += sampled
         return self._shown(sampled if self._tool_calls is None else self._tool_calls.push(sampled))
 
@@ -130,19 +157,54 @@ class AnswerText:
         """The rest of the text, after the last delta; reads the tool calls, which may take long."""
         if self._tool_calls is None:
             return ""
-        rest, self.tool_calls = self._tool_calls.finish()
+        blocks: list[str] = []
+        if self._channels is not None:
+            decode = partial(self._model.tokenizer.decode, keeps_special=True)
+            blocks, self._channels.calls = list(map(decode, self._channels.calls)), []
+        rest, calls = self._tool_calls.finish(blocks)
+        self.tool_calls += calls
         return self._shown(rest)
 
-    def end_thinking(self) -> None:
-        """The model has thought again, elsewhere: what follows is the answer."""
+    def end_thinking(self, *, is_opened: bool = False) -> None:
+        """The model has thought again, elsewhere: what follows is the answer, opened or not."""
         self._is_thinking = False
+        if self._channels is not None:
+            self._channels.restart(self._first_part(is_opened))
 
     def take_tokens(self) -> tuple[AnswerToken, ...]:
         """Tokens that arrived since the last call, where they are reported."""
         tokens, self._unreported = tuple(self._unreported), []
         return tokens
 
+    def _first_part(self, is_opened: bool) -> Part | None:
+        """The part of an answer in channels that its prompt ends in; None for a header."""
+        if is_opened:
+            return Part.FINAL
+        begins_in_header = self._tool_calls is not None and self._model.reasoning.answer_start_with_tools_ids
+        return None if begins_in_header else Part.TEXT
+
+    def _is_in_text(self, token_id: int, channels: ChannelReader) -> bool:
+        """Whether a token of an answer in channels is text for the user."""
+        if token_id in self._hidden_ids and token_id not in channels.end_ids:
+            return False
+        before = channels.part
+        part = channels.push(token_id)
+        if part is Part.THINKING:
+            self.num_leaked_tokens += 1
+        elif part is Part.CALL:
+            self.sampled_text += self._model.tokenizer.decode([token_id], keeps_special=True)
+        now = channels.part
+        if now is Part.CALL and before is not Part.CALL:
+            self.sampled_text += self._model.tokenizer.decode(channels.calls[-1], keeps_special=True)
+        if before.is_text and not now.is_text:
+            self.has_ended = before is Part.FINAL or (self._tool_calls is None and now is not Part.THINKING)
+        if now.is_text and not before.is_text and (self.text or self._held.strip()):
+            self._held += "\n\n"
+        return part.is_text
+
     def _is_shown(self, token_id: int) -> bool:
+        if self._channels is not None:
+            return self._is_in_text(token_id, self._channels)
         reasoning = self._model.reasoning
         if token_id in (reasoning.think_start_id, reasoning.think_end_id):
             self._is_thinking = token_id == reasoning.think_start_id
@@ -163,6 +225,8 @@ class AnswerText:
 
     def _released(self, *, is_last: bool) -> str:
         """Text that no longer has to wait for what follows; ends at a stop string."""
+        for text in self._dropped:
+            self._held = self._held.replace(text, "")
         if not self.sampled_text and not self._held.strip():
             return ""
         if not self.sampled_text and self._answer_start and not self._without_answer_start(is_last):
@@ -174,7 +238,7 @@ class AnswerText:
             self.has_ended, self.finish_reason = True, "stop"
             self.stop_sequence = None if stop == self._answer_end else stop
         else:
-            end = len(self._held) - (0 if is_last else num_begun(self._held[first:], self._stop))
+            end = len(self._held) - (0 if is_last else num_begun(self._held[first:], self._held_back))
         released, self._held = self._held[:end], self._held[end:]
         if not self.sampled_text and not released.strip():
             self._held, released = released + self._held, ""

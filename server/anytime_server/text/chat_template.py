@@ -18,6 +18,8 @@ Turns = Sequence[Mapping[str, Any]]
 
 SWITCHES = {"enable_thinking": (True, False), "thinking": (True, False)}
 """Variables with which most templates turn thinking on and off."""
+KIMI_CALLS = "<|tool_calls_section_begin|>"
+"""Begins the calls of Kimi-K2, whose ids name the function and count the calls."""
 _OF_A_MESSAGE = r"""\b(?:message|msg|m|turn)\w*(?:\.|\[\s*['"]|\.get\(\s*['"])"""
 _IN_A_MESSAGE = r"""['"]{key}['"]\s+in\s+(?:message|msg|m|turn)"""
 
@@ -89,6 +91,8 @@ class ChatTemplate:
                 them is no text.
         """
         adapted = [self._adapted(turn) for turn in turns]
+        if KIMI_CALLS in self.text_with_tools:
+            adapted = _with_numbered_calls(adapted)
         text = self._rendered(_orders(adapted), tools, variables or {})
         if not is_encodable(text):
             raise InvalidRequest(
@@ -166,6 +170,23 @@ def with_system_switch(turns: Turns, switch: Switch, *, thinking: bool) -> list[
         return [{"role": "system", "content": wanted}, *copied]
     system["content"] = f"{wanted}\n\n{system['content']}"
     return copied
+
+
+def _with_numbered_calls(turns: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The conversation with the ids `functions.NAME:NUMBER` of calls: nothing else names the function."""
+    ids: dict[Any, str] = {}
+    numbered = [dict(turn) for turn in turns]
+    number = 0
+    for turn in numbered:
+        calls = [dict(call) for call in turn.get("tool_calls") or ()]
+        for call in calls:
+            ids[call.get("id")] = call["id"] = f"functions.{call['function']['name']}:{number}"
+            number += 1
+        if calls:
+            turn["tool_calls"] = calls
+        elif turn.get("tool_call_id") in ids:
+            turn["tool_call_id"] = ids[turn["tool_call_id"]]
+    return numbered
 
 
 def _orders(turns: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:

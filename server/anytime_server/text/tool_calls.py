@@ -1,7 +1,7 @@
 """Tool calls in the text of answers: where they begin, and what they say.
 
-vLLM's own parsers read complete calls; this module finds them in text as it arrives. It knows no
-engine and no dialect.
+vLLM's own parsers and our `call_readers` read complete calls; this module finds them in text as it arrives.
+It knows no engine and no dialect.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ import json
 import logging
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import ValidationError
 
 from anytime_server.errors import InvalidRequest, NotSupported, UnusableOption, first_line
+from anytime_server.text.call_readers import ToolCall
 from anytime_server.text.model import Model
 from anytime_server.text.tokenizer import ModelTokenizer
 from anytime_server.text.tool_formats import TOOL_FORMATS, ToolFormat, detect_tool_format
@@ -28,13 +28,6 @@ if TYPE_CHECKING:
     from vllm.tool_parsers.utils import Tool
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ToolCall:
-    name: str
-    arguments: str
-    """Text of a JSON object."""
 
 
 class ModelTools:
@@ -91,7 +84,7 @@ class ToolCallParser:
     def __init__(
         self, model_tools: ModelTools, tools: Sequence[dict[str, Any]], *, max_calls: int | None = None
     ) -> None:
-        """May take seconds, with the first of a process: it imports vLLM.
+        """May take seconds, with the first of a process: it imports vLLM, where vLLM reads the calls.
 
         Args:
             tools: functions that the model may call, each `{"type": "function", "function": {...}}`.
@@ -99,13 +92,16 @@ class ToolCallParser:
 
         Raises:
             InvalidRequest: a tool is malformed.
-            NotSupported: vLLM is not installed.
+            NotSupported: vLLM reads the calls, and is not installed.
         """
         self.start_ids = model_tools.start_ids
         self.keeps_special_tokens = model_tools.keeps_special_tokens
         self.format = model_tools.format
         self.max_calls = max_calls
         self._model_tools = model_tools
+        self._read = None if self.format is None else self.format.read
+        if self._read is not None:
+            return
         try:
             self._parser_class, request_class = model_tools.imported
         except ImportError as error:
@@ -125,13 +121,15 @@ class ToolCallParser:
         Raises:
             Exception: of any kind: vLLM's parser failed.
         """
+        rest, calls = self._by_vllm(text) if self._read is None else ("", self._read(text))
+        return (rest, calls) if calls and all(map(_is_whole, calls)) else (text, [])
+
+    def _by_vllm(self, text: str) -> tuple[str, list[ToolCall]]:
         parser = _make(self._parser_class, self._model_tools.tokenizer, self._request.tools or [])
         found = parser.extract_tool_calls(text, self._request)
         calls = [
             ToolCall(name=call.function.name, arguments=call.function.arguments) for call in found.tool_calls
         ]
-        if not calls or not all(map(_is_whole, calls)):
-            return text, []
         return found.content or "", calls
 
 
@@ -144,7 +142,7 @@ class ToolCallReader:
 
     def __init__(self, parser: ToolCallParser) -> None:
         self.num_failures = 0
-        """Times that vLLM's parser failed."""
+        """Times that the parser failed."""
         self._parser = parser
         self._held = ""
         self._blank = ""
@@ -165,9 +163,16 @@ class ToolCallReader:
         shown, self._held = self._held[:end], self._held[end:]
         return self._show(shown)
 
-    def finish(self) -> tuple[str, list[ToolCall]]:
-        """The rest of the text, and the calls. White space around calls is dropped. May take long."""
+    def finish(self, blocks: Sequence[str] = ()) -> tuple[str, list[ToolCall]]:
+        """The rest of the text, and the calls. White space around calls is dropped. May take long.
+
+        Args:
+            blocks: further blocks of calls, which were no part of the text.
+        """
         rest, calls = self._split()
+        for block in blocks:
+            unread, found = self._read(block)
+            rest, calls = rest + unread, calls + found
         text = self._show(rest)
         if not calls:
             text, self._blank = text + self._blank, ""
@@ -187,14 +192,19 @@ class ToolCallReader:
         calls: list[ToolCall] = []
         text, done = "", 0
         for begin, end in tool_format.blocks(held):
-            rest, found = self._parse(held[begin:end])
-            each = tool_format.each
-            if found and (each is None or len(found) == held.count(each, begin, end)):
+            rest, found = self._read(held[begin:end])
+            if found:
                 text += held[done:begin] + rest
                 calls += found
                 done = end
         text += held[done:]
         return ("" if calls and text.isspace() else text), calls
+
+    def _read(self, block: str) -> tuple[str, list[ToolCall]]:
+        """All calls of a block, or the block as text."""
+        each = None if self._parser.format is None else self._parser.format.each
+        rest, calls = self._parse(block)
+        return (rest, calls) if each is None or len(calls) == block.count(each) else (block, [])
 
     def _parse(self, text: str) -> tuple[str, list[ToolCall]]:
         try:
@@ -224,7 +234,8 @@ def _check(name: str, tokenizer: ModelTokenizer) -> None:
         raise UnusableOption(f"--tool-parser: {name} needs vLLM, which is not installed") from error
     except KeyError as error:
         raise UnusableOption(
-            f"--tool-parser: vLLM has no parser {name!r}; it has {', '.join(TOOL_FORMATS)} and others"
+            f"--tool-parser: there is no parser {name!r}; there are {', '.join(TOOL_FORMATS)} "
+            "and vLLM's others"
         ) from error
     try:
         _make(parser_class, tokenizer, [])

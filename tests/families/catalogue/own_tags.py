@@ -78,6 +78,7 @@ FAMILIES = (
                 )
                 for name in (tag, f"/{tag}")
             ),
+            settings={"token_suffix": HY3},
             is_borrowed=True,
         ),
         real("tencent-Hy3"),

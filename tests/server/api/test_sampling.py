@@ -12,7 +12,7 @@ from anytime_server.engine.scripted import ScriptedEngine
 from anytime_server.reasoning import SamplingDefaults, SamplingOptions
 
 MESSAGES = [{"role": "user", "content": "7-3"}]
-EOS_ID, FOUR_ID = 259, 19
+EOS_ID, THINK_START_ID, FOUR_ID = 259, 260, 19
 BOTH: dict[str, Any] = {
     "temperature": 0.5,
     "top_p": 0.8,
@@ -87,8 +87,7 @@ async def test_every_dialect_passes_the_options_on(served: Any, path: str, body:
     assert 40 not in stop_ids
     assert thinking == of_both(max_tokens=20, banned_ids={EOS_ID}, logprobs=False)
     answer.pop("logprobs")
-    answer.pop("banned_ids")  # the think-start: no thinking is left
-    assert answer == of_both(max_tokens=30, min_tokens=2, stop_ids={40})
+    assert answer == of_both(max_tokens=30, min_tokens=2, stop_ids={40, THINK_START_ID})
 
 
 async def test_native_requests_give_each_phase_its_own(served: Any) -> None:
@@ -103,14 +102,13 @@ async def test_native_requests_give_each_phase_its_own(served: Any) -> None:
     thinking, answer = [changed(request.sampling) for request in found]
     assert 41 in thinking.pop("stop_ids")
     assert thinking == of_both(max_tokens=20, min_tokens=5, banned_ids={EOS_ID}, logprobs=False)
-    answer.pop("banned_ids")
     assert answer == {
         "max_tokens": 9,
         "min_tokens": 3,
         "temperature": 0.0,
         "top_p": 0.7,
         "seed": 7,
-        "stop_ids": {40, EOS_ID},
+        "stop_ids": {40, EOS_ID, THINK_START_ID},
     }
 
 

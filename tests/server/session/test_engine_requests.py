@@ -17,7 +17,9 @@ from anytime_server.text.tool_formats import ToolFormat
 
 from .conftest import PROMPT_IDS, finished, run_session
 
+THINK_START_ID = 260
 EOS_IDS, STOP_IDS = frozenset({259}), frozenset({259, 261})
+ANSWER_STOP_IDS = EOS_IDS | {THINK_START_ID}
 
 
 def recorded(session: Session) -> list[EngineRequest]:
@@ -134,7 +136,7 @@ async def test_blank_answer_is_followed_by_others_without_its_tokens_within_the_
     emitted = await run_session(session)
     assert [one.id for one in found] == [f"any-1-answer-0-{attempt}" for attempt in range(4)]
     thinking = {260, 261}
-    assert [one.sampling.banned_ids for one in found] == [{260}] + [{blank, newline} | thinking] * 3
+    assert [one.sampling.banned_ids for one in found] == [set(), *[{blank, newline} | thinking] * 3]
     # The first samples 4 blanks and an end of turn, each later one an end of turn alone.
     assert [one.sampling.max_tokens for one in found] == [8, 3, 2, 1]
     assert isinstance(emitted[-1], events.Failed)
@@ -142,6 +144,32 @@ async def test_blank_answer_is_followed_by_others_without_its_tokens_within_the_
         "empty_answer",
         "the model gave a blank answer 4 times",
     )
+
+
+async def test_answer_goes_on_where_the_model_begins_to_think_without_budget(
+    open_session: Any, tiny_model: Model
+) -> None:
+    """The script gives its answer twice: up to the think-start, and without it."""
+    session = await open_session(budget_tokens=0, seed=9, answer="4<think>2")
+    found = recorded(session)
+    emitted = await run_session(session)
+    first, second = found
+    assert (first.sampling.banned_ids, first.sampling.stop_ids) == (frozenset(), ANSWER_STOP_IDS)
+    assert second.prompt_ids == [*first.prompt_ids, *tiny_model.tokenizer.encode("4")]
+    assert second.sampling.banned_ids == {THINK_START_ID}
+    assert (second.sampling.max_tokens, second.sampling.seed) == (8 - 2, seed_after(9, 2))
+    assert "".join(event.text for event in emitted if isinstance(event, events.AnswerDelta)) == "442"
+    [done] = [event for event in emitted if isinstance(event, events.AnswerDone)]
+    assert (done.text, done.answer_tokens, done.finish_reason) == ("442", 2 + 3, "stop")
+
+
+async def test_answer_that_begins_to_think_at_its_limit_ends_there(open_session: Any) -> None:
+    session = await open_session(budget_tokens=0, answer="1234567<think>8")
+    found = recorded(session)
+    emitted = await run_session(session)
+    assert len(found) == 1
+    [done] = [event for event in emitted if isinstance(event, events.AnswerDone)]
+    assert (done.text, done.answer_tokens, done.finish_reason) == ("1234567", 8, "length")
 
 
 async def test_thinking_also_stops_before_a_tool_call(open_session: Any, tiny_model: Model) -> None:
@@ -154,7 +182,7 @@ async def test_thinking_also_stops_before_a_tool_call(open_session: Any, tiny_mo
     found = recorded(session)
     await run_session(session)
     [answer] = found
-    assert answer.sampling.stop_ids == EOS_IDS
+    assert answer.sampling.stop_ids == ANSWER_STOP_IDS
     thinking = await open_session(budget_tokens=3, answer_options=AnswerOptions(tool_parser=parser))
     found = recorded(thinking)
     await run_session(thinking)

@@ -137,3 +137,30 @@ def test_system_message_has_the_switch(messages: list[dict[str, Any]], thinking:
 
 def test_without_a_switch_the_conversation_is_unchanged() -> None:
     assert with_system_switch([USER], Switch(), thinking=False) == [USER]
+
+
+@pytest.mark.parametrize(
+    ("marker", "ids"),
+    [("<|tool_calls_section_begin|>", "functions.add:0 functions.sub:1 functions.add:2"), ("", "c1 c2 c1")],
+)
+def test_calls_of_kimi_are_numbered(marker: str, ids: str) -> None:
+    """The ids of clients are others, and may come again."""
+
+    def call(name: str, call_id: str) -> dict[str, Any]:
+        return {"id": call_id, "type": "function", "function": {"name": name, "arguments": {}}}
+
+    turns: list[dict[str, Any]] = [
+        {"role": "user", "content": "U"},
+        {"role": "assistant", "content": "", "tool_calls": [call("add", "c1"), call("sub", "c2")]},
+        {"role": "tool", "tool_call_id": "c2", "content": "4"},
+        {"role": "assistant", "content": "", "tool_calls": [call("add", "c1")]},
+        {"role": "tool", "tool_call_id": "c1", "content": "5"},
+    ]
+    text = (
+        "{% for m in messages %}{% for c in m.tool_calls or [] %}{{ c.id }} {% endfor %}{% endfor %}"
+        "{% for m in messages %}{% if m.role == 'tool' %}({{ m.tool_call_id }}){% endif %}{% endfor %}"
+    )
+    first, second, third = ids.split()
+    rendered = template(f"{text}{{# {marker} #}}").render(turns)
+    assert rendered == f"{first} {second} {third} ({second})({third})"
+    assert turns[1]["tool_calls"][0]["id"] == "c1"

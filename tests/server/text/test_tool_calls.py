@@ -246,7 +246,7 @@ def test_parser_with_unknown_markers_gets_the_whole_text(make_model: ModelFactor
 
 def test_unusable_parser_is_refused_at_start(make_model: ModelFactory) -> None:
     model = make_model()
-    with pytest.raises(UnusableOption, match=r"^--tool-parser: vLLM has no parser 'nought'; .*hermes"):
+    with pytest.raises(UnusableOption, match=r"^--tool-parser: there is no parser 'nought'; .*hermes"):
         ModelTools.of(model, parser="nought")
     with pytest.raises(UnusableOption, match=f"^--tool-parser: deepseek_v3 needs {DS_BEGIN} in"):
         ModelTools.of(model, parser="deepseek_v3")

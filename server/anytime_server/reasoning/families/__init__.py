@@ -73,6 +73,7 @@ FAMILIES: dict[str, Family] = {
         minimax_m3.FAMILY,
         minimax_m2.FAMILY,
         seed_oss.FAMILY,
+        cohere.FAMILY_MOE,
         cohere.FAMILY,
         apertus.FAMILY,
         apriel.FAMILY,

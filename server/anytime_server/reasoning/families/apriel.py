@@ -13,4 +13,5 @@ FAMILY = Family(
     ),
     template=("Here are my reasoning steps:", "[BEGIN FINAL RESPONSE]"),
     sampling={"temperature": 0.6},
+    tool_parser="apriel",
 )

@@ -25,4 +25,5 @@ FAMILY = Family(
         "max": "high",
     },
     sampling={"temperature": 1.0, "top_p": 1.0},
+    tool_parser="openai",
 )

@@ -20,4 +20,5 @@ FAMILY_3_3 = Family(
     models="Granite-3.3",
     texts=think_tags(answer_start="<response>", answer_end="</response>", answer_lead_in="", no_thinking=""),
     template=("<|start_of_role|>", "<response></response>", "thinking"),
+    tool_parser="granite",
 )

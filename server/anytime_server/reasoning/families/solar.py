@@ -10,9 +10,11 @@ FAMILY = Family(
         "<|end|>",
         answer_lead_in="",
         answer_start="<|begin|>assistant<|content|>",
+        answer_start_with_tools="<|begin|>assistant",
         no_thinking="<|content|>",
     ),
     template=("<|think|>", "<|begin|>assistant"),
     switch=Switch(off={"reasoning_effort": "minimal"}),
     sampling={"temperature": 0.8, "top_p": 0.95},
+    tool_parser="solar_open",
 )
