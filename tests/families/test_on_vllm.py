@@ -84,7 +84,9 @@ class Served:
             fields.setdefault("answer_tokens", 128)
         else:
             endless = dict.fromkeys(self.model.reasoning.thinking_stop_ids, -100.0)
-            fields |= dict.fromkeys(("thinking", "answer"), SamplingOptions(logit_bias=endless))
+            fields["thinking"] = SamplingOptions(logit_bias=endless)
+            # Greedy answers of random weights would repeat the last token of the prompt, often white space.
+            fields["answer"] = SamplingOptions(logit_bias=endless, temperature=1.0)
         self.engine.requests = []
         given = {"messages": TURNS, "answer_tokens": ANSWER_TOKENS, "seed": 1, **fields}
         session = await self.scheduler.submit(GenerateRequest(**given))
