@@ -82,17 +82,7 @@ FAMILIES = (
             is_borrowed=True,
         ),
         real("tencent-Hy3"),
-        Architecture(
-            "hy_v3",
-            "HYV3ForCausalLM",
-            {
-                **SMALL,
-                **EXPERTS,
-                "num_shared_experts": 1,
-                "first_k_dense_replace": 1,
-                "expert_hidden_dim": 64,
-            },
-        ),
+        Architecture("hy_v3", "HYV3ForCausalLM", {**SMALL, **EXPERTS, "num_shared_experts": 1}),
         Facts(
             default=f"{HY3_HEADER}<think{HY3}></think{HY3}>",
             start=f"<think{HY3}>",
