@@ -78,10 +78,12 @@ class AnswerText:
             else None
         )
         self._answer_start = "" if self._channels else model.manifest.answer_start.strip()
-        self._answer_end = "" if self._channels else model.manifest.answer_end.strip()
-        self._dropped = (self._answer_end,) if self._answer_end and tool_parser is not None else ()
+        answer_end = "" if self._channels else model.manifest.answer_end
+        self._answer_ends = tuple(dict.fromkeys((answer_end, answer_end.strip()))) if answer_end else ()
+        """With the white space that the model was trained with, and without."""
+        self._dropped = self._answer_ends if tool_parser is not None else ()
         """Text that is left out: it closes an answer, but calls may follow."""
-        self._stop = (*stop, self._answer_end) if self._answer_end and not self._dropped else tuple(stop)
+        self._stop = tuple(stop) if self._dropped else (*stop, *self._answer_ends)
         self._held_back = (*self._stop, *self._dropped)
         self._hidden_ids = model.reasoning.eos_ids | stop_ids
         has_call_channels = channel_format is not None and channel_format.has_calls
@@ -236,7 +238,7 @@ class AnswerText:
         if found:
             end, stop = min(found, key=lambda match: match[0])
             self.has_ended, self.finish_reason = True, "stop"
-            self.stop_sequence = None if stop == self._answer_end else stop
+            self.stop_sequence = None if stop in self._answer_ends else stop
         else:
             end = len(self._held) - (0 if is_last else num_begun(self._held[first:], self._held_back))
         released, self._held = self._held[:end], self._held[end:]

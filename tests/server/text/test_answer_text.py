@@ -109,3 +109,14 @@ def test_text_that_closes_an_answer_ends_a_step_of_several_tokens(tiny_model: Mo
     shown = answer.push(Delta(token_ids=ids, logprobs=(), cached_tokens=0, finish_reason=None))
     assert (shown, answer.has_ended, answer.stop_sequence) == ("42", True, None)
     assert len(answer.token_ids) == 3  # what follows in the step is dropped
+
+
+@pytest.mark.parametrize("sampled", ["42\n]|", "42]|"])
+@pytest.mark.parametrize("size", [1, 9])
+def test_white_space_before_the_text_that_closes_an_answer_is_not_shown(
+    tiny_model: Model, ids: Any, sampled: str, size: int
+) -> None:
+    model = copy.copy(tiny_model)
+    model.manifest = tiny_model.manifest.model_copy(update={"answer_end": "\n]"})
+    answer, deltas = push_all(model, pieces(ids(sampled), size))
+    assert (answer.text, "".join(deltas)) == ("42", "42")
