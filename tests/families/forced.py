@@ -74,3 +74,10 @@ class ForcedTokens(LogitsProcessor):
     @classmethod
     def validate_params(cls, sampling_params: SamplingParams) -> None:
         """Accept any: there are no parameters of its own."""
+
+
+class FailingStep(ForcedTokens):
+    """Fails at every step."""
+
+    def apply(self, logits: torch.Tensor) -> torch.Tensor:
+        raise AssertionError("this kernel is for another platform")

@@ -13,6 +13,7 @@ import os
 import warnings
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -93,6 +94,7 @@ class VllmEngine(Engine):
         self._schemas: SchemaCompiler | None = None
         self._window_tokens = 0
         self._min_prompt_tokens = 1
+        self._on_cpu = False
         self._speculates = False
         self._requests: set[str] = set()
         self._stats: list[LatestStats] = []
@@ -111,21 +113,38 @@ class VllmEngine(Engine):
 
     async def start(self) -> None:
         try:
-            self._thread = ProcessThread("vllm")
-            self._building = self._thread.submit(self._build)
-            await asyncio.shield(self._building)
+            with reason_file() as reason:
+                self._thread = ProcessThread("vllm")
+                self._building = self._thread.submit(partial(self._build, reason))
+                await asyncio.shield(self._building)
+                await self._first_step(reason)
         except (ModuleNotFoundError, AnytimeError):
             raise  # for the former, the command line names the package to install
         except Exception as error:
             fault = architecture_fault(config_fault(error))
             raise UnusableModel(f"vLLM cannot load {self._model}: {fault}") from error
 
-    def _build(self) -> None:
+    async def _first_step(self, reason: Path) -> None:
+        """Sample a token: vLLM can load some models that it cannot run.
+
+        Raises:
+            UnusableModel: the engine died of it, and why.
+        """
+        sampling, prompt_ids = Sampling(max_tokens=1), [0] * self._min_prompt_tokens
+        try:
+            await self._whole(EngineRequest(id="first-step", prompt_ids=prompt_ids, sampling=sampling))
+        except EngineDead as error:
+            if self._is_stopped:
+                raise
+            fault = start_fault(reason, on_cpu=self._on_cpu) or first_line(error)
+            raise UnusableModel(f"vLLM cannot run {self._model}: {fault}") from error
+
+    def _build(self, reason: Path) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of vLLM and its libraries, also in a forked core
-            self._build_llm()
+            self._build_llm(reason)
 
-    def _build_llm(self) -> None:
+    def _build_llm(self, reason: Path) -> None:
         prepare_environment()
         if loads_weights(self._options):
             checkpoint_shapes(Path(self._model))  # fails if a file is incomplete
@@ -135,7 +154,7 @@ class VllmEngine(Engine):
         for name in ("vllm", "torch._library.triton"):
             logging.getLogger(name).setLevel(logging.ERROR)
         keep_architecture_faults()
-        on_cpu = current_platform.is_cpu()
+        self._on_cpu = on_cpu = current_platform.is_cpu()
         config, self._max_num_seqs = engine_config(
             self._model,
             self._options,
@@ -150,7 +169,7 @@ class VllmEngine(Engine):
         if self._is_stopped:
             raise EngineDead("the engine was stopped during its start")
         model_window_tokens = config.model_config.max_model_len
-        self._start_core(config, on_cpu=on_cpu)
+        self._start_core(config, reason)
         if self._is_stopped:  # meanwhile, and nothing waits for this thread any more
             self._shut_down()
             return
@@ -171,7 +190,7 @@ class VllmEngine(Engine):
         # With fewer tokens, attention in vLLM 0.32's CPU build hits an illegal instruction (seen with AMX).
         self._min_prompt_tokens = 5 if on_cpu else 1
 
-    def _start_core(self, config: VllmConfig, *, on_cpu: bool) -> None:
+    def _start_core(self, config: VllmConfig, reason: Path) -> None:
         """Start vLLM's processes.
 
         Raises:
@@ -183,18 +202,17 @@ class VllmEngine(Engine):
         # vLLM copies the tokenizer for threads that render prompts, which takes seconds at 150,000 ids. There
         # are no such threads here: prompts come as ids.
         renderers.__dict__["maybe_make_thread_pool"] = lambda tokenizer, copies=1: tokenizer
-        with reason_file() as path:
-            try:
-                # Not returned: the future of `_build()` would keep the object beyond `stop()`, and its
-                # finaliser fails at the interpreter's exit.
-                with interrupts_blocked():  # also in the core: the server alone handles Ctrl-C, and drains
-                    self._llm = AsyncLLM.from_vllm_config(
-                        config, disable_log_stats=True, stat_loggers=[self._stat_logger]
-                    )
-            except Exception as error:
-                if (fault := start_fault(path, on_cpu=on_cpu)) is None:
-                    raise
-                raise UnusableModel(f"vLLM cannot load {self._model}: {fault}") from error
+        try:
+            # Not returned: the future of `_build()` would keep the object beyond `stop()`, and its finaliser
+            # fails at the interpreter's exit.
+            with interrupts_blocked():  # also in the core: the server alone handles Ctrl-C, and drains
+                self._llm = AsyncLLM.from_vllm_config(
+                    config, disable_log_stats=True, stat_loggers=[self._stat_logger]
+                )
+        except Exception as error:
+            if (fault := start_fault(reason, on_cpu=self._on_cpu)) is None:
+                raise
+            raise UnusableModel(f"vLLM cannot load {self._model}: {fault}") from error
 
     def _stat_logger(self, config: VllmConfig, engine_index: int = 0) -> LatestStats:
         from anytime_server.engine.vllm.stats import LatestStats

@@ -19,7 +19,13 @@ from anytime_server.errors import first_line
 VARIABLE = "ANYTIME_ENGINE_FAILURE"
 """Names the file for the reason, for the processes of the engine."""
 LOGGERS = ("vllm.v1.engine.core", "vllm.v1.executor.multiproc_executor")
-FAILED_TO_START = ("EngineCore failed to start", "WorkerProc failed to start")
+DUMPS = "vllm.logging_utils.dump_input"
+"""vLLM logs its whole state when a step fails."""
+FAILURES = (
+    *("EngineCore failed to start", "WorkerProc failed to start"),
+    *("EngineCore encountered a fatal error", "WorkerProc hit an exception"),
+)
+"""Beginnings of the messages with which vLLM logs what ended a process."""
 WINDOW_TOO_LONG = re.compile(
     r"max seq len \((?P<window>\d+)\), \((?P<needed>[\d.]+) GiB KV cache is needed.*"
     r"memory \((?P<size>[\d.]+) GiB\)\.(?:.* length is (?P<fits>\d+)\.)?"
@@ -39,7 +45,7 @@ ADVICE = {
 
 @contextmanager
 def reason_file() -> Iterator[Path]:
-    """The file in which the processes that are started within the block leave why they fail."""
+    """The file in which the processes that are started within the block leave why they fail within it."""
     with tempfile.TemporaryDirectory(prefix="anytime-start-") as folder:
         path = Path(folder, "reason")
         os.environ[VARIABLE] = str(path)
@@ -51,21 +57,26 @@ def reason_file() -> Iterator[Path]:
 
 
 def report_failures() -> None:
-    """Have vLLM's report of a failed start left in the file, in this process and those that it forks."""
+    """Have vLLM's report of a failure left in the file, in this process and those that it forks."""
     for name in LOGGERS:
         logger = logging.getLogger(name)
         if _leaves_reason not in logger.filters:
             logger.addFilter(_leaves_reason)
+    if _is_verbose not in (dumps := logging.getLogger(DUMPS)).filters:
+        dumps.addFilter(_is_verbose)
 
 
 def _leaves_reason(record: logging.LogRecord) -> bool:
     """Log filter: the first failure is the cause of those that follow."""
     path, error = os.environ.get(VARIABLE), record.exc_info and record.exc_info[1]
-    if path is None or error is None or not record.getMessage().startswith(FAILED_TO_START):
+    if path is None or error is None or not record.getMessage().startswith(FAILURES):
         return True
-    with suppress(OSError), open(path, "x", encoding="utf-8") as file:
-        file.write(first_line(error))
-    if os.environ.get("VLLM_LOGGING_LEVEL", "ERROR") != "ERROR":
+    try:
+        with suppress(FileExistsError), open(path, "x", encoding="utf-8") as file:
+            file.write(first_line(error))
+    except OSError:  # the model has started, and the file is gone
+        return True
+    if _is_verbose(record):
         return True
     # This process ends now; multiprocessing would print the stack trace on standard error once more.
     with suppress(OSError), open(os.devnull, "w") as nowhere:
@@ -86,6 +97,11 @@ def _keeps_reason(record: logging.LogRecord) -> bool:
     if not error or not isinstance(record.args, tuple) or not str(record.msg).startswith(NOT_INSPECTED):
         return True
     _not_inspected[str(record.args[0])] = str(error).strip().splitlines()[-1].strip()
+    return _is_verbose(record)
+
+
+def _is_verbose(record: logging.LogRecord) -> bool:
+    """Log filter: whether vLLM is to log all."""
     return os.environ.get("VLLM_LOGGING_LEVEL", "ERROR") != "ERROR"
 
 

@@ -16,6 +16,7 @@ from anytime_server.engine.vllm.failures import (
     reason_file,
     start_fault,
 )
+from anytime_server.errors import UnusableModel
 
 TOO_LONG = (
     "To serve at least one request with the model's max seq len (40960), (4.38 GiB KV cache is needed, which "
@@ -56,7 +57,8 @@ def test_without_a_reason_there_is_no_fault(tmp_path: Path) -> None:
     assert start_fault(tmp_path / "reason", on_cpu=True) is None
 
 
-def test_the_first_failure_of_a_forked_process_is_the_reason() -> None:
+@pytest.mark.parametrize("message", ["EngineCore failed to start.", "EngineCore encountered a fatal error."])
+def test_the_first_failure_of_a_forked_process_is_the_reason(message: str) -> None:
     logger = logging.getLogger("vllm.v1.engine.core")
     with reason_file() as path:
         if (child := os.fork()) == 0:
@@ -64,7 +66,7 @@ def test_the_first_failure_of_a_forked_process_is_the_reason() -> None:
                 try:
                     raise ValueError(f"{text}\nand details")
                 except ValueError:
-                    logger.exception("EngineCore failed to start.")
+                    logger.exception(message)
             os.kill(os.getpid(), signal.SIGKILL)
         os.waitpid(child, 0)
         assert start_fault(path, on_cpu=True) == "the cause"
@@ -87,3 +89,19 @@ def test_an_architecture_that_cannot_be_imported_is_named_with_the_reason(
     assert architecture_fault(line) == reason
     assert architecture_fault("out of paper") == "out of paper"
     assert not caplog.records
+
+
+@pytest.mark.nightly
+async def test_a_model_that_fails_at_its_first_step_is_refused_with_the_reason(
+    tiny_checkpoint: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from anytime_server.engine.vllm import VllmEngine, VllmOptions
+
+    options = VllmOptions.model_validate({"logits_processors": ["tests.families.forced:FailingStep"]})
+    engine = VllmEngine(tiny_checkpoint, options=options)
+    try:
+        with pytest.raises(UnusableModel, match=r"cannot run .*: this kernel is for another platform"):
+            await engine.start()
+    finally:
+        await engine.stop()
+    assert "Traceback" not in "".join(capfd.readouterr())
