@@ -41,7 +41,7 @@ PROGRAM = ("-P", "-m", "anytime_server.engine.structured.process")
 
 
 class SchemaCompiler:
-    """Checks which schemas the tokens of one checkpoint can be held to. Belongs to one event loop."""
+    """Checks whether one checkpoint's tokens can be constrained to a schema. Belongs to one event loop."""
 
     def __init__(
         self, folder: Path, num_ids: int, *, limit_s: float = LIMIT_S, limit_bytes: int = LIMIT_BYTES

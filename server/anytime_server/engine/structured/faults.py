@@ -15,7 +15,7 @@ LOCATING_S = 1.0
 
 
 def find_fault(json_schema: str) -> str | None:
-    """The text that is no schema, or the schema without an instance that ends; None for neither."""
+    """The reason why a text is no schema, or a schema that no finite instance matches; None for neither."""
     try:
         schema = json.loads(json_schema)
         json.dumps(schema, ensure_ascii=False, allow_nan=False).encode()
@@ -37,8 +37,10 @@ def find_fault(json_schema: str) -> str | None:
 
 
 def refusal_of(json_schema: str) -> str | None:
-    """Why llguidance refuses a schema, with the JSON pointer of the innermost schema that it would not
-    refuse with anything in its place; None where it takes the schema.
+    """Why llguidance refuses a schema; None where it accepts it.
+
+    The reason begins with the JSON pointer of the innermost schema at fault: with `{}` in its place,
+    llguidance accepts the whole.
 
     Args:
         json_schema: text of `with_options()`.
@@ -62,7 +64,7 @@ def _refusal(schema: Any) -> str | None:
 
 
 def _without(schema: Any, pointer: str) -> Any:
-    """A copy of a schema in which any value is an instance of the one at the pointer."""
+    """A copy of a schema with `{}`, which any value matches, at the pointer."""
     whole = json.loads(json.dumps(schema))
     parent, rest = whole, pointer.removeprefix("#/")
     while True:
@@ -76,7 +78,7 @@ def _without(schema: Any, pointer: str) -> Any:
 
 
 def _endless(schemas: dict[str, Any]) -> str | None:
-    """The pointer of a schema of which every instance has another instance of it within."""
+    """The pointer of a schema without finite instances: each would contain another. None if there is none."""
     pending = {pointer: list(_needs(pointer, one)) for pointer, one in schemas.items()}
     num_pending = len(pending) + 1
     while len(pending) < num_pending:
@@ -90,7 +92,7 @@ def _endless(schemas: dict[str, Any]) -> str | None:
 
 
 def _needs(pointer: str, schema: Any) -> Iterator[list[str]]:
-    """Of each list of pointers, an instance has an instance of one within."""
+    """Lists of pointers. For each list, every instance contains an instance of at least one schema in it."""
     if isinstance(schema, bool):
         return
     if isinstance(reference := schema.get("$ref"), str):

@@ -11,8 +11,9 @@ if TYPE_CHECKING:
     from anytime_server.engine.structured.vocabulary import Vocabulary
 
 MASK_LIMIT_S, MEAN_LIMIT_S = 0.02, 0.005
-"""Processor time for a token, for which every request in the engine's batch waits: of any but one, and in
-the mean. Over 260,000 ids, bounded strings take up to 4 ms where they begin, and 0.2 ms in the mean."""
+"""Limits of processor time per token: `MASK_LIMIT_S` may be exceeded once, `MEAN_LIMIT_S` holds for the mean.
+Every request in the engine's batch waits for this time. Over 260,000 ids, bounded strings take up to 4 ms
+where they begin, and 0.2 ms in the mean."""
 NUM_WALKS, NUM_STEPS = 4, 64
 """Instances that are sampled, and tokens of each."""
 NEXT_PART = (b'"', b",", b":")

@@ -32,7 +32,7 @@ CONVERSION_LIMIT_S = 0.1
 
 
 def refusal(vocabulary: Vocabulary, json_schema: str) -> str | None:
-    """Why tokens cannot be held to a schema; None where they can."""
+    """Why tokens cannot be constrained to a schema; None where they can."""
     from llguidance import LLMatcher
 
     if (fault := find_fault(json_schema)) is not None:
