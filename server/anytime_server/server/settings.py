@@ -144,7 +144,8 @@ class ServeSettings(BaseSettings):
     """LoRA adapters as NAME=FOLDER, or names on the Hugging Face hub, separated by commas; each is a model of
     its name in the API. For the vLLM engine."""
     tool_parser: str | None = None
-    """vLLM's parser of the model's tool calls (hermes, deepseek_v3, ...); by default the family's."""
+    """Parser of the model's tool calls: one of vLLM's (hermes, deepseek_v3, ...) or of the server's own
+    (toolcall_json, apriel, solar_open); by default the family's."""
     max_header_bytes: Annotated[int, Field(ge=1024, le=1 << 20)] = 1 << 16
     """Maximum bytes in the headers of a request, names and values."""
     max_body_bytes: Annotated[int, Field(ge=1024)] = 1 << 20
