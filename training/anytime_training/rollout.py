@@ -142,7 +142,7 @@ class RolloutSampler:
 
 
 def require_one_think_end(model: Model) -> None:
-    """Check that the engine can see the end of the thinking, which it does by one token.
+    """Check that the engine can see the think-end, which must be one token.
 
     Raises:
         UnusableModel: the model does not think, or ends its thinking with text of several tokens.

@@ -28,7 +28,7 @@ export interface Stop {
   cause: Cause;
   /** The budget in effect when the thinking stopped. */
   budget_tokens: number;
-  /** Thinking tokens sampled, including a sampled end-of-thinking token. */
+  /** Thinking tokens sampled, including a sampled think-end. */
   thinking_tokens: number;
 }
 

@@ -1,6 +1,6 @@
 """An engine without a model: deterministic, seeded, and faulty on demand.
 
-It plays a reasoning model in tests and demonstrations. A request that stops at the end-of-thinking token is
+It plays a reasoning model in tests and demonstrations. A request that stops at the think-end is
 thinking, any other request is an answer. The sampled tokens depend only on prompt and seed: the same request
 gives the same tokens, and a longer budget extends a shorter one.
 """
@@ -45,7 +45,7 @@ class Script(BaseModel):
     first_token_s: float = Field(default=0.0, ge=0)
     """Seconds before the first token of a request."""
     thinking_tokens: Annotated[int, Field(ge=1)] | None = None
-    """Length of the thinking with its end-of-thinking token; by default 4 to 400, drawn for each prompt."""
+    """Length of the thinking with its think-end; by default 4 to 400, drawn for each prompt."""
     never_end: bool = False
     """Whether the thinking never ends."""
     answer: str = Field(default="42", min_length=1)
@@ -53,7 +53,7 @@ class Script(BaseModel):
     settle_after: int = Field(default=0, ge=0)
     """Thinking tokens after which `answer` is the answer; before that, the answer is the number of tokens."""
     fault: Fault = "none"
-    """`think_end_twice`: the answer begins with another end-of-thinking token. `eos_in_thinking`: the
+    """`think_end_twice`: the answer begins with another think-end. `eos_in_thinking`: the
     thinking ends with the end of the turn. `blank_answer`: answers are white space until that is banned.
     `reopened_thinking`: the answer begins with a start-of-thinking token. `loop`: the thinking repeats a
     phrase of ten tokens."""
