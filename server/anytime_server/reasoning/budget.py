@@ -65,10 +65,11 @@ def resolve_limits(
 ) -> TokenLimits:
     """Hold a request against the window, with the answer's room kept from the start.
 
-    Without a budget, the thinking may have all but `answer_tokens`. A budget is kept down to the answer's
-    reserve. A budget that does not fit beside this prompt is lowered (and the truncation is then by
-    `context`); a budget over the whole window is refused. `total_tokens` sets or lowers it, too, and the
-    truncation is still by `budget`: that number is the client's.
+    Without a budget, the thinking may have all but `answer_tokens`. A budget leaves the answer at least the
+    reserve. A budget that does not fit beside this prompt is lowered, and the truncation is then by
+    `context`; a budget over the whole window is refused. Where `total_tokens` leaves less, it sets the
+    budget, and the truncation is still by `budget`: that number is the client's. An explicit budget that
+    `total_tokens` would lower has been refused before.
 
     Args:
         budget_tokens: budget requested; None for all that fits.
