@@ -15,7 +15,7 @@ from anytime_training.config import BrpoRecipe, FineTuningRecipe, WarmstartRecip
 
 from .serve_briefly import SERVE_BRIEFLY
 
-UNCHANGED = {"cat", "cd", "curl", "echo", "export", "ls", "mkdir", "printf"}
+UNCHANGED = {".", "cat", "cd", "curl", "echo", "export", "ls", "mkdir", "printf"}
 """Programs that are harmless and fast."""
 
 ANYTIME = r"(?:\.venv/bin/)?anytime"
