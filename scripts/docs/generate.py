@@ -53,6 +53,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "manifest": tables.manifest,
     "families": tables.families,
     "served-families": tables.served_families,
+    "tool-parsers": tables.tool_parsers,
     "memory-qwen3": lambda: memory.memory(memory.QWEN3),
     "memory-gpt-oss": lambda: memory.memory(memory.GPT_OSS),
     "memory-deepseek-r1": lambda: memory.memory(memory.DEEPSEEK_R1),

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from anytime_server.engine.vllm import VllmOptions
 from schemas import table
 
 GIB = 1 << 30
-GPUS_GIB = (16, 24, 80)
-USED = 0.9
-"""Share of a GPU's memory that vLLM uses by default."""
+GPUS = ((1, 16), (1, 24), (1, 80), (2, 80))
+"""Number of GPUs, and GiB of each."""
+USED = VllmOptions().gpu_memory_utilization
 RESERVE_GIB = 2
 """Room for activations and CUDA graphs: a guess, vLLM measures it."""
 
@@ -32,9 +33,9 @@ class Size:
         """Of the KV cache in bfloat16: a key and a value."""
         return 2 * self.layers * self.kv_heads * self.head_dim * 2
 
-    def room_tokens(self, gpu_gib: int) -> int:
-        """Tokens of the KV cache that fit beside the weights on one GPU; 0 or less for none."""
-        left = (USED * gpu_gib - RESERVE_GIB) * GIB - self.weights_gb * 1e9
+    def room_tokens(self, num_gpus: int, gpu_gib: int) -> int:
+        """Tokens of the KV cache that fit beside the weights on all GPUs together; 0 or less for none."""
+        left = num_gpus * (USED * gpu_gib - RESERVE_GIB) * GIB - self.weights_gb * 1e9
         return int(left // self.bytes_per_token)
 
 
@@ -86,11 +87,12 @@ DEEPSEEK_R1 = (
     _r1("R1-Distill-Llama-8B", 16.1, 32),
     _r1("R1-Distill-Qwen-14B", 29.5, 48),
     _r1("R1-Distill-Qwen-32B", 65.5, 64),
+    _r1("R1-Distill-Llama-70B", 141.1, 80),
 )
 
 
 def memory(sizes: tuple[Size, ...]) -> str:
-    """The room for tokens on one GPU of each size."""
+    """The room for tokens on GPUs of each size."""
     columns = {
         "model": [size.name for size in sizes],
         "weights": [f"{size.weights_gb * 1e9 / GIB:.1f} GiB" for size in sizes],
@@ -100,8 +102,9 @@ def memory(sizes: tuple[Size, ...]) -> str:
             for size in sizes
         ],
     }
-    for gpu in GPUS_GIB:
-        columns[f"room in {gpu} GiB"] = [_tokens(size.room_tokens(gpu)) for size in sizes]
+    for num, gib in GPUS:
+        gpus = f"{gib} GiB" if num == 1 else f"{num} × {gib} GiB"
+        columns[f"room in {gpus}"] = [_tokens(size.room_tokens(num, gib)) for size in sizes]
     return table(columns)
 
 

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from anytime_server.reasoning import FAMILIES, Manifest
+from anytime_server.reasoning import FAMILIES, Family, Manifest
 from anytime_server.server.settings import ServeSettings
 from anytime_server.telemetry.metrics import Metrics
+from anytime_server.text.tool_formats import TOOL_FORMATS
 from anytime_training.config.brpo import BrpoRecipe
 from anytime_training.demo.recipe import FineTuningRecipe, WarmstartRecipe
 from prometheus_client.metrics_core import Metric
@@ -50,8 +51,33 @@ def families() -> str:
             "family": [f"`{family.name}`" for family in known],
             "models": [family.models for family in known],
             "thinking": [_code(f"{one.texts.think_start} … {one.texts.think_end}") for one in known],
-            "no thinking": [_code(family.texts.no_thinking or "") for family in known],
+            "no thinking": [_no_thinking(family) for family in known],
             "": [family.note for family in known],
+        }
+    )
+
+
+def _no_thinking(family: Family) -> str:
+    if not family.thinks:
+        return ""
+    match family.texts.no_thinking:
+        case None:
+            return "closed at once"
+        case "":
+            return "no opener"
+        case form:
+            return _code(form)
+
+
+def tool_parsers() -> str:
+    """Names for `--tool-parser` whose marks are known, by the reader of the calls."""
+    names = {True: list[str](), False: list[str]()}
+    for name, tool_format in sorted(TOOL_FORMATS.items()):
+        names[tool_format.read is None].append(f"`{name}`")
+    return table(
+        {
+            "calls are read by": ["vLLM's parser of this name", "the server"],
+            "`--tool-parser`": [", ".join(names[True]), ", ".join(names[False])],
         }
     )
 
