@@ -110,16 +110,19 @@ async def _prompts(model: Model) -> tuple[list[int], list[int]]:
 
 
 def _table(facts: dict[str, Any]) -> str:
+    """The facts in lines; texts and lists that are empty are left out."""
     width = max(map(len, facts))
-    return "\n".join(f"{name:{width}}  {_cell(value)}" for name, value in facts.items())
+    return "\n".join(
+        f"{name:{width}}  {_cell(value)}" for name, value in facts.items() if value not in ("", [])
+    )
 
 
 def _cell(value: Any) -> str:
     if isinstance(value, dict):
         return "; ".join(f"{name} {_options(options)}" for name, options in value.items())
     if isinstance(value, list):
-        return ", ".join(map(_cell, value)) or "none"
-    if value is None or value == "":
+        return ", ".join(map(_cell, value))
+    if value is None:
         return "none"
     return escaped(value) if isinstance(value, str) else json.dumps(value)
 
