@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from anytime_server.reasoning import Manifest
+from anytime_server.reasoning import Forcing, Manifest
 from anytime_server.text.model import Model
 from anytime_training.demo.recipe import ModelConfig
 from anytime_training.evaluate import held_out_problems, task_of
@@ -95,6 +95,7 @@ def random_manifest(*, answer_tokens: int) -> Manifest:
         think_end=THINK_END,
         truncation=TRUNCATION,
         answer_lead_in=LEAD_IN,
+        forcing=Forcing.FORCE,
         answer_tokens=answer_tokens,
     )
 

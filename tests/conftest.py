@@ -29,6 +29,7 @@ TINY_MANIFEST: dict[str, Any] = {
     "think_end": "</think>",
     "truncation": "...",
     "answer_lead_in": "Answer: ",
+    "forcing": "force",
     "answer_tokens": 12,
     "examples": ["7-3", "2+2"],
 }

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from anytime_server.errors import UnusableModel
 from anytime_server.models.catalogue import PretrainedModel
 from anytime_server.models.gguf_checkpoint import GgufCheckpoint
-from anytime_server.reasoning import Manifest
+from anytime_server.reasoning import Forcing, Manifest
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -115,6 +115,7 @@ def _manifest(model: PretrainedModel) -> Manifest:
         think_end=THINK_END,
         truncation="...",
         answer_lead_in="\n\nFinal answer:",
+        forcing=Forcing.FORCE,
         examples=EXAMPLES,
         versions=model.versions,
     )

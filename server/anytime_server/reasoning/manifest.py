@@ -40,8 +40,8 @@ class Manifest(ReasoningTexts):
 
     name: str | None = None
     """The checkpoint's own name; it is served under it unless `--name` gives another."""
-    forcing: Forcing = Forcing.FORCE
-    """How the model is made to answer after a truncation, unless the request says otherwise."""
+    forcing: Forcing = Forcing.AUTO
+    """How the answer begins after the thinking, unless the request says otherwise."""
     answer_tokens: PositiveInt = 256
     """Room for an answer, unless the request says otherwise."""
     budgets: list[PositiveInt] = Field(default_factory=list)
@@ -79,7 +79,7 @@ class Manifest(ReasoningTexts):
     @classmethod
     def of_family(cls, family: Family) -> Manifest:
         """The manifest of a checkpoint that has none."""
-        return cls(**family.texts.model_dump(), forcing=family.forcing)
+        return cls(**family.texts.model_dump())
 
     def with_texts(self, texts: ReasoningTexts) -> Manifest:
         """The same with other texts around the thinking."""

@@ -85,6 +85,7 @@ def truncate_thinking(
     cause: Cause,
     forcing: Forcing = Forcing.FORCE,
     num_carried_tokens: int = 0,
+    stop_ids: frozenset[int] = frozenset(),
     tool_start_ids: frozenset[int] = frozenset(),
     may_call_tools: bool = False,
     tail: ThinkingTail = NOT_BEGUN,
@@ -94,7 +95,7 @@ def truncate_thinking(
     | the thinking | is followed by |
     |---|---|
     | ended with the think-end | answer-start, lead-in |
-    | ended with the end of the turn (dropped) | think-end, answer-start, lead-in |
+    | ended with the end of the turn or a stop id of the client (dropped) | think-end, answer-start, lead-in |
     | ended with the start of a tool call (dropped) | think-end |
     | was truncated within the think-end | its rest, answer-start, lead-in |
     | was truncated | truncation text, think-end, answer-start, lead-in |
@@ -106,6 +107,7 @@ def truncate_thinking(
         thinking_ids: tokens sampled; a stop token can only be the last.
         cause: why it stopped, if the model did not end it itself.
         num_carried_tokens: of `thinking_ids`, those at the front that an earlier request sampled.
+        stop_ids: tokens of the client that end the thinking, too.
         tool_start_ids: tokens that begin a tool call, which end the thinking, too.
         may_call_tools: the model may call a tool instead of answering.
         tail: how far the thinking is into a think-end that is no single token.
@@ -121,7 +123,7 @@ def truncate_thinking(
         inserted_ids = answer_start_ids
         if not may_call_tools:
             inserted_ids = reasoning.think_end_text.answer_start_rests[tail.num_answer_start]
-    elif last_id in reasoning.eos_ids:
+    elif last_id in reasoning.eos_ids | stop_ids:
         cause, inserted_ids, kept_ids = Cause.NATURAL, closing_ids, kept_ids[:-1]
     elif last_id in tool_start_ids:
         cause, inserted_ids, kept_ids = Cause.NATURAL, reasoning.think_end_ids, kept_ids[:-1]

@@ -26,14 +26,18 @@ TEXT_FILES = ["*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken", "*.py"]
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
 
 
-def load_model(settings: ServeSettings) -> Model:
+def load_model(settings: ServeSettings, *, weights: bool = True) -> Model:
     """Tokenizer, manifest and reasoning format of the model; the engine loads the weights.
+
+    Args:
+        weights: whether they must be there, and are downloaded with the model.
 
     Raises:
         UnusableModel: the checkpoint is missing, incomplete or has no reasoning format.
     """
-    folder, name = find_model(settings.model, **downloads(settings.vllm))
-    if settings.engine != "vllm" or loads_weights(settings.vllm):
+    files = {} if weights else {"allow_patterns": TEXT_FILES}
+    folder, name = find_model(settings.model, **downloads(settings.vllm) | files)
+    if weights and (settings.engine != "vllm" or loads_weights(settings.vllm)):
         require_complete(folder)
     model = Model.load(
         folder,
@@ -45,8 +49,8 @@ def load_model(settings: ServeSettings) -> Model:
         trust_remote_code=trusts_remote_code(settings.vllm),
         check=require_harmless_template,
     )
-    if model.family.note and model.manifest.name is None:
-        logger.warning("%s is served as %s. %s", model.name, model.family.name, model.family.note)
+    if weights and model.note:
+        logger.warning("%s is served as %s. %s", model.name, model.family.name, model.note)
     return model
 
 

@@ -115,6 +115,7 @@ class CompiledRequest:
             cause=cause,
             forcing=self.answer.forcing,
             num_carried_tokens=len(self.carried_ids),
+            stop_ids=frozenset(self.thinking.stop_token_ids or ()),
             tool_start_ids=self.tool_start_ids,
             may_call_tools=self.answer.tool_parser is not None,
             tail=model.thinking_tail(all_ids),
@@ -149,7 +150,11 @@ class CompiledRequest:
 
     @property
     def tool_start_ids(self) -> frozenset[int]:
-        """Tokens beside the format's that end the thinking: the start of a tool call, and the client's."""
+        """Tokens that begin a tool call, which end the thinking."""
         parser = self.answer.tool_parser
-        start_ids = parser.start_ids if parser is not None else frozenset()
-        return start_ids.union(self.thinking.stop_token_ids or ())
+        return frozenset() if parser is None else parser.start_ids
+
+    def thinking_stop_ids(self, reasoning: ReasoningFormat) -> frozenset[int]:
+        """Tokens that end the thinking: the format's, the start of a tool call, and the client's."""
+        own_ids = self.thinking.stop_token_ids or ()
+        return reasoning.thinking_stop_ids.union(self.tool_start_ids, own_ids)

@@ -57,7 +57,7 @@ class ThinkingPhase:
         self._lease = lease
         self._early = early
         self._queue = queue
-        self._stop_ids = runtime.model.reasoning.thinking_stop_ids | request.tool_start_ids
+        self._stop_ids = request.thinking_stop_ids(runtime.model.reasoning)
         self._text = ThinkingText(runtime.model, stop_ids=self._stop_ids)
         self._loops = None if request.stop_loop is None else LoopDetector(request.stop_loop)
         if self._loops is not None:

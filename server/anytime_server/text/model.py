@@ -38,6 +38,8 @@ from anytime_server.text.tokenizer import ModelTokenizer
 
 BUNDLED_MODELS = Path(__file__).parents[1] / "checkpoints"
 BUNDLED_MODEL = BUNDLED_MODELS / "demo"
+OWN_FAMILY = "own-manifest"
+"""Name of the family of a model whose thinking only its manifest describes."""
 
 
 class Model:
@@ -58,6 +60,8 @@ class Model:
         self.tokenizer = tokenizer
         self.manifest = manifest
         self.family = family
+        self.note = "" if has_own_manifest else family.note
+        """Advice to those who serve it."""
         self.reasoning = ReasoningFormat.from_texts(manifest.texts, tokenizer)
         self.switch = tokenizer.chat.switch(family.switch)
         # A checkpoint with a manifest of its own is sampled as it was trained, unless it says otherwise.
@@ -110,6 +114,7 @@ class Model:
             own = own.with_texts(family.texts)
         else:
             _require_known_markers(own, evidence)
+            family = _as_described(own, family)
         if forcing is not None:
             own = own.model_copy(update={"forcing": forcing})
         return cls(
@@ -256,6 +261,14 @@ def _chosen(preset: str, evidence: Evidence) -> Family:
             field="reasoning_preset",
         )
     return family
+
+
+def _as_described(manifest: Manifest, family: Family) -> Family:
+    """The recognised family, or where a manifest describes other thinking, a family of the model's own."""
+    markers = (manifest.think_start, manifest.think_end)
+    if markers == (family.texts.think_start, family.texts.think_end):
+        return family
+    return Family(name=OWN_FAMILY, models="as its anytime.json says", texts=manifest.texts)
 
 
 def _require_known_markers(manifest: Manifest, evidence: Evidence) -> None:

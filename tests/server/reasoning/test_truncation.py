@@ -230,6 +230,13 @@ def test_answer_is_opened_after_the_think_end(
     assert len(truncation.inserted_ids) <= CHANNELS.max_inserted_tokens
 
 
+def test_answer_is_opened_after_a_stop_id_of_the_client() -> None:
+    options = {"cause": Cause.BUDGET, "forcing": Forcing.AUTO, "stop_ids": frozenset({12})}
+    truncation = truncate_thinking([10, 12], CHANNELS, **options)
+    assert (truncation.cause, truncation.thinking_ids) == (Cause.NATURAL, (10,))
+    assert truncation.inserted_ids == (THINK_END, 80, 81, 82)
+
+
 def test_prompt_without_thinking_takes_the_place_of_the_prompt() -> None:
     truncation = truncate_thinking([], CHANNELS, cause=Cause.BUDGET).with_prompt([7, 81, 82], [7, 1])
     assert truncation.answer_prompt([7, 1]) == [7, 81, 82]

@@ -265,6 +265,21 @@ def test_manifest_overrides_the_family(copy: Path) -> None:
     assert model.reasoning.answer_lead_in_ids == ()
 
 
+def test_manifest_of_the_familys_markers_keeps_the_family_without_its_advice(copy: Path) -> None:
+    assert Model.load(copy).note
+    texts: dict[str, Any] = {"think_start": "<think>", "think_end": "</think>"}
+    Manifest(**texts, truncation="…", answer_lead_in="").save(copy)
+    model = Model.load(copy)
+    assert (model.family.name, model.note, model.manifest.forcing) == ("qwen3-thinking", "", Forcing.AUTO)
+
+
+def test_manifest_of_other_markers_makes_a_family_of_its_own(copy: Path) -> None:
+    texts: dict[str, Any] = {"think_start": "<|im_start|>", "think_end": "<|im_end|>"}
+    Manifest(**texts, truncation="…", answer_lead_in="").save(copy)
+    model = Model.load(copy)
+    assert (model.family.name, model.family.thinks, model.note) == ("own-manifest", True, "")
+
+
 def test_named_preset_overrides_the_texts_of_manifest_and_family(copy: Path) -> None:
     texts: dict[str, Any] = {"think_start": "<think>", "think_end": "</think>"}
     Manifest(**texts, truncation="…", answer_lead_in="", name="own", answer_tokens=7).save(copy)

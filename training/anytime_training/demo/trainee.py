@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from anytime_server.errors import AnytimeError
-from anytime_server.reasoning import Manifest, ReasoningFormat
+from anytime_server.reasoning import Forcing, Manifest, ReasoningFormat
 from anytime_server.text.model import Model
 from anytime_server.text.tokenizer import ModelTokenizer
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
@@ -51,6 +51,7 @@ def new_trainee(recipe: WarmstartRecipe, run: Run) -> Trainee:
         think_end=THINK_END,
         truncation=recipe.reasoning.truncation,
         answer_lead_in=recipe.reasoning.answer_lead_in,
+        forcing=Forcing.FORCE,  # it has learned to answer after the lead-in alone
         answer_tokens=recipe.reasoning.answer_tokens,
         **_origin(recipe, run, budgets=recipe.reasoning.budgets),
     )

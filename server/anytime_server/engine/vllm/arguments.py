@@ -54,8 +54,9 @@ class VllmOptions(BaseModel):
     gpu_memory_utilization: float = Field(default=0.9, gt=0, le=1)
     """Share of each GPU's memory to use (GPU only)."""
     kv_cache_mib: int | None = Field(default=None, ge=1)
-    """Size of the KV cache in MiB (CPU only); by default what all sequences can use, at least 256 and at most
-    half of the memory that is free once the weights are loaded."""
+    """Size of the KV cache in MiB. By default, on a GPU the rest of the memory that may be used; on a CPU as
+    much as all sequences can use, at least 256 and at most half of the memory that is free once the weights
+    are loaded."""
 
     @model_validator(mode="before")
     @classmethod
@@ -165,12 +166,13 @@ def own_arguments(model: str, options: VllmOptions, load: EngineLoad, *, on_cpu:
         "worker_extension_cls": f"{WORKER_MODULE}.WorkerExtension",
         "structured_outputs_config": STRUCTURED_OUTPUTS,
     }
+    if options.kv_cache_mib is not None:
+        arguments["kv_cache_memory_bytes"] = options.kv_cache_mib << 20
     if on_cpu:
         # Compilation takes half a minute and gains nothing when several requests share a step.
         arguments |= {"enforce_eager": True, "block_size": 32, "worker_cls": CPU_WORKER}
-        if options.kv_cache_mib is not None:
-            arguments["kv_cache_memory_bytes"] = options.kv_cache_mib << 20
-        elif "kv_cache_memory_bytes" not in options.passed_through and CPU_KV_VARIABLE not in os.environ:
+        is_sized = "kv_cache_memory_bytes" in {*arguments, *options.passed_through}
+        if not is_sized and CPU_KV_VARIABLE not in os.environ:
             arguments["kv_cache_memory_bytes"] = SIZED_BY_WORKER
         if options.dtype == "auto" and not cpu_multiplies_bf16():
             arguments["dtype"] = "float32"

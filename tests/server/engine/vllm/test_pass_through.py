@@ -142,4 +142,6 @@ def test_a_gpu_gets_the_defaults_of_vllm(tiny_checkpoint: Path) -> None:
     assert config.scheduler_config.enable_chunked_prefill
     assert config.cache_config.kv_cache_memory_bytes is None
     assert config.cache_config.gpu_memory_utilization == 0.9
+    sized, _ = engine_config(str(tiny_checkpoint), VllmOptions(kv_cache_mib=300), on_cpu=False)
+    assert sized.cache_config.kv_cache_memory_bytes == 300 << 20
     assert engine_config(str(tiny_checkpoint), VllmOptions(), on_cpu=True)[1] == 64
