@@ -63,6 +63,11 @@ class Truncation:
     no_thinking_prompt_ids: tuple[int, ...] | None = None
     """The answer's whole prompt, where there is no thinking and the model has a form for that."""
 
+    @property
+    def is_cut(self) -> bool:
+        """Whether there is thinking that the model did not end itself."""
+        return bool(self.thinking_ids) and self.cause is not Cause.NATURAL
+
     def answer_prompt(self, prompt_ids: Sequence[int]) -> list[int]:
         """Ids to sample the answer from; `prompt_ids` as they were for the thinking."""
         if self.no_thinking_prompt_ids is not None:

@@ -17,6 +17,7 @@ from anytime_server.engine import Delta
 from anytime_server.text.channels import ChannelReader, Part, channel_format_of
 from anytime_server.text.model import Model
 from anytime_server.text.stop_strings import num_begun
+from anytime_server.text.think_markers import ThinkMarkers
 from anytime_server.text.tool_calls import ToolCall, ToolCallParser, ToolCallReader
 
 
@@ -44,6 +45,7 @@ class AnswerText:
         reports_tokens: bool = False,
         begun: str = "",
         is_opened: bool = False,
+        may_still_think: bool = False,
     ) -> None:
         """
         Args:
@@ -53,6 +55,7 @@ class AnswerText:
             reports_tokens: keep the tokens for `take_tokens()`.
             begun: text that the answer begins with, which is there before its first token.
             is_opened: whether its prompt ends in text for the user even if the model may call tools.
+            may_still_think: the thinking was truncated, so that the model may end it in its own way first.
         """
         self.token_ids: list[int] = []
         self.shown_ids: set[int] = set()
@@ -77,14 +80,16 @@ class AnswerText:
             if channel_format is not None
             else None
         )
-        self._answer_start = "" if self._channels else model.manifest.answer_start.strip()
+        self._may_still_think = may_still_think
+        self._markers = None if self._channels else ThinkMarkers(model)
         answer_end = "" if self._channels else model.manifest.answer_end
         self._answer_ends = tuple(dict.fromkeys((answer_end, answer_end.strip()))) if answer_end else ()
         """With the white space that the model was trained with, and without."""
         self._dropped = self._answer_ends if tool_parser is not None else ()
         """Text that is left out: it closes an answer, but calls may follow."""
         self._stop = tuple(stop) if self._dropped else (*stop, *self._answer_ends)
-        self._held_back = (*self._stop, *self._dropped)
+        markers = () if self._markers is None else self._markers.texts
+        self._held_back = (*self._stop, *self._dropped, *markers)
         self._hidden_ids = model.reasoning.eos_ids | stop_ids
         has_call_channels = channel_format is not None and channel_format.has_calls
         keeps_special = keeps_special_tokens or (
@@ -114,8 +119,10 @@ class AnswerText:
 
     @property
     def has_begun_to_think(self) -> bool:
-        """Whether the last token completed the header of more thinking."""
-        return self._channels is not None and self._channels.part is Part.THINKING
+        """Whether the last token completed the header, or the marker in ordinary text, of more thinking."""
+        if self._channels is not None:
+            return self._channels.part is Part.THINKING
+        return self._markers is not None and self._markers.has_begun_to_think
 
     @property
     def header_ids(self) -> frozenset[int]:
@@ -129,7 +136,7 @@ class AnswerText:
     def push(self, delta: Delta) -> str:
         """Take in a delta, up to a stop string or the header of more thinking; returns the text to show for
         it, which may be empty."""
-        if len(delta.token_ids) < 2 or not (self._stop or self._channels):
+        if len(delta.token_ids) < 2 or not (self._held_back or self._channels):
             return self._push(delta)
         shown = ""
         for one in delta.single_tokens():
@@ -170,6 +177,8 @@ class AnswerText:
     def end_thinking(self, *, is_opened: bool = False) -> None:
         """The model has thought again, elsewhere: what follows is the answer, opened or not."""
         self._is_thinking = False
+        if self._markers is not None:
+            self._markers.has_begun_to_think = False
         if self._channels is not None:
             self._channels.restart(self._first_part(is_opened))
 
@@ -199,7 +208,9 @@ class AnswerText:
         if now is Part.CALL and before is not Part.CALL:
             self.sampled_text += self._model.tokenizer.decode(channels.calls[-1], keeps_special=True)
         if before.is_text and not now.is_text:
-            self.has_ended = before is Part.FINAL or (self._tool_calls is None and now is not Part.THINKING)
+            is_over = before is Part.FINAL or (self._tool_calls is None and now is not Part.THINKING)
+            self.has_ended = is_over and not self._may_still_think
+            self._may_still_think = self._may_still_think and not is_over
         if now.is_text and not before.is_text and (self.text or self._held.strip()):
             self._held += "\n\n"
         return part.is_text
@@ -227,32 +238,30 @@ class AnswerText:
 
     def _released(self, *, is_last: bool) -> str:
         """Text that no longer has to wait for what follows; ends at a stop string."""
+        if self._markers is not None:
+            self._held = self._markers.without(self._held, before=self.sampled_text)
+            is_last = is_last or self._markers.has_begun_to_think
         for text in self._dropped:
             self._held = self._held.replace(text, "")
         if not self.sampled_text and not self._held.strip():
             return ""
-        if not self.sampled_text and self._answer_start and not self._without_answer_start(is_last):
-            return ""
-        first = 0 if self.sampled_text else len(self._held) - len(self._held.lstrip())
-        found = [(at, stop) for stop in self._stop if (at := self._held.find(stop, first)) >= 0]
+        # White space before the text is no reason to stop.
+        text_at = 0 if self.sampled_text else len(self._held) - len(self._held.lstrip())
+        found = [
+            (at, stop)
+            for stop in self._stop
+            if (at := self._held.find(stop, 0 if stop.strip() else text_at)) >= 0
+        ]
         if found:
             end, stop = min(found, key=lambda match: match[0])
             self.has_ended, self.finish_reason = True, "stop"
             self.stop_sequence = None if stop in self._answer_ends else stop
         else:
-            end = len(self._held) - (0 if is_last else num_begun(self._held[first:], self._held_back))
+            end = len(self._held) - (0 if is_last else num_begun(self._held, self._held_back))
         released, self._held = self._held[:end], self._held[end:]
         if not self.sampled_text and not released.strip():
             self._held, released = released + self._held, ""
         return released
-
-    def _without_answer_start(self, is_last: bool) -> bool:
-        """Drop an answer-start that the model wrote itself; False if it may be under way."""
-        held = self._held.lstrip()
-        if held.startswith(self._answer_start):
-            self._held, self._answer_start = held.removeprefix(self._answer_start), ""
-            return bool(self._held.strip())
-        return is_last or not self._answer_start.startswith(held)
 
     def _shown(self, text: str) -> str:
         self.text += text
