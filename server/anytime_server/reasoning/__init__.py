@@ -16,6 +16,7 @@ from anytime_server.reasoning.family import Evidence, Family, Switch
 from anytime_server.reasoning.format import ReasoningFormat, ReasoningTexts, Tokenizer
 from anytime_server.reasoning.loop import LoopDetector, LoopRule
 from anytime_server.reasoning.manifest import AccuracyPoint, Manifest
+from anytime_server.reasoning.markers import num_begun
 from anytime_server.reasoning.opening import PromptEnd, opener_at, prompt_end
 from anytime_server.reasoning.sampling import FALLBACK, NEUTRAL, SamplingDefaults, SamplingOptions
 from anytime_server.reasoning.think_end import NOT_BEGUN, ThinkingTail, thinking_tail
@@ -48,6 +49,7 @@ __all__ = [
     "Tokenizer",
     "Truncation",
     "normalized_answer",
+    "num_begun",
     "opener_at",
     "prompt_end",
     "recognised",

@@ -14,9 +14,9 @@ from functools import partial
 from typing import Literal
 
 from anytime_server.engine import Delta
+from anytime_server.reasoning import num_begun
 from anytime_server.text.channels import ChannelReader, Part, channel_format_of
 from anytime_server.text.model import Model
-from anytime_server.text.stop_strings import num_begun
 from anytime_server.text.tool_calls import ToolCall, ToolCallParser, ToolCallReader
 
 
