@@ -11,8 +11,9 @@ from anytime_server.reasoning.budget import (
     resolve_limits,
     usual_answer_tokens,
 )
+from anytime_server.reasoning.channels import ChannelTexts, Part
 from anytime_server.reasoning.families import FAMILIES, NO_THINKING, FamilyName, recognised
-from anytime_server.reasoning.family import Evidence, Family, Switch
+from anytime_server.reasoning.family import Evidence, Family, Signs, Switch
 from anytime_server.reasoning.format import ReasoningFormat, ReasoningTexts, Tokenizer
 from anytime_server.reasoning.loop import LoopDetector, LoopRule
 from anytime_server.reasoning.manifest import AccuracyPoint, Manifest
@@ -31,6 +32,7 @@ __all__ = [
     "NO_THINKING",
     "AccuracyPoint",
     "Cause",
+    "ChannelTexts",
     "Evidence",
     "Family",
     "FamilyName",
@@ -38,11 +40,13 @@ __all__ = [
     "LoopDetector",
     "LoopRule",
     "Manifest",
+    "Part",
     "PromptEnd",
     "ReasoningFormat",
     "ReasoningTexts",
     "SamplingDefaults",
     "SamplingOptions",
+    "Signs",
     "Switch",
     "ThinkingTail",
     "TokenLimits",

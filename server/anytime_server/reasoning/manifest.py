@@ -79,7 +79,7 @@ class Manifest(ReasoningTexts):
     @classmethod
     def of_family(cls, family: Family) -> Manifest:
         """The manifest of a checkpoint that has none."""
-        return cls(**family.texts.model_dump(), forcing=family.forcing)
+        return cls(**family.texts.model_dump(), forcing=Forcing.AUTO)
 
     def with_texts(self, texts: ReasoningTexts) -> Manifest:
         """The same with other texts around the thinking."""

@@ -244,7 +244,7 @@ def _chosen(preset: str, evidence: Evidence) -> Family:
     """The family of this name; the tokens around its thinking must be in the vocabulary."""
     family = FAMILIES[preset]
     markers = family.texts.think_start + family.texts.think_end
-    if missing := [text for text in family.tokens if text in markers and not evidence.has_token(text)]:
+    if missing := [text for text in family.signs.tokens if text in markers and not evidence.has_token(text)]:
         raise UnusableModel(
             f"--reasoning-preset {preset}: the model's vocabulary has no {missing[0]!r}",
             field="reasoning_preset",
