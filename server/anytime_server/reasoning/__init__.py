@@ -11,11 +11,13 @@ from anytime_server.reasoning.budget import (
     resolve_limits,
     usual_answer_tokens,
 )
+from anytime_server.reasoning.channels import ChannelTexts, Part
 from anytime_server.reasoning.families import FAMILIES, NO_THINKING, FamilyName, recognised
-from anytime_server.reasoning.family import Evidence, Family, Switch
+from anytime_server.reasoning.family import Evidence, Family, Signs, Switch
 from anytime_server.reasoning.format import ReasoningFormat, ReasoningTexts, Tokenizer
 from anytime_server.reasoning.loop import LoopDetector, LoopRule
 from anytime_server.reasoning.manifest import AccuracyPoint, Manifest
+from anytime_server.reasoning.markers import num_begun
 from anytime_server.reasoning.opening import PromptEnd, opener_at, prompt_end
 from anytime_server.reasoning.sampling import FALLBACK, NEUTRAL, SamplingDefaults, SamplingOptions
 from anytime_server.reasoning.think_end import NOT_BEGUN, ThinkingTail, thinking_tail
@@ -30,6 +32,7 @@ __all__ = [
     "NO_THINKING",
     "AccuracyPoint",
     "Cause",
+    "ChannelTexts",
     "Evidence",
     "Family",
     "FamilyName",
@@ -37,17 +40,20 @@ __all__ = [
     "LoopDetector",
     "LoopRule",
     "Manifest",
+    "Part",
     "PromptEnd",
     "ReasoningFormat",
     "ReasoningTexts",
     "SamplingDefaults",
     "SamplingOptions",
+    "Signs",
     "Switch",
     "ThinkingTail",
     "TokenLimits",
     "Tokenizer",
     "Truncation",
     "normalized_answer",
+    "num_begun",
     "opener_at",
     "prompt_end",
     "recognised",

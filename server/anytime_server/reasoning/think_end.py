@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from anytime_server.reasoning.format import ThinkEndText
+from anytime_server.reasoning.markers import num_begun
 
 LEAST_BEGUN = 3
 """Characters of a think-end from which on it counts as begun: fewer are likely to be something else."""
@@ -50,11 +51,8 @@ def thinking_tail(thinking_ids: Sequence[int], think_end: ThinkEndText, decode: 
     ends = [text.rindex(one) + len(one) for one in think_end.texts if one in text]
     if ends and max(ends) > len(decode(last_ids[:-1], keeps_special=True)):
         return _after_think_end(text[max(ends) :], think_end.answer_start)
-    first = think_end.texts[0]
-    for num in range(min(len(first) - 1, len(text)), LEAST_BEGUN - 1, -1):
-        if text.endswith(first[:num]):
-            return ThinkingTail(num_begun=num)
-    return NOT_BEGUN
+    num = num_begun(text, think_end.texts[:1])
+    return ThinkingTail(num_begun=num) if num >= LEAST_BEGUN else NOT_BEGUN
 
 
 def _after_think_end(surplus: str, answer_start: str) -> ThinkingTail:

@@ -176,8 +176,7 @@ class AnswerPhase:
             reports_tokens=answer.top_logprobs is not None,
             begun=self._truncation.answer_text,
             is_opened=self._is_opened,
-            may_still_think=self._truncation.cause is not Cause.NATURAL
-            and self._truncation.num_thinking_tokens > 0,
+            may_still_think=self._truncation.is_cut,
         )
 
     def _without_thinking(self, sampled_ids: list[int], text: AnswerText, *, is_first: bool) -> list[int]:

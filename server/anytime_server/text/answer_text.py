@@ -14,9 +14,9 @@ from functools import partial
 from typing import Literal
 
 from anytime_server.engine import Delta
-from anytime_server.text.channels import ChannelReader, Part, channel_format_of
+from anytime_server.reasoning import Part, num_begun
+from anytime_server.text.channels import ChannelReader, readable_channels
 from anytime_server.text.model import Model
-from anytime_server.text.stop_strings import num_begun
 from anytime_server.text.think_markers import ThinkMarkers
 from anytime_server.text.tool_calls import ToolCall, ToolCallParser, ToolCallReader
 
@@ -74,10 +74,10 @@ class AnswerText:
         """Tokens that were thinking and are not shown."""
         self._model = model
         self._tool_calls = None if tool_parser is None else ToolCallReader(tool_parser)
-        channel_format = channel_format_of(model.family.name, model.tokenizer)
+        channels = readable_channels(model.family.channels, model.tokenizer)
         self._channels = (
-            ChannelReader(channel_format, model.tokenizer, begins_in=self._first_part(is_opened))
-            if channel_format is not None
+            ChannelReader(channels, model.tokenizer, begins_in=self._first_part(is_opened))
+            if channels is not None
             else None
         )
         self._may_still_think = may_still_think
@@ -91,7 +91,7 @@ class AnswerText:
         markers = () if self._markers is None else self._markers.texts
         self._held_back = (*self._stop, *self._dropped, *markers)
         self._hidden_ids = model.reasoning.eos_ids | stop_ids
-        has_call_channels = channel_format is not None and channel_format.has_calls
+        has_call_channels = channels is not None and channels.has_calls
         keeps_special = keeps_special_tokens or (
             tool_parser is not None and tool_parser.keeps_special_tokens and not has_call_channels
         )

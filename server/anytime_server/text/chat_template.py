@@ -19,7 +19,8 @@ Turns = Sequence[Mapping[str, Any]]
 SWITCHES = {"enable_thinking": (True, False), "thinking": (True, False)}
 """Variables with which most templates turn thinking on and off."""
 KIMI_CALLS = "<|tool_calls_section_begin|>"
-"""Begins the calls of Kimi-K2, whose ids name the function and count the calls."""
+"""Begins the calls of Kimi-K2, whose ids name the function and count the calls. It is looked for in the
+template, since the Kimi models that do not think have the same calls."""
 _OF_A_MESSAGE = r"""\b(?:message|msg|m|turn)\w*(?:\.|\[\s*['"]|\.get\(\s*['"])"""
 _IN_A_MESSAGE = r"""['"]{key}['"]\s+in\s+(?:message|msg|m|turn)"""
 

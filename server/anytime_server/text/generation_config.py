@@ -42,7 +42,7 @@ def sampling_defaults(folder: Path, *, family_defaults: SamplingDefaults | None 
         UnusableModel: the file cannot be read, or has a value that cannot be used.
     """
     path = folder / GENERATION_CONFIG
-    config = _json_object(path)
+    config = json_object(path)
     values = {name: value for name in RANGES if (value := _number(config, name, path)) is not None}
     if "top_k" in values:
         values["top_k"] = max(0, int(values["top_k"]))
@@ -69,10 +69,10 @@ def end_of_turn_ids(folder: Path, *, added_ids: Collection[int]) -> frozenset[in
     Raises:
         UnusableModel: a file cannot be read.
     """
-    config = _json_object(folder / CONFIG)
+    config = json_object(folder / CONFIG)
     text_config = config.get("text_config")
     declared = _ids(config) | (_ids(text_config) if isinstance(text_config, dict) else frozenset())
-    return _ids(_json_object(folder / GENERATION_CONFIG)) | declared.intersection(added_ids)
+    return _ids(json_object(folder / GENERATION_CONFIG)) | declared.intersection(added_ids)
 
 
 def _ids(config: dict[str, Any]) -> frozenset[int]:
@@ -92,8 +92,12 @@ def _number(config: dict[str, Any], name: str, path: Path) -> float | None:
     return value
 
 
-def _json_object(path: Path) -> dict[str, Any]:
-    """The contents of a JSON file; empty if there is none."""
+def json_object(path: Path) -> dict[str, Any]:
+    """The contents of a JSON file; empty if there is none.
+
+    Raises:
+        UnusableModel: the file cannot be read, or is no JSON object.
+    """
     if not path.exists():
         return {}
     try:

@@ -6,7 +6,6 @@ Knows no engine: weights are the engine's.
 from __future__ import annotations
 
 import hashlib
-import json
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
@@ -32,7 +31,7 @@ from anytime_server.reasoning import (
     thinking_tail,
 )
 from anytime_server.text.chat_template import Turns, with_system_switch
-from anytime_server.text.generation_config import sampling_defaults
+from anytime_server.text.generation_config import CONFIG, json_object, sampling_defaults
 from anytime_server.text.prompt import Prompt
 from anytime_server.text.tokenizer import ModelTokenizer
 
@@ -228,14 +227,9 @@ class Model:
 
 
 def _evidence(folder: Path, tokenizer: ModelTokenizer) -> Evidence:
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UnusableModel(f"{folder / 'config.json'} cannot be read: {error}") from error
-    model_type = config.get("model_type") if isinstance(config, dict) else None
     switch = tokenizer.chat.switch(None)
     return Evidence(
-        model_type=str(model_type or ""),
+        model_type=str(json_object(folder / CONFIG).get("model_type") or ""),
         has_token=lambda text: tokenizer.token_id(text) is not None,
         template=tokenizer.chat.text_with_tools,
         prompt=_plain_prompt(tokenizer, switch.on),
@@ -255,7 +249,7 @@ def _chosen(preset: str, evidence: Evidence) -> Family:
     """The family of this name; the tokens around its thinking must be in the vocabulary."""
     family = FAMILIES[preset]
     markers = family.texts.think_start + family.texts.think_end
-    if missing := [text for text in family.tokens if text in markers and not evidence.has_token(text)]:
+    if missing := [text for text in family.signs.tokens if text in markers and not evidence.has_token(text)]:
         raise UnusableModel(
             f"--reasoning-preset {preset}: the model's vocabulary has no {missing[0]!r}",
             field="reasoning_preset",

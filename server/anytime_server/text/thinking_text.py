@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from anytime_server.reasoning import num_begun
 from anytime_server.text.model import Model
-from anytime_server.text.stop_strings import num_begun
 
 
 class ThinkingText:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 from pydantic import ValidationError
 
 from anytime_server.errors import InvalidRequest, NotSupported, UnusableOption, first_line
+from anytime_server.reasoning import num_begun
 from anytime_server.text.call_readers import ToolCall
 from anytime_server.text.model import Model
 from anytime_server.text.tokenizer import ModelTokenizer
@@ -157,9 +158,7 @@ class ToolCallReader:
         start = self._parser.format.start
         end = self._held.find(start)
         if end == -1:
-            end = len(self._held)
-            possible = range(max(0, end - len(start) + 1), end)
-            end = next((i for i in possible if start.startswith(self._held[i:])), end)
+            end = len(self._held) - num_begun(self._held, (start,))
         shown, self._held = self._held[:end], self._held[end:]
         return self._show(shown)
 

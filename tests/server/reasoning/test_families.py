@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 
 import pytest
 from anytime_server.reasoning import (
@@ -10,6 +11,7 @@ from anytime_server.reasoning import (
     NO_THINKING,
     Cause,
     Evidence,
+    Family,
     Forcing,
     ReasoningFormat,
     recognised,
@@ -20,6 +22,7 @@ from .conftest import CharacterTokenizer
 
 QWEN = ("<think>", "</think>", "<|im_start|>", "<|im_end|>", "<tool_call>")
 DEEPSEEK = ("<think>", "</think>", "<｜User｜>", "<｜Assistant｜>")
+COHERE = ("<|START_THINKING|>", "<|END_THINKING|>", "<|START_TEXT|>")
 OPENS = "<|im_start|>assistant\\n<think>\\n"
 
 
@@ -54,6 +57,11 @@ def evidence(
         ("qwen3-thinking", evidence("qwen3", QWEN, OPENS, prompt="<think>\n")),
         ("qwen3-thinking", evidence("qwen2", QWEN, OPENS, prompt="<think>\n")),
         ("smollm3", evidence("smollm3", QWEN, "<think> /no_think enable_thinking")),
+        ("nemotron", evidence("nemotron_h", QWEN, "<think> </think> enable_thinking")),
+        ("mimo", evidence("mimo_v2", QWEN, "<think> enable_thinking")),
+        ("deepseek-v4", evidence("deepseek_v4", DEEPSEEK)),
+        ("cohere-2-moe", evidence("cohere2_moe", COHERE, "<|START_THINKING|><|START_TEXT|>")),
+        ("granite-3.3", evidence("granite", (), "<|start_of_role|><think><response></response>thinking")),
         ("phi-4-reasoning", evidence("phi3", (), "<|im_sep|> use the format <think> {Thought} </think>")),
         ("magistral", evidence("mistral", ("[THINK]", "[/THINK]"), "[INST]")),
         # Qwen3-Instruct-2507 and -Coder have the vocabulary of Qwen3, and do not think.
@@ -70,6 +78,12 @@ def test_family_is_recognised_by_architecture_vocabulary_and_template(family: st
     assert recognised(found).name == family
 
 
+@pytest.mark.parametrize(("name", "family"), FAMILIES.items())
+def test_file_of_a_family_has_its_name(name: str, family: Family) -> None:
+    file = name.replace("-", "_").replace(".", "_")
+    assert import_module(f"anytime_server.reasoning.families.{file}").FAMILY is family
+
+
 def test_a_marker_that_must_be_a_token_does_not_count_as_text() -> None:
     assert recognised(evidence("gpt_oss", (), "<|channel|>analysis")).name == "no-thinking"
 
@@ -78,7 +92,7 @@ def test_a_marker_that_must_be_a_token_does_not_count_as_text() -> None:
 def test_a_familys_texts_surround_truncated_thinking(
     tokenizer_of: Callable[..., CharacterTokenizer], family: str
 ) -> None:
-    texts, tokens = FAMILIES[family].texts, FAMILIES[family].tokens
+    texts, tokens = FAMILIES[family].texts, FAMILIES[family].signs.tokens
     tokenizer = tokenizer_of(*tokens, "<eos>")
     reasoning = ReasoningFormat.from_texts(texts, tokenizer)
     truncation = truncate_thinking(
@@ -100,7 +114,7 @@ def test_thinking_that_ended_by_itself_gets_no_lead_in(
     tokenizer = tokenizer_of(texts.think_start, texts.think_end, "<eos>")
     reasoning = ReasoningFormat.from_texts(texts.model_copy(update={"think_end_variants": ()}), tokenizer)
     ended = [*tokenizer.encode("7"), *reasoning.think_end_ids]
-    truncation = truncate_thinking(ended, reasoning, cause=Cause.BUDGET, forcing=FAMILIES[family].forcing)
+    truncation = truncate_thinking(ended, reasoning, cause=Cause.BUDGET, forcing=Forcing.AUTO)
     assert truncation.cause is Cause.NATURAL
     assert tokenizer.decode(truncation.inserted_ids) == texts.answer_start
 

@@ -277,7 +277,7 @@ def test_manifest_of_other_markers_makes_a_family_of_its_own(copy: Path) -> None
     texts: dict[str, Any] = {"think_start": "<|im_start|>", "think_end": "<|im_end|>"}
     Manifest(**texts, truncation="…", answer_lead_in="").save(copy)
     model = Model.load(copy)
-    assert (model.family.name, model.family.thinks, model.note) == ("own-manifest", True, "")
+    assert (model.family.name, model.reasoning.thinks, model.note) == ("own-manifest", True, "")
 
 
 def test_named_preset_overrides_the_texts_of_manifest_and_family(copy: Path) -> None:

@@ -1,6 +1,6 @@
-"""The families of reasoning models that are known, one file each.
+"""The families of reasoning models that are known, one file each, named as the family is.
 
-To add one, write its file and a line in `FAMILIES`.
+To add one, write its file, and import it and list it in `FAMILIES` here.
 """
 
 from __future__ import annotations
@@ -10,105 +10,96 @@ from typing import TYPE_CHECKING, Literal
 from anytime_server.reasoning.families import (
     apertus,
     apriel,
-    cohere,
+    cohere_2_moe,
+    command_a_reasoning,
     deepseek_r1,
-    deepseek_v3,
-    ernie,
-    exaone,
+    deepseek_v3_1,
+    deepseek_v3_2,
+    deepseek_v4,
+    ernie_4_5,
+    exaone_4,
     exaone_deep,
-    gemma4,
-    glm,
+    gemma_4,
+    glm_4_5,
     gpt_oss,
-    granite_3,
-    granite_4,
-    hunyuan,
+    granite_3_2,
+    granite_3_3,
+    granite_4_2,
+    hunyuan_a13b,
     hy3,
-    kimi_k2,
+    kimi_k2_thinking,
     kimi_k3,
     laguna,
-    ling3,
+    ling_3,
     llama_nemotron,
+    magistral,
     mimo,
     minimax_m2,
     minimax_m3,
-    mistral,
     muse_glimmer,
     nemotron,
-    olmo3,
-    phi4,
+    no_thinking,
+    olmo_3_think,
+    phi_4_reasoning,
     qwen3,
     qwen3_thinking,
     seed_oss,
     smollm3,
-    solar,
-    step3,
+    solar_open,
+    step_3,
+    think_tags,
 )
-from anytime_server.reasoning.family import Evidence, Family, think_tags
-from anytime_server.reasoning.format import ReasoningTexts
-
-NO_THINKING = Family(
-    name="no-thinking",
-    models="any model that does not think",
-    texts=ReasoningTexts(think_start="", think_end="", truncation="", answer_lead_in=""),
-    note="It does not think: every budget is 0.",
-)
-THINK_TAGS = Family(
-    name="think-tags",
-    models="any other model that thinks between <think> and </think>",
-    texts=think_tags(),
-    template=("<think>",),
-    needs_opening=True,
-    note="Its family is not known; its chat template mentions <think>.",
-)
+from anytime_server.reasoning.family import Evidence, Family
 
 FAMILIES: dict[str, Family] = {
     family.name: family
     for family in (
-        # The first that fits is the checkpoint's.
+        # A checkpoint is of the first family whose signs it meets. "Before X": its checkpoints meet X's, too.
         gpt_oss.FAMILY,
-        mistral.FAMILY,
-        gemma4.FAMILY,
+        magistral.FAMILY,
+        gemma_4.FAMILY,
         kimi_k3.FAMILY,
-        kimi_k2.FAMILY,
+        kimi_k2_thinking.FAMILY,
         minimax_m3.FAMILY,
         minimax_m2.FAMILY,
         seed_oss.FAMILY,
-        cohere.FAMILY_MOE,
-        cohere.FAMILY,
+        cohere_2_moe.FAMILY,  # before command_a_reasoning
+        command_a_reasoning.FAMILY,
         apertus.FAMILY,
         apriel.FAMILY,
-        solar.FAMILY,
+        solar_open.FAMILY,
         muse_glimmer.FAMILY,
-        hunyuan.FAMILY,
+        hunyuan_a13b.FAMILY,
         hy3.FAMILY,
-        glm.FAMILY,
-        ling3.FAMILY,
+        glm_4_5.FAMILY,
+        ling_3.FAMILY,
         laguna.FAMILY,
         exaone_deep.FAMILY,
-        exaone.FAMILY,
-        granite_3.FAMILY_3_2,
-        granite_3.FAMILY_3_3,
-        granite_4.FAMILY,
-        ernie.FAMILY,
-        step3.FAMILY,
-        olmo3.FAMILY,
-        phi4.FAMILY,
-        smollm3.FAMILY,
+        exaone_4.FAMILY,
+        granite_3_2.FAMILY,
+        granite_3_3.FAMILY,  # before granite_4_2
+        granite_4_2.FAMILY,
+        ernie_4_5.FAMILY,
+        step_3.FAMILY,
+        olmo_3_think.FAMILY,
+        phi_4_reasoning.FAMILY,
+        smollm3.FAMILY,  # before qwen3
         llama_nemotron.FAMILY,
-        nemotron.FAMILY,
-        deepseek_v3.FAMILY,
-        deepseek_v3.FAMILY_V3_2,
-        deepseek_v3.FAMILY_V4,
-        deepseek_r1.FAMILY,
-        mimo.FAMILY,
-        qwen3.FAMILY,
+        nemotron.FAMILY,  # before qwen3
+        deepseek_v3_1.FAMILY,  # before deepseek_r1
+        deepseek_v3_2.FAMILY,  # before deepseek_r1
+        deepseek_v4.FAMILY,  # before deepseek_r1
+        deepseek_r1.FAMILY,  # before qwen3_thinking: distillations keep the vocabulary of Qwen
+        mimo.FAMILY,  # before qwen3: the vocabulary is Qwen's
+        qwen3.FAMILY,  # before qwen3_thinking
         qwen3_thinking.FAMILY,
-        THINK_TAGS,
-        NO_THINKING,
+        # For checkpoints of none of the families above.
+        think_tags.FAMILY,
+        no_thinking.FAMILY,
     )
 }
 """By name."""
-
+NO_THINKING = no_thinking.FAMILY
 
 if TYPE_CHECKING:
     FamilyName = str

@@ -1,11 +1,13 @@
 """gpt-oss, which writes in channels (the harmony format)."""
 
-from anytime_server.reasoning.family import Family, Switch, think_tags
+from anytime_server.reasoning.channels import ChannelTexts, Part
+from anytime_server.reasoning.family import Family, Signs, Switch, thinking_between
 
 FAMILY = Family(
     name="gpt-oss",
     models="gpt-oss-20b, gpt-oss-120b, gpt-oss-safeguard",
-    texts=think_tags(
+    signs=Signs(tokens=("<|channel|>", "<|message|>", "<|end|>", "<|start|>"), template=("analysis",)),
+    texts=thinking_between(
         "<|channel|>analysis<|message|>",
         "<|end|>",
         answer_lead_in="",
@@ -13,8 +15,19 @@ FAMILY = Family(
         answer_start_with_tools="<|start|>assistant",
         no_thinking="<|channel|>final<|message|>",
     ),
-    tokens=("<|channel|>", "<|message|>", "<|end|>", "<|start|>"),
-    template=("analysis",),
+    channels=ChannelTexts(
+        opens=("<|start|>", "<|channel|>"),
+        closes=("<|message|>",),
+        ends=("<|end|>", "<|call|>", "<|return|>"),
+        restarts="<|start|>",
+        headers={
+            r"\bto=\S": Part.CALL,
+            # Of several channels that a header names, the last one counts.
+            r"<\|channel\|>analysis\b(?!.*<\|channel\|>)": Part.THINKING,
+            r"<\|channel\|>final\b(?!.*<\|channel\|>)": Part.FINAL,
+        },
+        other_headers=Part.TEXT,
+    ),
     switch=Switch(),
     efforts={
         "minimal": "low",

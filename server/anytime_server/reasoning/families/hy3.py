@@ -1,14 +1,14 @@
 """Hunyuan 3 and 4, whose tags carry a suffix."""
 
-from anytime_server.reasoning.family import Family, Switch, think_tags
+from anytime_server.reasoning.family import Family, Signs, Switch, thinking_between
 
 FAMILY = Family(
     name="hy3",
     models="Hy3, Hy4",
-    texts=think_tags(
+    signs=Signs(template=("hy_Assistant", "think")),
+    texts=thinking_between(
         "<think:opensource>", "</think:opensource>", no_thinking="<think:opensource></think:opensource>"
     ),
-    template=("hy_Assistant", "think"),
     switch=Switch(on={"reasoning_effort": "high"}, off={"reasoning_effort": "no_think"}),
     efforts={
         "minimal": "low",

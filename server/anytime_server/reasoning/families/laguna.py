@@ -1,11 +1,11 @@
 """Poolside's Laguna models."""
 
-from anytime_server.reasoning.family import Family, think_tags
+from anytime_server.reasoning.family import Family, Signs, thinking_between
 
 FAMILY = Family(
     name="laguna",
     models="Laguna-S, Laguna-XS",
-    texts=think_tags(no_thinking="</think>"),
-    template=("<assistant>", "<think>", "enable_thinking"),
+    signs=Signs(template=("<assistant>", "<think>", "enable_thinking")),
+    texts=thinking_between("<think>", "</think>", no_thinking="</think>"),
     tool_parser="poolside_v1",
 )
