@@ -13,14 +13,12 @@ from typing import Any
 
 import pytest
 from anytime_server.engine import EngineRequest
-from anytime_server.engine.vllm import VllmEngine, VllmOptions
 from anytime_server.reasoning import Cause, SamplingOptions
 from anytime_server.scheduler.scheduler import Scheduler
 from anytime_server.session import events
 from anytime_server.text.model import Model
 from anytime_server.types import GenerateRequest
 
-from tests.families import forced
 from tests.families.catalogue import CHECKPOINTS
 from tests.families.checkpoint import Checkpoint
 from tests.families.engines import record_requests
@@ -43,7 +41,11 @@ pytestmark = [
 ]
 
 ANSWER_TOKENS = 8
-OPTIONS = {"window_tokens": 2048, "max_num_seqs": 4, "logits_processors": [forced.PROCESSOR]}
+OPTIONS = {
+    "window_tokens": 2048,
+    "max_num_seqs": 4,
+    "logits_processors": ["tests.families.forced:ForcedTokens"],
+}
 
 
 @dataclass
@@ -72,7 +74,9 @@ class Served:
                 and answer are random and never end by themselves.
         """
         if texts:
-            forced.force(self.model.folder, texts)
+            from tests.families.forced import force
+
+            force(self.model.folder, texts)
             fields.setdefault("answer_tokens", 128)
         else:
             endless = dict.fromkeys(self.model.reasoning.thinking_stop_ids, -100.0)
@@ -96,6 +100,8 @@ def checkpoint(request: pytest.FixtureRequest) -> Checkpoint:
 async def served(
     checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncGenerator[Served, None]:
+    from anytime_server.engine.vllm import VllmEngine, VllmOptions  # not where these tests are deselected
+
     folder: Path = checkpoint_folder(checkpoint, tmp_path_factory.mktemp("on-vllm") / checkpoint.name)
     model = Model.load(folder)  # recognised by its own configuration
     make_runnable(checkpoint, folder)
