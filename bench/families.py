@@ -1,8 +1,8 @@
-"""Which families of models are served right? Runs the tests of every family, and writes their outcomes.
+"""Which models are served right? Runs the tests of every checkpoint, and writes their outcomes.
 
     python bench/families.py
 
-The engine is scripted and plays each family's tokens: recognition, prompts, budgets and the texts around the
+The engine is scripted and plays each model's tokens: recognition, prompts, budgets and the texts around the
 thinking are measured, not weights. `families_on_vllm.py` measures the same on vLLM.
 """
 
@@ -11,7 +11,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
 from records import parser_of, write_record
@@ -30,10 +29,12 @@ COLUMNS = {
     "test_thinking_again_before_the_answer_counts_on_the_budget": "interleaved",
     "test_earlier_thinking_is_rendered_as_the_template_keeps_it": "history",
 }
+ROW = ("checkpoint", "recognised as", *COLUMNS.values(), "vocabulary", "template")
+"""Columns of the record."""
 
 
 class Outcomes:
-    """A pytest plugin that keeps the outcome of each test, by family and column."""
+    """A pytest plugin that keeps the outcome of each test, by checkpoint and column."""
 
     def __init__(self, columns: Mapping[str, str]) -> None:
         """
@@ -41,14 +42,14 @@ class Outcomes:
             columns: of the table, by the names of the tests; several tests may share a column.
         """
         self._columns = columns
-        self.by_family: dict[str, dict[str, str]] = {}
+        self.by_checkpoint: dict[str, dict[str, str]] = {}
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        test, _, parameters = report.nodeid.rpartition("::")[2].partition("[")
+        test = report.nodeid.rpartition("::")[2].partition("[")[0]
         if test not in self._columns or (report.when != "call" and report.passed):
             return
-        family = max((name for name in families() if name in parameters), key=len)
-        cells = self.by_family.setdefault(family, {})
+        checkpoint = str(dict(report.user_properties)["checkpoint"])
+        cells = self.by_checkpoint.setdefault(checkpoint, {})
         outcome = {"passed": "yes", "failed": "no", "skipped": "–"}[report.outcome]
         if hasattr(report, "wasxfail"):
             outcome = "no"
@@ -57,7 +58,7 @@ class Outcomes:
             cells[column] = outcome
 
 
-def outcomes(tests: str, columns: Mapping[str, str]) -> tuple[int, dict[str, dict[str, str]]]:
+def outcomes(tests: str, columns: Mapping[str, str]) -> tuple[int, list[dict[str, str]]]:
     """Run the tests of one file.
 
     Args:
@@ -65,29 +66,24 @@ def outcomes(tests: str, columns: Mapping[str, str]) -> tuple[int, dict[str, dic
         columns: of the table, by the names of the tests.
 
     Returns:
-        pytest's exit status, and each family's cells by column.
+        pytest's exit status, and a row for each checkpoint, in the order of the catalogue.
     """
+    sys.path.insert(0, str(ROOT))
+    from tests.families.catalogue import CHECKPOINTS
+
     plugin = Outcomes(columns)
     options = ["-q", "--nightly", "-n", "0", "-p", "no:cacheprovider", str(ROOT / tests)]
     status = pytest.main(options, plugins=[plugin])
-    found = plugin.by_family
-    names = dict.fromkeys(columns.values())
-    return int(status), {
-        family: {column: found[family].get(column, "–") for column in names}
-        for family in families()
-        if family in found
-    }
+    found = plugin.by_checkpoint
+    return int(status), [
+        {"checkpoint": name, "recognised as": checkpoint.family}
+        | {column: found[name].get(column, "–") for column in columns.values()}
+        for name, checkpoint in CHECKPOINTS.items()
+        if name in found
+    ]
 
 
-def families() -> list[str]:
-    """The names of all families."""
-    sys.path.insert(0, str(ROOT))
-    from tests.families.catalogue import FAMILIES
-
-    return list(FAMILIES)
-
-
-def show(rows: list[dict[str, Any]]) -> None:
+def show(rows: list[dict[str, str]]) -> None:
     """Print a table in Markdown."""
     columns = list(rows[0])
     print("| " + " | ".join(columns) + " |\n|" + "---|" * len(columns))
@@ -98,14 +94,13 @@ def show(rows: list[dict[str, Any]]) -> None:
 def main() -> int:
     parser = parser_of(__doc__)
     arguments = parser.parse_args()
-    status, cells = outcomes("tests/families/test_served.py", COLUMNS)
+    status, rows = outcomes("tests/families/test_served.py", COLUMNS)
+    from tests.families.catalogue import CHECKPOINTS
     from tests.families.folders import provenance
 
-    rows = [
-        {"family": name, **cells[name]}
-        | {part: str(provenance(name)[part]) for part in ("vocabulary", "template")}
-        for name in cells
-    ]
+    for row in rows:
+        origin = provenance(CHECKPOINTS[row["checkpoint"]])
+        row |= {part: str(origin[part]) for part in ("vocabulary", "template")}
     write_record("families", {"rows": rows}, parser=parser, arguments=arguments)
     show(rows)
     return status

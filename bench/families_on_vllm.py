@@ -1,8 +1,8 @@
-"""Which families of models does vLLM serve right? Runs every family's tests there, and writes the outcomes.
+"""Which models does vLLM serve right? Runs every checkpoint's tests there, and writes the outcomes.
 
     python bench/families_on_vllm.py
 
-Every family has its own vocabulary and chat template, and two layers of random weights: in its own
+Every checkpoint has its own vocabulary and chat template, and two layers of random weights: in its own
 architecture where vLLM's CPU build runs it, and otherwise in a small Qwen3's.
 """
 
@@ -22,19 +22,19 @@ COLUMNS = {
     "test_history_with_thinking": "history",
     "test_continuation": "continuation",
 }
+ROW = ("checkpoint", "recognised as", *dict.fromkeys(COLUMNS.values()), "weights")
+"""Columns of the record."""
 
 
 def main() -> int:
     parser = parser_of(__doc__)
     arguments = parser.parse_args()
-    status, cells = outcomes("tests/families/test_on_vllm.py", COLUMNS)
-    from tests.families.catalogue import FAMILIES
+    status, rows = outcomes("tests/families/test_on_vllm.py", COLUMNS)
+    from tests.families.catalogue import CHECKPOINTS
 
-    rows = []
-    for name in cells:
-        architecture = FAMILIES[name].architecture
-        kind = "own architecture" if architecture.runs else "Qwen3 stand-in"
-        rows.append({"family": name, "weights": kind, **cells[name]})
+    for row in rows:
+        runs = CHECKPOINTS[row["checkpoint"]].architecture.runs
+        row["weights"] = "own architecture" if runs else "Qwen3 stand-in"
     write_record("families_on_vllm", {"rows": rows}, parser=parser, arguments=arguments)
     show(rows)
     return status

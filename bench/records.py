@@ -11,7 +11,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import distributions
 from pathlib import Path
@@ -51,6 +51,28 @@ def write_record(
     path = arguments.out or RESULTS / f"{name}.json"
     path.write_text(json.dumps(_head() | {"arguments": options} | dict(measured), indent=2) + "\n")
     print(f"record: {path}")
+
+
+def read_rows(name: str, columns: Sequence[str]) -> list[dict[str, str]]:
+    """The rows of a record of `results`; none if there is no record.
+
+    Args:
+        columns: that the measurement writes.
+
+    Raises:
+        ValueError: a row has other columns.
+    """
+    path = RESULTS / f"{name}.json"
+    if not path.is_file():
+        return []
+    rows: list[dict[str, str]] = json.loads(path.read_text(encoding="utf-8"))["rows"]
+    for row in rows:
+        if [*row] != [*columns]:
+            raise ValueError(
+                f"bench/results/{name}.json has the columns {', '.join(row)}, but bench/{name}.py writes "
+                f"{', '.join(columns)}: run python bench/{name}.py"
+            )
+    return rows
 
 
 def _head() -> dict[str, Any]:

@@ -15,6 +15,7 @@ from typing import Any
 import fault_matrix
 import memory
 import openapi
+import served
 import tables
 from anytime_server.api.app import create_app
 from anytime_server.engine.scripted import ScriptedEngine
@@ -52,8 +53,9 @@ PARTS: dict[str, Callable[[], str]] = {
     "settings": tables.settings,
     "manifest": tables.manifest,
     "families": tables.families,
-    "served-families": tables.served_families,
     "tool-parsers": tables.tool_parsers,
+    "served-checkpoints": served.scripted,
+    "served-on-vllm": served.on_vllm,
     "memory-qwen3": lambda: memory.memory(memory.QWEN3),
     "memory-gpt-oss": lambda: memory.memory(memory.GPT_OSS),
     "memory-deepseek-r1": lambda: memory.memory(memory.DEEPSEEK_R1),

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from anytime_server.reasoning import FAMILIES, Family, Manifest
@@ -16,8 +14,6 @@ from anytime_training.demo.recipe import FineTuningRecipe, WarmstartRecipe
 from prometheus_client.metrics_core import Metric
 from pydantic import BaseModel
 from schemas import Row, rows, table
-
-RECORDS = Path(__file__).parents[2] / "bench/results"
 
 
 def settings() -> str:
@@ -58,7 +54,7 @@ def families() -> str:
 
 
 def _no_thinking(family: Family) -> str:
-    if not family.thinks:
+    if not family.texts.think_start:
         return ""
     match family.texts.no_thinking:
         case None:
@@ -80,26 +76,6 @@ def tool_parsers() -> str:
             "`--tool-parser`": [", ".join(names[True]), ", ".join(names[False])],
         }
     )
-
-
-def served_families() -> str:
-    """The records of how each family is served: by a scripted engine, and on vLLM."""
-    rows, sources = _rows_of("families.json"), ("vocabulary", "template")
-    on_vllm = {row["family"]: _on_vllm(row) for row in _rows_of("families_on_vllm.json")}
-    cells = {column: [row[column] for row in rows] for column in rows[0] if column not in sources}
-    cells["on vLLM"] = [on_vllm.get(row["family"], "not run") for row in rows]
-    return table(cells | {column: [row[column] for row in rows] for column in sources})
-
-
-def _rows_of(record: str) -> list[dict[str, str]]:
-    path = RECORDS / record
-    return json.loads(path.read_text(encoding="utf-8"))["rows"] if path.is_file() else []
-
-
-def _on_vllm(row: dict[str, str]) -> str:
-    """The architecture of the weights, and the columns in which a test failed."""
-    failed = [column for column, cell in row.items() if cell == "no"]
-    return row["weights"] + (f"; not: {', '.join(failed)}" if failed else "")
 
 
 def _code(text: str) -> str:

@@ -14,7 +14,8 @@ import json
 import shutil
 from pathlib import Path
 
-from tests.families.folders import family_folder
+from tests.families.catalogue import CHECKPOINTS
+from tests.families.folders import checkpoint_folder
 
 MODEL_PAGES = {
     "docs/models/qwen3.md": ("Qwen/Qwen3-8B", "qwen3"),
@@ -25,7 +26,7 @@ MODEL_PAGES = {
     ),
     "docs/models/unknown-model.md": ("my-org/my-model", None),
 }
-"""The model of each page on the hub, and its family in `tests/families`; None for the tiny model."""
+"""The model of each page on the hub, and its checkpoint in `tests/families`; None for the tiny model."""
 
 WINDOW_TOKENS = 1024
 """Answers of random weights rarely end before the window does."""
@@ -50,13 +51,13 @@ def write_model(document: str, cache: Path, *, tiny_checkpoint: Path, runnable: 
     Args:
         runnable: with weights.
     """
-    model, family = MODEL_PAGES[document]
+    model, checkpoint = MODEL_PAGES[document]
     folder = hub_folder(model, cache)
-    if family is None:
+    if checkpoint is None:
         shutil.copytree(tiny_checkpoint, folder, ignore=shutil.ignore_patterns("anytime.json"))
         (folder / "chat_template.jinja").write_text(TEMPLATE)
     else:
-        family_folder(family, folder, runnable=runnable)
+        checkpoint_folder(CHECKPOINTS[checkpoint], folder, runnable=runnable)
     path = folder / "config.json"
     config = json.loads(path.read_text(encoding="utf-8"))
     path.write_text(json.dumps(config | {"max_position_embeddings": WINDOW_TOKENS}), encoding="utf-8")

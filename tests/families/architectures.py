@@ -1,4 +1,4 @@
-"""Write config.json and random weights of two layers in a family's architecture.
+"""Write config.json and random weights of two layers in a checkpoint's architecture.
 
 Where transformers has no such architecture, config.json has only a few fields, and there are no weights.
 """

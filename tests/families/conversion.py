@@ -33,7 +33,7 @@ def starcoder(gguf: Path, target: Path) -> None:
 
 
 def qwen_3_5(tiktoken: Path, target: Path) -> None:
-    """Convert the vocabulary of Qwen3.5 and 3.6; the special tokens are the family's own to add."""
+    """Convert the vocabulary of Qwen3.5 and 3.6; the models' special tokens are added later."""
     lines = (line.split() for line in tiktoken.read_bytes().splitlines() if line)
     ranks = {base64.b64decode(token): int(rank) for token, rank in lines}
     names = byte_names()

@@ -1,4 +1,4 @@
-"""Put checkpoint folders of families together, and render their chat templates."""
+"""Write checkpoints as folders, and render their chat templates."""
 
 from __future__ import annotations
 
@@ -8,53 +8,48 @@ from typing import Any
 
 from tests.families import vocabularies
 from tests.families.architectures import write_config, write_weights
-from tests.families.catalogue import FAMILIES
+from tests.families.checkpoint import Checkpoint
 
 
-def family_folder(name: str, target: Path, *, runnable: bool = False) -> Path:
-    """Write a family's checkpoint to the new folder `target`: configuration, tokenizer, chat template.
+def checkpoint_folder(checkpoint: Checkpoint, target: Path, *, runnable: bool = False) -> Path:
+    """Write a checkpoint to the new folder `target`: configuration, tokenizer, chat template.
 
     A runnable one has random weights too. Its config.json is that of the language model alone where the
-    family takes images, and a Qwen3's where vLLM's CPU build lacks the architecture: tests of recognition by
+    model takes images, and a Qwen3's where vLLM's CPU build lacks the architecture: tests of recognition by
     architecture need a folder that is not runnable.
     """
-    family = FAMILIES[name]
     target.mkdir(parents=True)
-    size = vocabularies.write(family.vocabulary, target)
-    (target / "chat_template.jinja").write_text(family.template.read())
-    if family.tool_template is not None:
+    size, ids = vocabularies.write(checkpoint.vocabulary, target)
+    (target / "chat_template.jinja").write_text(checkpoint.template.read())
+    if checkpoint.tool_template is not None:
         others = target / "additional_chat_templates"
         others.mkdir()
-        (others / "tool_use.jinja").write_text(family.tool_template.read())
-    ends = [token_id(target, token) for token in family.ends or (family.vocabulary.eos,)]
-    generation: dict[str, Any] = {"do_sample": bool(family.sampling), "eos_token_id": ends, **family.sampling}
-    if family.vocabulary.bos is not None:
-        generation["bos_token_id"] = token_id(target, family.vocabulary.bos)
+        (others / "tool_use.jinja").write_text(checkpoint.tool_template.read())
+    ends = [ids[token] for token in checkpoint.ends or (checkpoint.vocabulary.eos,)]
+    sampling = checkpoint.sampling
+    generation: dict[str, Any] = {"do_sample": bool(sampling), "eos_token_id": ends, **sampling}
+    if checkpoint.vocabulary.bos is not None:
+        generation["bos_token_id"] = ids[checkpoint.vocabulary.bos]
     (target / "generation_config.json").write_text(json.dumps(generation, indent=2))
-    write_config(family.architecture, size, ends, target)
+    write_config(checkpoint.architecture, size, ends, target)
     if runnable:
-        make_runnable(name, target)
+        make_runnable(checkpoint, target)
     return target
 
 
-def make_runnable(name: str, folder: Path) -> None:
-    """Give a family's folder random weights, and the config.json of the architecture that they have."""
+def make_runnable(checkpoint: Checkpoint, folder: Path) -> None:
+    """Give a checkpoint's folder random weights, and the config.json of the architecture that they have."""
     described = json.loads((folder / "config.json").read_text())
     size = described.get("text_config", described)["vocab_size"]
     generation = (folder / "generation_config.json").read_text()
-    write_config(FAMILIES[name].architecture.runnable(), size, json.loads(generation)["eos_token_id"], folder)
+    ends = json.loads(generation)["eos_token_id"]
+    write_config(checkpoint.architecture.runnable(), size, ends, folder)
     write_weights(folder)
     (folder / "generation_config.json").write_text(generation)
 
 
-def token_id(folder: Path, token: str) -> int:
-    """The id of a special token in the folder's tokenizer.json."""
-    added = json.loads((folder / "tokenizer.json").read_text())["added_tokens"]
-    return next(entry["id"] for entry in added if entry["content"] == token)
-
-
 def render(
-    name: str,
+    checkpoint: Checkpoint,
     messages: list[dict[str, Any]],
     *,
     tools: list[dict[str, Any]] | None = None,
@@ -64,24 +59,22 @@ def render(
     """The prompt that transformers renders, without loading a tokenizer."""
     from transformers.utils.chat_template_utils import render_jinja_template
 
-    family = FAMILIES[name]
-    template = family.template if tools is None else family.tool_template or family.template
+    template = checkpoint.template if tools is None else checkpoint.tool_template or checkpoint.template
     rendered, _ = render_jinja_template(
         [messages],
         tools=tools,  # type: ignore[arg-type]
         chat_template=template.read(),
         add_generation_prompt=generation_prompt,
-        **{"bos_token": family.vocabulary.bos or "", "eos_token": family.vocabulary.eos, **variables},
+        **{"bos_token": checkpoint.vocabulary.bos or "", "eos_token": checkpoint.vocabulary.eos, **variables},
     )
     return rendered[0]
 
 
-def provenance(name: str) -> dict[str, str | bool]:
-    """Where a family's parts come from: the vocabulary, the template, and what runs on vLLM's CPU build."""
-    family = FAMILIES[name]
+def provenance(checkpoint: Checkpoint) -> dict[str, str | bool]:
+    """Where vocabulary and template come from, and whether the architecture runs on vLLM's CPU build."""
     return {
-        "vocabulary": "borrowed" if family.vocabulary.is_borrowed else "real",
-        "template": family.template.provenance,
-        "architecture": family.architecture.name,
-        "runs": family.architecture.runs,
+        "vocabulary": "borrowed" if checkpoint.vocabulary.is_borrowed else "real",
+        "template": checkpoint.template.provenance,
+        "architecture": checkpoint.architecture.name,
+        "runs": checkpoint.architecture.runs,
     }

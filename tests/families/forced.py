@@ -15,7 +15,6 @@ from vllm import SamplingParams
 from vllm.config import VllmConfig
 from vllm.v1.sample.logits_processor import BatchUpdate, LogitsProcessor, MoveDirectionality
 
-PROCESSOR = f"{__name__}:ForcedTokens"
 FILE = "forced.json"
 
 

@@ -1,4 +1,4 @@
-"""Chat templates of families: read from a package, with the package's changes undone, or our own.
+"""Chat templates: read from a package, with the package's changes undone, or our own.
 
 llama.cpp's copies of templates differ in places from what the model's authors publish; `edits` undo that, or
 make the template of a sister model.

@@ -1,4 +1,4 @@
-"""Write tokenizers: a real vocabulary, with the family's names for reserved ids and its added tokens."""
+"""Write tokenizers: a real vocabulary, with the model's names for reserved ids and its added tokens."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ class Vocabulary:
     eos: str
     bos: str | None = None
     pad: str | None = None
-    names: Mapping[int, str] = field(default_factory=dict)  # the family's own names for ids of the base
+    names: Mapping[int, str] = field(default_factory=dict)  # the model's own names for ids of the base
     special: tuple[str, ...] = ()  # added; left out of text by skip_special_tokens
     text: tuple[str, ...] = ()  # added; stay in text
     adds_bos: bool = False  # to every encoded text, if special tokens are asked for
     tokenizer_class: str = "PreTrainedTokenizerFast"
     settings: Mapping[str, Any] = field(default_factory=dict)  # further ones of tokenizer_config.json
-    is_borrowed: bool = False  # the family's own vocabulary is not to be had
+    is_borrowed: bool = False  # the model's own vocabulary is not to be had
 
 
-def write(vocabulary: Vocabulary, folder: Path) -> int:
-    """Write tokenizer.json and tokenizer_config.json; return the number of ids."""
+def write(vocabulary: Vocabulary, folder: Path) -> tuple[int, dict[str, int]]:
+    """Write tokenizer.json and tokenizer_config.json; return the number of ids, and added tokens' ids."""
     tokenizer = json.loads(base_file(vocabulary.base).read_text())
     added = {token["content"]: token for token in tokenizer["added_tokens"]}
     ids: dict[str, int] = tokenizer["model"]["vocab"]
@@ -62,11 +62,11 @@ def write(vocabulary: Vocabulary, folder: Path) -> int:
         **vocabulary.settings,
     }
     (folder / "tokenizer_config.json").write_text(json.dumps(settings, ensure_ascii=False))
-    return next_id
+    return next_id, {token["content"]: token["id"] for token in tokenizer["added_tokens"]}
 
 
 def rename(vocabulary: Vocabulary, tokenizer: dict[str, Any], added: dict[str, Any]) -> dict[str, Any]:
-    """Give ids of the base the family's names; return these tokens by name."""
+    """Give ids of the base the model's names; return these tokens by name."""
     by_id = {token["id"]: token for token in added.values()}
     ids: dict[str, int] = tokenizer["model"]["vocab"]
     renamed: dict[str, Any] = {}

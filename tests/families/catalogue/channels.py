@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.families.architectures import EXPERTS, GROUPED, SMALL, Architecture, dense
-from tests.families.family import Facts, Family, Mode
+from tests.families.checkpoint import Checkpoint, Facts, Mode
 from tests.families.templates import real
 from tests.families.vocabularies import Vocabulary
 
@@ -36,8 +36,8 @@ APERTUS_NAMES = dict(
 COHERE_HEADER = "<|START_OF_TURN_TOKEN|><|CHATBOT_TOKEN|>"
 KIMI_K3_HEADER = '<|open|>message role="assistant"<|sep|>'
 
-FAMILIES = (
-    Family(
+CHECKPOINTS = (
+    Checkpoint(
         "gpt-oss",
         Vocabulary("gptoss", bos="<|startoftext|>", eos="<|return|>", pad="<|endoftext|>"),
         real("openai-gpt-oss-120b"),
@@ -64,7 +64,7 @@ FAMILIES = (
         ),
         ("<|return|>", "<|endoftext|>", "<|call|>"),
     ),
-    Family(
+    Checkpoint(
         "gemma-4",
         Vocabulary("gemma3", bos="<bos>", eos="<eos>", pad="<pad>", names=GEMMA_4_NAMES, adds_bos=True),
         real("google-gemma-4-31B-it"),
@@ -99,7 +99,7 @@ FAMILIES = (
         ("<eos>", "<turn|>", "<|tool_response>"),
         {"temperature": 1.0, "top_p": 0.95, "top_k": 64},
     ),
-    Family(
+    Checkpoint(
         "kimi-k3",
         Vocabulary(
             "llama3_1",
@@ -127,7 +127,7 @@ FAMILIES = (
         ("<|end_of_msg|>",),
         {"temperature": 1.0, "top_p": 0.95},
     ),
-    Family(
+    Checkpoint(
         "solar-open",
         Vocabulary(
             "llama3_1",
@@ -166,7 +166,7 @@ FAMILIES = (
         ("<|flush|>", "<|end|>", "<|calls|>"),
         {"temperature": 0.8, "top_p": 0.95, "top_k": 50},
     ),
-    Family(
+    Checkpoint(
         "muse-glimmer",
         Vocabulary(
             "llama3_1",
@@ -190,7 +190,7 @@ FAMILIES = (
         ),
         ("<|eot|>",),
     ),
-    Family(
+    Checkpoint(
         "apertus",
         Vocabulary(
             "mistral_nemo",
@@ -220,7 +220,7 @@ FAMILIES = (
         ("<|assistant_end|>", "<|tools_suffix|>"),
         {"temperature": 0.8, "top_p": 0.9},
     ),
-    Family(
+    Checkpoint(
         "cohere-2-moe",
         Vocabulary(
             "command_r_plus",
@@ -260,7 +260,7 @@ FAMILIES = (
         ),
         ("<|END_OF_TURN_TOKEN|>",),
     ),
-    Family(
+    Checkpoint(
         "apriel-1.6",
         Vocabulary(
             "mistral_nemo",
@@ -282,5 +282,6 @@ FAMILIES = (
         ),
         ("<|end|>",),
         {"temperature": 0.6},
+        recognised_as="apriel",
     ),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tests.families.architectures import GROUPED, LATENT_ATTENTION, LLAMA, QWEN2, SMALL, Architecture
-from tests.families.family import Facts, Family, Mode
+from tests.families.checkpoint import Checkpoint, Facts, Mode
 from tests.families.templates import real
 from tests.families.vocabularies import Vocabulary
 
@@ -50,8 +50,8 @@ V31_DEFAULT = """{%- if not thinking is defined -%}
   {%- set thinking = false -%}
 {%- endif -%}"""
 
-FAMILIES = (
-    Family(
+CHECKPOINTS = (
+    Checkpoint(
         "deepseek-r1-distill-qwen",
         Vocabulary(
             "qwen2_5",
@@ -74,8 +74,9 @@ FAMILIES = (
         R1,
         (EOS,),
         R1_SAMPLING,
+        recognised_as="deepseek-r1",
     ),
-    Family(
+    Checkpoint(
         "deepseek-r1-distill-llama",
         Vocabulary(
             "llama3_1",
@@ -104,8 +105,9 @@ FAMILIES = (
         ),
         (EOS,),
         R1_SAMPLING,
+        recognised_as="deepseek-r1",
     ),
-    Family(
+    Checkpoint(
         "deepseek-r1",
         V3_IDS,
         real("deepseek-ai-DeepSeek-R1-Distill-Qwen-32B", R1_SWITCH, note=R1_NOTE),
@@ -114,7 +116,7 @@ FAMILIES = (
         (EOS,),
         R1_SAMPLING,
     ),
-    Family(
+    Checkpoint(
         "deepseek-v3.1",
         V3_IDS,
         real(
@@ -143,7 +145,7 @@ FAMILIES = (
         (EOS,),
         R1_SAMPLING,
     ),
-    Family(
+    Checkpoint(
         "deepseek-v3.2",
         V3_IDS,
         real(
@@ -180,7 +182,7 @@ FAMILIES = (
         (EOS,),
         {"temperature": 1.0, "top_p": 0.95},
     ),
-    Family(
+    Checkpoint(
         "deepseek-v4",
         V4_IDS,
         real("deepseek-ai-DeepSeek-V4"),

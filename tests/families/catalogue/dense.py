@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.families.architectures import EXPERTS, LLAMA, SMALL, Architecture, dense
-from tests.families.family import Facts, Family, Mode
+from tests.families.checkpoint import Checkpoint, Facts, Mode
 from tests.families.templates import own, real
 from tests.families.vocabularies import Vocabulary
 
@@ -53,8 +53,8 @@ EXAONE_DEEP_IDS = Vocabulary(
     is_borrowed=True,
 )
 
-FAMILIES = (
-    Family(
+CHECKPOINTS = (
+    Checkpoint(
         "llama-3.1-instruct",
         LLAMA_IDS,
         real("meta-llama-Llama-3.1-8B-Instruct"),
@@ -69,7 +69,7 @@ FAMILIES = (
         LLAMA_ENDS,
         {"temperature": 0.6, "top_p": 0.9},
     ),
-    Family(
+    Checkpoint(
         "hermes-3",
         Vocabulary(
             "llama3_1",
@@ -98,7 +98,7 @@ FAMILIES = (
         {"temperature": 0.6, "top_p": 0.9},
         real("NousResearch-Hermes-3-Llama-3.1-8B-tool_use"),
     ),
-    Family(
+    Checkpoint(
         "llama-nemotron",
         LLAMA_IDS,
         own("llama-nemotron"),
@@ -116,7 +116,7 @@ FAMILIES = (
         LLAMA_ENDS,
         {"temperature": 0.6, "top_p": 0.95},
     ),
-    Family(
+    Checkpoint(
         "smollm3",
         Vocabulary(
             "llama3_1",
@@ -163,7 +163,7 @@ FAMILIES = (
         ("<|im_end|>",),
         {"temperature": 0.6, "top_p": 0.95},
     ),
-    Family(
+    Checkpoint(
         "granite-3.3",
         GRANITE_IDS,
         real("ibm-granite-granite-3.3-2B-Instruct"),
@@ -184,7 +184,7 @@ FAMILIES = (
         ),
         ("<|end_of_text|>",),
     ),
-    Family(
+    Checkpoint(
         "granite-4.2",
         GRANITE_IDS,
         own("granite-4.2"),
@@ -205,7 +205,7 @@ FAMILIES = (
         ),
         ("<|end_of_text|>",),
     ),
-    Family(
+    Checkpoint(
         "granite-4.1",
         GRANITE_IDS,
         real("ibm-granite-granite-4.1"),
@@ -213,7 +213,7 @@ FAMILIES = (
         Facts(default=GRANITE_HEADER, tool_call=JSON_CALL, tool_parser="granite4", note="does not think"),
         ("<|end_of_text|>",),
     ),
-    Family(
+    Checkpoint(
         "olmo-3-think",
         CHATML_IDS,
         own("olmo-3-think"),
@@ -235,7 +235,7 @@ FAMILIES = (
         ("<|im_end|>", "<|endoftext|>"),
         {"temperature": 0.6, "top_p": 0.95},
     ),
-    Family(
+    Checkpoint(
         "exaone-4",
         EXAONE_IDS,
         own("exaone-4"),
@@ -262,7 +262,7 @@ FAMILIES = (
         ("[|endofturn|]",),
         {"temperature": 0.6, "top_p": 0.95},
     ),
-    Family(
+    Checkpoint(
         "exaone-deep",
         EXAONE_DEEP_IDS,
         own("exaone-deep"),
@@ -277,7 +277,7 @@ FAMILIES = (
         ("[|endofturn|]",),
         {"temperature": 0.6, "top_p": 0.95},
     ),
-    Family(
+    Checkpoint(
         "phi-4-reasoning",
         Vocabulary(
             "llama3_1",
@@ -299,7 +299,7 @@ FAMILIES = (
         ("<|endoftext|>", "<|im_end|>"),
         {"temperature": 0.8, "top_p": 0.95, "top_k": 50},
     ),
-    Family(
+    Checkpoint(
         "minicpm5",
         Vocabulary(
             "llama3_1",
@@ -325,8 +325,9 @@ FAMILIES = (
             note="without enable_thinking the model decides",
         ),
         ("<|im_end|>",),
+        recognised_as="qwen3",
     ),
-    Family(
+    Checkpoint(
         "lfm2.5",
         Vocabulary(
             "llama3_1",
@@ -355,5 +356,6 @@ FAMILIES = (
             note="the model opens <think>; preserve_thinking renders all earlier thinking",
         ),
         ("<|im_end|>",),
+        recognised_as="think-tags",
     ),
 )

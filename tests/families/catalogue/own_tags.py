@@ -6,7 +6,7 @@ None of their vocabularies is to be had: they borrow Llama 3.1's.
 from __future__ import annotations
 
 from tests.families.architectures import EXPERTS, SMALL, Architecture, dense
-from tests.families.family import Facts, Family, Mode
+from tests.families.checkpoint import Checkpoint, Facts, Mode
 from tests.families.templates import Template, own, real
 from tests.families.vocabularies import Vocabulary
 
@@ -19,8 +19,8 @@ HUNYUAN = {
 HY3 = ":opensource"
 HY3_HEADER = f"<｜hy_Assistant{HY3}｜>"
 
-FAMILIES = (
-    Family(
+CHECKPOINTS = (
+    Checkpoint(
         "hunyuan-a13b",
         Vocabulary(
             "llama3_1",
@@ -47,7 +47,7 @@ FAMILIES = (
         ("<|eos|>",),
         {"temperature": 0.7, "top_p": 0.8, "top_k": 20, "repetition_penalty": 1.05},
     ),
-    Family(
+    Checkpoint(
         "hy3",
         Vocabulary(
             "llama3_1",
@@ -102,7 +102,7 @@ FAMILIES = (
         (f"<｜hy_eos{HY3}｜>",),
         {"temperature": 0.9, "top_p": 1.0},
     ),
-    Family(
+    Checkpoint(
         "seed-oss",
         Vocabulary(
             "llama3_1",
@@ -141,7 +141,7 @@ FAMILIES = (
         ("<seed:eos>",),
         {"temperature": 1.1, "top_p": 0.95},
     ),
-    Family(
+    Checkpoint(
         "ernie-4.5",
         Vocabulary(
             "llama3_1",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.families.architectures import EXPERTS, LINEAR_ATTENTION, QWEN2, QWEN3, SMALL, Architecture, dense
-from tests.families.family import Facts, Family, Mode
+from tests.families.checkpoint import Checkpoint, Facts, Mode
 from tests.families.templates import Template, real
 from tests.families.vocabularies import Vocabulary
 
@@ -36,8 +36,8 @@ SWITCH = r"""    {%- if enable_thinking is defined and enable_thinking is false 
 OPENED = "    {{- '<think>\\n' }}\n"
 THINKING = {"temperature": 0.6, "top_p": 0.95, "top_k": 20}
 
-FAMILIES = (
-    Family(
+CHECKPOINTS = (
+    Checkpoint(
         "qwen3",
         QWEN3_IDS,
         Template("tokenizer", "qwen3"),
@@ -60,7 +60,7 @@ FAMILIES = (
         ENDS,
         THINKING,
     ),
-    Family(
+    Checkpoint(
         "qwen3-thinking-2507",
         QWEN3_IDS,
         Template("tokenizer", "qwen3", ((SWITCH, OPENED),), "the generation prompt opens <think>"),
@@ -78,8 +78,9 @@ FAMILIES = (
         ),
         ENDS,
         THINKING,
+        recognised_as="qwen3-thinking",
     ),
-    Family(
+    Checkpoint(
         "qwen3-instruct-2507",
         QWEN3_IDS,
         Template("tokenizer", "qwen3", ((SWITCH, ""),), "no enable_thinking"),
@@ -95,7 +96,7 @@ FAMILIES = (
         ENDS,
         {"temperature": 0.7, "top_p": 0.8, "top_k": 20},
     ),
-    Family(
+    Checkpoint(
         "qwen3-coder",
         QWEN3_IDS,
         real("Qwen3-Coder"),
@@ -104,7 +105,7 @@ FAMILIES = (
         ENDS,
         {"temperature": 0.7, "top_p": 0.8, "top_k": 20, "repetition_penalty": 1.05},
     ),
-    Family(
+    Checkpoint(
         "qwq",
         QWEN3_IDS,
         real(
@@ -124,8 +125,9 @@ FAMILIES = (
         ),
         ENDS,
         {"temperature": 0.6, "top_p": 0.95, "top_k": 40, "repetition_penalty": 1.0},
+        recognised_as="qwen3-thinking",
     ),
-    Family(
+    Checkpoint(
         "qwen3-next-thinking",
         QWEN3_IDS,
         Template("tokenizer", "qwen3", ((SWITCH, OPENED),), "the generation prompt opens <think>"),
@@ -147,8 +149,9 @@ FAMILIES = (
         ),
         ENDS,
         THINKING,
+        recognised_as="qwen3-thinking",
     ),
-    Family(
+    Checkpoint(
         "qwen3.5",
         QWEN3_5_IDS,
         real("Qwen3.5-4B"),
@@ -175,8 +178,9 @@ FAMILIES = (
         ),
         ENDS,
         {"temperature": 1.0, "top_p": 0.95, "top_k": 20},
+        recognised_as="qwen3",
     ),
-    Family(
+    Checkpoint(
         "qwen3.6",
         QWEN3_5_IDS,
         real(
@@ -211,8 +215,9 @@ FAMILIES = (
         ),
         ENDS,
         {"temperature": 1.0, "top_p": 0.95, "top_k": 20},
+        recognised_as="qwen3",
     ),
-    Family(
+    Checkpoint(
         "qwen2.5",
         QWEN2_5_IDS,
         Template("tokenizer", "qwen2_5"),
@@ -223,7 +228,7 @@ FAMILIES = (
         ENDS,
         {"temperature": 0.7, "top_p": 0.8, "top_k": 20, "repetition_penalty": 1.05},
     ),
-    Family(
+    Checkpoint(
         "mimo",
         QWEN3_IDS,
         real("MiMo-VL"),

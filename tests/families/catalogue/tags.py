@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from tests.families.architectures import EXPERTS, GROUPED, LATENT_ATTENTION, SMALL, Architecture
 from tests.families.catalogue.deepseek import V3_FIELDS
-from tests.families.family import Facts, Family, Mode
+from tests.families.checkpoint import Checkpoint, Facts, Mode
 from tests.families.templates import real
 from tests.families.vocabularies import Vocabulary
 
@@ -70,8 +70,8 @@ KIMI_IDS = Vocabulary(
     is_borrowed=True,
 )
 
-FAMILIES = (
-    Family(
+CHECKPOINTS = (
+    Checkpoint(
         "glm-4.6",
         GLM_IDS,
         real("GLM-4.6"),
@@ -92,8 +92,9 @@ FAMILIES = (
         ),
         GLM_ENDS,
         {"temperature": 1.0, "top_p": 0.95},
+        recognised_as="glm-4.5",
     ),
-    Family(
+    Checkpoint(
         "glm-4.7-flash",
         GLM_IDS,
         real("GLM-4.7-Flash"),
@@ -118,8 +119,9 @@ FAMILIES = (
         ),
         GLM_ENDS,
         {"temperature": 1.0, "top_p": 0.95},
+        recognised_as="glm-4.5",
     ),
-    Family(
+    Checkpoint(
         "kimi-k2-thinking",
         KIMI_IDS,
         real("Kimi-K2-Thinking", *KIMI_IDS_OF_CALLS, note="llama.cpp's renumbering of tool calls removed"),
@@ -139,7 +141,7 @@ FAMILIES = (
         ("<|im_end|>",),
         {"temperature": 1.0},
     ),
-    Family(
+    Checkpoint(
         "kimi-k2-instruct",
         KIMI_IDS,
         real("moonshotai-Kimi-K2"),
@@ -153,7 +155,7 @@ FAMILIES = (
         ("<|im_end|>",),
         {"temperature": 0.6},
     ),
-    Family(
+    Checkpoint(
         "minimax-m2",
         Vocabulary(
             "llama3_1",
@@ -192,7 +194,7 @@ FAMILIES = (
         ("[e~[",),
         {"temperature": 1.0, "top_p": 0.95, "top_k": 40},
     ),
-    Family(
+    Checkpoint(
         "minimax-m3",
         Vocabulary(
             "llama3_1",
@@ -224,7 +226,7 @@ FAMILIES = (
         ("[e~[",),
         {"temperature": 1.0, "top_p": 0.95, "top_k": 40},
     ),
-    Family(
+    Checkpoint(
         "ling-3",
         Vocabulary(
             "llama3_1",
@@ -253,7 +255,7 @@ FAMILIES = (
         ),
         ("<|role_end|>", "<|endoftext|>"),
     ),
-    Family(
+    Checkpoint(
         "step-3.5",
         Vocabulary(
             "llama3_1",
@@ -278,8 +280,9 @@ FAMILIES = (
         ),
         ("<|im_end|>",),
         {"temperature": 1.0, "top_p": 0.95},
+        recognised_as="step-3",
     ),
-    Family(
+    Checkpoint(
         "laguna",
         Vocabulary(
             "llama3_1",

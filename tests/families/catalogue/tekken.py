@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.families.architectures import SMALL, Architecture, dense
-from tests.families.family import Facts, Family, Mode
+from tests.families.checkpoint import Checkpoint, Facts, Mode
 from tests.families.templates import own, real
 from tests.families.vocabularies import Vocabulary
 
@@ -79,8 +79,8 @@ MAMBA = {
 HEADER = "<|im_start|>assistant\n"
 V2_HEADER = "<SPECIAL_11>Assistant\n"
 
-FAMILIES = (
-    Family(
+CHECKPOINTS = (
+    Checkpoint(
         "magistral",
         THINKING_IDS,
         own("magistral"),
@@ -99,7 +99,7 @@ FAMILIES = (
         ("</s>",),
         {"temperature": 0.7, "top_p": 0.95},
     ),
-    Family(
+    Checkpoint(
         "ministral-3-reasoning",
         THINKING_IDS,
         real("mistralai-Ministral-3-14B-Reasoning-2512"),
@@ -123,8 +123,9 @@ FAMILIES = (
         ),
         ("</s>",),
         {"temperature": 1.0, "top_p": 0.95},
+        recognised_as="magistral",
     ),
-    Family(
+    Checkpoint(
         "devstral",
         TEKKEN_IDS,
         real("unsloth-mistral-Devstral-Small-2507"),
@@ -138,7 +139,7 @@ FAMILIES = (
         ("</s>",),
         {"temperature": 0.15},
     ),
-    Family(
+    Checkpoint(
         "nemotron-nano-v2",
         NEMOTRON_V2_IDS,
         real("NVIDIA-Nemotron-Nano-v2"),
@@ -161,8 +162,9 @@ FAMILIES = (
         ),
         ("</s>", "<SPECIAL_11>", "<SPECIAL_12>"),
         {"temperature": 0.6, "top_p": 0.95},
+        recognised_as="nemotron",
     ),
-    Family(
+    Checkpoint(
         "nemotron-3",
         NEMOTRON_3_IDS,
         real("NVIDIA-Nemotron-3-Nano-30B-A3B-BF16"),
@@ -192,5 +194,6 @@ FAMILIES = (
         ),
         ("</s>", "<|im_end|>"),
         {"temperature": 1.0, "top_p": 1.0},
+        recognised_as="nemotron",
     ),
 )

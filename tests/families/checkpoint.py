@@ -1,4 +1,4 @@
-"""The parts of a family's checkpoint, and the facts about it."""
+"""The parts of a checkpoint, and the facts about it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Facts:
     """The behaviour of the chat template and of vLLM's parsers; tests compare it with rendered prompts."""
 
     default: str  # how the generation prompt ends without variables, from the assistant's header on
-    start: str = ""  # how thinking opens, by whomever; empty: the family does not think
+    start: str = ""  # how thinking opens, by whomever; empty: the model does not think
     end: str = ""  # how thinking ends
     on: Mode | None = None  # if thinking is asked for by variables
     off: Mode | None = None  # if it is switched off by variables
@@ -42,8 +42,8 @@ class Facts:
 
 
 @dataclass(frozen=True)
-class Family:
-    """A checkpoint's parts."""
+class Checkpoint:
+    """One published model: its parts, and the family that the server recognises it as."""
 
     name: str
     vocabulary: Vocabulary
@@ -55,3 +55,13 @@ class Family:
         default_factory=dict
     )  # generation_config.json, as published or on the card
     tool_template: Template | None = None  # the template named tool_use, beside the default one
+    recognised_as: str = ""  # name of its family, if that is not its own
+
+    @property
+    def thinks(self) -> bool:
+        return bool(self.facts.start)
+
+    @property
+    def family(self) -> str:
+        """The name of the family that the server should recognise."""
+        return (self.recognised_as or self.name) if self.thinks else "no-thinking"
