@@ -103,7 +103,13 @@ def find_adapters(settings: ServeSettings, model: Model) -> dict[str, Path]:
     """
     if model.name in settings.lora_modules:
         raise UnusableOption(f"--lora-modules: {model.name}: is the name of the model already")
-    return {name: _find(folder) for name, folder in settings.lora_modules.items()}
+    found: dict[str, Path] = {}
+    for name, folder in settings.lora_modules.items():
+        try:
+            found[name] = _find(folder)
+        except UnusableModel as error:
+            raise UnusableModel(f"--lora-modules: {name}: {error}", field="lora_modules") from error
+    return found
 
 
 def find_model(model: str | None, **options: Any) -> tuple[Path, str | None]:

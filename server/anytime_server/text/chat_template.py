@@ -94,7 +94,7 @@ class ChatTemplate:
         adapted = [self._adapted(turn) for turn in turns]
         if KIMI_CALLS in self.text_with_tools:
             adapted = _with_numbered_calls(adapted)
-        text = self._rendered(_orders(adapted), tools, variables or {})
+        text = self._rendered(_orders(adapted), list(tools) if tools else None, variables or {})
         if not is_encodable(text):
             raise InvalidRequest(
                 "messages: must be text, but have half of a surrogate pair", field="messages"
@@ -102,14 +102,20 @@ class ChatTemplate:
         return text
 
     def _rendered(
-        self, orders: Iterator[list[dict[str, Any]]], tools: Any, variables: Mapping[str, Any]
+        self,
+        orders: Iterator[list[dict[str, Any]]],
+        tools: list[dict[str, Any]] | None,
+        variables: Mapping[str, Any],
     ) -> str:
         first: Exception | None = None
-        for turns in orders:
+        described = [_described(tool) for tool in tools or ()]
+        shown_tools = [tools] if described == (tools or []) else [tools, described]
+        ways = ((turns, shown) for turns in orders for shown in shown_tools)
+        for turns, shown in ways:
             try:
                 text = self._tokenizer.apply_chat_template(
                     turns,
-                    tools=list(tools) if tools else None,
+                    tools=shown or None,
                     add_generation_prompt=True,
                     tokenize=False,
                     **variables,
@@ -171,6 +177,12 @@ def with_system_switch(turns: Turns, switch: Switch, *, thinking: bool) -> list[
         return [{"role": "system", "content": wanted}, *copied]
     system["content"] = f"{wanted}\n\n{system['content']}"
     return copied
+
+
+def _described(tool: dict[str, Any]) -> dict[str, Any]:
+    """The tool with what some templates require, and a client may leave out."""
+    usual = {"description": "", "parameters": {"type": "object", "properties": {}}}
+    return tool | {"function": usual | tool["function"]}
 
 
 def _with_numbered_calls(turns: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -164,3 +164,11 @@ def test_calls_of_kimi_are_numbered(marker: str, ids: str) -> None:
     rendered = template(f"{text}{{# {marker} #}}").render(turns)
     assert rendered == f"{first} {second} {third} ({second})({third})"
     assert turns[1]["tool_calls"][0]["id"] == "c1"
+
+
+def test_tools_get_what_a_template_requires_and_a_client_may_leave_out() -> None:
+    bare = {"type": "function", "function": {"name": "f"}}
+    required = "{% for t in tools %}{{ t.function.name + t.function.description + '.' }}{% endfor %}"
+    assert template(required).render([USER], [bare]) == "f."
+    shown = template("{{ tools[0].function | tojson }}")
+    assert shown.render([USER], [bare]) == '{"name": "f"}'  # a template that needs no more gets no more
