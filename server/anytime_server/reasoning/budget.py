@@ -65,7 +65,8 @@ def resolve_limits(
 ) -> TokenLimits:
     """Hold a request against the window, with the answer's room kept from the start.
 
-    Without a budget, the thinking may have all but `answer_tokens`. A budget leaves the answer at least the
+    Without a budget, the thinking may have all but `answer_tokens`, an estimate that takes no more than half
+    of `total_tokens`, rounded up, or the reserve if that is more. A budget leaves the answer at least the
     reserve. A budget that does not fit beside this prompt is lowered, and the truncation is then by
     `context`; a budget over the whole window is refused. Where `total_tokens` leaves less, it sets the
     budget, and the truncation is still by `budget`: that number is the client's. An explicit budget that
@@ -97,6 +98,9 @@ def resolve_limits(
     keeps_all = budget_tokens is None or lowers_budget
     kept_tokens = answer_tokens if keeps_all else min(answer_tokens, reserve_tokens)
     if total_tokens is not None:
+        if keeps_all and max_answer_tokens is None:
+            half = (total_tokens + 1) // 2
+            answer_tokens = kept_tokens = min(kept_tokens, max(half, reserve_tokens))
         kept_tokens = min(kept_tokens, total_tokens)
         most_thinking = total_tokens - kept_tokens
         budget_tokens = most_thinking if budget_tokens is None else min(budget_tokens, most_thinking)

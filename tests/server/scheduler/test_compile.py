@@ -218,6 +218,10 @@ async def test_plain_answers_get_the_manifests_room_within_a_quarter_of_the_wind
         ({"budget_tokens": 460, "answer": SamplingOptions(min_tokens=40)}, 40, 453),
         ({"budget_tokens": 90, "total_tokens": 102}, 12, 90),
         ({"budget_tokens": 100, "total_tokens": 102, "is_budget_a_share": True}, 12, 90),
+        # A small total: half of it, rounded up, is the answer's.
+        ({"total_tokens": 11}, 6, 5),
+        ({"total_tokens": 1}, 1, 0),
+        ({"total_tokens": 50, "answer": SamplingOptions(min_tokens=40)}, 40, 10),
     ],
 )
 async def test_budget_leaves_the_answer_what_it_needs(
