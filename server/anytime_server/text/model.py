@@ -114,7 +114,10 @@ class Model:
             own = own.with_texts(family.texts)
         else:
             _require_known_markers(own, evidence)
-            family = _as_described(own, family)
+            described = _as_described(own, family)
+            if described is not family:
+                _require_distinct_markers(own, tokenizer)
+            family = described
         if forcing is not None:
             own = own.model_copy(update={"forcing": forcing})
         return cls(
@@ -281,3 +284,19 @@ def _require_known_markers(manifest: Manifest, evidence: Evidence) -> None:
                 "chat template; correct it, or name the family with --reasoning-preset",
                 field=field,
             )
+
+
+def _require_distinct_markers(manifest: Manifest, tokenizer: ModelTokenizer) -> None:
+    """Check that markers of no known family can be told from text, from the end of a turn and each other."""
+    added = tokenizer.hugging_face.get_added_vocab()
+    start, end = manifest.think_start, manifest.think_end
+    for field, text, other in (("think_start", start, end), ("think_end", end, start)):
+        reason = None
+        if other and other in text:
+            reason = f"contains the other marker {other!r}"
+        elif tokenizer.eos_ids.intersection(tokenizer.encode(text)):
+            reason = "contains a token that ends the turn"
+        elif text.strip().isalnum() and text not in added:
+            reason = "is an ordinary word, which any text may contain"
+        if reason is not None:
+            raise UnusableModel(f"the manifest's {field} {text!r} {reason}", field=field)

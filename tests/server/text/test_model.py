@@ -274,7 +274,7 @@ def test_manifest_of_the_familys_markers_keeps_the_family_without_its_advice(cop
 
 
 def test_manifest_of_other_markers_makes_a_family_of_its_own(copy: Path) -> None:
-    texts: dict[str, Any] = {"think_start": "<|im_start|>", "think_end": "<|im_end|>"}
+    texts: dict[str, Any] = {"think_start": "<|im_start|>", "think_end": "</think>"}
     Manifest(**texts, truncation="…", answer_lead_in="").save(copy)
     model = Model.load(copy)
     assert (model.family.name, model.family.thinks, model.note) == ("own-manifest", True, "")
@@ -358,6 +358,27 @@ def test_manifest_that_contradicts_the_tokenizer_is_refused(copy: Path) -> None:
         UnusableModel, match=r"think_end '</thinking>' is neither a token.*--reasoning-preset"
     ):
         Model.load(copy)
+
+
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [
+        ({"think_start": "i"}, "think_start 'i' is an ordinary word"),
+        ({"think_end": "user"}, "think_end 'user' is an ordinary word"),
+        ({"think_end": "<|im_end|>"}, r"think_end '<\|im_end\|>' contains a token that ends the turn"),
+        ({"think_end": "assistant\n<think>"}, "think_end .* contains the other marker '<think>'"),
+    ],
+)
+def test_markers_that_contradict_themselves_are_refused(
+    copy: Path, texts: dict[str, str], message: str
+) -> None:
+    """All of them are in the vocabulary or the chat template."""
+    template = TEMPLATE + "{# assistant\n<think> user #}"
+    usual: dict[str, Any] = {"think_start": "<think>", "think_end": "</think>"}
+    Manifest(**usual | texts, truncation="", answer_lead_in="").save(copy)
+    with pytest.raises(UnusableModel, match=message) as refused:
+        Model.load(copy, chat_template=template)
+    assert refused.value.field == next(iter(texts))
 
 
 def test_manifest_of_another_file_overrides_the_own_one(copy: Path, tmp_path: Path) -> None:
