@@ -84,7 +84,8 @@ def resolve_limits(
         lowers_budget: whether the budget leaves the answer all that it is expected to have.
 
     Raises:
-        InvalidRequest: naming `budget`, `total_tokens`, `answer.max_tokens` or `messages`.
+        InvalidRequest: naming `budget`, `total_tokens`, `answer.max_tokens`, `answer.min_tokens` or
+            `messages`.
     """
     require_within_window(budget_tokens=budget_tokens, total_tokens=total_tokens, window_tokens=window_tokens)
     if max_answer_tokens is not None:
@@ -111,9 +112,7 @@ def resolve_limits(
             f"the prompt has {prompt_tokens} tokens; with the answer's {least_tokens} and "
             f"{reasoning.max_inserted_tokens} inserted it is {least_tokens - room_tokens} over the model's "
             f"window of {window_tokens}",
-            field="messages"
-            if max_answer_tokens is None or prompt_tokens >= max_answer_tokens
-            else "answer.max_tokens",
+            field=_field_over_window(prompt_tokens, least_tokens, max_answer_tokens),
         )
     most_thinking = max(0, room_tokens - kept_tokens)
     if budget_tokens is None or budget_tokens > most_thinking:
@@ -131,6 +130,15 @@ def resolve_limits(
         deadline_s=deadline_s,
         cause=cause,
     )
+
+
+def _field_over_window(prompt_tokens: int, least_tokens: int, max_answer_tokens: int | None) -> str:
+    """The larger of the prompt and the answer that the client asks for."""
+    if prompt_tokens >= least_tokens:
+        return "messages"
+    if max_answer_tokens is not None:
+        return "answer.max_tokens"
+    return "answer.min_tokens" if least_tokens > ANSWER_RESERVE else "messages"
 
 
 def usual_answer_tokens(answer_tokens: int, *, window_tokens: int) -> int:

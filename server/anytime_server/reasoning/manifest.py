@@ -104,9 +104,9 @@ class Manifest(ReasoningTexts):
         Raises:
             UnusableModel: the file is not there, or cannot be understood.
         """
-        if path.exists() and not path.is_file():
-            raise UnusableModel(f"{path} is not a file")
         try:
+            if path.exists() and not path.is_file():
+                raise UnusableModel(f"{path} is not a file")
             return cls.model_validate_json(path.read_bytes())
         except ValidationError as error:
             first = error.errors()[0]

@@ -165,7 +165,8 @@ class RequestCompiler:
             window_tokens=self._runtime.engine.window_tokens,
             abandoned=abandoned,
         )
-        if len(str(request.messages)) + len(str(request.tools)) <= SHORT_PROMPT:
+        rendered = (request.messages, request.tools, request.template_variables)
+        if sum(len(str(part)) for part in rendered) <= SHORT_PROMPT:
             return prompt()
         try:
             return await asyncio.get_running_loop().run_in_executor(self._threads, prompt)

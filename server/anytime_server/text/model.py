@@ -6,7 +6,6 @@ Knows no engine: weights are the engine's.
 from __future__ import annotations
 
 import hashlib
-import json
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
@@ -33,6 +32,7 @@ from anytime_server.reasoning import (
 )
 from anytime_server.text.chat_template import Turns, with_system_switch
 from anytime_server.text.generation_config import sampling_defaults
+from anytime_server.text.json_file import json_object
 from anytime_server.text.prompt import Prompt
 from anytime_server.text.tokenizer import ModelTokenizer
 
@@ -231,11 +231,7 @@ class Model:
 
 
 def _evidence(folder: Path, tokenizer: ModelTokenizer) -> Evidence:
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UnusableModel(f"{folder / 'config.json'} cannot be read: {error}") from error
-    model_type = config.get("model_type") if isinstance(config, dict) else None
+    model_type = json_object(folder / "config.json").get("model_type")
     switch = tokenizer.chat.switch(None)
     return Evidence(
         model_type=str(model_type or ""),

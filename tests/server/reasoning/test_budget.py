@@ -168,6 +168,15 @@ def test_prompt_that_leaves_no_room_for_the_answer_is_refused() -> None:
     assert refused.value.field == "messages"
 
 
+@pytest.mark.parametrize(
+    ("prompt_tokens", "field"), [(30, "answer.min_tokens"), (69, "answer.min_tokens"), (70, "messages")]
+)
+def test_least_answer_that_does_not_fit_is_refused_by_the_larger_part(prompt_tokens: int, field: str) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        resolve(budget_tokens=0, prompt_tokens=prompt_tokens, answer_tokens=70, reserve_tokens=70)
+    assert refused.value.field == field
+
+
 def test_answer_that_leaves_no_room_for_any_prompt_is_refused() -> None:
     # 93 + 6 inserted + 1 prompt = 100.
     assert resolve(budget_tokens=None, prompt_tokens=1, max_answer_tokens=93).budget_tokens == 0

@@ -312,6 +312,13 @@ def with_broken_tokenizer(folder: Path) -> None:
     (folder / "tokenizer.json").write_text("{")
 
 
+def with_contents(name: str, text: str) -> Callable[[Path], None]:
+    def write(folder: Path) -> None:
+        (folder / name).write_text(text)
+
+    return write
+
+
 def without_template(folder: Path) -> None:
     write_checkpoint(folder, template="")
     (folder / "chat_template.jinja").unlink()
@@ -331,7 +338,15 @@ def with_broken_manifest(folder: Path) -> None:
         (without_config, "no config.json"),
         # Without its files, transformers falls back on an empty tokenizer.
         (without_tokenizer, "tokenizer"),
-        (with_broken_tokenizer, "no tokenizer can be loaded"),
+        (with_broken_tokenizer, "tokenizer.json cannot be read"),
+        *(
+            (with_contents(name, "[]"), f"/{name} cannot be read: it is not a JSON object")
+            for name in ("config.json", "tokenizer_config.json", "tokenizer.json", "generation_config.json")
+        ),
+        *(
+            (with_contents("tokenizer.json", text), "no tokenizer can be loaded from .*/tokenizer.json: ")
+            for text in ("{}", '{"model": 5}', '{"model": {"type": "BPE", "vocab": []}}')
+        ),
         (without_template, "no chat template"),
         (with_broken_generation_config, "generation_config.json"),
         (with_broken_manifest, "anytime.json: think_start: Field required"),
