@@ -225,7 +225,9 @@ class ServeSettings(BaseSettings):
 def _unknown_family(name: str) -> str:
     near = difflib.get_close_matches(name, FAMILIES, n=1)
     meant = f"; did you mean {near[0]}?" if near else ""
-    return f"there is no family {beginning(name)!r}{meant} (docs/models.md and --help list the families)"
+    return (
+        f"there is no family {beginning(name)!r}{meant} (docs/models.md and `anytime serve --help` list them)"
+    )
 
 
 class _Help(argparse.RawDescriptionHelpFormatter):

@@ -217,7 +217,9 @@ def test_help_describes_every_option(capsys: pytest.CaptureFixture[str]) -> None
 def test_unknown_preset_is_refused_with_the_nearest(name: str, reason: str) -> None:
     with pytest.raises(UnusableOption) as refused:
         load_settings(["--reasoning-preset", name])
-    assert str(refused.value).startswith(f"--reasoning-preset: {reason}docs/models.md and --help list")
+    assert str(refused.value).startswith(
+        f"--reasoning-preset: {reason}docs/models.md and `anytime serve --help` list"
+    )
     assert len(str(refused.value)) < 200
 
 
