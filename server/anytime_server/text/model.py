@@ -283,7 +283,7 @@ def _require_known_markers(manifest: Manifest, evidence: Evidence) -> None:
 
 
 def _require_distinct_markers(manifest: Manifest, tokenizer: ModelTokenizer) -> None:
-    """Check that markers of no known family can be distinguished from text, from the end of a turn and each other."""
+    """Check that the markers of a model's own family differ from text, the end of a turn and each other."""
     added = tokenizer.hugging_face.get_added_vocab()
     start, end = manifest.think_start, manifest.think_end
     for field, text, other in (("think_start", start, end), ("think_end", end, start)):

@@ -389,8 +389,8 @@ def test_markers_that_contradict_themselves_are_refused(
 ) -> None:
     """All of them are in the vocabulary or the chat template."""
     template = TEMPLATE + "{# assistant\n<think> user #}"
-    usual: dict[str, Any] = {"think_start": "<think>", "think_end": "</think>"}
-    Manifest(**usual | texts, truncation="", answer_lead_in="").save(copy)
+    usual = {"think_start": "<think>", "think_end": "</think>", "truncation": "", "answer_lead_in": ""}
+    Manifest.model_validate(usual | texts).save(copy)
     with pytest.raises(UnusableModel, match=message) as refused:
         Model.load(copy, chat_template=template)
     assert refused.value.field == next(iter(texts))
