@@ -82,6 +82,17 @@ def test_an_invalid_option_is_one_line(capsys: pytest.CaptureFixture[str]) -> No
     assert capsys.readouterr().err.startswith("anytime serve: --port: ")
 
 
+@pytest.mark.parametrize("argv", [("a", "b"), ("--prot", "1")])
+def test_wrong_use_of_inspect_shows_its_own_usage(
+    argv: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert exit_status("inspect", *argv) == 2
+    errors = capsys.readouterr().err
+    assert errors.startswith("usage: anytime inspect [MODEL]")
+    assert "\nanytime inspect: error: unrecognized arguments: " in errors
+    assert "serve" not in errors
+
+
 def test_a_missing_model_is_one_line() -> None:
     argv = ("serve", "--engine", "scripted", "--port", "0", "--model", "/no/such/folder")
     status, _, _, errors = run(*argv)

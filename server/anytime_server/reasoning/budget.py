@@ -65,7 +65,8 @@ def resolve_limits(
 ) -> TokenLimits:
     """Hold a request against the window, with the answer's room kept from the start.
 
-    Without a budget, the thinking may have all but `answer_tokens`. A budget leaves the answer at least the
+    Without a budget, the thinking may have all but `answer_tokens`, an estimate that takes no more than half
+    of `total_tokens`, rounded up, or the reserve if that is more. A budget leaves the answer at least the
     reserve. A budget that does not fit beside this prompt is lowered, and the truncation is then by
     `context`; a budget over the whole window is refused. Where `total_tokens` leaves less, it sets the
     budget, and the truncation is still by `budget`: that number is the client's. An explicit budget that
@@ -83,7 +84,8 @@ def resolve_limits(
         lowers_budget: whether the budget leaves the answer all that it is expected to have.
 
     Raises:
-        InvalidRequest: naming `budget`, `total_tokens`, `answer.max_tokens` or `messages`.
+        InvalidRequest: naming `budget`, `total_tokens`, `answer.max_tokens`, `answer.min_tokens` or
+            `messages`.
     """
     require_within_window(budget_tokens=budget_tokens, total_tokens=total_tokens, window_tokens=window_tokens)
     if max_answer_tokens is not None:
@@ -97,6 +99,9 @@ def resolve_limits(
     keeps_all = budget_tokens is None or lowers_budget
     kept_tokens = answer_tokens if keeps_all else min(answer_tokens, reserve_tokens)
     if total_tokens is not None:
+        if keeps_all and max_answer_tokens is None:
+            half = (total_tokens + 1) // 2
+            answer_tokens = kept_tokens = min(kept_tokens, max(half, reserve_tokens))
         kept_tokens = min(kept_tokens, total_tokens)
         most_thinking = total_tokens - kept_tokens
         budget_tokens = most_thinking if budget_tokens is None else min(budget_tokens, most_thinking)
@@ -107,9 +112,7 @@ def resolve_limits(
             f"the prompt has {prompt_tokens} tokens; with the answer's {least_tokens} and "
             f"{reasoning.max_inserted_tokens} inserted it is {least_tokens - room_tokens} over the model's "
             f"window of {window_tokens}",
-            field="messages"
-            if max_answer_tokens is None or prompt_tokens >= max_answer_tokens
-            else "answer.max_tokens",
+            field=_field_over_window(prompt_tokens, least_tokens, max_answer_tokens),
         )
     most_thinking = max(0, room_tokens - kept_tokens)
     if budget_tokens is None or budget_tokens > most_thinking:
@@ -127,6 +130,15 @@ def resolve_limits(
         deadline_s=deadline_s,
         cause=cause,
     )
+
+
+def _field_over_window(prompt_tokens: int, least_tokens: int, max_answer_tokens: int | None) -> str:
+    """The larger of the prompt and the answer that the client asks for."""
+    if prompt_tokens >= least_tokens:
+        return "messages"
+    if max_answer_tokens is not None:
+        return "answer.max_tokens"
+    return "answer.min_tokens" if least_tokens > ANSWER_RESERVE else "messages"
 
 
 def usual_answer_tokens(answer_tokens: int, *, window_tokens: int) -> int:

@@ -62,6 +62,15 @@ class ReasoningTexts(BaseModel):
     def _both_or_none(self) -> ReasoningTexts:
         if bool(self.think_start) != bool(self.think_end):
             raise ValueError("think_start and think_end must both be given, or both be empty")
+        ends = [
+            ("think_end", self.think_end),
+            *(("think_end_variants", end) for end in self.think_end_variants),
+        ]
+        for name, text in (("think_start", self.think_start), *ends):
+            if self.think_start and not text.strip():
+                raise ValueError(f"{name} must not be white space")
+        if self.think_start and self.think_start.strip() == self.think_end.strip():
+            raise ValueError("think_end must not be think_start")
         return self
 
     @property
@@ -113,17 +122,12 @@ class ReasoningFormat:
         """Look the ids up.
 
         Raises:
-            UnusableModel: a text that is to be inserted contains the think-end, or no end-of-turn token is
-                known.
+            UnusableModel: a text that is to be inserted contains a marker of the thinking or an end-of-turn
+                token, or no end-of-turn token is known.
         """
         if not tokenizer.eos_ids:
             raise UnusableModel("the tokenizer names no end-of-turn token (eos_token)", field="eos_token")
-        for name in ("truncation", "answer_lead_in"):
-            if texts.think_end and texts.think_end in getattr(texts, name):
-                raise UnusableModel(
-                    f"{name} must not contain the think-end {texts.think_end!r}: it is inserted by itself",
-                    field=name,
-                )
+        _require_insertable(texts, tokenizer)
 
         def ids(text: str) -> tuple[int, ...]:
             token_id = tokenizer.token_id(text)
@@ -184,6 +188,27 @@ class ReasoningFormat:
         opened = max(len(self.answer_start_ids), len(self.answer_start_with_tools_ids))
         closed = len(self.truncation_ids) + len(self.think_end_ids) + opened
         return max(closed, len(self.no_thinking_ids or ())) + len(self.answer_lead_in_ids)
+
+
+INSERTED = ("truncation", "answer_lead_in", "answer_start", "answer_start_with_tools")
+"""Texts that are inserted beside the think-end."""
+
+
+def _require_insertable(texts: ReasoningTexts, tokenizer: Tokenizer) -> None:
+    """Check that no text which is inserted has what opens or ends thinking, or ends the turn."""
+    for name, text in ((name, getattr(texts, name)) for name in INSERTED):
+        reason = next(
+            (
+                f"the {what} {marker!r}: it is inserted by itself"
+                for what, marker in (("think-start", texts.think_start), ("think-end", texts.think_end))
+                if marker and marker in text
+            ),
+            None,
+        )
+        if reason is None and tokenizer.eos_ids.intersection(tokenizer.encode(text)):
+            reason = "an end-of-turn token: nothing could follow it"
+        if reason is not None:
+            raise UnusableModel(f"{name} must not contain {reason}", field=name)
 
 
 def _think_end_text(texts: ReasoningTexts, tokenizer: Tokenizer) -> ThinkEndText | None:

@@ -16,6 +16,8 @@ from anytime_server.reasoning.truncation import Forcing
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 MANIFEST_NAME = "anytime.json"
+MAX_ANSWER_TOKENS = 100_000
+"""Of the estimate; more than any model answers."""
 
 
 class AccuracyPoint(BaseModel):
@@ -42,7 +44,7 @@ class Manifest(ReasoningTexts):
     """The checkpoint's own name; it is served under it unless `--name` gives another."""
     forcing: Forcing = Forcing.AUTO
     """How the answer begins after the thinking, unless the request says otherwise."""
-    answer_tokens: PositiveInt = 256
+    answer_tokens: Annotated[int, Field(gt=0, le=MAX_ANSWER_TOKENS)] = 256
     """Room for an answer, unless the request says otherwise."""
     budgets: list[PositiveInt] = Field(default_factory=list)
     """Budgets that it was trained or measured at, ascending."""
@@ -102,14 +104,14 @@ class Manifest(ReasoningTexts):
         Raises:
             UnusableModel: the file is not there, or cannot be understood.
         """
-        if path.exists() and not path.is_file():
-            raise UnusableModel(f"{path} is not a file")
         try:
+            if path.exists() and not path.is_file():
+                raise UnusableModel(f"{path} is not a file")
             return cls.model_validate_json(path.read_bytes())
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"]) or "the file"
-            raise UnusableModel(f"{path}: {where}: {first['msg']}") from error
+            raise UnusableModel(f"{path}: {where}: {first['msg'].removeprefix('Value error, ')}") from error
         except OSError as error:
             raise UnusableModel(f"{path} cannot be read: {error.strerror}") from error
 

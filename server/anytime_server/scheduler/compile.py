@@ -165,7 +165,8 @@ class RequestCompiler:
             window_tokens=self._runtime.engine.window_tokens,
             abandoned=abandoned,
         )
-        if len(str(request.messages)) + len(str(request.tools)) <= SHORT_PROMPT:
+        rendered = (request.messages, request.tools, request.template_variables)
+        if sum(len(str(part)) for part in rendered) <= SHORT_PROMPT:
             return prompt()
         try:
             return await asyncio.get_running_loop().run_in_executor(self._threads, prompt)
@@ -271,10 +272,9 @@ class RequestCompiler:
         if request.json_schema is None and not request.tools:
             return usual
         room = usual_answer_tokens(STRUCTURED_ANSWER_TOKENS, window_tokens=window_tokens)
-        if (total_tokens := request.total_tokens) is not None:
-            # No more than what the requested thinking leaves, or half.
-            thinking = total_tokens // 2 if request.budget_tokens is None else request.budget_tokens
-            room = min(room, total_tokens - thinking)
+        if request.total_tokens is not None and request.budget_tokens is not None:
+            # No more than what the requested thinking leaves.
+            room = min(room, request.total_tokens - request.budget_tokens)
         return max(usual, room)
 
     def _answer_options(self, request: GenerateRequest, tool_parser: ToolCallParser | None) -> AnswerOptions:

@@ -56,10 +56,14 @@ class SamplingResolver:
                 raise InvalidRequest(f"{request.name_of(path)}: {word!r} has no token", field=path)
 
     def _check_lengths(self, request: GenerateRequest) -> None:
+        thinking, answer = request.thinking.min_tokens, request.answer.min_tokens
+        window = ("the model's window", self._engine.window_tokens)
         for path, least, limit_path, most in (
-            ("thinking.min_tokens", request.thinking.min_tokens, "budget", request.budget_tokens),
-            ("answer.min_tokens", request.answer.min_tokens, "answer.max_tokens", request.answer_tokens),
-            ("answer.min_tokens", request.answer.min_tokens, "total_tokens", request.total_tokens),
+            ("thinking.min_tokens", thinking, "budget", request.budget_tokens),
+            ("thinking.min_tokens", thinking, *window),
+            ("answer.min_tokens", answer, "answer.max_tokens", request.answer_tokens),
+            ("answer.min_tokens", answer, "total_tokens", request.total_tokens),
+            ("answer.min_tokens", answer, *window),
         ):
             if least is not None and most is not None and least > most:
                 raise InvalidRequest(

@@ -26,9 +26,10 @@ USUAL = {
 def main(argv: Sequence[str]) -> int:
     """Run the command. Returns the exit status."""
     model = [] if not argv or argv[0].startswith("-") else ["--model", argv[0]]
-    arguments, options = _parser().parse_known_args(argv[1:] if model else argv)
+    parser = _parser()
+    arguments, options = parser.parse_known_args(argv[1:] if model else argv)
     try:
-        facts = inspect(load_settings([*model, *options]))
+        facts = inspect(load_settings([*model, *options], command=parser))
     except AnytimeError as error:
         print_error("inspect", error)
         return 2 if isinstance(error, UnusableOption) else 1

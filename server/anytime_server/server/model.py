@@ -13,6 +13,7 @@ from anytime_server.engine.checkpoint import require_complete
 from anytime_server.engine.vllm.arguments import downloads, loads_weights, trusts_remote_code
 from anytime_server.errors import InvalidRequest, UnusableModel, UnusableOption, first_line
 from anytime_server.models.catalogue import CATALOGUE, models_folder
+from anytime_server.printable import beginning
 from anytime_server.server.settings import ServeSettings
 from anytime_server.text.model import BUNDLED_MODEL, Model
 from anytime_server.text.tokenizer import ModelTokenizer
@@ -130,7 +131,13 @@ def find_model(model: str | None, **options: Any) -> tuple[Path, str | None]:
 
 def _find(name: str, **options: Any) -> Path:
     """The folder of a checkpoint: `name`, a model that was got, or one from the Hugging Face hub."""
-    if (folder := Path(name).expanduser()).is_dir():
+    try:
+        folder = Path(name).expanduser()
+        is_folder = folder.is_dir()
+    except (OSError, RuntimeError) as error:  # a name that is too long, or the home of nobody
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UnusableModel(f"there can be no folder {beginning(name)}: {reason}", field="model") from error
+    if is_folder:
         return folder
     if name in CATALOGUE:
         if (folder := models_folder() / name).is_dir():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import inspect
 import os
 import re
@@ -29,7 +30,8 @@ from anytime_server.engine.scripted import Script
 from anytime_server.engine.transformers import TransformersOptions
 from anytime_server.engine.vllm import VllmOptions
 from anytime_server.errors import UnusableOption
-from anytime_server.reasoning import FamilyName, Forcing
+from anytime_server.printable import beginning
+from anytime_server.reasoning import FAMILIES, FamilyName, Forcing
 from anytime_server.server.vllm_flags import take_passed_through
 from anytime_server.toml_file import read_toml
 
@@ -220,6 +222,14 @@ class ServeSettings(BaseSettings):
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
 
 
+def _unknown_family(name: str) -> str:
+    near = difflib.get_close_matches(name, FAMILIES, n=1)
+    meant = f"; did you mean {near[0]}?" if near else ""
+    return (
+        f"there is no family {beginning(name)!r}{meant} (docs/models.md and `anytime serve --help` list them)"
+    )
+
+
 class _Help(argparse.RawDescriptionHelpFormatter):
     """Shows no default of None: the help text says what happens without the option."""
 
@@ -227,8 +237,11 @@ class _Help(argparse.RawDescriptionHelpFormatter):
         return super()._expand_help(action).replace(" (default: None)", "")
 
 
-def load_settings(argv: Sequence[str]) -> ServeSettings:
+def load_settings(argv: Sequence[str], *, command: argparse.ArgumentParser | None = None) -> ServeSettings:
     """Read all sources. Help and syntax errors of the command line exit, as in argparse.
+
+    Args:
+        command: parser of another command that takes these options, whose usage errors show.
 
     Raises:
         UnusableOption: an option has an invalid value, or the file cannot be read.
@@ -245,6 +258,8 @@ def load_settings(argv: Sequence[str]) -> ServeSettings:
         if path is not None:
             read_toml(Path(path), option="--config")
         source = CliSettingsSource(Settings, formatter_class=_Help)
+        if command is not None:
+            source.root_parser.prog, source.root_parser.usage = command.prog, command.usage
         arguments, passed = take_passed_through(argv, own_names=VllmOptions.model_fields)
         given: Any = {"vllm": passed} if passed else {}
         settings = CliApp.run(Settings, cli_args=arguments, cli_settings_source=source, **given)
@@ -260,6 +275,8 @@ def load_settings(argv: Sequence[str]) -> ServeSettings:
         fault = error.errors()[0]
         option = ".".join(str(part) for part in fault["loc"]).replace("_", "-")
         reason = fault["msg"]
+        if fault["loc"] == ("reasoning_preset",):
+            reason = _unknown_family(str(fault["input"]))
         if fault["type"] == "extra_forbidden":
             reason = (
                 f"unknown option, in {'the environment' if path is None else f'{path} or the environment'}"

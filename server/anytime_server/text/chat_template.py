@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from anytime_server.errors import InvalidRequest, first_line
-from anytime_server.printable import is_encodable
+from anytime_server.printable import is_encodable, shortened
 from anytime_server.reasoning import Switch
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ Turns = Sequence[Mapping[str, Any]]
 
 SWITCHES = {"enable_thinking": (True, False), "thinking": (True, False)}
 """Variables with which most templates turn thinking on and off."""
+MAX_REASON = 200
+"""Characters of a template's own error."""
 KIMI_CALLS = "<|tool_calls_section_begin|>"
 """Begins the calls of Kimi-K2, whose ids name the function and count the calls. It is looked for in the
 template, since the Kimi models that do not think have the same calls."""
@@ -94,7 +97,8 @@ class ChatTemplate:
         adapted = [self._adapted(turn) for turn in turns]
         if KIMI_CALLS in self.text_with_tools:
             adapted = _with_numbered_calls(adapted)
-        text = self._rendered(_orders(adapted), list(tools) if tools else None, variables or {})
+        orders = chain(_orders(adapted), _with_wrapped_arguments(adapted))
+        text = self._rendered(orders, list(tools) if tools else None, variables or {})
         if not is_encodable(text):
             raise InvalidRequest(
                 "messages: must be text, but have half of a surrogate pair", field="messages"
@@ -128,7 +132,8 @@ class ChatTemplate:
         assert first is not None
         refused = "messages with these tools" if tools else "messages"
         raise InvalidRequest(
-            f"the model's chat template refuses these {refused}: {first_line(first)}", field="messages"
+            f"the model's chat template refuses these {refused}: {shortened(first_line(first), MAX_REASON)}",
+            field="messages",
         ) from first
 
     def _adapted(self, turn: Mapping[str, Any]) -> dict[str, Any]:
@@ -200,6 +205,23 @@ def _with_numbered_calls(turns: list[dict[str, Any]]) -> list[dict[str, Any]]:
         elif turn.get("tool_call_id") in ids:
             turn["tool_call_id"] = ids[turn["tool_call_id"]]
     return numbered
+
+
+def _with_wrapped_arguments(turns: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    """For templates that read the arguments of calls as objects: other text becomes a member of one."""
+    wrapped = [dict(turn) for turn in turns]
+    for turn in wrapped:
+        if calls := turn.get("tool_calls"):
+            turn["tool_calls"] = [_with_object(call) for call in calls]
+    if wrapped != turns:
+        yield from _orders(wrapped)
+
+
+def _with_object(call: Mapping[str, Any]) -> Mapping[str, Any]:
+    function = call.get("function")
+    if not isinstance(function, Mapping) or isinstance(arguments := function.get("arguments"), Mapping):
+        return call
+    return {**call, "function": {**function, "arguments": {"arguments": arguments}}}
 
 
 def _orders(turns: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Callable, Collection
+import logging
+import sys
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any
 
 from anytime_server.errors import UnusableModel
+from anytime_server.printable import beginning
 from anytime_server.reasoning import FALLBACK, NEUTRAL, SamplingDefaults, SamplingOptions
+from anytime_server.text.json_file import json_object
+
+logger = logging.getLogger(__name__)
 
 GENERATION_CONFIG, CONFIG = "generation_config.json", "config.json"
 NOTHING = SamplingDefaults(thinking=SamplingOptions(), answer=SamplingOptions())
@@ -17,8 +21,8 @@ RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
     "temperature": (lambda value: value >= 0, "at least 0"),
     "top_p": (lambda value: 0 < value <= 1, "over 0 and at most 1"),
     "top_k": (
-        lambda value: value >= -1 and value == int(value),
-        "a whole number, at least 1; 0 or -1 for all",
+        lambda value: -1 <= value < 1 << 31 and value == int(value),
+        "a whole number, from 1 to 2147483647; 0 or -1 for all",
     ),
     "min_p": (lambda value: 0 <= value <= 1, "from 0 to 1"),
     "presence_penalty": (lambda value: -2 <= value <= 2, "from -2 to 2"),
@@ -57,28 +61,47 @@ def sampling_defaults(folder: Path, *, family_defaults: SamplingDefaults | None 
     )
 
 
-def end_of_turn_ids(folder: Path, *, added_ids: Collection[int]) -> frozenset[int]:
+def end_of_turn_ids(folder: Path, *, added_ids: Collection[int], num_ids: int) -> frozenset[int]:
     """Token ids that end a turn by `generation_config.json` and `config.json`.
 
     A fine-tuned model's `config.json` can still have the id of another vocabulary, so that an id counts there
-    only if the tokenizer has it as an added token.
+    only if the tokenizer has it as an added token. Values that are no ids of the model are ignored with a
+    warning.
 
     Args:
         added_ids: ids of the tokenizer's added tokens.
+        num_ids: size of the tokenizer's vocabulary; the model's, which `config.json` gives, may be larger.
 
     Raises:
         UnusableModel: a file cannot be read.
     """
-    config = json_object(folder / CONFIG)
-    text_config = config.get("text_config")
-    declared = _ids(config) | (_ids(text_config) if isinstance(text_config, dict) else frozenset())
-    return _ids(json_object(folder / GENERATION_CONFIG)) | declared.intersection(added_ids)
+    configs = [json_object(folder / CONFIG)]
+    if isinstance(text_config := configs[0].get("text_config"), dict):
+        configs.append(text_config)
+    sizes = [size for config in configs if isinstance(size := config.get("vocab_size"), int)]
+    num_ids = max(num_ids, *sizes, 0)
+    declared = _ids(folder / CONFIG, configs, num_ids)
+    path = folder / GENERATION_CONFIG
+    return _ids(path, [json_object(path)], num_ids) | declared.intersection(added_ids)
 
 
-def _ids(config: dict[str, Any]) -> frozenset[int]:
-    ids = config.get("eos_token_id")
-    listed = ids if isinstance(ids, list) else [ids]
-    return frozenset(i for i in listed if isinstance(i, int) and not isinstance(i, bool))
+def _ids(path: Path, configs: Iterable[dict[str, Any]], num_ids: int) -> frozenset[int]:
+    """The end-of-turn ids of a file's objects."""
+    usable, unusable = set[int](), list[Any]()
+    for config in configs:
+        ids = config.get("eos_token_id")
+        for value in ids if isinstance(ids, list) else [] if ids is None else [ids]:
+            if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < num_ids:
+                usable.add(value)
+            else:
+                unusable.append(value)
+    if unusable:
+        logger.warning(
+            "%s: eos_token_id: not a token id of the model, and ignored: %s",
+            path,
+            beginning(", ".join(map(repr, unusable))),
+        )
+    return frozenset(usable)
 
 
 def _number(config: dict[str, Any], name: str, path: Path) -> float | None:
@@ -86,24 +109,8 @@ def _number(config: dict[str, Any], name: str, path: Path) -> float | None:
     if value is None:
         return None
     is_usable, described = RANGES[name]
-    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    is_number = is_number and abs(value) <= sys.float_info.max  # which is false for NaN
     if not is_number or not is_usable(value):
-        raise UnusableModel(f"{path}: {name} must be {described}, not {value!r}")
+        raise UnusableModel(f"{path}: {name} must be {described}, not {beginning(repr(value))}")
     return value
-
-
-def json_object(path: Path) -> dict[str, Any]:
-    """The contents of a JSON file; empty if there is none.
-
-    Raises:
-        UnusableModel: the file cannot be read, or is no JSON object.
-    """
-    if not path.exists():
-        return {}
-    try:
-        contents = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise UnusableModel(f"{path} cannot be read: {error}") from error
-    if not isinstance(contents, dict):
-        raise UnusableModel(f"{path} cannot be read: it is not a JSON object")
-    return contents

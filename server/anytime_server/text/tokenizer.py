@@ -6,7 +6,7 @@ import logging
 import threading
 from collections.abc import Sequence
 from concurrent.futures import CancelledError
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,8 @@ from anytime_server.errors import UnusableModel, first_line
 from anytime_server.text.chat_template import ChatTemplate
 from anytime_server.text.detokenizer import Detokenizer
 from anytime_server.text.generation_config import end_of_turn_ids
-from anytime_server.text.tokenizer_files import TOKENIZER, tokenizer_folder
+from anytime_server.text.json_file import json_object
+from anytime_server.text.tokenizer_files import CONFIG, SETTINGS, TOKENIZER, tokenizer_folder
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -77,7 +78,10 @@ class ModelTokenizer:
         try:
             tokenizer = loader.from_pretrained(files, local_files_only=True)
         except Exception as error:
-            raise UnusableModel(f"no tokenizer can be loaded from {folder}: {first_line(error)}") from error
+            for name in (CONFIG, SETTINGS, TOKENIZER):
+                json_object(files / name)
+            path = files / TOKENIZER if (files / TOKENIZER).is_file() else folder
+            raise UnusableModel(f"no tokenizer can be loaded from {path}: {first_line(error)}") from error
         if not isinstance(tokenizer, PreTrainedTokenizerFast):
             raise UnusableModel(
                 f"the tokenizer in {folder} has no tokenizer.json, which streaming text needs"
@@ -90,7 +94,8 @@ class ModelTokenizer:
                 field="chat_template",
             )
         added_ids = tokenizer.added_tokens_decoder.keys()
-        declared = [tokenizer.eos_token_id, *end_of_turn_ids(folder, added_ids=added_ids)]
+        num_ids = 1 + max(tokenizer.get_vocab().values(), default=0)
+        declared = [tokenizer.eos_token_id, *end_of_turn_ids(folder, added_ids=added_ids, num_ids=num_ids)]
         eos_ids = frozenset(i for i in declared if isinstance(i, int))
         return cls(tokenizer, eos_ids=eos_ids, folder=folder, files=files)
 
@@ -124,6 +129,12 @@ class ModelTokenizer:
 
     def token_id(self, token: str) -> int | None:
         return self._vocabulary.get(token)
+
+    @cached_property
+    def special_ids(self) -> frozenset[int]:
+        """Ids of the special tokens, which are no text."""
+        added = self._tokenizer.added_tokens_decoder
+        return frozenset(token_id for token_id, token in added.items() if token.special)
 
     @property
     def hugging_face(self) -> PreTrainedTokenizerFast:

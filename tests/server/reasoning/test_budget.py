@@ -127,11 +127,17 @@ def test_answer_may_use_the_window_unless_the_client_limits_it() -> None:
         (50, {"reserve_tokens": 30}, 44, Cause.CONTEXT),
         (50, {"max_answer_tokens": 40}, 34, Cause.CONTEXT),
         (50, {"lowers_budget": True}, 34, Cause.CONTEXT),
-        (None, {"total_tokens": 60}, 20, Cause.BUDGET),
+        # The estimate takes no more than half of a total, rounded up, unless the reserve is more.
+        (None, {"total_tokens": 60}, 30, Cause.BUDGET),
+        (None, {"total_tokens": 41}, 20, Cause.BUDGET),
+        (None, {"total_tokens": 2, "reserve_tokens": 1}, 1, Cause.BUDGET),
+        (None, {"total_tokens": 1, "reserve_tokens": 1}, 0, Cause.BUDGET),
+        (None, {"total_tokens": 60, "reserve_tokens": 35}, 25, Cause.BUDGET),
+        (None, {"total_tokens": 60, "max_answer_tokens": 40}, 20, Cause.BUDGET),
         (40, {"total_tokens": 60}, 40, Cause.BUDGET),
         (44, {"total_tokens": 60}, 44, Cause.BUDGET),
         (45, {"total_tokens": 60}, 44, Cause.BUDGET),
-        (40, {"total_tokens": 60, "lowers_budget": True}, 20, Cause.BUDGET),
+        (40, {"total_tokens": 60, "lowers_budget": True}, 30, Cause.BUDGET),
     ],
 )
 def test_budget_leaves_the_answer_its_reserve_only(
@@ -160,6 +166,15 @@ def test_prompt_that_leaves_no_room_for_the_answer_is_refused() -> None:
     with pytest.raises(InvalidRequest, match=r"prompt has 85 tokens.* 1 over") as refused:
         resolve(budget_tokens=0, prompt_tokens=85)
     assert refused.value.field == "messages"
+
+
+@pytest.mark.parametrize(
+    ("prompt_tokens", "field"), [(30, "answer.min_tokens"), (69, "answer.min_tokens"), (70, "messages")]
+)
+def test_least_answer_that_does_not_fit_is_refused_by_the_larger_part(prompt_tokens: int, field: str) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        resolve(budget_tokens=0, prompt_tokens=prompt_tokens, answer_tokens=70, reserve_tokens=70)
+    assert refused.value.field == field
 
 
 def test_answer_that_leaves_no_room_for_any_prompt_is_refused() -> None:

@@ -58,12 +58,16 @@ def test_a_think_start_without_a_think_end_is_refused() -> None:
         ReasoningTexts.model_validate(TEXTS | {"think_end": ""})
 
 
-@pytest.mark.parametrize("field", ["truncation", "answer_lead_in"])
-def test_inserted_text_with_a_think_end_is_refused(
-    tokenizer_of: Callable[..., Tokenizer], field: str
+@pytest.mark.parametrize(
+    ("part", "reason"),
+    [("</think>", "the think-end"), ("<think>", "the think-start"), ("<|end|>", "an end-of-turn token")],
+)
+@pytest.mark.parametrize("field", ["truncation", "answer_lead_in", "answer_start", "answer_start_with_tools"])
+def test_inserted_text_with_a_marker_or_an_end_of_turn_is_refused(
+    tokenizer_of: Callable[..., Tokenizer], field: str, part: str, reason: str
 ) -> None:
-    texts = ReasoningTexts.model_validate(TEXTS | {field: "so\n</think>\n"})
-    with pytest.raises(UnusableModel, match=f"{field} must not contain the think-end") as refused:
+    texts = ReasoningTexts.model_validate(TEXTS | {field: f"so\n{part}\n"})
+    with pytest.raises(UnusableModel, match=f"{field} must not contain {reason}") as refused:
         ReasoningFormat.from_texts(texts, tokenizer_of("<think>", "</think>", "<|end|>"))
     assert refused.value.field == field
 

@@ -32,8 +32,8 @@ points = st.builds(
 )
 manifests = st.builds(
     Manifest,
-    think_start=texts.filter(bool),
-    think_end=texts.filter(bool),
+    think_start=texts.map("<{}".format),
+    think_end=texts.map("</{}".format),
     truncation=texts,
     answer_lead_in=texts,
     name=st.none() | texts,
@@ -104,6 +104,11 @@ def test_failed_save_leaves_the_old_file(tmp_path: Path) -> None:
         ({"think_start": None}, "think_start"),
         ({"think_end": 7}, "think_end"),
         ({"answer_tokens": 0}, "answer_tokens"),
+        ({"answer_tokens": 10**9}, "answer_tokens"),
+        ({"think_end": "<think>"}, "think_end must not be think_start"),
+        ({"think_start": " \n"}, "think_start must not be white space"),
+        ({"think_end": " "}, "think_end must not be white space"),
+        ({"think_end_variants": [""]}, "think_end_variants must not be white space"),
         ({"budgets": [0]}, "budgets.0"),
         ({"budgets": [64, 32]}, "budgets"),
         ({"budgets": [32, 32]}, "budgets"),

@@ -5,6 +5,7 @@ The prompt has 7 tokens; a truncation inserts 3 + 1 + 8 = 12.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -218,6 +219,10 @@ async def test_plain_answers_get_the_manifests_room_within_a_quarter_of_the_wind
         ({"budget_tokens": 460, "answer": SamplingOptions(min_tokens=40)}, 40, 453),
         ({"budget_tokens": 90, "total_tokens": 102}, 12, 90),
         ({"budget_tokens": 100, "total_tokens": 102, "is_budget_a_share": True}, 12, 90),
+        # A small total: half of it, rounded up, is the answer's.
+        ({"total_tokens": 11}, 6, 5),
+        ({"total_tokens": 1}, 1, 0),
+        ({"total_tokens": 50, "answer": SamplingOptions(min_tokens=40)}, 40, 10),
     ],
 )
 async def test_budget_leaves_the_answer_what_it_needs(
@@ -290,6 +295,33 @@ async def test_schema_that_the_engine_refuses_is_named(compiler_of: Callable[...
     with pytest.raises(InvalidRequest) as refused:
         await (await compiler_of()).compile(request(json_schema="[]"))
     assert refused.value.field == "answer.json_schema"
+
+
+@pytest.mark.parametrize(
+    ("fields", "in_a_thread"),
+    [
+        ({}, False),
+        ({"template_variables": {"note": "7" * (SHORT_PROMPT + 1)}}, True),
+        ({"template_variables": {"notes": [{"a": 7}] * SHORT_PROMPT}}, True),
+        ({"tools": [TOOLS[0] | {"description": "7" * SHORT_PROMPT}]}, True),
+    ],
+)
+async def test_all_that_is_rendered_counts_as_the_prompts_length(
+    compiler_of: Callable[..., Any],
+    tiny_model: Model,
+    monkeypatch: pytest.MonkeyPatch,
+    fields: dict[str, Any],
+    in_a_thread: bool,
+) -> None:
+    threads = set[int]()
+
+    def render(*_: Any, **__: Any) -> Prompt:
+        threads.add(threading.get_ident())
+        return Prompt(ids=PROMPT_IDS, is_open=True)
+
+    monkeypatch.setattr(tiny_model, "prompt", render)
+    await (await compiler_of(tools=True)).prompt(request(**fields))
+    assert (threads != {threading.get_ident()}) is in_a_thread
 
 
 @pytest.mark.parametrize("content", ["7-3", "7" * (SHORT_PROMPT + 1)], ids=["short", "long"])

@@ -20,11 +20,13 @@ UNSUPPORTED = {"bad_words", "min_p"}
 
 
 @pytest.fixture
-def resolver(
+async def resolver(
     scripted: Callable[..., ScriptedEngine], tiny_model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> SamplingResolver:
     monkeypatch.setattr(ScriptedEngine, "unsupported_sampling", frozenset(UNSUPPORTED))
-    return SamplingResolver(tiny_model, scripted())
+    engine = scripted()
+    await engine.start()  # its window is known then
+    return SamplingResolver(tiny_model, engine)
 
 
 def options(**given: Any) -> SamplingOptions:
@@ -60,6 +62,15 @@ REFUSED: list[tuple[dict[str, Any], type[AnytimeError], str, str]] = [
         InvalidRequest,
         "answer.min_tokens",
         "answer.min_tokens of 9 is more than total_tokens of 8",
+    ),
+    *(
+        (
+            {phase: options(min_tokens=5000)},
+            InvalidRequest,
+            f"{phase}.min_tokens",
+            rf"^{phase}.min_tokens of 5000 is more than the model's window of \d+$",
+        )
+        for phase in ("thinking", "answer")
     ),
     *(
         ({"answer": options(**given), "json_schema": "{}"}, NotSupported, f"answer.{name}", "JSON schema")

@@ -207,6 +207,22 @@ def test_help_describes_every_option(capsys: pytest.CaptureFixture[str]) -> None
         assert " ".join(option.description.split()) in output
 
 
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("qwen33", "there is no family 'qwen33'; did you mean qwen3? ("),
+        ("zork", "there is no family 'zork' ("),
+    ],
+)
+def test_unknown_preset_is_refused_with_the_nearest(name: str, reason: str) -> None:
+    with pytest.raises(UnusableOption) as refused:
+        load_settings(["--reasoning-preset", name])
+    assert str(refused.value).startswith(
+        f"--reasoning-preset: {reason}docs/models.md and `anytime serve --help` list"
+    )
+    assert len(str(refused.value)) < 200
+
+
 def test_every_preset_can_be_chosen() -> None:
     annotation = ServeSettings.model_fields["reasoning_preset"].annotation
     choices = {choice for part in get_args(annotation) for choice in get_args(part)}

@@ -118,6 +118,46 @@ def test_content_beside_a_tool_call_joins_the_thinking_where_the_template_has_on
     assert template(text).render([turn]) == "T\n\nA|"
 
 
+@pytest.mark.parametrize(
+    ("arguments", "rendered"),
+    [
+        ('{"a": ', 'arguments={"a": ;'),
+        ("[1]", "arguments=[1];"),
+        ({"a": 1}, "a=1;"),
+    ],
+)
+def test_arguments_that_are_no_object_reach_a_template_that_iterates_them(
+    arguments: Any, rendered: str
+) -> None:
+    text = (
+        "{% for m in messages %}{% for c in m.tool_calls or [] %}"
+        "{% for key, value in c.function.arguments.items() %}{{ key }}={{ value }};{% endfor %}"
+        "{% endfor %}{% endfor %}"
+    )
+    turn = {"role": "assistant", "content": "", "tool_calls": [called(arguments)]}
+    assert template(text).render([USER, turn, SYSTEM]) == rendered
+    assert template(ONLY_FIRST + text).render([USER, turn, SYSTEM]) == rendered
+    assert turn["tool_calls"] == [called(arguments)]
+
+
+def test_arguments_that_are_no_object_stay_text_where_the_template_takes_text() -> None:
+    text = "{{ 'call: ' + messages[0].tool_calls[0].function.arguments }}"
+    turn = {"role": "assistant", "content": "", "tool_calls": [called("[1]")]}
+    assert template(text).render([turn]) == "call: [1]"
+
+
+def called(arguments: Any) -> dict[str, Any]:
+    return {"id": "1", "type": "function", "function": {"name": "f", "arguments": arguments}}
+
+
+def test_long_complaint_of_a_template_is_cut() -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        template("{{ raise_exception('x' * 100000) }}").render([USER])
+    message = str(refused.value)
+    assert message.startswith("the model's chat template refuses these messages: xxx")
+    assert len(message) < 300
+
+
 SWITCH = Switch(system_on="thinking on", system_off="thinking off")
 
 

@@ -274,7 +274,7 @@ def test_manifest_of_the_familys_markers_keeps_the_family_without_its_advice(cop
 
 
 def test_manifest_of_other_markers_makes_a_family_of_its_own(copy: Path) -> None:
-    texts: dict[str, Any] = {"think_start": "<|im_start|>", "think_end": "<|im_end|>"}
+    texts: dict[str, Any] = {"think_start": "<|im_start|>", "think_end": "</think>"}
     Manifest(**texts, truncation="…", answer_lead_in="").save(copy)
     model = Model.load(copy)
     assert (model.family.name, model.reasoning.thinks, model.note) == ("own-manifest", True, "")
@@ -312,6 +312,13 @@ def with_broken_tokenizer(folder: Path) -> None:
     (folder / "tokenizer.json").write_text("{")
 
 
+def with_contents(name: str, text: str) -> Callable[[Path], None]:
+    def write(folder: Path) -> None:
+        (folder / name).write_text(text)
+
+    return write
+
+
 def without_template(folder: Path) -> None:
     write_checkpoint(folder, template="")
     (folder / "chat_template.jinja").unlink()
@@ -331,7 +338,15 @@ def with_broken_manifest(folder: Path) -> None:
         (without_config, "no config.json"),
         # Without its files, transformers falls back on an empty tokenizer.
         (without_tokenizer, "tokenizer"),
-        (with_broken_tokenizer, "no tokenizer can be loaded"),
+        (with_broken_tokenizer, "tokenizer.json cannot be read"),
+        *(
+            (with_contents(name, "[]"), f"/{name} cannot be read: it is not a JSON object")
+            for name in ("config.json", "tokenizer_config.json", "tokenizer.json", "generation_config.json")
+        ),
+        *(
+            (with_contents("tokenizer.json", text), "no tokenizer can be loaded from .*/tokenizer.json: ")
+            for text in ("{}", '{"model": 5}', '{"model": {"type": "BPE", "vocab": []}}')
+        ),
         (without_template, "no chat template"),
         (with_broken_generation_config, "generation_config.json"),
         (with_broken_manifest, "anytime.json: think_start: Field required"),
@@ -351,6 +366,14 @@ def test_preset_that_does_not_fit_the_vocabulary_is_refused(checkpoint: Path) ->
         Model.load(checkpoint, preset="magistral")
 
 
+def test_markers_that_the_model_writes_as_plain_text_are_served_with_a_warning(copy: Path) -> None:
+    texts: dict[str, Any] = {"think_start": "<reason>", "think_end": "</reason>"}
+    Manifest(**texts, truncation="", answer_lead_in="").save(copy)
+    model = Model.load(copy)
+    assert (model.family.name, model.reasoning.think_end_text is not None) == ("own-manifest", True)
+    assert "looked for in its text" in model.note
+
+
 def test_manifest_that_contradicts_the_tokenizer_is_refused(copy: Path) -> None:
     texts: dict[str, Any] = {"think_start": "<think>", "think_end": "</thinking>"}
     Manifest(**texts, truncation="", answer_lead_in="").save(copy)
@@ -358,6 +381,27 @@ def test_manifest_that_contradicts_the_tokenizer_is_refused(copy: Path) -> None:
         UnusableModel, match=r"think_end '</thinking>' is neither a token.*--reasoning-preset"
     ):
         Model.load(copy)
+
+
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [
+        ({"think_start": "i"}, "think_start 'i' is an ordinary word"),
+        ({"think_end": "user"}, "think_end 'user' is an ordinary word"),
+        ({"think_end": "<|im_end|>"}, r"think_end '<\|im_end\|>' contains a token that ends the turn"),
+        ({"think_end": "assistant\n<think>"}, "think_end .* contains the other marker '<think>'"),
+    ],
+)
+def test_markers_that_contradict_themselves_are_refused(
+    copy: Path, texts: dict[str, str], message: str
+) -> None:
+    """All of them are in the vocabulary or the chat template."""
+    template = TEMPLATE + "{# assistant\n<think> user #}"
+    usual = {"think_start": "<think>", "think_end": "</think>", "truncation": "", "answer_lead_in": ""}
+    Manifest.model_validate(usual | texts).save(copy)
+    with pytest.raises(UnusableModel, match=message) as refused:
+        Model.load(copy, chat_template=template)
+    assert refused.value.field == next(iter(texts))
 
 
 def test_manifest_of_another_file_overrides_the_own_one(copy: Path, tmp_path: Path) -> None:

@@ -107,7 +107,6 @@ BUDGETS_OF_0: list[dict[str, Any]] = [
     {"thinking_token_budget": 0},
     {"chat_template_kwargs": {"enable_thinking": False}},
     {"chat_template_kwargs": {"thinking": False}, "thinking_budget": 0},
-    {"max_tokens": 5},
 ]
 
 
