@@ -113,7 +113,7 @@ class ChatTemplate:
     ) -> str:
         first: Exception | None = None
         described = [_described(tool) for tool in tools or ()]
-        shown_tools = [tools] if described == (tools or []) else [tools, described]
+        shown_tools: list[Any] = [tools] if described == (tools or []) else [tools, described]
         ways = ((turns, shown) for turns in orders for shown in shown_tools)
         for turns, shown in ways:
             try:
