@@ -124,7 +124,7 @@ def _row(budget: int, done: list[dict[str, Any]]) -> dict[str, Any]:
 
 def main() -> None:
     parser = parser_of(__doc__)
-    parser.add_argument("--requests", type=int, default=10, help="requests per budget (default: %(default)s)")
+    parser.add_argument("--requests", type=int, default=4, help="requests per budget (default: %(default)s)")
     arguments = parser.parse_args()
     measured: dict[str, Any] = {}
     for name, is_hybrid in (("hybrid", True), ("dense", False)):
