@@ -356,10 +356,9 @@ def test_a_dead_engine_ends_the_run_with_a_reason(
 
 
 def test_prompts_that_are_too_long_are_skipped(path: Path, tmp_path: Path) -> None:
-    counts = [*range(2, 22), *range(600, 620)]
+    counts = (*range(2, 22), *range(600, 620))
     problems = [{"prompt": "1+" * count + "1 =", "answer": "1"} for count in counts]
-    data = tmp_path / "sums.jsonl"
-    data.write_text("".join(json.dumps(problem) + "\n" for problem in problems))
+    (data := tmp_path / "sums.jsonl").write_text("".join(json.dumps(one) + "\n" for one in problems))
     task = f'{{kind = "dataset", path = "{data}", grader = "exact", validation_share = 0.2, test_share = 0}}'
     recipe = recipe_at(path, task=task, steps="1", evaluation__problems="8", rollout__prompts="8")
     assert train(recipe, tmp_path / "run")
