@@ -73,7 +73,7 @@ DEEP = "[" * 20_000
         (pipe("config.json"), "config.json is not a file"),
         (content("tokenizer.json", DEEP), "tokenizer.json"),
         (content("tokenizer.json", "{}"), "no tokenizer can be loaded"),
-        (content("tokenizer_config.json", "[]"), "no tokenizer can be loaded"),
+        (content("tokenizer_config.json", "[]"), "tokenizer_config.json cannot be read"),
         (content("generation_config.json", "[]"), "generation_config.json"),
         (pipe("chat_template.jinja"), "chat_template.jinja is not a file"),
         (content("chat_template.jinja", b"\xff"), "no tokenizer can be loaded"),

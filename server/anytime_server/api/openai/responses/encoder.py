@@ -85,7 +85,7 @@ class ResponsesEncoder(Encoder[Wire]):
 
     def _add_thinking(self, text: str) -> Iterator[Wire]:
         yield from self._end_message()
-        if not self._thinking and any(item["type"] == "reasoning" for item in self._output):
+        if not self._thinking and self._output:
             self._items.next_block()
         item = self._items.reasoning("", status="in_progress")
         if not self._thinking:
