@@ -21,7 +21,7 @@ from models import LEAD_IN, TRUNCATION, VOCAB_SIZE, never_end, random_manifest
 from records import parser_of, write_record
 from servers import Server, anytime_server
 
-BUDGETS = (512, 2048)
+BUDGETS = (512, 1024)
 WINDOW_TOKENS = 4096
 WIDTH, LAYERS, HEADS, HEAD_SIZE, MLP_SIZE = 256, 8, 4, 64, 768
 STATE_HEADS, STATE_SIZE, EXPERTS, EXPERT_SIZE = 4, 128, 4, 128
@@ -124,7 +124,7 @@ def _row(budget: int, done: list[dict[str, Any]]) -> dict[str, Any]:
 
 def main() -> None:
     parser = parser_of(__doc__)
-    parser.add_argument("--requests", type=int, default=4, help="requests per budget (default: %(default)s)")
+    parser.add_argument("--requests", type=int, default=3, help="requests per budget (default: %(default)s)")
     arguments = parser.parse_args()
     measured: dict[str, Any] = {}
     for name, is_hybrid in (("hybrid", True), ("dense", False)):
