@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 from anytime_server.engine.vllm import VllmOptions
 from schemas import table
@@ -39,55 +40,29 @@ class Size:
         return int(left // self.bytes_per_token)
 
 
-def _qwen3(name: str, weights_gb: float, layers: int, kv_heads: int = 8) -> Size:
-    return Size(
-        name=name,
-        weights_gb=weights_gb,
-        layers=layers,
-        kv_heads=kv_heads,
-        head_dim=128,
-        window_tokens=40_960,
-    )
-
-
-def _r1(name: str, weights_gb: float, layers: int, kv_heads: int = 8) -> Size:
-    return Size(
-        name=name,
-        weights_gb=weights_gb,
-        layers=layers,
-        kv_heads=kv_heads,
-        head_dim=128,
-        window_tokens=131_072,
-    )
-
-
-def _gpt_oss(name: str, weights_gb: float, layers: int) -> Size:
-    return Size(
-        name=name,
-        weights_gb=weights_gb,
-        layers=layers,
-        kv_heads=8,
-        head_dim=64,
-        window_tokens=131_072,
-    )
-
+_qwen3 = partial(Size, kv_heads=8, head_dim=128, window_tokens=40_960)
+_r1 = partial(Size, kv_heads=8, head_dim=128, window_tokens=131_072)
+_gpt_oss = partial(Size, kv_heads=8, head_dim=64, window_tokens=131_072)
 
 QWEN3 = (
-    _qwen3("Qwen3-4B", 8.0, 36),
-    _qwen3("Qwen3-8B", 16.4, 36),
-    _qwen3("Qwen3-8B-FP8", 9.4, 36),
-    _qwen3("Qwen3-14B", 29.5, 40),
-    _qwen3("Qwen3-30B-A3B", 61.1, 48, 4),
-    _qwen3("Qwen3-32B", 65.5, 64),
+    _qwen3(name="Qwen3-4B", weights_gb=8.0, layers=36),
+    _qwen3(name="Qwen3-8B", weights_gb=16.4, layers=36),
+    _qwen3(name="Qwen3-8B-FP8", weights_gb=9.4, layers=36),
+    _qwen3(name="Qwen3-14B", weights_gb=29.5, layers=40),
+    _qwen3(name="Qwen3-30B-A3B", weights_gb=61.1, layers=48, kv_heads=4),
+    _qwen3(name="Qwen3-32B", weights_gb=65.5, layers=64),
 )
-GPT_OSS = (_gpt_oss("gpt-oss-20b", 13.8, 12), _gpt_oss("gpt-oss-120b", 65.2, 18))
+GPT_OSS = (
+    _gpt_oss(name="gpt-oss-20b", weights_gb=13.8, layers=12),
+    _gpt_oss(name="gpt-oss-120b", weights_gb=65.2, layers=18),
+)
 DEEPSEEK_R1 = (
-    _r1("R1-Distill-Qwen-1.5B", 3.6, 28, 2),
-    _r1("R1-Distill-Qwen-7B", 15.2, 28, 4),
-    _r1("R1-Distill-Llama-8B", 16.1, 32),
-    _r1("R1-Distill-Qwen-14B", 29.5, 48),
-    _r1("R1-Distill-Qwen-32B", 65.5, 64),
-    _r1("R1-Distill-Llama-70B", 141.1, 80),
+    _r1(name="R1-Distill-Qwen-1.5B", weights_gb=3.6, layers=28, kv_heads=2),
+    _r1(name="R1-Distill-Qwen-7B", weights_gb=15.2, layers=28, kv_heads=4),
+    _r1(name="R1-Distill-Llama-8B", weights_gb=16.1, layers=32),
+    _r1(name="R1-Distill-Qwen-14B", weights_gb=29.5, layers=48),
+    _r1(name="R1-Distill-Qwen-32B", weights_gb=65.5, layers=64),
+    _r1(name="R1-Distill-Llama-70B", weights_gb=141.1, layers=80),
 )
 
 

@@ -64,7 +64,7 @@ class Truncation:
     """The answer's whole prompt, where there is no thinking and the model has a form for that."""
 
     @property
-    def is_cut(self) -> bool:
+    def is_truncated(self) -> bool:
         """Whether there is thinking that the model did not end itself."""
         return bool(self.thinking_ids) and self.cause is not Cause.NATURAL
 

@@ -176,7 +176,7 @@ class AnswerPhase:
             reports_tokens=answer.top_logprobs is not None,
             begun=self._truncation.answer_text,
             is_opened=self._is_opened,
-            may_still_think=self._truncation.is_cut,
+            may_still_think=self._truncation.is_truncated,
         )
 
     def _without_thinking(self, sampled_ids: list[int], text: AnswerText, *, is_first: bool) -> list[int]:

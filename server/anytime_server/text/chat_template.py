@@ -112,14 +112,13 @@ class ChatTemplate:
         variables: Mapping[str, Any],
     ) -> str:
         first: Exception | None = None
-        described = [_described(tool) for tool in tools or ()]
-        shown_tools: list[Any] = [tools] if described == (tools or []) else [tools, described]
-        ways = ((turns, shown) for turns in orders for shown in shown_tools)
-        for turns, shown in ways:
+        described = tools and [_described(tool) for tool in tools]
+        shown_tools = (tools,) if described == tools else (tools, described)
+        for turns, shown in ((turns, shown) for turns in orders for shown in shown_tools):
             try:
                 text = self._tokenizer.apply_chat_template(
                     turns,
-                    tools=shown or None,
+                    tools=shown,
                     add_generation_prompt=True,
                     tokenize=False,
                     **variables,

@@ -7,7 +7,6 @@ Hunyuan, is run once, where that is allowed: it has a tiktoken encoding, whose t
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 import tempfile
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from anytime_server.cache import cache_folder
 from anytime_server.errors import UnusableModel, first_line
+from anytime_server.text.json_file import json_object
 
 if TYPE_CHECKING:
     from tiktoken import Encoding
@@ -73,11 +73,8 @@ def tokenizer_folder(folder: Path, *, trust_remote_code: bool = False) -> Path:
 
 def _code(folder: Path) -> str | None:
     """The class of a tokenizer that is Python code of the checkpoint."""
-    try:
-        settings = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
-        named = settings["auto_map"]["AutoTokenizer"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+    classes = json_object(folder / SETTINGS).get("auto_map")
+    named = classes.get("AutoTokenizer") if isinstance(classes, dict) else None
     names = named if isinstance(named, list) else [named]
     return next((name for name in names if isinstance(name, str)), None)
 
