@@ -113,7 +113,7 @@ class ChatTemplate:
     ) -> str:
         first: Exception | None = None
         described = tools and [_described(tool) for tool in tools]
-        shown_tools = (tools,) if described == tools else (tools, described)
+        shown_tools: tuple[Any, ...] = (tools,) if described == tools else (tools, described)
         for turns, shown in ((turns, shown) for turns in orders for shown in shown_tools):
             try:
                 text = self._tokenizer.apply_chat_template(
