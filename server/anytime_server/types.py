@@ -8,7 +8,61 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from anytime_server.auth import Account
+from anytime_server.errors import InvalidRequest, NotSupported
+from anytime_server.printable import beginning
 from anytime_server.reasoning import Forcing, LoopRule, SamplingOptions
+
+MAX_IGNORED = 64
+"""Ignored fields of one request that are reported."""
+
+
+class IgnoredFields:
+    """Fields of one request that have no effect, as they are found. A strict server refuses them instead."""
+
+    def __init__(self, *, is_strict: bool = False) -> None:
+        self.is_strict = is_strict
+        self._kinds: dict[str, tuple[str, bool]] = {}
+        """Field and whether it is known, by the field without the positions in lists."""
+
+    def add(self, field: str, why: str) -> None:
+        """Ignore a field that is known, but cannot be honoured.
+
+        Args:
+            field: its path on the wire, such as `tools.0.strict`. Of the items of a list, only the first is
+                reported.
+
+        Raises:
+            NotSupported: the server is strict.
+        """
+        if self.is_strict:
+            raise NotSupported(f"{field}: {why}", field=field)
+        self._note(field, is_known=True)
+
+    def add_unknown(self, field: str) -> None:
+        """Ignore a field that is unknown; its name is the client's own, and can be anything.
+
+        Raises:
+            InvalidRequest: the server is strict.
+        """
+        field = beginning(field)
+        if self.is_strict:
+            raise InvalidRequest(f"{field}: unknown field", field=field)
+        self._note(field, is_known=False)
+
+    def _note(self, field: str, *, is_known: bool) -> None:
+        kind = ".".join(part for part in field.split(".") if not part.isdecimal())
+        if len(self._kinds) < MAX_IGNORED:
+            self._kinds.setdefault(kind, (field, is_known))
+
+    @property
+    def fields(self) -> list[str]:
+        """Their paths on the wire."""
+        return [field for field, _ in self._kinds.values()]
+
+    @property
+    def kinds(self) -> list[str]:
+        """Their paths without positions in lists; `unknown` for fields with names of the client's own."""
+        return [kind if is_known else "unknown" for kind, (_, is_known) in self._kinds.items()]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +75,8 @@ class RequestContext:
     """The client's own `X-Request-Id`, or a generated id; None without HTTP."""
     account: Account | None = None
     """The API key's account; None where no keys are required."""
+    ignored: IgnoredFields = field(default_factory=IgnoredFields)
+    """Fields of its body that have no effect, added where they are found."""
     traceparent: str | None = None
     """W3C trace context of the caller."""
     tracestate: str | None = None
@@ -110,6 +166,14 @@ class GenerateRequest:
     context: RequestContext = field(default_factory=RequestContext)
     field_names: Mapping[str, str] = field(default_factory=dict)
     """The client's own name for a field of this request, where the dialect has another."""
+
+    def ignore(self, path: str, why: str) -> None:
+        """Report a field that has no effect, by its neutral path.
+
+        Raises:
+            NotSupported: the server is strict.
+        """
+        self.context.ignored.add(self.field_names.get(path, path), why)
 
     def name_of(self, path: str | None) -> str | None:
         """The client's name of a neutral field path, such as `budget` or `messages`."""

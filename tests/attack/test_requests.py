@@ -101,7 +101,7 @@ FLOODS: list[tuple[str, dict[str, Any], str]] = [
     ("/v1/responses", {"input": [{"type": "message", "content": [{}] * 40_000}]}, "input.0"),
     ("/v1/responses", {"input": [{"type": "reasoning", "summary": [{}] * 40_000}]}, "input.0"),
     ("/v1/responses", {"metadata": {f"x{i}": 0 for i in range(50_000)}}, "metadata: must not have"),
-    ("/v1/responses", {"include": ["x"] * 90_000}, "include.0"),
+    ("/v1/responses", {"include": ["x"] * 90_000}, "include"),
     ("/v1/messages", {"system": [{}] * 40_000}, "system.0"),
     ("/v1/messages", {"stop_sequences": [0] * 90_000}, "stop_sequences.0"),
     ("/v1/messages", {"messages": [{"role": "user", "content": [{"type": BIG}]}]}, "messages.0.content.0"),

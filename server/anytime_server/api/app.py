@@ -26,6 +26,7 @@ from anytime_server.api.middleware.auth import AuthenticationMiddleware
 from anytime_server.api.middleware.request_context import RequestContextMiddleware
 from anytime_server.api.middleware.size_limits import MessageLimit, SizeLimitMiddleware
 from anytime_server.api.middleware.trusted_hosts import TrustedHostMiddleware
+from anytime_server.api.sse import IGNORED_HEADER
 from anytime_server.auth import Keyring
 from anytime_server.scheduler.scheduler import Scheduler
 from anytime_server.telemetry.metrics import Metrics
@@ -62,6 +63,7 @@ def create_app(
     max_header_bytes: int = 1 << 16,
     max_body_bytes: int = 1 << 20,
     max_messages: int = 1024,
+    is_strict: bool = False,
     on_started: Callable[[BaseException | None], None] | None = None,
 ) -> FastAPI:
     """Everything over HTTP. The scheduler starts with the application and stops with it.
@@ -74,6 +76,7 @@ def create_app(
         metrics_are_open: `/metrics` and `/version` need no key.
         trusted_hosts_only: accept only requests whose `Host` is localhost or a loopback address.
         cors_origins: origins of web pages that may use the server; `*` is any.
+        is_strict: refuse fields that would be ignored.
         on_started: called once, with the error that prevented the start, or None when ready; by default the
             error is logged.
     """
@@ -119,11 +122,17 @@ def create_app(
             allow_origins=cors_origins,
             allow_methods=("GET", "POST", "DELETE"),
             allow_headers=("*",),
-            expose_headers=("X-Request-Id", "request-id", "Retry-After", *rate_limits.EXPOSED),
+            expose_headers=(
+                "X-Request-Id",
+                "request-id",
+                IGNORED_HEADER,
+                "Retry-After",
+                *rate_limits.EXPOSED,
+            ),
         )
     if trusted_hosts_only:
         app.add_middleware(TrustedHostMiddleware, refuse=DIALECTS.refuse)
-    app.add_middleware(RequestContextMiddleware)
+    app.add_middleware(RequestContextMiddleware, is_strict=is_strict)
     app.add_middleware(AccessLogMiddleware, metrics=metrics)
     bounded = [Depends(MessageLimit(max_messages))]
     app.include_router(native.router(scheduler), dependencies=bounded)

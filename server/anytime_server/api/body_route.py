@@ -9,6 +9,7 @@ import asyncio
 import json
 import re
 from collections.abc import Callable, Coroutine
+from functools import wraps
 from itertools import islice
 from typing import Any
 
@@ -19,8 +20,11 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
+from anytime_server.api.schema.fields import Fields
+from anytime_server.api.schema.ignored import report_ignored
 from anytime_server.auth import Account
 from anytime_server.errors import InvalidRequest, SessionCancelled, UnknownModel
+from anytime_server.types import IgnoredFields
 
 MAX_VALUES = 100_000
 """JSON values in a body, empty objects and lists counted twice. A conversation of 1024 messages with 128
@@ -35,7 +39,27 @@ class BodyRoute(APIRoute):
     """Bounds the work for a body, and ends it when the client leaves.
 
     A request that is refused for its body counts as a request of its API key: it cost as much as another.
+    Fields of the body that have no effect are noted in the request's context before the endpoint is called,
+    which must take `request`.
     """
+
+    refuses_unknown = False
+    """Refuse such fields, whether the server is strict or not."""
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        super().__init__(path, self._noting_ignored(endpoint), **options)
+
+    def _noting_ignored(self, endpoint: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(endpoint)
+        async def call(**arguments: Any) -> Any:
+            for body in arguments.values():
+                if isinstance(body, Fields):
+                    ignored: IgnoredFields = arguments["request"].state.context.ignored
+                    ignored.is_strict = ignored.is_strict or self.refuses_unknown
+                    report_ignored(body, ignored)
+            return await endpoint(**arguments)
+
+        return call
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()

@@ -9,7 +9,6 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from anytime_server.api.schema.outcome import AnytimeObject
 
 NoEffect = Annotated[Any, Field(description="Accepted, without effect on what is sampled.")]
-Refused = Annotated[Any, Field(description="Refused, unless its value asks for nothing.")]
 
 
 class Body(BaseModel):

@@ -65,7 +65,7 @@ class RequestCompiler:
         self._threads = ThreadPoolExecutor(PROMPT_THREADS, thread_name_prefix="prompts")
 
     async def compile(self, request: GenerateRequest) -> CompiledRequest:
-        """Render the prompt, resolve the limits, check the constraints; `check()` has passed the request.
+        """Render the prompt, resolve the limits, check the constraints. The request comes from `fit()`.
 
         Raises:
             InvalidRequest: it cannot be served; names the field by its neutral path.
@@ -115,22 +115,20 @@ class RequestCompiler:
             context=request.context,
         )
 
-    def check(self, request: GenerateRequest) -> None:
-        """Pass unless the request can never be served, as far as that shows without rendering it.
+    def fit(self, request: GenerateRequest) -> GenerateRequest:
+        """The request without what has no effect on this model, which is added to its context's `ignored`.
 
         Raises:
-            UnknownModel, NotSupported, InvalidRequest: it cannot; names the field by its neutral path.
+            UnknownModel, NotSupported, InvalidRequest: it can never be served, as far as that shows without
+                rendering it; names the field by its neutral path.
         """
         self._runtime.require_name(request.model)
         if not request.messages:
             raise InvalidRequest("messages must not be empty", field="messages")
-        require_within_window(
-            budget_tokens=request.budget_tokens,
-            total_tokens=request.total_tokens,
-            window_tokens=self._runtime.engine.window_tokens,
-        )
-        self._sampling.check(request)
+        request = self._within_window(request)
+        request = self._sampling.fit(request)
         self._check_budget_and_total(request)
+        self._note_effort(request)
         if request.tools and request.json_schema is not None:
             raise NotSupported(
                 "a JSON schema for the answer beside tools is not supported", field="answer.response_format"
@@ -142,6 +140,33 @@ class RequestCompiler:
                 else "the model's chat template takes no tools",
                 field="tools",
             )
+        return request
+
+    def _within_window(self, request: GenerateRequest) -> GenerateRequest:
+        """The request with a limit over the whole window removed: the window is the limit then.
+
+        A budget that only such a limit has room for goes with it.
+
+        Raises:
+            InvalidRequest: the budget alone is over the window.
+        """
+        window_tokens = self._runtime.engine.window_tokens
+        budget_tokens, total_tokens = request.budget_tokens, request.total_tokens
+        if total_tokens is not None and total_tokens > window_tokens:
+            over = f"is more than the model's window of {window_tokens} tokens, which is the limit then"
+            request.ignore("total_tokens", over)
+            if budget_tokens is not None and window_tokens < budget_tokens <= total_tokens:
+                request.ignore("budget", over)
+                budget_tokens = None
+            request = replace(request, total_tokens=None, budget_tokens=budget_tokens)
+        require_within_window(budget_tokens=budget_tokens, total_tokens=None, window_tokens=window_tokens)
+        return request
+
+    def _note_effort(self, request: GenerateRequest) -> None:
+        """Report an effort that neither sets the budget nor is shown to the model."""
+        if request.effort is None or request.is_budget_a_share or self._effort_word(request) is not None:
+            return
+        request.ignore("effort", f"has no effect beside {request.name_of('budget')}")
 
     async def prompt(self, request: GenerateRequest, *, thinking: bool = True) -> Prompt:
         """The conversation, with thinking open at its end if there can be any.
@@ -176,15 +201,21 @@ class RequestCompiler:
     def _template_variables(self, request: GenerateRequest) -> dict[str, Any]:
         """Variables of the chat template that follow from the request, and those that it gives itself."""
         model, variables = self._runtime.model, {}
-        known = model.tokenizer.chat.variables
-        family = model.family
-        if request.effort is not None and family.effort_variable in known:
-            efforts = family.efforts
-            if word := efforts.get(request.effort) if efforts else request.effort:
-                variables[family.effort_variable] = word
-        if request.budget_tokens is not None and BUDGET_VARIABLE in known:
+        if (word := self._effort_word(request)) is not None:
+            variables[model.family.effort_variable] = word
+        if request.budget_tokens is not None and BUDGET_VARIABLE in model.tokenizer.chat.variables:
             variables[BUDGET_VARIABLE] = request.budget_tokens
         return variables | dict(request.template_variables)
+
+    def _effort_word(self, request: GenerateRequest) -> str | None:
+        """The effort as the chat template names it; None where the model does not see it."""
+        family = self._runtime.model.family
+        if (
+            request.effort is None
+            or family.effort_variable not in self._runtime.model.tokenizer.chat.variables
+        ):
+            return None
+        return (family.efforts.get(request.effort) if family.efforts else request.effort) or None
 
     async def _signed_prompt_ids(self, request: GenerateRequest, prompt: Prompt) -> list[int]:
         """The prompt that continuation tokens are bound to: it does not show the model its budget."""

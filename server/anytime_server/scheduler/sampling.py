@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from anytime_server.engine import Engine, Sampling
-from anytime_server.errors import InvalidRequest, NotSupported
+from anytime_server.errors import InvalidRequest
 from anytime_server.reasoning import SamplingOptions
 from anytime_server.text.model import Model
 from anytime_server.types import GenerateRequest
@@ -22,25 +23,32 @@ class SamplingResolver:
         self._engine = engine
         self._num_ids = 1 + max(model.tokenizer.hugging_face.get_vocab().values())
 
-    def check(self, request: GenerateRequest) -> None:
-        """Pass if the engine can sample as requested.
+    def fit(self, request: GenerateRequest) -> GenerateRequest:
+        """The request without options that the engine cannot honour, which are reported.
 
         Raises:
-            NotSupported, InvalidRequest: it cannot; names the field by its neutral path.
+            InvalidRequest: a value is impossible for the model; names the field by its neutral path.
         """
+        request = replace(
+            request,
+            thinking=self._honoured(request, "thinking", request.thinking),
+            answer=self._honoured(request, "answer", request.answer),
+        )
         for phase, options in (("thinking", request.thinking), ("answer", request.answer)):
-            for name in sorted(self._engine.unsupported_sampling):
-                if getattr(options, name) not in (None, getattr(USUAL, name)):
-                    raise NotSupported(
-                        f"{request.name_of(f'{phase}.{name}')}: this engine does not support it",
-                        field=f"{phase}.{name}",
-                    )
             self._check_ids(request, f"{phase}.logit_bias", options.logit_bias or ())
             self._check_ids(request, f"{phase}.stop_token_ids", options.stop_token_ids or ())
             self._check_words(request, f"{phase}.bad_words", options.bad_words or ())
         self._check_lengths(request)
-        if request.json_schema is not None:
-            self._check_constrained(request)
+        if request.json_schema is None:
+            return request
+        return replace(request, answer=self._beside_schema(request, request.answer))
+
+    def _honoured(self, request: GenerateRequest, phase: str, options: SamplingOptions) -> SamplingOptions:
+        unsupported = sorted(self._engine.unsupported_sampling)
+        for name in unsupported:
+            if getattr(options, name) not in (None, getattr(USUAL, name)):
+                request.ignore(f"{phase}.{name}", "this engine does not support it")
+        return options.without(unsupported)
 
     def _check_ids(self, request: GenerateRequest, path: str, token_ids: Iterable[int]) -> None:
         if (largest := max(token_ids, default=0)) >= self._num_ids:
@@ -72,21 +80,21 @@ class SamplingResolver:
                     field=path,
                 )
 
-    def _check_constrained(self, request: GenerateRequest) -> None:
-        """The JSON itself says where an answer ends."""
-        options = request.answer
+    def _beside_schema(self, request: GenerateRequest, options: SamplingOptions) -> SamplingOptions:
+        """Options of an answer in JSON, which says itself where it ends."""
         own_ids = set(options.stop_token_ids or ()) - self._model.reasoning.eos_ids
-        for name, is_given in (
-            ("ignore_eos", options.ignore_eos),
-            ("min_tokens", (options.min_tokens or 0) > 1),
-            ("stop_token_ids", own_ids),
-        ):
-            if is_given:
-                raise NotSupported(
-                    f"{request.name_of(f'answer.{name}')} beside a JSON schema is not supported: the schema "
-                    "says where the answer ends",
-                    field=f"answer.{name}",
-                )
+        without = [
+            name
+            for name, is_given in (
+                ("ignore_eos", options.ignore_eos),
+                ("min_tokens", (options.min_tokens or 0) > 1),
+                ("stop_token_ids", own_ids),
+            )
+            if is_given
+        ]
+        for name in without:
+            request.ignore(f"answer.{name}", "the JSON schema says where the answer ends")
+        return options.without(without)
 
     def thinking(self, request: GenerateRequest) -> SamplingOptions:
         """The client's options of the thinking over the model's."""
@@ -98,5 +106,4 @@ class SamplingResolver:
 
     def _resolved(self, options: SamplingOptions, defaults: SamplingOptions) -> SamplingOptions:
         # A default that the engine cannot honour must not keep the model from being used.
-        unsupported = self._engine.unsupported_sampling
-        return options.without(unsupported).over(defaults.without(unsupported))
+        return options.over(defaults.without(self._engine.unsupported_sampling))

@@ -222,7 +222,7 @@ class Scheduler:
         """
         with _client_field_names(request):
             self.require_ready()
-            self.compiler.check(request)
+            request = self.compiler.fit(request)
             account = request.context.account
             if account is not None:
                 account.require_size(num_choices, field="n")
@@ -256,7 +256,7 @@ class Scheduler:
         """
         with _client_field_names(request):
             self.require_ready()
-            self.compiler.check(request)
+            request = self.compiler.fit(request)
             account = request.context.account
             with _counting_cancelled(account):
                 num_tokens = len((await self.compiler.prompt(request)).ids)

@@ -175,6 +175,7 @@ def _http_config(
         max_header_bytes=settings.max_header_bytes,
         max_body_bytes=settings.max_body_bytes,
         max_messages=settings.max_messages,
+        is_strict=settings.strict,
         on_started=on_started,
     )
     limits = ConnectionLimits(

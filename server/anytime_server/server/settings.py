@@ -119,6 +119,8 @@ class ServeSettings(BaseSettings):
     """Address to listen on."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     """Port to listen on; 0 picks a free one."""
+    strict: CliToggleFlag[bool] = False
+    """Refuse fields of requests that have no effect here, instead of ignoring and reporting them."""
     keys: str | None = None
     """API keys: a TOML file, which is read again when it changes, or `name:sha256,...`. Without keys, every
     client is served."""

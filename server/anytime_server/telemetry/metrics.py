@@ -108,6 +108,9 @@ class Metrics:
             "status",
             "code",
         )
+        self._ignored_fields = self._counter(
+            "ignored_fields", "Requests with a field that had no effect, by field.", "field"
+        )
         for cause in Cause:  # a series that exists from the start shows its first increase
             self._answers.labels(cause.value)
         for forcing in Forcing:
@@ -221,6 +224,15 @@ class Metrics:
         self._responses.labels(path, str(status)).inc()
         if status >= 400:
             self._http_errors.labels(key, str(status), code).inc()
+
+    def observe_ignored(self, fields: Iterable[str]) -> None:
+        """Count the fields of a request that had no effect, each once.
+
+        Args:
+            fields: from a set of names that clients cannot add to.
+        """
+        for field in set(fields):
+            self._ignored_fields.labels(field).inc()
 
     def exposition(self) -> bytes:
         """All metrics, in Prometheus' text format."""

@@ -44,7 +44,7 @@ BAD_FIELDS: list[tuple[str, dict[str, Any]]] = [
     ("messages.0.content.1.text", {"messages": [{"role": "user", "content": [PART, {"type": "text"}]}]}),
     ("messages.0.content.0.type", {"messages": [{"role": "user", "content": [PART | {"type": "image"}]}]}),
     ("messages.0.name", {"messages": [{"role": "user", "content": "7", "name": "\ud800"}]}),
-    ("body", {"\ud800": 1}),
+    ("\\ud800", {"\ud800": 1}),
     ("model", {"model": "\ud800"}),
     ("messages", {"messages": [{"role": "user", "content": "7" * 1000}]}),
     ("model", {"model": "gpt-0"}),

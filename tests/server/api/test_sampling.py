@@ -179,7 +179,7 @@ async def test_native_requests_name_a_bad_option(served: Any, phase: str) -> Non
         assert response.json()["error"]["field"] == f"{phase}.{field}"
 
 
-async def test_options_that_the_engine_lacks_are_refused_but_not_the_models_own(
+async def test_options_that_the_engine_lacks_are_reported_but_not_the_models_own(
     served: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ScriptedEngine, "unsupported_sampling", frozenset({"min_p", "bad_words"}))
@@ -187,9 +187,10 @@ async def test_options_that_the_engine_lacks_are_refused_but_not_the_models_own(
     card = SamplingOptions(temperature=0.7, min_p=0.1)
     monkeypatch.setattr(server.scheduler.model, "sampling", SamplingDefaults(thinking=card, answer=card))
     for path, body in DIALECTS:
-        refused = (await server.http.post(path, json=body | {"bad_words": ["no"]})).json()["error"]
-        assert refused["message"].endswith("bad_words: this engine does not support it")
-        assert (await server.http.post(path, json=body | {"min_p": 0, "bad_words": []})).status_code == 200
+        reply = (await server.http.post(path, json=body | {"bad_words": ["no"]})).json()
+        assert reply["anytime"]["ignored"] == ["bad_words"]
+        reply = (await server.http.post(path, json=body | {"min_p": 0, "bad_words": []})).json()
+        assert reply["anytime"]["ignored"] == []
 
 
 async def test_ignored_ends_fill_the_total(served: Any) -> None:

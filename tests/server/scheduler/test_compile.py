@@ -20,7 +20,7 @@ from anytime_server.session.continuation import ContinuationSigner
 from anytime_server.session.latency import LatencyEstimator
 from anytime_server.text.model import Model
 from anytime_server.text.prompt import Prompt
-from anytime_server.types import GenerateRequest, RequestContext, StopWhen
+from anytime_server.types import GenerateRequest, IgnoredFields, RequestContext, StopWhen
 
 from .conftest import MESSAGES, request
 
@@ -229,7 +229,7 @@ async def test_budget_leaves_the_answer_what_it_needs(
     compiler_of: Callable[..., Any], fields: dict[str, Any], answer_tokens: int, budget_tokens: int
 ) -> None:
     compiler = await compiler_of()
-    compiler.check(request(**fields))
+    compiler.fit(request(**fields))
     limits = (await compiler.compile(request(**fields))).limits
     assert (limits.answer_tokens, limits.budget_tokens) == (answer_tokens, budget_tokens)
 
@@ -258,7 +258,7 @@ async def test_budget_that_leaves_the_answer_too_little_is_refused_naming_both_f
     compiler = await compiler_of()
     names = {"budget": "effort", "total_tokens": "most"}
     with pytest.raises(InvalidRequest, match=message) as refused:
-        compiler.check(request(**fields, total_tokens=102, field_names=names))
+        compiler.fit(request(**fields, total_tokens=102, field_names=names))
     assert refused.value.field == "budget"
 
 
@@ -350,7 +350,7 @@ async def test_tools_are_rendered_with_the_messages(
         ({"model": "other"}, UnknownModel, "model", "no model 'other' is served here, only 'tiny'"),
         ({"messages": []}, InvalidRequest, "messages", "must not be empty"),
         ({"budget_tokens": 513}, InvalidRequest, "budget", "window of 512"),
-        ({"total_tokens": 513}, InvalidRequest, "total_tokens", "window of 512"),
+        ({"total_tokens": 600, "budget_tokens": 601}, InvalidRequest, "budget", "window of 512"),
         (
             {"tools": TOOLS, "json_schema": "{}"},
             NotSupported,
@@ -369,7 +369,7 @@ async def test_request_that_can_never_be_served_is_refused_before_it_is_compiled
     compiler = await compiler_of(tools=True)
     arguments: dict[str, Any] = {"messages": MESSAGES} | fields
     with pytest.raises(error, match=message) as refused:
-        compiler.check(GenerateRequest(**arguments))
+        compiler.fit(GenerateRequest(**arguments))
     assert refused.value.field == field
 
 
@@ -377,10 +377,31 @@ async def test_request_that_can_never_be_served_is_refused_before_it_is_compiled
 async def test_request_that_may_be_served_passes(
     compiler_of: Callable[..., Any], fields: dict[str, Any]
 ) -> None:
-    (await compiler_of(tools=True)).check(request(**fields, budget_tokens=500, total_tokens=512))
+    (await compiler_of(tools=True)).fit(request(**fields, budget_tokens=500, total_tokens=512))
+
+
+async def test_limit_over_the_window_is_the_window_and_reported(compiler_of: Callable[..., Any]) -> None:
+    compiler = await compiler_of()
+    names = {"total_tokens": "max_tokens", "budget": "thinking.budget_tokens"}
+    for fields, expected, ignored in [
+        ({"total_tokens": 512}, (512, None), []),
+        ({"total_tokens": 513}, (None, None), ["max_tokens"]),
+        ({"total_tokens": 10**6, "budget_tokens": 512}, (None, 512), ["max_tokens"]),
+        ({"total_tokens": 600, "budget_tokens": 599}, (None, None), ["max_tokens", "thinking.budget_tokens"]),
+    ]:
+        asked = request(**fields, field_names=names, context=RequestContext())
+        fitted = compiler.fit(asked)
+        assert (fitted.total_tokens, fitted.budget_tokens) == expected
+        assert asked.context.ignored.fields == ignored
+
+
+async def test_strict_server_refuses_a_limit_over_the_window(compiler_of: Callable[..., Any]) -> None:
+    context = RequestContext(ignored=IgnoredFields(is_strict=True))
+    with pytest.raises(NotSupported, match="window of 512"):
+        (await compiler_of()).fit(request(total_tokens=513, context=context))
 
 
 async def test_tools_are_refused_where_the_model_calls_none(compiler_of: Callable[..., Any]) -> None:
     with pytest.raises(NotSupported, match="template takes no tools") as refused:
-        (await compiler_of()).check(request(tools=TOOLS))
+        (await compiler_of()).fit(request(tools=TOOLS))
     assert refused.value.field == "tools"

@@ -1,4 +1,4 @@
-"""Sampling options: refused for engine and vocabulary by name, and completed by the model's defaults."""
+"""Sampling options: held against engine and vocabulary, and completed by the model's defaults."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from anytime_server.errors import AnytimeError, InvalidRequest, NotSupported
 from anytime_server.reasoning import SamplingDefaults, SamplingOptions
 from anytime_server.scheduler.sampling import SamplingResolver
 from anytime_server.text.model import Model
+from anytime_server.types import IgnoredFields, RequestContext
 
 from .conftest import request
 
@@ -34,8 +35,6 @@ def options(**given: Any) -> SamplingOptions:
 
 
 REFUSED: list[tuple[dict[str, Any], type[AnytimeError], str, str]] = [
-    ({"answer": options(bad_words=("x",))}, NotSupported, "answer.bad_words", "engine does not support"),
-    ({"thinking": options(min_p=0.1)}, NotSupported, "thinking.min_p", "engine does not support"),
     (
         {"answer": options(logit_bias={262: 1.0})},
         InvalidRequest,
@@ -72,8 +71,12 @@ REFUSED: list[tuple[dict[str, Any], type[AnytimeError], str, str]] = [
         )
         for phase in ("thinking", "answer")
     ),
+]
+IGNORED: list[tuple[str, dict[str, Any], str]] = [
+    ("answer.bad_words", {"answer": options(bad_words=("x",))}, "engine does not support"),
+    ("thinking.min_p", {"thinking": options(min_p=0.1)}, "engine does not support"),
     *(
-        ({"answer": options(**given), "json_schema": "{}"}, NotSupported, f"answer.{name}", "JSON schema")
+        (f"answer.{name}", {"answer": options(**given), "json_schema": "{}"}, "JSON schema")
         for name, given in (
             ("ignore_eos", {"ignore_eos": True}),
             ("min_tokens", {"min_tokens": 2}),
@@ -83,18 +86,33 @@ REFUSED: list[tuple[dict[str, Any], type[AnytimeError], str, str]] = [
 ]
 
 
+@pytest.mark.parametrize(("path", "fields", "why"), IGNORED)
+def test_options_that_cannot_be_honoured_are_ignored_and_reported(
+    resolver: SamplingResolver, path: str, fields: dict[str, Any], why: str
+) -> None:
+    asked = request(**fields)
+    fitted = resolver.fit(asked)
+    assert asked.context.ignored.fields == [path]
+    phase, _, name = path.partition(".")
+    assert getattr(getattr(fitted, phase), name) is None
+    strict = request(**fields, context=RequestContext(ignored=IgnoredFields(is_strict=True)))
+    with pytest.raises(NotSupported, match=why) as refused:
+        resolver.fit(strict)
+    assert refused.value.field == path
+
+
 @pytest.mark.parametrize(("fields", "error", "field", "message"), REFUSED)
-def test_options_that_cannot_be_honoured_are_named(
+def test_impossible_options_are_refused_by_name(
     resolver: SamplingResolver, fields: dict[str, Any], error: type[AnytimeError], field: str, message: str
 ) -> None:
     with pytest.raises(error, match=message) as refused:
-        resolver.check(request(**fields))
+        resolver.fit(request(**fields))
     assert refused.value.field == field
 
 
 def test_error_speaks_of_the_clients_own_field(resolver: SamplingResolver) -> None:
     with pytest.raises(InvalidRequest, match=r"^logit_bias: there is no token id 262"):
-        resolver.check(
+        resolver.fit(
             request(answer=options(logit_bias={262: 1.0}), field_names={"answer.logit_bias": "logit_bias"})
         )
 
@@ -112,7 +130,9 @@ def test_error_speaks_of_the_clients_own_field(resolver: SamplingResolver) -> No
     ],
 )
 def test_options_that_can_be_honoured_pass(resolver: SamplingResolver, fields: dict[str, Any]) -> None:
-    resolver.check(request(**fields))
+    asked = request(**fields)
+    resolver.fit(asked)
+    assert not asked.context.ignored.fields
 
 
 def test_defaults_complete_the_request_and_are_dropped_where_the_engine_cannot(
@@ -123,6 +143,6 @@ def test_defaults_complete_the_request_and_are_dropped_where_the_engine_cannot(
     )
     monkeypatch.setattr(tiny_model, "sampling", card)
     asked = request(thinking=options(temperature=0.0))
-    resolver.check(asked)
+    resolver.fit(asked)
     assert resolver.thinking(asked) == options(temperature=0.0, top_k=20)
     assert resolver.answer(asked) == card.answer

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, StrictBool, StrictStr, ValidationInfo
 
+from anytime_server.api.openapi import NoEffect
 from anytime_server.api.schema.fields import BoundedList, Fields, JsonObject, Text, text_or_parts
-from anytime_server.api.schema.messages import Nothing
 from anytime_server.errors import InvalidRequest
 
 
@@ -22,7 +22,7 @@ class TextBlock(Block):
 
     type: Literal["text"]
     text: Text
-    citations: Nothing = None
+    citations: NoEffect = None
 
 
 class ThinkingBlock(Block):
@@ -49,7 +49,7 @@ class ToolUseBlock(Block):
     name: Text
     input: JsonObject
     caller: Any = None
-    toolset_name: Nothing = None
+    toolset_name: NoEffect = None
 
 
 def _text_or_blocks(content: Any) -> Any:
@@ -92,7 +92,7 @@ class ToolResultBlock(Block):
     content: TextBlocks | None = None
     is_error: StrictBool = False
     """The model sees `Error: ` before the text: chat templates have no field for it."""
-    toolset_name: Nothing = None
+    toolset_name: NoEffect = None
 
     @property
     def text(self) -> str:

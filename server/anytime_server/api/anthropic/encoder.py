@@ -12,6 +12,7 @@ from anytime_server.api.schema.outcome import anytime_object
 from anytime_server.api.sse import Encoder, named_event
 from anytime_server.session import events
 from anytime_server.text.tool_calls import ToolCall
+from anytime_server.types import IgnoredFields
 
 Wire = dict[str, Any]
 StopReason = Literal["end_turn", "max_tokens", "stop_sequence", "tool_use"]
@@ -23,11 +24,13 @@ class MessagesEncoder(Encoder[Wire]):
 
     keep_alive = named_event(PING)
 
-    def __init__(self, *, omits_thinking: bool) -> None:
+    def __init__(self, *, omits_thinking: bool, ignored: IgnoredFields) -> None:
         """
         Args:
             omits_thinking: send a thinking block's signature alone.
+            ignored: fields of the request that have no effect.
         """
+        self._ignored = ignored
         self._omits_thinking = omits_thinking
         self._index = -1
         self._open: str | None = None
@@ -68,7 +71,7 @@ class MessagesEncoder(Encoder[Wire]):
                     "type": "message_delta",
                     "delta": _stop(self._answer),
                     "usage": _usage(event.usage),
-                    "anytime": anytime_object(event),
+                    "anytime": anytime_object(event, self._ignored),
                 }
                 yield {"type": "message_stop"}
             case events.Failed(error=error):

@@ -33,8 +33,9 @@ def router(scheduler: Scheduler) -> APIRouter:
     async def messages(body: MessagesRequest, request: Request) -> Response:
         """A message whose thinking keeps to a budget."""
         scheduler.require_ready()
-        session = await scheduler.submit(body.to_generate_request(request.state.context))
-        encoder = MessagesEncoder(omits_thinking=body.omits_thinking)
+        generate = body.to_generate_request(request.state.context, window_tokens=scheduler.window_tokens)
+        session = await scheduler.submit(generate)
+        encoder = MessagesEncoder(omits_thinking=body.omits_thinking, ignored=generate.context.ignored)
         headers = {"request-id": session.request.id}
         return await respond([session], encoder, streams=body.stream, headers=headers)
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, StrictBool, StrictStr, ValidationInfo, field_validator
+from pydantic import Field, StrictBool, StrictStr, model_validator
 
 from anytime_server.api.anthropic.content import Message, TextBlocks, text_of, turns_of
 from anytime_server.api.openapi import NoEffect
@@ -21,7 +21,7 @@ from anytime_server.api.schema.fields import (
     Temperature,
     Text,
 )
-from anytime_server.api.schema.messages import Nothing
+from anytime_server.api.schema.ignored import Unserved
 from anytime_server.api.schema.sampling import OWN_NAMES, RequestSampling
 from anytime_server.errors import InvalidRequest, NotSupported
 from anytime_server.types import GenerateRequest, RequestContext
@@ -33,27 +33,16 @@ class ThinkingFields(Fields):
     """Whether to think, and how long."""
 
     type: Literal["enabled", "adaptive", "disabled"]
-    budget_tokens: AtLeastOne | None = Field(default=None, validate_default=True)
-    """The most thinking tokens where it is enabled; any number below `max_tokens`."""
+    budget_tokens: AtLeastOne | None = None
+    """The most thinking tokens; any number below `max_tokens`. Default: all that `max_tokens` leaves."""
     display: Literal["summarized", "omitted"] | None = None
     """`omitted` leaves the text of the thinking out. It is never summarised."""
 
-    @field_validator("budget_tokens")
-    @classmethod
-    def _goes_with_enabled(cls, tokens: int | None, info: ValidationInfo) -> int | None:
-        kind = info.data.get("type", "enabled" if tokens else None)
-        if kind == "enabled" and tokens is None:
-            raise ValueError("is required where thinking.type is enabled")
-        if kind in ("adaptive", "disabled") and tokens is not None:
-            raise ValueError(f"is not taken where thinking.type is {kind}")
-        return tokens
-
-    @field_validator("display")
-    @classmethod
-    def _goes_with_thinking(cls, display: str | None, info: ValidationInfo) -> str | None:
-        if display is not None and info.data.get("type") == "disabled":
-            raise ValueError("is not taken where thinking.type is disabled")
-        return display
+    @model_validator(mode="after")
+    def _disabled_has_no_number(self) -> ThinkingFields:
+        if self.type == "disabled" and self.budget_tokens is not None:
+            raise ValueError("has budget_tokens beside the type disabled; give one")
+        return self
 
 
 class JsonOutputFormat(Fields):
@@ -79,10 +68,10 @@ class Tool(Fields):
     cache_control: Any = None
     eager_input_streaming: Any = None
     """No effect: the input of a call is sent once it is whole."""
-    strict: Literal[False] | None = None
-    defer_loading: Literal[False] | None = None
-    input_examples: Nothing = None
-    allowed_callers: BoundedList[Literal["direct"]] | None = None
+    strict: Annotated[Any, Unserved(why="calls are not constrained by their schema")] = None
+    defer_loading: Annotated[Any, Unserved(why="the model sees every tool")] = None
+    input_examples: Annotated[Any, Unserved(why="the model does not see them")] = None
+    allowed_callers: Annotated[Any, Unserved((["direct"],))] = None
 
     def for_template(self) -> dict[str, Any]:
         """The function as chat templates take it."""
@@ -103,7 +92,7 @@ class ToolChoice(Fields):
 class Prompt(Fields):
     """The model's input: conversation, system text and tools."""
 
-    model: StrictStr
+    model: StrictStr | None = None
     messages: BoundedList[Message] = Field(min_length=1)
     """The conversation. Thinking alone as the assistant's last turn is resumed."""
     system: TextBlocks | None = None
@@ -118,13 +107,13 @@ class Prompt(Fields):
     # No effect on what is sampled.
     cache_control: NoEffect = None
     diagnostics: NoEffect = None
-    speed: Literal["standard"] | None = None
+    speed: Annotated[Any, Unserved(("standard",))] = None
     user_profile_id: NoEffect = None
     workspace_id: NoEffect = None
 
-    # Named so that they are refused for their values, not as unknown fields.
-    context_management: Nothing = None
-    mcp_servers: Nothing = None
+    # Known, and reported for values that ask for something.
+    context_management: Annotated[Any, Unserved(why="the conversation is taken as it is")] = None
+    mcp_servers: Annotated[Any, Unserved()] = None
 
     @property
     def continued(self) -> str | None:
@@ -208,8 +197,8 @@ class MessagesRequest(Prompt, RequestSampling):
     metadata: NoEffect = None
     service_tier: NoEffect = None
 
-    container: Nothing = None
-    inference_geo: Nothing = None
+    container: Annotated[Any, Unserved()] = None
+    inference_geo: Annotated[Any, Unserved()] = None
 
     @property
     def omits_thinking(self) -> bool:
@@ -220,8 +209,11 @@ class MessagesRequest(Prompt, RequestSampling):
         """The most tool calls of one message; None for no limit."""
         return 1 if self.tool_choice is not None and self.tool_choice.disable_parallel_tool_use else None
 
-    def to_generate_request(self, context: RequestContext) -> GenerateRequest:
+    def to_generate_request(self, context: RequestContext, *, window_tokens: int) -> GenerateRequest:
         """The request in no dialect.
+
+        Args:
+            window_tokens: the model's context length, which an effort is a share of at most.
 
         Raises:
             NotSupported, InvalidRequest: naming the field.
@@ -233,7 +225,7 @@ class MessagesRequest(Prompt, RequestSampling):
                 field="anytime.continuation",
             )
         json_schema = self._json_schema()
-        budget_tokens, budget_field = self._budget(anytime)
+        budget_tokens, budget_field = self._budget(anytime, window_tokens)
         own = {
             "continuation": self.continued or anytime.continuation,
             "continued_text": None if self.continued is None else self.messages[-1].continued_text,
@@ -257,6 +249,7 @@ class MessagesRequest(Prompt, RequestSampling):
             field_names={
                 **OWN_NAMES,
                 "budget": budget_field or "anytime.budget",
+                "effort": "output_config.effort",
                 "total_tokens": "max_tokens",
                 "answer.max_tokens": "max_tokens",
                 "answer.response_format": self.format_field,
@@ -281,27 +274,21 @@ class MessagesRequest(Prompt, RequestSampling):
             )
         return json.dumps(given[0].schema_) if given else None
 
-    def _budget(self, anytime: AnytimeFields) -> tuple[int | None, str | None]:
+    def _budget(self, anytime: AnytimeFields, window_tokens: int) -> tuple[int | None, str | None]:
         """The budget in tokens, None for all that `max_tokens` leaves, and the field that gives it.
 
         Raises:
-            InvalidRequest: the number is impossible, or fields differ.
+            InvalidRequest: two numbers differ.
         """
         thinking, effort = self.thinking, self.output_config and self.output_config.effort
-        requested: dict[str, int | None] = {}
-        if thinking is None:
-            if anytime.budget is None and (anytime.stop_when is None or anytime.stop_when.stable is None):
-                requested["thinking"] = 0
-        elif thinking.type == "disabled":
-            requested["thinking.type"] = 0
-        elif thinking.budget_tokens is not None:
-            requested["thinking.budget_tokens"] = thinking.budget_tokens
-        if effort is not None:
-            if thinking is None or thinking.type != "adaptive":
-                raise InvalidRequest(
-                    "output_config.effort is a share of max_tokens for thinking, so it needs thinking.type "
-                    "adaptive",
-                    field="output_config.effort",
-                )
-            requested["output_config.effort"] = int(SHARES[effort] * self.max_tokens)
-        return agreed_budget({**requested, **anytime.budget_fields})
+        has_own = bool(anytime.budget) or bool(anytime.stop_when and anytime.stop_when.stable is not None)
+        numbers: dict[str, int | None] = dict(anytime.budget_fields)
+        if thinking is not None and thinking.type == "disabled":
+            numbers["thinking.type"] = 0
+        elif thinking is not None and thinking.budget_tokens is not None:
+            numbers["thinking.budget_tokens"] = thinking.budget_tokens
+        elif thinking is None and not has_own:
+            numbers["thinking"] = 0
+        if numbers or effort is None:
+            return agreed_budget(numbers)
+        return int(SHARES[effort] * min(self.max_tokens, window_tokens)), "output_config.effort"

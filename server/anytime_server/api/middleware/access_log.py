@@ -48,6 +48,8 @@ class AccessLogMiddleware:
         # The path template: paths that clients make up would be labels without end.
         template = getattr(scope.get("route"), "path", "unknown")
         self._metrics.observe_response(template, status, key=key, code=code)
+        if context is not None and status < 400:
+            self._metrics.observe_ignored(context.ignored.kinds)
         level = logging.DEBUG if scope["path"] in PROBES else logging.INFO
         if logger.isEnabledFor(level):
             fields = {

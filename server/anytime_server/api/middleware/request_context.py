@@ -8,7 +8,7 @@ from uuid import uuid4
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from anytime_server.types import RequestContext
+from anytime_server.types import IgnoredFields, RequestContext
 
 VALID_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 """Ids that clients may choose; they come back in a header and go to the log."""
@@ -20,8 +20,13 @@ class RequestContextMiddleware:
     The id is the client's own, or the session's if the endpoint sets it, or a new one.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, *, is_strict: bool) -> None:
+        """
+        Args:
+            is_strict: refuse fields that would be ignored.
+        """
         self._app = app
+        self._is_strict = is_strict
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -33,6 +38,7 @@ class RequestContextMiddleware:
         request_id = client_id or f"req_{uuid4().hex}"
         scope.setdefault("state", {})["context"] = RequestContext(
             request_id=request_id,
+            ignored=IgnoredFields(is_strict=self._is_strict),
             traceparent=headers.get("traceparent"),
             tracestate=",".join(headers.getlist("tracestate")) or None,
         )

@@ -29,6 +29,12 @@ EVENTS: dict[str, Any] = {
 }
 
 
+class StrictRoute(BodyRoute):
+    """A route of the project's own dialect: a field that it does not know is a mistake."""
+
+    refuses_unknown = True
+
+
 def error_response(error: AnytimeError, request_id: str) -> JSONResponse:
     """An error in this dialect's body."""
     body = ErrorResponse(error=ErrorDetail.of(error))
@@ -37,7 +43,7 @@ def error_response(error: AnytimeError, request_id: str) -> JSONResponse:
 
 def router(scheduler: Scheduler) -> APIRouter:
     """The endpoints of this dialect."""
-    routes = APIRouter(route_class=BodyRoute, prefix="/v1/anytime", tags=["anytime"], responses=ERRORS)
+    routes = APIRouter(route_class=StrictRoute, prefix="/v1/anytime", tags=["anytime"], responses=ERRORS)
 
     @routes.post("", response_model=AnytimeResponse, responses={200: EVENTS})
     async def think(body: AnytimeRequest, request: Request) -> Response:

@@ -1,7 +1,8 @@
 """The many names of the thinking budget, and the one number that they come to.
 
 vLLM, SGLang, llama.cpp, NIM, OpenRouter, Anthropic-style and OpenAI itself each have their
-own. All are understood; two that disagree are refused, never silently ranked.
+own. All are understood. A number beats a word for an effort; two numbers that disagree are refused, never
+silently ranked.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, StrictBool, StrictInt, model_validator
 
+from anytime_server.api.openapi import NoEffect
 from anytime_server.api.schema.fields import Fields, written_again
 from anytime_server.errors import InvalidRequest
 
@@ -62,6 +64,13 @@ class ThinkingFields(Fields):
     type: Literal["enabled", "disabled", "adaptive"]
     budget_tokens: Tokens | None = None
 
+    @property
+    def is_on(self) -> bool | None:
+        """Whether to think; None where the number says it."""
+        if self.type == "disabled":
+            return False
+        return True if self.budget_tokens is None else None
+
 
 class TemplateFields(Fields):
     """Variables of the chat template; those named here also set the budget."""
@@ -94,8 +103,8 @@ class BudgetAliases(Fields):
     """Qwen's."""
     custom_params: CustomParams | None = None
     """SGLang's."""
-    custom_logit_processor: Any = None
-    """SGLang's truncation code. Ignored beside `custom_params.thinking_budget`: the server truncates."""
+    custom_logit_processor: NoEffect = None
+    """SGLang's truncation code, which does nothing without `custom_params.thinking_budget`."""
     thinking_budget_tokens: TokensOrNoLimit | None = None
     """llama.cpp's; -1 is no limit."""
     reasoning_budget_tokens: TokensOrNoLimit | None = None
@@ -123,16 +132,16 @@ class BudgetAliases(Fields):
             more: budgets from fields that are not aliases, by field name.
 
         Raises:
-            InvalidRequest: two fields differ.
+            InvalidRequest: two numbers differ, or two efforts, or two switches.
         """
         efforts, switches = self._efforts(), self._switches()
-        requested = {**more, **self._counts()}
-        requested |= {field: int(SHARES[effort] * available_tokens) for field, effort in efforts.items()}
-        requested |= {field: 0 for field, is_on in switches.items() if not is_on}
-        agreed = agreed_budget(requested)
+        numbers = {**more, **self._counts()}
+        shares = {field: int(SHARES[effort] * available_tokens) for field, effort in efforts.items()}
+        off = [field for field, is_on in switches.items() if not is_on]
+        agreed = agreed_budget((numbers or shares) | dict.fromkeys(off, 0))
         # Only against another switch: beside `on`, a budget of 0 is as good a number as any.
-        off = [field for field, effort in efforts.items() if effort == "none"]
-        off += [field for field, is_on in switches.items() if not is_on]
+        if not numbers:
+            off = [field for field, effort in efforts.items() if effort == "none"] + off
         on = [field for field, is_on in switches.items() if is_on]
         if off and on:
             raise InvalidRequest(f"{off[0]} turns thinking off and {on[0]} on; give one", field=on[0])
@@ -146,6 +155,11 @@ class BudgetAliases(Fields):
             "template_variables": {} if kwargs is None else kwargs.model_dump(exclude_unset=True),
             "effort": next(iter(efforts.values()), None),
         }
+
+    @property
+    def effort_field(self) -> str:
+        """The field that gives the effort."""
+        return next(iter(self._efforts()), "reasoning_effort")
 
     def _counts(self) -> dict[str, int | None]:
         """Requested numbers of tokens, None for no limit, by field."""
@@ -161,20 +175,6 @@ class BudgetAliases(Fields):
             "reasoning.max_tokens": self.reasoning and self.reasoning.max_tokens,
             "thinking.budget_tokens": self.thinking and self.thinking.budget_tokens,
         }
-        if (
-            self.thinking is not None
-            and self.thinking.type == "enabled"
-            and self.thinking.budget_tokens is None
-        ):
-            raise InvalidRequest(
-                "thinking.budget_tokens is required where thinking.type is enabled",
-                field="thinking.budget_tokens",
-            )
-        if self.custom_logit_processor is not None and given["custom_params.thinking_budget"] is None:
-            raise InvalidRequest(
-                "custom_logit_processor is only taken beside custom_params.thinking_budget",
-                field="custom_logit_processor",
-            )
         return {
             field: None if tokens == NO_LIMIT else tokens
             for field, tokens in given.items()
@@ -191,13 +191,12 @@ class BudgetAliases(Fields):
     def _switches(self) -> dict[str, bool]:
         """Whether to think at all, by field."""
         template, thinking = self.chat_template_kwargs, self.thinking
-        is_counted = thinking is not None and thinking.type == "enabled"  # then its number says all
         given = {
             "enable_thinking": self.enable_thinking,
             "chat_template_kwargs.enable_thinking": template and template.enable_thinking,
             "chat_template_kwargs.thinking": template and template.thinking,
             "reasoning.enabled": self.reasoning and self.reasoning.enabled,
-            "thinking.type": None if thinking is None or is_counted else thinking.type == "adaptive",
+            "thinking.type": thinking and thinking.is_on,
         }
         return {field: is_on for field, is_on in given.items() if is_on is not None}
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, TypeVar
+from functools import cache
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -12,6 +12,8 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    ModelWrapValidatorHandler,
+    PrivateAttr,
     Strict,
     StrictInt,
     StrictStr,
@@ -20,7 +22,6 @@ from pydantic import (
     model_validator,
 )
 
-from anytime_server.errors import NotSupported
 from anytime_server.printable import is_encodable
 from anytime_server.reasoning import Forcing, LoopRule
 from anytime_server.types import StopWhen
@@ -78,15 +79,31 @@ def few_fields(value: Any) -> Any:
 
 
 class Fields(BaseModel):
-    """Part of a request; unknown fields are refused."""
+    """Part of a request. Names of unknown fields are kept, to be reported (see `ignored.py`)."""
 
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="ignore", use_attribute_docstrings=True)
 
-    @model_validator(mode="before")
+    _unknown: tuple[str, ...] = PrivateAttr(())
+
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        """Names of fields that have no meaning here."""
+        return self._unknown
+
+    @model_validator(mode="wrap")
     @classmethod
-    def _few(cls, value: Any) -> Any:
-        """Refuse what would become as many errors as it has unknown fields."""
-        return few_fields(value)
+    def _note_unknown(cls, value: Any, validate: ModelWrapValidatorHandler[Self]) -> Self:
+        fields = validate(few_fields(value))
+        if isinstance(value, dict) and cls.model_config.get("extra") != "allow":
+            names = _names(cls)
+            fields._unknown = tuple(str(name) for name in value if name not in names)
+        return fields
+
+
+@cache
+def _names(kind: type[Fields]) -> frozenset[str]:
+    """Fields of a class, by their names on the wire."""
+    return frozenset(info.alias or name for name, info in kind.model_fields.items())
 
 
 class BudgetFields(Fields):
@@ -231,22 +248,6 @@ def text_or_parts(content: Any, part: type[BaseModel], part_type: str) -> Any:
     if not isinstance(content, list):
         raise ValueError("must be a string or a list of text parts")
     return content
-
-
-def require_harmless(request: BaseModel, unserved: Mapping[str, tuple[Sequence[Any], str]]) -> None:
-    """Pass if no field asks for what is not served.
-
-    Args:
-        unserved: by field, the values that ask for nothing, and why others are refused.
-
-    Raises:
-        NotSupported: naming the field.
-    """
-    for field, (harmless, why) in unserved.items():
-        value = getattr(request, field)
-        if not any(value == one and isinstance(value, bool) == isinstance(one, bool) for one in harmless):
-            reason = f": {why}" if why else ""
-            raise NotSupported(f"{field} is not served by this version{reason}", field=field)
 
 
 class AnytimeFields(Fields):

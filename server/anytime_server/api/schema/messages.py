@@ -7,13 +7,14 @@ from typing import Annotated, Any, Literal, cast
 
 from pydantic import BeforeValidator, Field, ValidationInfo, WithJsonSchema, field_validator
 
+from anytime_server.api.openapi import NoEffect
 from anytime_server.api.schema.fields import BoundedList, Fields, Text, text_or_parts, written_again
 from anytime_server.errors import InvalidRequest
 
 
 def _nothing(value: Any) -> None:
     if value:
-        raise ValueError("is not served by this version")
+        raise ValueError("is not served here")
 
 
 Nothing = Annotated[
@@ -26,6 +27,8 @@ class TextPart(Fields):
 
     type: Literal["text"]
     text: Text
+    cache_control: NoEffect = None
+    """Anthropic's, which LiteLLM passes on. Every prefix is cached."""
 
 
 class Arguments(dict[str, Any]):
@@ -99,7 +102,7 @@ class Message(Fields):
 
     # Sent back by OpenAI's SDK with a turn that it received; this server never fills them.
     refusal: str | None = None
-    annotations: Nothing = None
+    annotations: NoEffect = None
     audio: Nothing = None
     function_call: Nothing = None
     parsed: Any = None

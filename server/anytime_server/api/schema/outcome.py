@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from anytime_server.reasoning import Cause
 from anytime_server.session import events
+from anytime_server.types import IgnoredFields
 
 
 class Record(BaseModel):
@@ -66,8 +67,11 @@ class AnytimeObject(Record):
     usage: Usage
     continuation: str | None
     """To be sent back to resume the thinking."""
+    ignored: list[str] = []
+    """Fields of the request that had no effect."""
 
 
-def anytime_object(done: events.Done) -> dict[str, Any]:
+def anytime_object(done: events.Done, ignored: IgnoredFields) -> dict[str, Any]:
     """The `anytime` object of a response."""
-    return AnytimeObject.model_validate(done).model_dump(mode="json")
+    fields = AnytimeObject.model_validate(done).model_dump(mode="json")
+    return fields | {"ignored": ignored.fields}

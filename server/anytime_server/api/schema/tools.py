@@ -7,6 +7,7 @@ from uuid import uuid4
 
 from pydantic import Field, StrictBool
 
+from anytime_server.api.openapi import NoEffect
 from anytime_server.api.schema.fields import Fields, JsonObject, Text
 from anytime_server.text.tool_calls import ToolCall
 
@@ -29,9 +30,11 @@ class ToolFields(Fields):
 
     type: Literal["function"]
     function: FunctionFields
+    cache_control: NoEffect = None
+    """Anthropic's, which LiteLLM passes on. Every prefix is cached."""
 
     def for_template(self) -> dict[str, Any]:
-        return self.model_dump(exclude_none=True, exclude={"function": {"strict"}})
+        return self.model_dump(exclude_none=True, exclude={"function": {"strict"}, "cache_control": True})
 
 
 def call_object(call: ToolCall) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from anytime_server.api.schema.tools import call_object
 from anytime_server.api.sse import Encoder
 from anytime_server.session import events
 from anytime_server.text.answer_text import AnswerToken
+from anytime_server.types import IgnoredFields
 
 Chunk = dict[str, Any]
 DONE: Chunk = {}
@@ -23,13 +24,22 @@ DONE: Chunk = {}
 class ChatEncoder(Encoder[Chunk]):
     """Events of the choices' sessions as `chat.completion.chunk`s."""
 
-    def __init__(self, num_choices: int, *, shows_thinking: bool, shows_usage: bool, has_tools: bool) -> None:
+    def __init__(
+        self,
+        num_choices: int,
+        *,
+        shows_thinking: bool,
+        shows_usage: bool,
+        has_tools: bool,
+        ignored: IgnoredFields,
+    ) -> None:
         self._head: dict[str, Any] = {}
         """Fields of every chunk; known from the first session's first event on."""
         self._num_choices = num_choices
         self._shows_thinking = shows_thinking
         self._shows_usage = shows_usage
         self._has_tools = has_tools
+        self._ignored = ignored
         self._finish_reasons: dict[int, str] = {}
         self._unreported: dict[int, list[AnswerToken]] = {index: [] for index in range(num_choices)}
         """Tokens of each choice that had no text to go with."""
@@ -62,7 +72,7 @@ class ChatEncoder(Encoder[Chunk]):
     def _last(self, index: int, done: events.Done) -> Iterator[Chunk]:
         """The last chunk of a choice; that of the last choice ends the stream."""
         self._usages[index] = done.usage
-        own = {"anytime": anytime_object(done)}
+        own = {"anytime": anytime_object(done, self._ignored)}
         chunk = self._chunk(index, {}, finish_reason=self._finish_reasons[index])
         if self._num_choices > 1:
             chunk["choices"][0] |= own

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from operator import itemgetter
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, StrictBool, StrictInt, StrictStr
 
-from anytime_server.api.openapi import NoEffect, Refused
+from anytime_server.api.openapi import NoEffect
 from anytime_server.api.schema.budgets import BudgetAliases, is_effort
 from anytime_server.api.schema.fields import (
     MAX_TOOLS,
@@ -18,30 +18,16 @@ from anytime_server.api.schema.fields import (
     ResponseFormat,
     Seed,
     Text,
-    require_harmless,
 )
+from anytime_server.api.schema.ignored import Unserved
 from anytime_server.api.schema.messages import Conversation
 from anytime_server.api.schema.sampling import OWN_NAMES, RequestSampling
 from anytime_server.api.schema.tools import ToolFields
 from anytime_server.engine.base import MAX_TOP_LOGPROBS
-from anytime_server.errors import InvalidRequest
 from anytime_server.types import GenerateRequest, RequestContext
 
 MAX_CHOICES = 16
 MAX_STOPS = 16
-
-NOT_SERVED: dict[str, tuple[Sequence[Any], str]] = {
-    "tool_choice": ((None, "none", "auto"), "only none and auto are"),
-    "verbosity": ((None, "medium"), ""),
-    "modalities": ((None, ["text"]), ""),
-    "audio": ((None,), ""),
-    "functions": ((None, []), ""),
-    "function_call": ((None, "none"), ""),
-    "moderation": ((None,), ""),
-    "web_search_options": ((None,), ""),
-    "reasoning_format": ((None, "auto", "deepseek"), ""),
-}
-"""Fields that this version cannot honour, with the values that ask for nothing, and why."""
 
 
 def _one_or_more(value: Any) -> Any:
@@ -66,7 +52,7 @@ class ChatRequest(Conversation, BudgetAliases, RequestSampling):
     Sampling options hold for thinking and answer alike, unless they say otherwise.
     """
 
-    model: StrictStr
+    model: StrictStr | None = None
     max_tokens: AtLeastOne | None = None
     """The most tokens of thinking and answer together; enough of them for an answer are kept for it.
     Without it, an answer may have all that the window leaves."""
@@ -85,7 +71,7 @@ class ChatRequest(Conversation, BudgetAliases, RequestSampling):
     response_format: ResponseFormat | None = None
     """The form that the answer must have; the thinking is free."""
     tools: Annotated[BoundedList[ToolFields], Field(max_length=MAX_TOOLS)] | None = None
-    tool_choice: Any = None
+    tool_choice: Annotated[Any, Unserved(("none", "auto"))] = None
     """`auto`, or `none`: then the model does not see the tools."""
     parallel_tool_calls: StrictBool | None = None
     """False: the first call only."""
@@ -108,15 +94,15 @@ class ChatRequest(Conversation, BudgetAliases, RequestSampling):
     prompt_cache_retention: NoEffect = None
     prediction: NoEffect = None
 
-    # Named so that they are refused for their values, not as unknown fields.
-    verbosity: Refused = None
-    modalities: Refused = None
-    audio: Refused = None
-    functions: Refused = None
-    function_call: Refused = None
-    moderation: Refused = None
-    web_search_options: Refused = None
-    reasoning_format: Refused = None
+    # Known, and reported for values that ask for something.
+    verbosity: Annotated[Any, Unserved(("medium",))] = None
+    modalities: Annotated[Any, Unserved((["text"],))] = None
+    audio: Annotated[Any, Unserved()] = None
+    functions: Annotated[Any, Unserved(([],), "is not served; tools are")] = None
+    function_call: Annotated[Any, Unserved(("none",), "is not served; tool_choice is")] = None
+    moderation: Annotated[Any, Unserved()] = None
+    web_search_options: Annotated[Any, Unserved(())] = None
+    reasoning_format: Annotated[Any, Unserved(("auto", "deepseek"))] = None
 
     @property
     def num_choices(self) -> int:
@@ -145,13 +131,13 @@ class ChatRequest(Conversation, BudgetAliases, RequestSampling):
         Raises:
             NotSupported, InvalidRequest: naming the field.
         """
-        require_harmless(self, NOT_SERVED)
         if self.top_logprobs and not self.logprobs:
-            raise InvalidRequest("top_logprobs needs logprobs to be true", field="top_logprobs")
+            context.ignored.add("top_logprobs", "needs logprobs to be true")
         total_tokens, total_field = self._total_tokens()
         anytime = self.anytime or AnytimeFields()
         budget_tokens, budget_field = self.budget(
-            available_tokens=total_tokens or window_tokens, more=anytime.budget_fields
+            available_tokens=min(total_tokens or window_tokens, window_tokens),
+            more=anytime.budget_fields,
         )
         return GenerateRequest(
             messages=self.turns(),
@@ -173,6 +159,7 @@ class ChatRequest(Conversation, BudgetAliases, RequestSampling):
             field_names={
                 **OWN_NAMES,
                 "budget": budget_field or "anytime.budget",
+                "effort": self.effort_field,
                 "total_tokens": total_field,
                 "answer.max_tokens": total_field,
                 "answer.response_format": "response_format",
@@ -183,11 +170,9 @@ class ChatRequest(Conversation, BudgetAliases, RequestSampling):
 
     def _total_tokens(self) -> tuple[int | None, str]:
         """The limit on thinking and answer together, and the field that it is in."""
-        if self.max_completion_tokens is None:
-            return self.max_tokens, "max_tokens"
-        if self.max_tokens not in (None, self.max_completion_tokens):
-            raise InvalidRequest("max_tokens and max_completion_tokens differ; give one", field="max_tokens")
-        return self.max_completion_tokens, "max_completion_tokens"
+        given = {"max_completion_tokens": self.max_completion_tokens, "max_tokens": self.max_tokens}
+        limits = [(tokens, field) for field, tokens in given.items() if tokens is not None]
+        return min(limits, default=(None, "max_tokens"), key=itemgetter(0))
 
 
 class ControlRequest(Fields):

@@ -29,6 +29,7 @@ class ResponsesEncoder(Encoder[Wire]):
     def __init__(self, request: ResponsesRequest, session: Session) -> None:
         response_id = session.request.id
         self._request = request
+        self._ignored = session.request.context.ignored
         self._opened = opening(request, response_id=response_id, model=session.model_name)
         self._items = Items(response_id)
         self._sequence_number = 0
@@ -73,7 +74,11 @@ class ResponsesEncoder(Encoder[Wire]):
                 yield from self._add_calls(event.tool_calls)
             case events.Done():
                 response = ended(
-                    self._opened, output=self._output, is_incomplete=self._is_incomplete, done=event
+                    self._opened,
+                    output=self._output,
+                    is_incomplete=self._is_incomplete,
+                    done=event,
+                    ignored=self._ignored,
                 )
                 yield {"type": f"response.{response['status']}", "response": response}
             case events.Failed(error=error):

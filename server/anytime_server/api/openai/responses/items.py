@@ -13,6 +13,7 @@ from anytime_server.errors import AnytimeError
 from anytime_server.session import events
 from anytime_server.text.answer_text import AnswerToken
 from anytime_server.text.tool_calls import ToolCall
+from anytime_server.types import IgnoredFields
 
 ItemStatus = Literal["in_progress", "completed", "incomplete"]
 
@@ -49,7 +50,7 @@ def opening(request: ResponsesRequest, *, response_id: str, model: str) -> dict[
             else {"type": "text"},
             "verbosity": "medium",
         },
-        "tool_choice": request.tool_choice or "auto",
+        "tool_choice": "none" if request.tool_choice == "none" else "auto",
         "tools": [tool.model_dump() for tool in request.tools or ()],
         "top_logprobs": request.top_logprobs or 0,
         "top_p": request.top_p,
@@ -60,7 +61,12 @@ def opening(request: ResponsesRequest, *, response_id: str, model: str) -> dict[
 
 
 def ended(
-    opened: dict[str, Any], *, output: list[dict[str, Any]], is_incomplete: bool, done: events.Done
+    opened: dict[str, Any],
+    *,
+    output: list[dict[str, Any]],
+    is_incomplete: bool,
+    done: events.Done,
+    ignored: IgnoredFields,
 ) -> dict[str, Any]:
     """The response at its end.
 
@@ -73,7 +79,7 @@ def ended(
         "incomplete_details": {"reason": "max_output_tokens"} if is_incomplete else None,
         "output": output,
         "usage": _usage(done.usage),
-        "anytime": anytime_object(done),
+        "anytime": anytime_object(done, ignored),
     }
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, StrictBool, StrictInt, StrictStr
 
 from anytime_server.api.openai.responses.input import Items, dialogue_of
-from anytime_server.api.openapi import NoEffect, Refused
+from anytime_server.api.openapi import NoEffect
 from anytime_server.api.schema.budgets import BudgetAliases, ReasoningFields, is_effort
 from anytime_server.api.schema.fields import (
     MAX_TOOLS,
@@ -19,30 +19,16 @@ from anytime_server.api.schema.fields import (
     ResponseFormat,
     Text,
     few_fields,
-    require_harmless,
 )
+from anytime_server.api.schema.ignored import Unserved
+from anytime_server.api.schema.messages import Nothing
 from anytime_server.api.schema.sampling import OWN_NAMES, RequestSampling
 from anytime_server.api.schema.tools import FunctionFields
 from anytime_server.engine.base import MAX_TOP_LOGPROBS
-from anytime_server.errors import InvalidRequest, NotSupported
-from anytime_server.types import GenerateRequest, RequestContext
+from anytime_server.errors import InvalidRequest
+from anytime_server.types import GenerateRequest, IgnoredFields, RequestContext
 
 ENCRYPTED, LOGPROBS = "reasoning.encrypted_content", "message.output_text.logprobs"
-
-NOT_SERVED: dict[str, tuple[tuple[Any, ...], str]] = {
-    "previous_response_id": ((None,), "responses are not stored: send the earlier items in input"),
-    "conversation": ((None,), "conversations are not stored: send the earlier items in input"),
-    "prompt": ((None,), "prompts are not stored: send instructions and input"),
-    "background": ((None, False), "responses are not stored, so none could be retrieved later"),
-    "truncation": (
-        (None, "disabled"),
-        "an input that is too long is refused, not truncated",
-    ),
-    "context_management": ((None, []), "the input is taken as it is"),
-    "moderation": ((None,), "there is no moderation"),
-    "tool_choice": ((None, "none", "auto"), "only none and auto are"),
-}
-"""OpenAI's fields that this version cannot honour, with the values that ask for nothing, and why."""
 
 
 class ResponsesReasoning(ReasoningFields):
@@ -52,9 +38,10 @@ class ResponsesReasoning(ReasoningFields):
     """Taken, but none is made: the thinking itself is in the response."""
     generate_summary: Literal["auto", "concise", "detailed"] | None = None
     """The older name of `summary`."""
-    context: Literal["auto"] | None = None
-    """Ignored: the chat template chooses what the model sees of earlier thinking."""
-    mode: Literal["standard"] | None = None
+    context: Annotated[
+        Any, Unserved(("auto",), "the chat template chooses what the model sees of earlier thinking")
+    ] = None
+    mode: Annotated[Any, Unserved(("standard",))] = None
 
 
 class TextFormat(Fields):
@@ -90,7 +77,7 @@ class TextFields(Fields):
     """How the answer is to be written."""
 
     format: TextFormat | None = None
-    verbosity: Literal["low", "medium", "high"] | None = None
+    verbosity: Annotated[Any, Unserved(("medium",))] = None
 
 
 def _function(value: Any) -> Any:
@@ -124,7 +111,7 @@ class ResponsesRequest(BudgetAliases, RequestSampling):
     Sampling options hold for thinking and answer alike, unless they say otherwise.
     """
 
-    model: StrictStr
+    model: StrictStr | None = None
     input: Items
     instructions: Text | None = None
     """Becomes the system message before the input."""
@@ -135,22 +122,9 @@ class ResponsesRequest(BudgetAliases, RequestSampling):
     text: TextFields = Field(default_factory=TextFields)
     stream: StrictBool | None = None
     stream_options: ResponsesStreamOptions | None = None
-    include: (
-        BoundedList[
-            Literal[
-                "reasoning.encrypted_content",
-                "message.output_text.logprobs",
-                "message.input_image.image_url",
-                "file_search_call.results",
-                "web_search_call.results",
-                "web_search_call.action.sources",
-                "computer_call_output.output.image_url",
-                "code_interpreter_call.outputs",
-            ]
-        ]
-        | None
-    ) = None
-    """Further content to return. Only the first two ever have content here."""
+    include: BoundedList[StrictStr] | None = None
+    """Further content to return: `reasoning.encrypted_content` and `message.output_text.logprobs`. Others
+    have no content here."""
     top_logprobs: Annotated[StrictInt, Field(ge=0, le=MAX_TOP_LOGPROBS)] | None = None
     tools: Annotated[BoundedList[Tool], Field(max_length=MAX_TOOLS)] | None = None
     parallel_tool_calls: StrictBool | None = None
@@ -171,15 +145,18 @@ class ResponsesRequest(BudgetAliases, RequestSampling):
     max_tool_calls: AtLeastOne | None = None
     """Limits tools that a server runs by itself; this server has none."""
 
-    # Named so that they are refused for their values, not as unknown fields.
-    previous_response_id: Refused = None
-    conversation: Refused = None
-    prompt: Refused = None
-    background: Refused = None
-    truncation: Refused = None
-    context_management: Refused = None
-    moderation: Refused = None
-    tool_choice: Refused = None
+    tool_choice: Annotated[Any, Unserved(("none", "auto"))] = None
+    previous_response_id: Nothing = None
+    conversation: Nothing = None
+    prompt: Nothing = None
+
+    # Known, and reported for values that ask for something.
+    background: Annotated[Any, Unserved()] = None
+    truncation: Annotated[
+        Any, Unserved(("disabled",), "an input that is too long is refused, not truncated")
+    ] = None
+    context_management: Annotated[Any, Unserved(why="the input is taken as it is")] = None
+    moderation: Annotated[Any, Unserved()] = None
 
     @property
     def shows_thinking(self) -> bool:
@@ -195,6 +172,13 @@ class ResponsesRequest(BudgetAliases, RequestSampling):
         """The tools that the model may call, as chat templates take them."""
         return [] if self.tool_choice == "none" else [tool.for_template() for tool in self.tools or ()]
 
+    @property
+    def _answer_logprobs(self) -> int | None:
+        """Alternatives to report of each token of the answer; None reports no tokens."""
+        if LOGPROBS not in (self.include or ()) or self.offered_tools:
+            return None
+        return self.top_logprobs or 0
+
     def to_generate_request(self, context: RequestContext, *, window_tokens: int) -> GenerateRequest:
         """The request in no dialect.
 
@@ -204,7 +188,7 @@ class ResponsesRequest(BudgetAliases, RequestSampling):
         Raises:
             NotSupported, InvalidRequest: naming the field.
         """
-        self._require_served()
+        self._note_ignored(context.ignored)
         anytime, dialogue = self.anytime or AnytimeFields(), dialogue_of(self.input, self.instructions)
         if None not in (dialogue.continuation, anytime.continuation):
             raise InvalidRequest(
@@ -212,7 +196,8 @@ class ResponsesRequest(BudgetAliases, RequestSampling):
                 field="anytime.continuation",
             )
         budget_tokens, budget_field = self.budget(
-            available_tokens=self.max_output_tokens or window_tokens, more=anytime.budget_fields
+            available_tokens=min(self.max_output_tokens or window_tokens, window_tokens),
+            more=anytime.budget_fields,
         )
         return GenerateRequest(
             messages=dialogue.turns,
@@ -224,7 +209,7 @@ class ResponsesRequest(BudgetAliases, RequestSampling):
             is_budget_a_share=is_effort(budget_field),
             **self.sampling(),
             json_schema=self.text.format and self.text.format.schema_text,
-            top_logprobs=(self.top_logprobs or 0) if LOGPROBS in (self.include or ()) else None,
+            top_logprobs=self._answer_logprobs,
             with_confidence=False,
             tools=self.offered_tools,
             max_tool_calls=1 if self.parallel_tool_calls is False else None,
@@ -234,6 +219,7 @@ class ResponsesRequest(BudgetAliases, RequestSampling):
                 **OWN_NAMES,
                 "messages": "input",
                 "budget": budget_field or "anytime.budget",
+                "effort": self.effort_field,
                 "total_tokens": "max_output_tokens",
                 "answer.max_tokens": "max_output_tokens",
                 "answer.response_format": "text.format",
@@ -242,19 +228,13 @@ class ResponsesRequest(BudgetAliases, RequestSampling):
             },
         )
 
-    def _require_served(self) -> None:
-        require_harmless(self, NOT_SERVED)
+    def _note_ignored(self, ignored: IgnoredFields) -> None:
         include = self.include or ()
-        if self.text.verbosity not in (None, "medium"):
-            raise NotSupported("text.verbosity is not served by this version", field="text.verbosity")
         if self.top_logprobs and LOGPROBS not in include:
-            raise InvalidRequest(f"top_logprobs: needs {LOGPROBS} in include", field="top_logprobs")
+            ignored.add("top_logprobs", f"needs {LOGPROBS} in include")
         if ENCRYPTED in include and not self.shows_thinking:
-            raise InvalidRequest(
-                f"include: {ENCRYPTED} is of the reasoning item, which reasoning.exclude leaves out",
-                field="include",
+            ignored.add(
+                "include", f"{ENCRYPTED} is of the reasoning item, which reasoning.exclude leaves out"
             )
         if self.offered_tools and LOGPROBS in include:
-            raise NotSupported(
-                f"include: {LOGPROBS} beside tools is not served by this version", field="include"
-            )
+            ignored.add("include", f"{LOGPROBS} is not served beside tools")

@@ -180,11 +180,8 @@ BAD: list[tuple[str, dict[str, Any]]] = [
     ("tools.0.function.name", {"tools": [{"type": "function", "function": {"name": ""}}]}),
     ("tools.0.function.parameters", {"tools": [FUNCTION | {"function": {"name": "f", "parameters": 1}}]}),
     ("tools", {"tools": [FUNCTION] * 129}),
-    ("tool_choice", {"tools": [FUNCTION], "tool_choice": "required"}),
-    ("tool_choice", {"tools": [FUNCTION], "tool_choice": FUNCTION}),
     ("parallel_tool_calls", {"tools": [FUNCTION], "parallel_tool_calls": "no"}),
     ("response_format", {"tools": [FUNCTION], "response_format": {"type": "json_object"}}),
-    ("functions", {"functions": [{"name": "f"}]}),
 ]  # fmt: skip
 
 

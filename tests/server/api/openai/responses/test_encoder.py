@@ -8,6 +8,7 @@ from typing import Any
 from anytime_server.api.openai.responses.encoder import ResponsesEncoder
 from anytime_server.api.openai.responses.schema import ResponsesRequest
 from anytime_server.session import events
+from anytime_server.types import RequestContext
 
 
 def answer(text: str) -> events.AnswerDelta:
@@ -16,7 +17,9 @@ def answer(text: str) -> events.AnswerDelta:
 
 def test_every_item_has_an_id_of_its_own_even_if_text_comes_before_any_thinking() -> None:
     request = ResponsesRequest.model_validate({"model": "tiny", "input": "7-3"})
-    session: Any = SimpleNamespace(request=SimpleNamespace(id="resp-1a"), model_name="tiny")
+    session: Any = SimpleNamespace(
+        request=SimpleNamespace(id="resp-1a", context=RequestContext()), model_name="tiny"
+    )
     encoder = ResponsesEncoder(request, session)
     emitted = [
         answer("4"),
