@@ -42,7 +42,7 @@ BAD_FIELDS: list[tuple[str, dict[str, Any]]] = [
     ),
     ("messages.0.reasoning", {"messages": [{"role": "user", "content": "7", "reasoning": "\ud800"}]}),
     ("messages.0.content.1.text", {"messages": [{"role": "user", "content": [PART, {"type": "text"}]}]}),
-    ("messages.0.content.0.type", {"messages": [{"role": "user", "content": [PART | {"type": "image"}]}]}),
+    ("messages.0.content.0", {"messages": [{"role": "user", "content": [PART | {"type": "image"}]}]}),
     ("messages.0.name", {"messages": [{"role": "user", "content": "7", "name": "\ud800"}]}),
     ("\\ud800", {"\ud800": 1}),
     ("model", {"model": "\ud800"}),

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, StrictBool, StrictStr, ValidationInfo
 
 from anytime_server.api.openapi import NoEffect
-from anytime_server.api.schema.fields import BoundedList, Fields, JsonObject, Text, text_or_parts
+from anytime_server.api.schema.fields import BoundedList, Fields, JsonObject, Text, of_type, text_or_parts
 from anytime_server.errors import InvalidRequest
 
 
@@ -57,24 +57,12 @@ def _text_or_blocks(content: Any) -> Any:
 
 
 def _text_only(block: Any) -> TextBlock:
-    return _validated(block, {"text": TextBlock})
+    return of_type(block, {"text": TextBlock}, "block")
 
 
 def _of_role(block: Any, info: ValidationInfo) -> Block:
     role = info.data.get("role")  # none where that is at fault itself
-    return _validated(block, BLOCKS[role] if role else BLOCKS["user"] | BLOCKS["assistant"])
-
-
-def _validated(block: Any, served: dict[str, type[Any]]) -> Any:
-    """The block, as its `type` says. Not by pydantic's union: that puts the type into an error's field."""
-    if isinstance(block, Block):
-        return block
-    if not isinstance(block, dict):
-        raise ValueError("must be an object")
-    kind = block.get("type")
-    if not isinstance(kind, str) or kind not in served:
-        raise ValueError(f"a block of type {str(kind)[:40]!r} is not served here, only {', '.join(served)}")
-    return served[kind].model_validate(block)
+    return of_type(block, BLOCKS[role] if role else BLOCKS["user"] | BLOCKS["assistant"], "block")
 
 
 TextBlocks = Annotated[

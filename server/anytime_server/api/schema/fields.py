@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from functools import cache
 from typing import Annotated, Any, Literal, Self, TypeVar
 
@@ -248,6 +249,23 @@ def text_or_parts(content: Any, part: type[BaseModel], part_type: str) -> Any:
     if not isinstance(content, list):
         raise ValueError("must be a string or a list of text parts")
     return content
+
+
+def of_type(value: Any, served: Mapping[str, type[Fields]], what: str) -> Any:
+    """An object validated as its `type` says: pydantic's union would put the type into an error's field.
+
+    Args:
+        served: classes by `type`.
+        what: noun for an error.
+    """
+    if isinstance(value, Fields):
+        return value
+    if not isinstance(value, dict):
+        raise ValueError("must be an object")
+    kind = value.get("type")
+    if not isinstance(kind, str) or kind not in served:
+        raise ValueError(f"a {what} of type {str(kind)[:40]!r} is not served here, only {', '.join(served)}")
+    return served[kind].model_validate(value)
 
 
 class AnytimeFields(Fields):

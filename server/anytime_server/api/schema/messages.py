@@ -9,6 +9,16 @@ from pydantic import BeforeValidator, Field, ValidationInfo, WithJsonSchema, fie
 
 from anytime_server.api.openapi import NoEffect
 from anytime_server.api.schema.fields import BoundedList, Fields, Text, text_or_parts, written_again
+from anytime_server.api.schema.message_parts import (
+    ContentPart,
+    ReasoningDetail,
+    ReasoningPart,
+    RefusalPart,
+    TextPart,
+    ThinkingBlock,
+    ThinkingPart,
+    thinking_in,
+)
 from anytime_server.errors import InvalidRequest
 
 
@@ -20,15 +30,6 @@ def _nothing(value: Any) -> None:
 Nothing = Annotated[
     None, BeforeValidator(_nothing), WithJsonSchema({"enum": [None, False, 0, "", [], {}], "default": None})
 ]
-
-
-class TextPart(Fields):
-    """A piece of text within a message."""
-
-    type: Literal["text"]
-    text: Text
-    cache_control: NoEffect = None
-    """Anthropic's, which LiteLLM passes on. Every prefix is cached."""
 
 
 class Arguments(dict[str, Any]):
@@ -55,10 +56,14 @@ class Arguments(dict[str, Any]):
         return text + self._text
 
 
+def _json_text(value: Any) -> Any:
+    return json.dumps(value) if isinstance(value, dict) else value
+
+
 class CalledFunction(Fields):
     name: Annotated[Text, Field(min_length=1)]
-    arguments: Text
-    """Text of a JSON object; other text is passed on unchanged."""
+    arguments: Annotated[Text, BeforeValidator(_json_text, str | dict[str, Any])]
+    """Text of a JSON object, or the object; other text is passed on unchanged."""
     parsed_arguments: Any = None
     """Added by OpenAI's SDK, which sends it back."""
 
@@ -87,28 +92,34 @@ class Message(Fields):
     """One turn of the conversation."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: BoundedList[TextPart] = Field(default=cast("list[TextPart]", None), validate_default=True)
-    """A string, which is one part, or a list of text parts; the assistant's may be absent."""
+    content: BoundedList[ContentPart] = Field(default=cast("list[Any]", None), validate_default=True)
+    """A string, which is one part, or a list of parts; the assistant's may be absent."""
     name: Text | None = None
     """Of a tool, where the chat template shows it; else taken for compatibility, and not shown."""
     reasoning_content: Text | None = None
     """Earlier thinking of an assistant turn; the chat template decides what of it the model sees."""
     reasoning: Text | None = None
     """The same under the name that other servers use."""
+    thinking_blocks: BoundedList[ThinkingBlock] | None = None
+    """The same as LiteLLM returns it; taken where the fields above are empty."""
+    reasoning_details: BoundedList[ReasoningDetail] | None = None
+    """The same as OpenRouter returns it."""
     tool_calls: BoundedList[CalledTool] | None = None
     """Calls that the assistant made in this turn."""
     tool_call_id: Text | None = Field(default=None, validate_default=True)
     """The call that a tool's turn is the result of."""
 
-    # Sent back by OpenAI's SDK with a turn that it received; this server never fills them.
-    refusal: str | None = None
+    # Sent back by SDKs with a turn that they received; this server never fills them.
+    refusal: Text | None = None
     annotations: NoEffect = None
     audio: Nothing = None
     function_call: Nothing = None
     parsed: Any = None
     """Added by OpenAI's SDK."""
+    provider_specific_fields: NoEffect = None
+    """Added by LiteLLM."""
 
-    @field_validator("content", mode="before", json_schema_input_type=str | list[TextPart])
+    @field_validator("content", mode="before", json_schema_input_type=str | list[ContentPart])
     @classmethod
     def _text_or_parts(cls, content: Any, info: ValidationInfo) -> Any:
         if content is None and info.data.get("role") == "assistant":
@@ -136,13 +147,25 @@ class Message(Fields):
 
     @property
     def text(self) -> str:
-        return "".join(part.text for part in self.content)
+        """The text, or the refusal that stands beside the content."""
+        said = [part.text for part in self.content if isinstance(part, TextPart | RefusalPart)]
+        return "".join(said) or self.refusal or ""
+
+    @property
+    def thinking(self) -> str:
+        """Earlier thinking of the assistant's turn, which clients send in several forms at once."""
+        parts = [part for part in self.content if isinstance(part, ThinkingPart | ReasoningPart)]
+        return (
+            self.reasoning_content
+            or self.reasoning
+            or thinking_in(parts, self.thinking_blocks, self.reasoning_details)
+        )
 
     def for_template(self) -> dict[str, Any]:
         """The turn as chat templates take it."""
         role = "system" if self.role == "developer" else self.role
         turn: dict[str, Any] = {"role": role, "content": self.text}
-        if thinking := self.reasoning_content or self.reasoning:
+        if thinking := self.thinking:
             turn["reasoning_content"] = thinking
         if self.tool_calls:
             turn["tool_calls"] = [call.for_template() for call in self.tool_calls]
