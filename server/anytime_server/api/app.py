@@ -23,10 +23,9 @@ from anytime_server.api import rate_limit_headers as rate_limits
 from anytime_server.api.dialect import Dialect, Dialects
 from anytime_server.api.middleware.access_log import AccessLogMiddleware
 from anytime_server.api.middleware.auth import AuthenticationMiddleware
-from anytime_server.api.middleware.request_context import RequestContextMiddleware
+from anytime_server.api.middleware.request_context import IGNORED_HEADER, RequestContextMiddleware
 from anytime_server.api.middleware.size_limits import MessageLimit, SizeLimitMiddleware
 from anytime_server.api.middleware.trusted_hosts import TrustedHostMiddleware
-from anytime_server.api.sse import IGNORED_HEADER
 from anytime_server.auth import Keyring
 from anytime_server.scheduler.scheduler import Scheduler
 from anytime_server.telemetry.metrics import Metrics

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
@@ -17,7 +16,6 @@ from pydantic_core import to_json
 
 from anytime_server.errors import AnytimeError, SessionCancelled
 from anytime_server.session import Session, events, read_sessions
-from anytime_server.types import IgnoredFields
 
 logger = logging.getLogger(__name__)
 
@@ -25,10 +23,6 @@ KEEP_ALIVE_S = 5.0
 """Seconds without an event after which a keep-alive is sent, from the start of the stream."""
 
 STREAM_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
-
-IGNORED_HEADER = "X-Anytime-Ignored"
-"""Response header that lists the fields that had no effect, separated by commas."""
-MAX_HEADER_CHARACTERS = 1000
 
 Wire = TypeVar("Wire")
 
@@ -76,27 +70,15 @@ async def respond(
     Raises:
         AnytimeError: what ended a session, where the response is not streamed.
     """
-    request = sessions[0].request
-    headers = {"X-Request-Id": request.id, **(headers or {})}
+    headers = {"X-Request-Id": sessions[0].request.id, **(headers or {})}
     if streams:
-        headers |= _ignored_header(request.context.ignored)
         return EventSourceResponse(_stream(sessions, encoder), headers={**STREAM_HEADERS, **headers})
     await _all_done(sessions)
     stream: list[Any] = []
     async for batch in read_sessions(sessions):
         for index, event in batch:
             stream += encoder.encode(index, event)
-    headers |= _ignored_header(request.context.ignored)
     return Response(to_json(encoder.fold(stream)), media_type="application/json", headers=headers)
-
-
-def _ignored_header(ignored: IgnoredFields) -> dict[str, str]:
-    """The header with the fields ignored so far; a name that is no plain word is left out."""
-    names = [field for field in ignored.fields if re.fullmatch(r"[\w.$-]+", field, re.ASCII)]
-    text = ", ".join(names)
-    if len(text) > MAX_HEADER_CHARACTERS:
-        text = text[:MAX_HEADER_CHARACTERS].rpartition(",")[0]
-    return {IGNORED_HEADER: text} if text else {}
 
 
 async def _stream(sessions: Sequence[Session], encoder: Encoder[Any]) -> AsyncGenerator[bytes, None]:

@@ -134,6 +134,13 @@ async def test_total_over_the_window_leaves_what_fits(served: Any) -> None:
     assert (await server.http.post(path, json=body | alone)).status_code == 400
 
 
+async def test_header_reports_what_a_body_without_an_anytime_object_cannot(served: Any) -> None:
+    server = await served()
+    body = {"model": "tiny", "messages": [USER], "nonsense": 1}
+    reply = await server.http.post("/v1/messages/count_tokens", json=body)
+    assert (reply.status_code, reply.headers["X-Anytime-Ignored"]) == (200, "nonsense")
+
+
 async def test_native_api_refuses_unknown_fields(served: Any) -> None:
     server = await served()
     for field, fields in [

@@ -1,8 +1,9 @@
-"""Gives each request its context and its id, which the response carries."""
+"""Gives each request its context; the response carries its id, and the fields that had no effect."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from uuid import uuid4
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -13,11 +14,17 @@ from anytime_server.types import IgnoredFields, RequestContext
 VALID_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 """Ids that clients may choose; they come back in a header and go to the log."""
 
+IGNORED_HEADER = "X-Anytime-Ignored"
+"""Response header that lists the fields that had no effect, separated by commas."""
+PLAIN_PATH = re.compile(r"[\w.$-]+", re.ASCII)
+"""Fields that the header can name; a client's own names may have any characters."""
+MAX_HEADER_CHARACTERS = 1000
+
 
 class RequestContextMiddleware:
-    """ASGI middleware: puts the `RequestContext` in `state["context"]` and sets the header `X-Request-Id`.
+    """ASGI middleware: puts the `RequestContext` in `state["context"]`, and sets headers from it.
 
-    The id is the client's own, or the session's if the endpoint sets it, or a new one.
+    The id in `X-Request-Id` is the client's own, or the session's if the endpoint sets it, or a new one.
     """
 
     def __init__(self, app: ASGIApp, *, is_strict: bool) -> None:
@@ -36,20 +43,29 @@ class RequestContextMiddleware:
         given = headers.get("x-request-id", "")
         client_id = given if VALID_ID.fullmatch(given) else None
         request_id = client_id or f"req_{uuid4().hex}"
+        ignored = IgnoredFields(is_strict=self._is_strict)
         scope.setdefault("state", {})["context"] = RequestContext(
             request_id=request_id,
-            ignored=IgnoredFields(is_strict=self._is_strict),
+            ignored=ignored,
             traceparent=headers.get("traceparent"),
             tracestate=",".join(headers.getlist("tracestate")) or None,
         )
 
-        async def send_with_id(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 response_headers = MutableHeaders(scope=message)
                 if client_id is not None:
                     response_headers["X-Request-Id"] = client_id
                 else:
                     response_headers.setdefault("X-Request-Id", request_id)
+                if ignored.fields and message["status"] < 400:
+                    response_headers[IGNORED_HEADER] = _listed(ignored.fields)
             await send(message)
 
-        await self._app(scope, receive, send_with_id)
+        await self._app(scope, receive, send_with_headers)
+
+
+def _listed(fields: Sequence[str]) -> str:
+    """The fields as the value of a header, as far as they fit."""
+    text = ", ".join(filter(PLAIN_PATH.fullmatch, fields))
+    return text if len(text) <= MAX_HEADER_CHARACTERS else text[:MAX_HEADER_CHARACTERS].rpartition(",")[0]
