@@ -58,8 +58,8 @@ class RequestContextMiddleware:
                     response_headers["X-Request-Id"] = client_id
                 else:
                     response_headers.setdefault("X-Request-Id", request_id)
-                if ignored.fields and message["status"] < 400:
-                    response_headers[IGNORED_HEADER] = _listed(ignored.fields)
+                if message["status"] < 400 and (listed := _listed(ignored.fields)):
+                    response_headers[IGNORED_HEADER] = listed
             await send(message)
 
         await self._app(scope, receive, send_with_headers)
