@@ -24,6 +24,8 @@ class ResolvedBudget(_Record):
 
     tokens: int
     """Maximum number of thinking tokens."""
+    grace: int = 0
+    """Maximum number of tokens over them, to the end of a sentence."""
     deadline_ms: int | None
     """Milliseconds from the request's arrival until the last token of the answer is due."""
 

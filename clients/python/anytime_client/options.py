@@ -31,6 +31,12 @@ class Budget(TypedDict, total=False):
 
     tokens: int
     """Maximum number of thinking tokens, exact; 0 answers immediately."""
+    share: float
+    """The same as a share of the prompt's tokens, or of what `of` names."""
+    of: Literal["prompt", "max_tokens"]
+    """The number that `share` is multiplied by: the prompt's tokens (the default), or `answer.max_tokens`."""
+    grace: int
+    """Maximum number of tokens over the budget, to the end of a sentence."""
     deadline_ms: int
     """Milliseconds from the request's arrival until the last token of the answer is due."""
 
@@ -109,7 +115,8 @@ class Options(TypedDict, total=False):
     model: str | None
     """Name of the model; optional if the server has only one."""
     budget: int | Budget | None
-    """Thinking tokens, or an object with `tokens` and `deadline_ms`. Default: as many as fit the window."""
+    """Thinking tokens, or an object with `tokens`, `share`, `grace` and `deadline_ms`. Default: the server's,
+    or as many as fit the window."""
     budgets: Sequence[int] | None
     """Give early answers at these numbers of thinking tokens, while the thinking goes on."""
     stop_when: StopWhen | None

@@ -19,6 +19,8 @@ export type Cause =
 export interface ResolvedBudget {
   /** Maximum number of thinking tokens. */
   tokens: number;
+  /** Maximum number of tokens over them, to the end of a sentence; absent if there are none. */
+  grace?: number;
   /** Milliseconds from the request's arrival until the last token of the answer is due. */
   deadline_ms: number | null;
 }

@@ -32,6 +32,12 @@ export interface Message {
 export interface Budget {
   /** Maximum number of thinking tokens, exact; 0 answers immediately. */
   tokens?: number | undefined;
+  /** The same as a share of the prompt's tokens, or of what `of` names. */
+  share?: number | undefined;
+  /** The number that `share` is multiplied by: the prompt's tokens (the default), or `answer.max_tokens`. */
+  of?: "prompt" | "max_tokens" | undefined;
+  /** Maximum number of tokens over the budget, to the end of a sentence. */
+  grace?: number | undefined;
   /** Milliseconds from the request's arrival until the last token of the answer is due. */
   deadline_ms?: number | undefined;
 }
@@ -113,7 +119,10 @@ export interface ThinkingOptions extends SamplingOptions {
 export interface RequestFields {
   /** Name of the model; optional if the server has only one. */
   model?: string | undefined;
-  /** Thinking tokens, or an object with `tokens` and `deadline_ms`. Default: as many as fit the window. */
+  /**
+   * Thinking tokens, or an object with `tokens`, `share`, `grace` and `deadline_ms`. Default: the server's, or as many
+   * as fit the window.
+   */
   budget?: number | Budget | undefined;
   /** Give early answers at these numbers of thinking tokens, while the thinking goes on. */
   budgets?: readonly number[] | undefined;

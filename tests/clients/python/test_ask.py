@@ -175,6 +175,8 @@ def test_json_prints_a_refusal_as_an_error_event(server: ReplayServer) -> None:
         (["--budget", "0"], {"budget": {"tokens": 0}}),
         (["--deadline-ms", "300"], {"budget": {"deadline_ms": 300}}),
         (["--budget", "9", "--deadline-ms", "300"], {"budget": {"tokens": 9, "deadline_ms": 300}}),
+        (["--budget", "9", "--grace", "4"], {"budget": {"tokens": 9, "grace": 4}}),
+        (["--share", "0.5"], {"budget": {"share": 0.5}}),
         (["--budgets", "0,8, 16"], {"budgets": [0, 8, 16]}),
         (["--stable", "3"], {"stop_when": {"stable": 3, "every_tokens": 8}}),
         (
@@ -213,6 +215,7 @@ def test_schema_is_read_from_its_file(server: ReplayServer, done: Recording, tmp
         ([], "the prompt is empty"),
         ([" "], "the prompt is empty"),
         (["7-3", "--budget", "x"], "argument --budget: must be a whole number, not 'x'"),
+        (["7-3", "--share", "-1"], "argument --share: must not be negative"),
         (["7-3", "--budgets", "8,,16"], "argument --budgets: must be a whole number, not ''"),
         (["7-3", "--min-confidence", "x"], "argument --min-confidence: must be a number, not 'x'"),
         (["7-3", "--min-confidence", "2"], "argument --min-confidence: must be from 0 to 1"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import sys
 from collections.abc import Sequence
@@ -39,7 +40,9 @@ def parse(argv: Sequence[str]) -> Arguments:
         parser.error("--every-tokens and --min-confidence require --stable")
     options: Any = _without_empty(
         model=parsed.model,
-        budget=_without_empty(tokens=parsed.budget, deadline_ms=parsed.deadline_ms),
+        budget=_without_empty(
+            tokens=parsed.budget, share=parsed.share, grace=parsed.grace, deadline_ms=parsed.deadline_ms
+        ),
         budgets=parsed.budgets,
         stop_when=stop_when,
         thinking=_without_empty(seed=parsed.seed),
@@ -101,6 +104,13 @@ def _parser() -> argparse.ArgumentParser:
 
     add = parser.add_argument_group("thinking").add_argument
     add("--budget", type=_non_negative, metavar="N", help="maximum number of thinking tokens")
+    add("--share", type=_share, metavar="X", help="the same as a share of the prompt's tokens")
+    add(
+        "--grace",
+        type=_non_negative,
+        metavar="N",
+        help="maximum number of tokens over the budget, to the end of a sentence",
+    )
     add(
         "--deadline-ms",
         type=_non_negative,
@@ -157,11 +167,21 @@ def _budgets(text: str) -> list[int]:
     return [_non_negative(part) for part in text.split(",")]
 
 
-def _fraction(text: str) -> float:
+def _share(text: str) -> float:
+    if not 0 <= (number := _number(text)) < math.inf:
+        raise argparse.ArgumentTypeError("must not be negative")
+    return number
+
+
+def _number(text: str) -> float:
     try:
-        number = float(text)
+        return float(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"must be a number, not {text!r}") from None
+
+
+def _fraction(text: str) -> float:
+    number = _number(text)
     if not 0 <= number <= 1:
         raise argparse.ArgumentTypeError("must be from 0 to 1")
     return number

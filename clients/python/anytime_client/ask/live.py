@@ -73,7 +73,7 @@ class LiveView(View):
     def _show(self, event: Event) -> None:
         match event:
             case Started():
-                self._ruler.budget_tokens = event.budget.tokens
+                self._ruler.budget_tokens = event.budget.tokens + event.budget.grace
             case Thinking():
                 self._ruler.tokens = event.total_tokens
                 self._text.add(event.text, THINKING)
