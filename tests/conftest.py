@@ -209,8 +209,8 @@ async def start_scheduler(
     """Starts schedulers on scripted engines, and stops them after the test."""
     started: list[Scheduler] = []
 
-    async def start(**script: Any) -> Scheduler:
-        scheduler = Scheduler(tiny_model, scripted(**script), measure_speed=False)
+    async def start(*, options: dict[str, Any] | None = None, **script: Any) -> Scheduler:
+        scheduler = Scheduler(tiny_model, scripted(**script), measure_speed=False, **options or {})
         await scheduler.start()
         started.append(scheduler)
         return scheduler

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from anytime_server.auth import Account
 from anytime_server.errors import InvalidRequest, NotSupported
 from anytime_server.printable import beginning
-from anytime_server.reasoning import Forcing, LoopRule, SamplingOptions
+from anytime_server.reasoning import Effort, Forcing, LoopRule, SamplingOptions
 
 MAX_IGNORED = 64
 """Ignored fields of one request that are reported."""
@@ -105,6 +105,16 @@ class StopWhen:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetShare:
+    """A budget as a share of another number of tokens."""
+
+    share: float
+    of: Literal["prompt", "max_tokens"] = "prompt"
+    """`prompt`: the rendered prompt. `max_tokens`: the client's limit of that name, on thinking and answer
+    together or on the answer alone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GenerateRequest:
     """A request in no dialect: what to answer, and how long to think about it.
 
@@ -117,13 +127,23 @@ class GenerateRequest:
     """Model name given by the client; None for the model that is served."""
     budget_tokens: int | None = None
     """The most thinking tokens; None for all that fits."""
-    is_budget_a_share: bool = False
-    """Whether the budget is a share that an effort came to: it is lowered where it leaves the answer too
-    little. A number of the client's own is refused instead."""
+    is_unlimited: bool = False
+    """Whether the client asks for no budget, rather than for none in particular."""
+    lowers_budget: bool = False
+    """Whether the budget is no number of the client's own: it is lowered where it leaves the answer too
+    little. The client's own is refused instead."""
+    budget_share: BudgetShare | None = None
+    """The budget as a share; beside `budget_tokens`, the smaller applies."""
+    grace_tokens: int = 0
+    """The most tokens over the budget, to the end of a sentence."""
+    max_budget_tokens: int | None = None
+    """The most that the operator lets the budget with its grace be, or be raised to."""
     deadline_s: float | None = None
     """Seconds from the request's arrival by which the last answer token is due."""
     answer_tokens: int | None = None
     """The most answer tokens, for which room is kept; None for all that the window leaves."""
+    answer_cap_tokens: int | None = None
+    """The most answer tokens that the operator allows; no room is kept for them."""
     total_tokens: int | None = None
     """The most tokens of thinking and answer together."""
     budgets: tuple[int, ...] = ()
@@ -150,8 +170,8 @@ class GenerateRequest:
     """JSON Schema, as JSON text, that the answer must match."""
     template_variables: Mapping[str, Any] = field(default_factory=dict)
     """Variables of the chat template, over those that follow from the rest of the request."""
-    effort: str | None = None
-    """Reasoning effort as the client named it, for chat templates that know efforts."""
+    effort: Effort | None = None
+    """Reasoning effort: for chat templates that know efforts, and the budget where there is no other."""
     top_logprobs: int | None = None
     """Report answer tokens with this many of the likeliest alternatives each; None reports no tokens."""
     with_confidence: bool = True
@@ -166,6 +186,11 @@ class GenerateRequest:
     context: RequestContext = field(default_factory=RequestContext)
     field_names: Mapping[str, str] = field(default_factory=dict)
     """The client's own name for a field of this request, where the dialect has another."""
+
+    @property
+    def has_budget(self) -> bool:
+        """Whether the client says how long to think, in other words than an effort."""
+        return self.is_unlimited or self.budget_tokens is not None or self.budget_share is not None
 
     def ignore(self, path: str, why: str) -> None:
         """Report a field that has no effect, by its neutral path.

@@ -6,5 +6,17 @@ from anytime_server.auth.keyring import Keyring
 from anytime_server.auth.keys import Role
 from anytime_server.auth.limits import Cost, Limits
 from anytime_server.auth.refusals import Refusals
+from anytime_server.auth.request_limits import RequestLimits, combined
 
-__all__ = ["Account", "Admission", "Cost", "Keyring", "Limits", "Refusals", "Role", "limited_address"]
+__all__ = [
+    "Account",
+    "Admission",
+    "Cost",
+    "Keyring",
+    "Limits",
+    "Refusals",
+    "RequestLimits",
+    "Role",
+    "combined",
+    "limited_address",
+]

@@ -5,16 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
+
+from anytime_server.auth.request_limits import RequestLimits
 
 Unit = Literal["requests", "thinking_tokens", "tokens"]
 Amount = Annotated[int, Field(ge=1, le=10**15)]
 
 
-class Limits(BaseModel):
-    """The limits of a key; None for no limit."""
+class Limits(RequestLimits):
+    """The limits of a key, and of each of its requests; None for no limit."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     concurrency: Amount | None = None
     """Maximum number of concurrent requests."""

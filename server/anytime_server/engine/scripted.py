@@ -46,6 +46,8 @@ class Script(BaseModel):
     """Seconds before the first token of a request."""
     thinking_tokens: Annotated[int, Field(ge=1)] | None = None
     """Length of the thinking with its think-end; by default 4 to 400, drawn for each prompt."""
+    line_tokens: Annotated[int, Field(ge=1)] | None = None
+    """Tokens of the thinking from one line end to the next; by default it has no line ends."""
     never_end: bool = False
     """Whether the thinking never ends."""
     answer: str = Field(default="42", min_length=1)
@@ -82,6 +84,7 @@ class ScriptedEngine(Engine):
         self._top_alphabet = [tokenizer.encode(character)[0] for character in string.ascii_letters]
         self._encode = tokenizer.encode
         self._blank_ids = tokenizer.encode(" ")
+        self._line_end_id = tokenizer.encode("\n")[-1]
         self._requests: set[str] = set()
         self._num_sampled_tokens = 0
         self._alive = False
@@ -170,9 +173,12 @@ class ScriptedEngine(Engine):
             if script.fault == "eos_in_thinking":
                 end_ids = (min(reasoning.eos_ids),)
             phrase = itertools.cycle(self._thinking_alphabet[:10])
-            while script.never_end or num_tokens > 1:
-                yield next(phrase) if script.fault == "loop" else draw.choice(self._thinking_alphabet)
-                num_tokens -= 1
+            for number in itertools.count(1):
+                if not script.never_end and number >= num_tokens:
+                    break
+                token_id = next(phrase) if script.fault == "loop" else draw.choice(self._thinking_alphabet)
+                is_line_end = script.line_tokens is not None and number % script.line_tokens == 0
+                yield self._line_end_id if is_line_end else token_id
             yield from end_ids
             yield min(reasoning.eos_ids)
             return

@@ -12,6 +12,7 @@ from anytime_server.reasoning.budget import (
     usual_answer_tokens,
 )
 from anytime_server.reasoning.channels import ChannelTexts, Part
+from anytime_server.reasoning.effort import Effort, EffortLevel, effort_budget
 from anytime_server.reasoning.families import FAMILIES, NO_THINKING, FamilyName, recognised
 from anytime_server.reasoning.family import Evidence, Family, Signs, Switch
 from anytime_server.reasoning.format import ReasoningFormat, ReasoningTexts, Tokenizer
@@ -20,6 +21,7 @@ from anytime_server.reasoning.manifest import AccuracyPoint, Manifest
 from anytime_server.reasoning.markers import num_begun
 from anytime_server.reasoning.opening import PromptEnd, opener_at, prompt_end
 from anytime_server.reasoning.sampling import FALLBACK, NEUTRAL, SamplingDefaults, SamplingOptions
+from anytime_server.reasoning.sentence import first_sentence_end
 from anytime_server.reasoning.think_end import NOT_BEGUN, ThinkingTail, thinking_tail
 from anytime_server.reasoning.truncation import Cause, Forcing, Truncation, truncate_thinking
 
@@ -33,6 +35,8 @@ __all__ = [
     "AccuracyPoint",
     "Cause",
     "ChannelTexts",
+    "Effort",
+    "EffortLevel",
     "Evidence",
     "Family",
     "FamilyName",
@@ -52,6 +56,8 @@ __all__ = [
     "TokenLimits",
     "Tokenizer",
     "Truncation",
+    "effort_budget",
+    "first_sentence_end",
     "normalized_answer",
     "num_begun",
     "opener_at",

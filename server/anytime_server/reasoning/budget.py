@@ -18,8 +18,13 @@ class TokenLimits:
 
     budget_tokens: int
     """The most thinking tokens that may be sampled; 0 is allowed."""
+    grace_tokens: int = 0
+    """The most tokens over the budget that may be sampled, to the end of a sentence."""
     max_budget_tokens: int
-    """The most that the budget can be raised to: all that fits beside the prompt and the answer's reserve."""
+    """The most that the budget can be raised to: all that fits beside the prompt and the answer's reserve, or
+    the server's maximum."""
+    max_budget_cause: Cause = Cause.CONTEXT
+    """Cause of the truncation when a budget that was raised to the most is used up."""
     answer_tokens: int
     """Tokens that an answer is expected to have, for planning. The final answer may have more, early answers
     may not."""
@@ -34,10 +39,15 @@ class TokenLimits:
     cause: Cause
     """Cause of the truncation when the budget is used up: `context` where the window set the number."""
 
+    @property
+    def most_thinking_tokens(self) -> int:
+        """The most thinking tokens that may be sampled, those of the grace included."""
+        return self.budget_tokens + self.grace_tokens
+
     def without_thinking(self) -> TokenLimits:
         """The same for a model that does not think, or not in this conversation."""
         cause = Cause.BUDGET if self.budget_tokens == 0 else Cause.NATURAL
-        return replace(self, budget_tokens=0, max_budget_tokens=0, cause=cause)
+        return replace(self, budget_tokens=0, grace_tokens=0, max_budget_tokens=0, cause=cause)
 
     def answer_limit(self, thinking_tokens: int) -> int:
         """The most tokens of an answer after `thinking_tokens` of thinking."""
@@ -59,8 +69,11 @@ def resolve_limits(
     prompt_tokens: int,
     answer_tokens: int,
     max_answer_tokens: int | None = None,
+    answer_cap_tokens: int | None = None,
     reserve_tokens: int = ANSWER_RESERVE,
     lowers_budget: bool = False,
+    grace_tokens: int = 0,
+    max_budget_tokens: int | None = None,
     reasoning: ReasoningFormat,
 ) -> TokenLimits:
     """Hold a request against the window, with the answer's room kept from the start.
@@ -80,14 +93,20 @@ def resolve_limits(
         answer_tokens: tokens that the answer is expected to have.
         max_answer_tokens: the most that the client lets it have, for all of which room is kept; None for no
             such limit.
+        answer_cap_tokens: the most that the server lets it have, for which no room is kept.
         reserve_tokens: what a budget leaves for the answer in any case, if more is expected.
         lowers_budget: whether the budget leaves the answer all that it is expected to have.
+        grace_tokens: thinking tokens over the budget to the end of a sentence; fewer where they do not fit.
+        max_budget_tokens: the most that the server lets the budget and the grace be raised to.
 
     Raises:
         InvalidRequest: naming `budget`, `total_tokens`, `answer.max_tokens`, `answer.min_tokens` or
             `messages`.
     """
     require_within_window(budget_tokens=budget_tokens, total_tokens=total_tokens, window_tokens=window_tokens)
+    if answer_cap_tokens is not None:
+        answer_tokens = min(answer_tokens, answer_cap_tokens)
+        reserve_tokens = min(reserve_tokens, answer_cap_tokens)
     if max_answer_tokens is not None:
         answer_tokens = reserve_tokens = max_answer_tokens
         if answer_tokens + reasoning.max_inserted_tokens >= window_tokens:
@@ -120,16 +139,29 @@ def resolve_limits(
     else:
         cause = Cause.BUDGET
     most_tokens = room_tokens if total_tokens is None else min(room_tokens, total_tokens)
+    grace_tokens = 0 if budget_tokens == 0 else min(grace_tokens, most_tokens - kept_tokens - budget_tokens)
+    raised_to, max_cause = most_tokens - least_tokens, Cause.CONTEXT
+    if total_tokens is not None:
+        max_cause = Cause.BUDGET
+    if max_budget_tokens is not None and max_budget_tokens < raised_to:
+        raised_to, max_cause = max_budget_tokens, Cause.BUDGET
     return TokenLimits(
         budget_tokens=budget_tokens,
-        max_budget_tokens=most_tokens - least_tokens,
+        grace_tokens=grace_tokens,
+        max_budget_tokens=max(budget_tokens, raised_to - grace_tokens),
+        max_budget_cause=max_cause,
         answer_tokens=min(answer_tokens, most_tokens),
-        max_answer_tokens=max_answer_tokens,
+        max_answer_tokens=_least(max_answer_tokens, answer_cap_tokens),
         total_tokens=total_tokens,
         room_tokens=room_tokens,
         deadline_s=deadline_s,
         cause=cause,
     )
+
+
+def _least(*limits: int | None) -> int | None:
+    """The smallest limit; None where there is none."""
+    return min((limit for limit in limits if limit is not None), default=None)
 
 
 def _field_over_window(prompt_tokens: int, least_tokens: int, max_answer_tokens: int | None) -> str:

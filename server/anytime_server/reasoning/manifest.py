@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
 
 from anytime_server.errors import UnusableModel
+from anytime_server.reasoning.effort import EffortLevel
 from anytime_server.reasoning.family import Family
 from anytime_server.reasoning.format import ReasoningTexts
 from anytime_server.reasoning.truncation import Forcing
@@ -46,6 +47,8 @@ class Manifest(ReasoningTexts):
     """How the answer begins after the thinking, unless the request says otherwise."""
     answer_tokens: Annotated[int, Field(gt=0, le=MAX_ANSWER_TOKENS)] = 256
     """Room for an answer, unless the request says otherwise."""
+    efforts: dict[EffortLevel, PositiveInt] = Field(default_factory=dict)
+    """Thinking tokens of reasoning efforts; those left out have the server's defaults."""
     budgets: list[PositiveInt] = Field(default_factory=list)
     """Budgets that it was trained or measured at, ascending."""
     prior: Literal["base", "uniform", "linear"] | list[Weight] | None = None

@@ -22,6 +22,7 @@ from anytime_server.reasoning import (
     resolve_limits,
     usual_answer_tokens,
 )
+from anytime_server.scheduler.operator_limits import OperatorLimits, with_share
 from anytime_server.scheduler.sampling import SamplingResolver
 from anytime_server.session import AnswerOptions, CompiledRequest, Runtime
 from anytime_server.text.prompt import Prompt
@@ -50,14 +51,17 @@ class RequestCompiler:
         tools: ModelTools | None,
         shares_prefixes: bool = False,
         stops_loops: bool = False,
+        limits: OperatorLimits | None = None,
     ) -> None:
         """
         Args:
             tools: how the model calls tools; None where it cannot.
             shares_prefixes: share the prefix cache among all API keys.
             stops_loops: stop the thinking at repetition loops, unless a request says otherwise.
+            limits: the operator's defaults and maxima; none by default.
         """
         self._runtime = runtime
+        self._limits = limits or OperatorLimits()
         self._tools = tools
         self._sampling = SamplingResolver(runtime.model, runtime.engine)
         self._salt_key = None if shares_prefixes else secrets.token_bytes(32)
@@ -74,6 +78,14 @@ class RequestCompiler:
         if request.json_schema is not None:
             await self._check_json_schema(request.json_schema)
         prompt = await self.prompt(request)
+        if request.budget_share is not None:
+            request = with_share(
+                request,
+                prompt_tokens=len(prompt.ids),
+                window_tokens=self._runtime.engine.window_tokens,
+            )
+            if BUDGET_VARIABLE in self._runtime.model.tokenizer.chat.variables:
+                prompt = await self.prompt(request)
         signed_prompt_ids = await self._signed_prompt_ids(request, prompt)
         carried_ids: tuple[int, ...] = ()
         if request.continuation is not None:
@@ -87,8 +99,11 @@ class RequestCompiler:
             prompt_tokens=len(prompt.ids) + len(carried_ids),
             answer_tokens=self._answer_tokens(request),
             max_answer_tokens=request.answer_tokens,
+            answer_cap_tokens=request.answer_cap_tokens,
             reserve_tokens=self._reserve_tokens(request),
-            lowers_budget=request.is_budget_a_share,
+            lowers_budget=request.lowers_budget,
+            grace_tokens=request.grace_tokens,
+            max_budget_tokens=request.max_budget_tokens,
             reasoning=self._runtime.model.reasoning,
         )
         self._check_budgets(request)
@@ -105,6 +120,7 @@ class RequestCompiler:
             stop_when=request.stop_when,
             stop_loop=self._stop_loop if request.stop_loop is None else request.stop_loop or None,
             cache_salt=self._cache_salt(request.context.client),
+            model_name=request.model,
             adapter=request.model if request.model in self._runtime.adapters else None,
             max_early_answers=min(
                 len(request.budgets) + 2 * (request.stop_when is not None), MAX_EARLY_ANSWERS
@@ -116,19 +132,27 @@ class RequestCompiler:
         )
 
     def fit(self, request: GenerateRequest) -> GenerateRequest:
-        """The request without what has no effect on this model, which is added to its context's `ignored`.
+        """The request within the operator's limits, without what has no effect on this model.
+
+        Both are added to its context's `ignored`.
 
         Raises:
             UnknownModel, NotSupported, InvalidRequest: it can never be served, as far as that shows without
                 rendering it; names the field by its neutral path.
         """
-        self._runtime.require_name(request.model)
+        alias = self._runtime.alias_of(request.model)
         if not request.messages:
             raise InvalidRequest("messages must not be empty", field="messages")
         request = self._within_window(request)
+        self._note_effort(request)
+        request = self._limits.apply(
+            request,
+            alias=alias,
+            efforts=self._runtime.model.manifest.efforts,
+            window_tokens=self._runtime.engine.window_tokens,
+        )
         request = self._sampling.fit(request)
         self._check_budget_and_total(request)
-        self._note_effort(request)
         if request.tools and request.json_schema is not None:
             raise NotSupported(
                 "a JSON schema for the answer beside tools is not supported", field="answer.response_format"
@@ -164,9 +188,8 @@ class RequestCompiler:
 
     def _note_effort(self, request: GenerateRequest) -> None:
         """Report an effort that neither sets the budget nor is shown to the model."""
-        if request.effort is None or request.is_budget_a_share or self._effort_word(request) is not None:
-            return
-        request.ignore("effort", f"has no effect beside {request.name_of('budget')}")
+        if request.effort is not None and request.has_budget and self._effort_word(request) is None:
+            request.ignore("effort", f"has no effect beside {request.name_of('budget')}")
 
     async def prompt(self, request: GenerateRequest, *, thinking: bool = True) -> Prompt:
         """The conversation, with thinking open at its end if there can be any.
@@ -273,11 +296,13 @@ class RequestCompiler:
     def _check_budget_and_total(self, request: GenerateRequest) -> None:
         """Refuse a budget that leaves the answer less than its reserve: it is never lowered silently."""
         budget, total = request.budget_tokens, request.total_tokens
-        if not budget or total is None or request.is_budget_a_share:
+        if not budget or total is None or request.lowers_budget:
             return
-        if (left := total - budget) < (reserve := self._reserve_tokens(request)):
+        most = budget + request.grace_tokens
+        if (left := total - most) < (reserve := self._reserve_tokens(request)):
+            with_grace = f" with {request.grace_tokens} of grace" if request.grace_tokens else ""
             raise InvalidRequest(
-                f"{request.name_of('budget')} ({budget}) leaves {max(0, left)} tokens of "
+                f"{request.name_of('budget')} ({budget}{with_grace}) leaves {max(0, left)} tokens of "
                 f"{request.name_of('total_tokens')} ({total}) for the answer, which needs at least {reserve}",
                 field="budget",
             )

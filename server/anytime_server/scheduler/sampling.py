@@ -70,6 +70,7 @@ class SamplingResolver:
             ("thinking.min_tokens", thinking, "budget", request.budget_tokens),
             ("thinking.min_tokens", thinking, *window),
             ("answer.min_tokens", answer, "answer.max_tokens", request.answer_tokens),
+            ("answer.min_tokens", answer, "the server's maximum", request.answer_cap_tokens),
             ("answer.min_tokens", answer, "total_tokens", request.total_tokens),
             ("answer.min_tokens", answer, *window),
         ):

@@ -26,6 +26,7 @@ from anytime_server.errors import (
 from anytime_server.reasoning import Cause
 from anytime_server.scheduler.compile import RequestCompiler, new_id
 from anytime_server.scheduler.leases import Leases
+from anytime_server.scheduler.operator_limits import OperatorLimits
 from anytime_server.scheduler.queue_limit import QueueLimit
 from anytime_server.scheduler.shedding import LoadShedder
 from anytime_server.scheduler.slots import SlotPool
@@ -72,6 +73,7 @@ class Scheduler:
         stops_loops: bool = False,
         warm_up_s: float | None = None,
         adapters: Sequence[str] = (),
+        limits: OperatorLimits | None = None,
     ) -> None:
         """
         Args:
@@ -85,15 +87,18 @@ class Scheduler:
             stops_loops: stop the thinking at repetition loops, unless a request says otherwise.
             warm_up_s: seconds that the warm-up sessions may take together; None for no limit.
             adapters: names of the engine's LoRA adapters, which are models to clients.
+            limits: the operator's limits on requests; its aliases are further names of the model.
 
         Raises:
             UnusableOption: load cannot be shed without an accuracy curve, or no parser has that name.
         """
         self.state: State = "loading"
+        limits = limits or OperatorLimits()
         self.runtime = Runtime(
             engine=engine,
             model=model,
             adapters=tuple(adapters),
+            aliases=tuple(limits.aliases),
             latency=LatencyEstimator(valid_from=lambda: engine.up_since),
             signer=ContinuationSigner(
                 continuation_key or secrets.token_bytes(32), model=model.name, fingerprint=model.fingerprint
@@ -110,6 +115,7 @@ class Scheduler:
             tools=ModelTools.of(model, parser=tool_parser),
             shares_prefixes=shares_prefixes,
             stops_loops=stops_loops,
+            limits=limits,
         )
         self._measure_speed = measure_speed
         self._warm_up_s = warm_up_s
@@ -191,16 +197,6 @@ class Scheduler:
             retry_after_s = None if self.state in ("stopped", "failed") else RESTART_S
             raise Unavailable(reason, retry_after_s=retry_after_s)
 
-    @property
-    def window_tokens(self) -> int:
-        """The most tokens of prompt, thinking and answer together.
-
-        Raises:
-            Unavailable: not ready; the window is not known before.
-        """
-        self.require_ready()
-        return self.engine.window_tokens
-
     async def submit(self, request: GenerateRequest) -> Session:
         """Admit a request, or refuse it before anything is sampled. The session has started.
 
@@ -237,7 +233,7 @@ class Scheduler:
         account = request.context.account
         admissions: Sequence[Admission | None] = [None] * num_choices
         if account is not None:
-            most = most_cost(compiled, compiled.limits.budget_tokens)
+            most = most_cost(compiled, compiled.limits.most_thinking_tokens)
             admissions = account.admit(most, num_sessions=num_choices)
         opened: list[Session] = []
         for number, admission in enumerate(admissions):

@@ -23,6 +23,7 @@ class Started:
     budget_tokens: int
     deadline_s: float | None
     prompt_tokens: int
+    grace_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -73,6 +73,8 @@ class CompiledRequest:
     stop_loop: LoopRule | None = None
     cache_salt: str = ""
     """Prefixes are shared in the engine's cache only with requests of the same salt."""
+    model_name: str | None = None
+    """Name by which the client asks for the model: its own, an adapter's or an alias; None for its own."""
     adapter: str | None = None
     """LoRA adapter that the model thinks and answers with."""
     max_early_answers: int = 0
@@ -127,16 +129,23 @@ class CompiledRequest:
         return truncation if prompt_ids is None else truncation.with_prompt(prompt_ids, self.prompt_ids)
 
     def thinking_again(
-        self, prompt_ids: list[int], *, budget_tokens: int, window_tokens: int, reasoning: ReasoningFormat
+        self,
+        prompt_ids: list[int],
+        *,
+        budget_tokens: int,
+        max_budget_tokens: int,
+        window_tokens: int,
+        reasoning: ReasoningFormat,
     ) -> CompiledRequest:
         """The request for more thinking after a think-start in the answer.
 
         Args:
             prompt_ids: all tokens until now, with the think-start.
             budget_tokens: what is left of the budget; less where the window has no room for it.
+            max_budget_tokens: the same of the most that the budget can be raised to.
         """
         room = window_tokens - len(prompt_ids) - reasoning.max_inserted_tokens - self.limits.answer_tokens
-        budget_tokens, most = (max(0, min(tokens, room)) for tokens in (budget_tokens, room))
+        budget_tokens, most = (max(0, min(tokens, room)) for tokens in (budget_tokens, max_budget_tokens))
         return replace(
             self,
             id=f"{self.id}-again-{len(prompt_ids)}",
@@ -145,7 +154,7 @@ class CompiledRequest:
             carried_ids=(),
             budgets=(),
             stop_when=None,
-            limits=replace(self.limits, budget_tokens=budget_tokens, max_budget_tokens=most),
+            limits=replace(self.limits, budget_tokens=budget_tokens, grace_tokens=0, max_budget_tokens=most),
         )
 
     @property

@@ -85,8 +85,8 @@ class Session:
 
     @property
     def model_name(self) -> str:
-        """The name of the model, or of its adapter, that the client gets."""
-        return self.request.adapter or self.runtime.model.name
+        """The name of the model as the client wrote it."""
+        return self.request.model_name or self.runtime.model.name
 
     @property
     def thinking_tokens(self) -> int:
@@ -241,6 +241,7 @@ class Session:
         request = self.request.thinking_again(
             prompt_ids,
             budget_tokens=thinking.budget_tokens - len(thinking.token_ids),
+            max_budget_tokens=self.request.limits.max_budget_tokens - self.thinking_tokens,
             window_tokens=runtime.engine.window_tokens,
             reasoning=runtime.model.reasoning,
         )
@@ -392,6 +393,7 @@ class Session:
             id=self.request.id,
             model=self.model_name,
             budget_tokens=limits.budget_tokens,
+            grace_tokens=limits.grace_tokens,
             deadline_s=limits.deadline_s,
             prompt_tokens=self.request.num_context_tokens,
         )

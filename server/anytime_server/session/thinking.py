@@ -10,7 +10,7 @@ from contextlib import aclosing
 from anytime_server.engine import Delta, EngineRequest, Sampling
 from anytime_server.engine.resuming import seed_after
 from anytime_server.errors import EngineFailed
-from anytime_server.reasoning import Cause, LoopDetector
+from anytime_server.reasoning import Cause, LoopDetector, first_sentence_end
 from anytime_server.session import events
 from anytime_server.session.early_answers import EarlyAnswers
 from anytime_server.session.event_queue import EventQueue
@@ -44,7 +44,7 @@ class ThinkingPhase:
         self.token_ids: list[int] = []
         """Tokens sampled until now; those that an engine delivers after a truncation are dropped."""
         self.budget_tokens = request.limits.budget_tokens
-        """The most of them there may be."""
+        """The most of them there may be, but for the grace."""
         self.has_ended = False
         """Whether the model has ended it."""
         self.cached_tokens: int | None = None
@@ -67,6 +67,8 @@ class ThinkingPhase:
         self._emitted_tokens = 0
         self._num_before = num_before
         self._budget_cause = request.limits.cause
+        self._is_sentence_over = False
+        """Whether the budget is used up and the tokens end with a sentence, which ends the grace."""
         self._interrupt = Interrupt(self)
         self._latest_at: float | None = None
         self._began_at = 0.0
@@ -80,7 +82,18 @@ class ThinkingPhase:
 
     @property
     def _is_wanted(self) -> bool:
-        return len(self.token_ids) < self.budget_tokens and not self.has_ended and not self.is_truncated
+        return not self._is_used_up and not self.has_ended and not self.is_truncated
+
+    @property
+    def _most_tokens(self) -> int:
+        """The budget with the grace."""
+        return self.budget_tokens + self._request.limits.grace_tokens
+
+    @property
+    def _is_used_up(self) -> bool:
+        num_tokens = len(self.token_ids)
+        is_over = self._is_sentence_over and num_tokens >= self.budget_tokens
+        return is_over or num_tokens >= self._most_tokens
 
     def truncate(self, cause: Cause) -> None:
         """End it at the tokens that are there now, also before it has begun. Only once."""
@@ -96,8 +109,8 @@ class ThinkingPhase:
         limits = self._request.limits
         wanted = self.budget_tokens + tokens
         self.budget_tokens = max(self.budget_tokens, min(wanted, limits.max_budget_tokens))
-        if wanted > limits.max_budget_tokens and limits.total_tokens is None:
-            self._budget_cause = Cause.CONTEXT
+        if wanted > limits.max_budget_tokens:
+            self._budget_cause = limits.max_budget_cause
         return self.budget_tokens
 
     async def wait(self, slot: Awaitable[object]) -> bool:
@@ -161,7 +174,7 @@ class ThinkingPhase:
                 if delta.finish_reason == "abort":
                     raise EngineFailed("the engine gave up on the thinking")
                 self._take(delta)
-                if self._truncated_by is not None or self.has_ended:
+                if self._truncated_by is not None or self.has_ended or self._is_sentence_over:
                     break
 
     def _take(self, delta: Delta) -> None:
@@ -198,11 +211,27 @@ class ThinkingPhase:
         """The tokens of one step up to the budget, the limit and the first stop id: a step of speculative
         decoding may have more."""
         num_tokens = len(self.token_ids)
-        room = self.budget_tokens - num_tokens
+        room = self._most_tokens - num_tokens
         if limit is not None:
             room = min(room, max(1, limit - self._num_before - num_tokens))
         ends = (count for count, token_id in enumerate(token_ids, start=1) if token_id in self._stop_ids)
-        return token_ids[: min(room, next(ends, room))]
+        return self._in_grace(token_ids[: min(room, next(ends, room))])
+
+    def _in_grace(self, new_ids: Sequence[int]) -> Sequence[int]:
+        """The tokens up to the first end of a sentence once the budget is used up."""
+        self._is_sentence_over = False
+        if self._request.limits.grace_tokens == 0:
+            return new_ids
+        num = first_sentence_end(
+            self.token_ids,
+            new_ids,
+            at_least=self.budget_tokens,
+            decode=self._runtime.model.tokenizer.decode,
+        )
+        if num is None:
+            return new_ids
+        self._is_sentence_over = True
+        return new_ids[:num]
 
     def _until_think_end(self, new_ids: Sequence[int]) -> Sequence[int]:
         """Add new tokens, up to one that completes a think-end which the engine does not know."""
@@ -231,7 +260,7 @@ class ThinkingPhase:
 
     def _engine_request(self) -> EngineRequest:
         request, num_tokens = self._request, len(self.token_ids)
-        options, max_tokens = request.thinking, self.budget_tokens - num_tokens
+        options, max_tokens = request.thinking, self._most_tokens - num_tokens
         # The thinking cannot go on after the end of a turn: where that is to be ignored, it is not sampled.
         ignored_ids = self._runtime.model.reasoning.eos_ids if options.ignore_eos else frozenset[int]()
         return EngineRequest(

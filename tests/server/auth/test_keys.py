@@ -27,6 +27,7 @@ def test_every_field_of_a_key(path: Path) -> None:
     path.write_text(
         f"{ALICE}concurrency = 3\nmax_waiting = 0\nrequests_per_minute = 60\nrequests_per_day = 1000\n"
         "tokens_per_minute = 20000\ntokens_per_day = 90000\nthinking_tokens_per_minute = 9000\n"
+        "default_budget = 0\nmax_budget = 512\nmax_deadline_ms = 5000\nmax_answer_tokens = 70\n"
         f'expires = 2030-01-31T12:00:00Z\n{BOB}disabled = true\nrole = "metrics"\n'
     )
     alice, bob = read_file(path)
@@ -35,6 +36,8 @@ def test_every_field_of_a_key(path: Path) -> None:
     assert (alice.requests_per_minute, alice.requests_per_day) == (60, 1000)
     assert (alice.tokens_per_minute, alice.tokens_per_day) == (20_000, 90_000)
     assert (alice.thinking_tokens_per_minute, bob.role) == (9000, "metrics")
+    assert (alice.default_budget, alice.max_budget, bob.max_budget) == (0, 512, None)
+    assert (alice.max_deadline_ms, alice.max_answer_tokens) == (5000, 70)
     assert not alice.has_expired(datetime(2030, 1, 31, 11, 59, 59, tzinfo=UTC))
     assert alice.has_expired(datetime(2030, 1, 31, 12, tzinfo=UTC))
     assert bob.disabled

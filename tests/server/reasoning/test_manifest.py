@@ -38,6 +38,7 @@ manifests = st.builds(
     answer_lead_in=texts,
     name=st.none() | texts,
     answer_tokens=st.integers(1, 4096),
+    efforts=st.dictionaries(st.sampled_from(["minimal", "low", "max"]), st.integers(1, 1 << 20)),
     budgets=st.lists(st.integers(1, 1 << 20), unique=True).map(sorted),
     prior=st.none() | st.sampled_from(["base", "uniform", "linear"]),
     accuracy_curve=st.lists(points, max_size=3),

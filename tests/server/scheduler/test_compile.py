@@ -98,6 +98,7 @@ async def test_every_field_reaches_the_session(compiler_of: Callable[..., Any]) 
         limits=TokenLimits(
             budget_tokens=40,
             max_budget_tokens=70 - 20,
+            max_budget_cause=Cause.BUDGET,
             answer_tokens=20,
             max_answer_tokens=20,
             total_tokens=70,
@@ -218,7 +219,7 @@ async def test_plain_answers_get_the_manifests_room_within_a_quarter_of_the_wind
         ({"answer": SamplingOptions(min_tokens=40)}, 40, 453),
         ({"budget_tokens": 460, "answer": SamplingOptions(min_tokens=40)}, 40, 453),
         ({"budget_tokens": 90, "total_tokens": 102}, 12, 90),
-        ({"budget_tokens": 100, "total_tokens": 102, "is_budget_a_share": True}, 12, 90),
+        ({"budget_tokens": 100, "total_tokens": 102, "lowers_budget": True}, 12, 90),
         # A small total: half of it, rounded up, is the answer's.
         ({"total_tokens": 11}, 6, 5),
         ({"total_tokens": 1}, 1, 0),

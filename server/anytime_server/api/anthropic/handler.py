@@ -33,7 +33,7 @@ def router(scheduler: Scheduler) -> APIRouter:
     async def messages(body: MessagesRequest, request: Request) -> Response:
         """A message whose thinking keeps to a budget."""
         scheduler.require_ready()
-        generate = body.to_generate_request(request.state.context, window_tokens=scheduler.window_tokens)
+        generate = body.to_generate_request(request.state.context)
         session = await scheduler.submit(generate)
         encoder = MessagesEncoder(omits_thinking=body.omits_thinking, ignored=generate.context.ignored)
         headers = {"request-id": session.request.id}

@@ -10,8 +10,9 @@ from pydantic import Field, StrictBool, StrictStr, model_validator
 
 from anytime_server.api.anthropic.content import Message, TextBlocks, text_of, turns_of
 from anytime_server.api.openapi import NoEffect
-from anytime_server.api.schema.budgets import SHARES, agreed_budget, is_effort
+from anytime_server.api.schema.budgets import agreed_budget
 from anytime_server.api.schema.fields import (
+    ANYTIME_NAMES,
     MAX_TOOLS,
     AnytimeFields,
     AtLeastOne,
@@ -54,7 +55,8 @@ class JsonOutputFormat(Fields):
 
 class OutputConfig(Fields):
     effort: Literal["low", "medium", "high", "xhigh", "max"] | None = None
-    """Share of `max_tokens` that adaptive thinking may have."""
+    """How long to think where there is no number: a number of tokens, and no more than a share of
+    `max_tokens`."""
     format: JsonOutputFormat | None = None
 
 
@@ -209,11 +211,8 @@ class MessagesRequest(Prompt, RequestSampling):
         """The most tool calls of one message; None for no limit."""
         return 1 if self.tool_choice is not None and self.tool_choice.disable_parallel_tool_use else None
 
-    def to_generate_request(self, context: RequestContext, *, window_tokens: int) -> GenerateRequest:
+    def to_generate_request(self, context: RequestContext) -> GenerateRequest:
         """The request in no dialect.
-
-        Args:
-            window_tokens: the model's context length, which an effort is a share of at most.
 
         Raises:
             NotSupported, InvalidRequest: naming the field.
@@ -225,7 +224,7 @@ class MessagesRequest(Prompt, RequestSampling):
                 field="anytime.continuation",
             )
         json_schema = self._json_schema()
-        budget_tokens, budget_field = self._budget(anytime, window_tokens)
+        budget_tokens, budget_field = self._budget(anytime)
         own = {
             "continuation": self.continued or anytime.continuation,
             "continued_text": None if self.continued is None else self.messages[-1].continued_text,
@@ -237,7 +236,6 @@ class MessagesRequest(Prompt, RequestSampling):
             total_tokens=self.max_tokens,
             effort=self.output_config and self.output_config.effort,
             **anytime.generate_fields() | own,
-            is_budget_a_share=is_effort(budget_field),
             **self.sampling(),
             stop=tuple(self.stop_sequences),
             json_schema=json_schema,
@@ -248,6 +246,7 @@ class MessagesRequest(Prompt, RequestSampling):
             context=context,
             field_names={
                 **OWN_NAMES,
+                **ANYTIME_NAMES,
                 "budget": budget_field or "anytime.budget",
                 "effort": "output_config.effort",
                 "total_tokens": "max_tokens",
@@ -274,8 +273,8 @@ class MessagesRequest(Prompt, RequestSampling):
             )
         return json.dumps(given[0].schema_) if given else None
 
-    def _budget(self, anytime: AnytimeFields, window_tokens: int) -> tuple[int | None, str | None]:
-        """The budget in tokens, None for all that `max_tokens` leaves, and the field that gives it.
+    def _budget(self, anytime: AnytimeFields) -> tuple[int | None, str | None]:
+        """The budget in tokens, and the field that gives it; None for that of an effort, or of the server.
 
         Raises:
             InvalidRequest: two numbers differ.
@@ -291,4 +290,4 @@ class MessagesRequest(Prompt, RequestSampling):
             numbers["thinking"] = 0
         if numbers or effort is None:
             return agreed_budget(numbers)
-        return int(SHARES[effort] * min(self.max_tokens, window_tokens)), "output_config.effort"
+        return None, "output_config.effort"

@@ -25,7 +25,9 @@ class NativeEncoder(Encoder[wire.Event]):
                 yield wire.Started(
                     id=event.id,
                     model=event.model,
-                    budget=wire.ResolvedBudget(tokens=event.budget_tokens, deadline_ms=deadline_ms),
+                    budget=wire.ResolvedBudget(
+                        tokens=event.budget_tokens, grace=event.grace_tokens, deadline_ms=deadline_ms
+                    ),
                     prompt_tokens=event.prompt_tokens,
                 )
             case events.AnswerStarted():

@@ -15,7 +15,9 @@ class ResolvedBudget(Record):
     """The budget that applies."""
 
     tokens: int
-    """The most thinking tokens that may be sampled."""
+    """The most thinking tokens that may be sampled, but for the grace."""
+    grace: int = Field(default=0, exclude_if=lambda grace: grace == 0)
+    """The most tokens over the budget, to the end of a sentence; absent if there are none."""
     deadline_ms: int | None
     """Milliseconds from the request's arrival by which the last answer token is due."""
 

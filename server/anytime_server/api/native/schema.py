@@ -50,7 +50,8 @@ class AnytimeRequest(Conversation):
     model: StrictStr | None = None
     """Name of the model; may be left out."""
     budget: Budget = None
-    """Thinking tokens, or an object with `tokens` and `deadline_ms`. Absent: all that fits."""
+    """Thinking tokens, or an object with `tokens`, `share`, `grace` and `deadline_ms`. Absent: the server's
+    default, or all that fits."""
     thinking: ThinkingFields = Field(default_factory=ThinkingFields)
     answer: AnswerFields = Field(default_factory=AnswerFields)
     stream: StrictBool = True
@@ -73,7 +74,7 @@ class AnytimeRequest(Conversation):
             messages=self.turns(),
             model=self.model,
             budget_tokens=budget.tokens,
-            deadline_s=budget.deadline_s,
+            **budget.generate_fields(),
             budgets=tuple(self.budgets or ()),
             continuation=self.continuation,
             answer_tokens=self.answer.max_tokens,

@@ -15,22 +15,10 @@ from pydantic import ConfigDict, Field, StrictBool, StrictInt, model_validator
 from anytime_server.api.openapi import NoEffect
 from anytime_server.api.schema.fields import Fields, written_again
 from anytime_server.errors import InvalidRequest
+from anytime_server.reasoning import Effort
 
 NO_LIMIT = -1
 """How vLLM and llama.cpp write that there is no limit."""
-
-Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
-
-SHARES: dict[Effort, float] = {
-    "none": 0.0,
-    "minimal": 0.1,
-    "low": 0.2,
-    "medium": 0.5,
-    "high": 0.8,
-    "xhigh": 0.95,
-    "max": 1.0,
-}
-"""Share of the available tokens that an effort may think for (OpenRouter's, and `max`)."""
 
 RENDERING = {
     *("add_generation_prompt", "chat_template", "continue_final_message", "conversation", "max_length"),
@@ -120,29 +108,30 @@ class BudgetAliases(Fields):
     enable_thinking: StrictBool | None = None
     """Qwen's own service's. False: do not think."""
     reasoning_effort: Effort | None = None
-    """OpenAI's; a share of the tokens available."""
+    """OpenAI's: a number of tokens, and no more than a share of those available."""
 
-    def budget(
-        self, *, available_tokens: int, more: Mapping[str, int | None]
-    ) -> tuple[int | None, str | None]:
-        """The budget in tokens that all given fields agree on, None for no limit, and a field that gives it.
+    def budget(self, *, more: Mapping[str, int | None]) -> tuple[int | None, str | None]:
+        """The budget in tokens that all given numbers agree on, and a field that gives it.
+
+        None stands for no limit, and for the budget of an effort, which the field then gives.
 
         Args:
-            available_tokens: what an effort is a share of.
             more: budgets from fields that are not aliases, by field name.
 
         Raises:
             InvalidRequest: two numbers differ, or two efforts, or two switches.
         """
-        efforts, switches = self._efforts(), self._switches()
-        numbers = {**more, **self._counts()}
-        shares = {field: int(SHARES[effort] * available_tokens) for field, effort in efforts.items()}
+        numbers, switches = {**more, **self._counts()}, self._switches()
+        efforts = {} if numbers else self._efforts()
         off = [field for field, is_on in switches.items() if not is_on]
-        agreed = agreed_budget((numbers or shares) | dict.fromkeys(off, 0))
-        # Only against another switch: beside `on`, a budget of 0 is as good a number as any.
-        if not numbers:
-            off = [field for field, effort in efforts.items() if effort == "none"] + off
         on = [field for field, is_on in switches.items() if is_on]
+        if efforts:
+            _require_agreement("efforts", efforts | dict.fromkeys(off, "none"))
+            agreed = (None, self.effort_field)
+        else:
+            agreed = agreed_budget(numbers | dict.fromkeys(off, 0))
+        # Only against another switch: beside `on`, a budget of 0 is as good a number as any.
+        off = [field for field, effort in efforts.items() if effort == "none"] + off
         if off and on:
             raise InvalidRequest(f"{off[0]} turns thinking off and {on[0]} on; give one", field=on[0])
         return agreed
@@ -201,9 +190,10 @@ class BudgetAliases(Fields):
         return {field: is_on for field, is_on in given.items() if is_on is not None}
 
 
-def is_effort(field: str | None) -> bool:
-    """Whether a budget from this field is a share, and no number of the client's own."""
-    return field is not None and field.endswith("effort")
+def is_unlimited(budget: tuple[int | None, str | None]) -> bool:
+    """Whether a budget and its field say that there is no limit, rather than nothing or an effort."""
+    tokens, field = budget
+    return tokens is None and field is not None and not field.endswith("effort")
 
 
 def agreed_budget(requested: Mapping[str, int | None]) -> tuple[int | None, str | None]:
@@ -212,9 +202,13 @@ def agreed_budget(requested: Mapping[str, int | None]) -> tuple[int | None, str 
     Raises:
         InvalidRequest: two fields differ.
     """
+    _require_agreement("budgets", requested)
+    return next(((tokens, field) for field, tokens in requested.items()), (None, None))
+
+
+def _require_agreement(what: str, requested: Mapping[str, int | str | None]) -> None:
     if len(set(requested.values())) > 1:
         listed = ", ".join(
-            f"{field} ({'no limit' if tokens is None else tokens})" for field, tokens in requested.items()
+            f"{field} ({'no limit' if value is None else value})" for field, value in requested.items()
         )
-        raise InvalidRequest(f"conflicting budgets: {listed}; give one", field=list(requested)[-1])
-    return next(((tokens, field) for field, tokens in requested.items()), (None, None))
+        raise InvalidRequest(f"conflicting {what}: {listed}; give one", field=list(requested)[-1])

@@ -23,12 +23,15 @@ from pydantic import (
     model_validator,
 )
 
+from anytime_server.auth.request_limits import DAY_MS
 from anytime_server.printable import is_encodable
 from anytime_server.reasoning import Forcing, LoopRule
-from anytime_server.types import StopWhen
+from anytime_server.types import BudgetShare, StopWhen
 
-DAY_MS = 24 * 60 * 60 * 1000
 MAX_BUDGETS = 64
+MAX_SHARE = 100
+MAX_GRACE = 4096
+"""Tokens; no sentence is longer."""
 MAX_TOOLS = 128
 MAX_ITEMS = 4096
 """In any list, also in a conversation, whatever `--max-messages` allows."""
@@ -112,12 +115,33 @@ class BudgetFields(Fields):
 
     tokens: Annotated[StrictInt, Field(ge=0)] | None = None
     """The most thinking tokens; 0 answers at once. Exact."""
+    share: Annotated[float, Strict(), Field(ge=0, le=MAX_SHARE)] | None = None
+    """The most thinking tokens as a share of the number that `of` names, rounded down."""
+    of: Literal["prompt", "max_tokens"] | None = Field(default=None, validate_default=True)
+    """The number that `share` is multiplied by: the prompt's tokens (the default), or `max_tokens`."""
+    grace: Annotated[StrictInt, Field(ge=0, le=MAX_GRACE)] | None = None
+    """The most tokens over the budget, to the end of a sentence or line. `tokens` + `grace` is exact."""
     deadline_ms: Annotated[StrictInt, Field(ge=1, le=DAY_MS)] | None = None
     """Milliseconds from the request's arrival by which the last token of the answer is due."""
 
-    @property
-    def deadline_s(self) -> float | None:
-        return None if self.deadline_ms is None else self.deadline_ms / 1000
+    @field_validator("of")
+    @classmethod
+    def _belongs_to_share(cls, of: str | None, info: ValidationInfo) -> str | None:
+        share = info.data.get("share")
+        if of is not None and "share" in info.data and share is None:
+            raise ValueError("is useless without share")
+        if of == "max_tokens" and share is not None and share > 1:
+            raise ValueError("a share of max_tokens cannot be over 1")
+        return of
+
+    def generate_fields(self) -> dict[str, Any]:
+        """The fields of a `GenerateRequest` that these are, but for `tokens`."""
+        share = None if self.share is None else BudgetShare(share=self.share, of=self.of or "prompt")
+        return {
+            "budget_share": share,
+            "grace_tokens": self.grace or 0,
+            "deadline_s": None if self.deadline_ms is None else self.deadline_ms / 1000,
+        }
 
 
 def _number_or_object(value: Any) -> Any:
@@ -131,7 +155,7 @@ def _number_or_object(value: Any) -> Any:
 
 
 Budget = Annotated[BudgetFields | None, BeforeValidator(_number_or_object, int | BudgetFields | None)]
-"""Thinking tokens, or an object with `tokens` and `deadline_ms`."""
+"""Thinking tokens, or an object such as `{"tokens": 512, "grace": 32, "deadline_ms": 2000}`."""
 
 
 def _ascending(budgets: list[int]) -> list[int]:
@@ -268,11 +292,17 @@ def of_type(value: Any, served: Mapping[str, type[Fields]], what: str) -> Any:
     return served[kind].model_validate(value)
 
 
+ANYTIME_NAMES: Mapping[str, str] = {
+    path: f"anytime.{path}" for path in ("budget.of", "budget.grace", "budget.deadline_ms", "continuation")
+}
+"""The dialects' names of fields that only the `anytime` object has, by neutral path."""
+
+
 class AnytimeFields(Fields):
     """The `anytime` object of a request: what another dialect has no fields for."""
 
     budget: Budget = None
-    """As in the native dialect: tokens, or an object with `tokens` and `deadline_ms`."""
+    """As in the native dialect: tokens, or an object with `tokens`, `share`, `grace` and `deadline_ms`."""
     stop_when: StopWhenFields | None = None
     """As in the native dialect: stop once provisional answers agree, which are not shown, or at a loop."""
     continuation: StrictStr | None = None
@@ -283,7 +313,7 @@ class AnytimeFields(Fields):
     def generate_fields(self) -> dict[str, Any]:
         """The fields of a `GenerateRequest` that these are, but for the budget's tokens."""
         return {
-            "deadline_s": self.budget and self.budget.deadline_s,
+            **(self.budget or BudgetFields()).generate_fields(),
             "continuation": self.continuation,
             "forcing": self.forcing,
             **(self.stop_when.generate_fields() if self.stop_when else {}),

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
 from itertools import combinations
 from typing import Any
 
 import pytest
-from anytime_server.api.schema.budgets import SHARES, BudgetAliases, Effort
+from anytime_server.api.schema.budgets import BudgetAliases
 from anytime_server.errors import InvalidRequest
-from hypothesis import given
-from hypothesis import strategies as st
+from anytime_server.reasoning import Effort, effort_budget
 from pydantic import ValidationError
 
 AVAILABLE = 1000
@@ -67,7 +65,11 @@ def budget(*parts: dict[str, Any], more: dict[str, int | None] | None = None) ->
     for part in parts:
         for name, value in part.items():
             fields[name] = {**fields[name], **value} if isinstance(fields.get(name), dict) else value
-    tokens, _ = BudgetAliases.model_validate(fields).budget(available_tokens=AVAILABLE, more=more or {})
+    request = BudgetAliases.model_validate(fields)
+    tokens, field = request.budget(more=more or {})
+    if tokens is None and field is not None and field.endswith("effort"):
+        effort = request.template_fields["effort"]
+        return effort_budget(effort, levels={}, total_tokens=AVAILABLE, window_tokens=AVAILABLE)
     return tokens
 
 
@@ -97,13 +99,6 @@ def test_effort_is_a_share_of_the_available_tokens(field: str, effort: Effort) -
     assert budget(EFFORTS[field](effort)) == TOKENS_OF_1000[effort]
 
 
-@given(st.sampled_from(sorted(SHARES)), st.integers(0, 1 << 20))
-def test_shares_are_rounded_down(effort: Effort, available_tokens: int) -> None:
-    tokens, _ = BudgetAliases(reasoning_effort=effort).budget(available_tokens=available_tokens, more={})
-    share = Fraction(TOKENS_OF_1000[effort], 1000)
-    assert tokens == share * available_tokens // 1
-
-
 @pytest.mark.parametrize("field", OFF)
 def test_thinking_can_be_turned_off(field: str) -> None:
     assert budget(OFF[field]) == 0
@@ -119,11 +114,12 @@ def test_two_aliases_with_the_same_budget_agree(first: str, second: str) -> None
 def test_two_aliases_with_different_budgets_are_refused(
     first: str, second: str, tokens: tuple[int, int]
 ) -> None:
-    with pytest.raises(InvalidRequest, match="conflicting budgets") as refused:
+    with pytest.raises(InvalidRequest, match=r"conflicting (budgets|efforts)") as refused:
         budget(fields_of(first, tokens[0]), fields_of(second, tokens[1]))
     assert refused.value.field in (first, second)
-    assert f"{first} ({tokens[0]})" in str(refused.value)
-    assert f"{second} ({tokens[1]})" in str(refused.value)
+    shown = {tokens: effort for effort, tokens in TOKENS_OF_1000.items()} if first in EFFORTS else {}
+    assert f"{first} ({shown.get(tokens[0], tokens[0])})" in str(refused.value)
+    assert f"{second} ({shown.get(tokens[1], tokens[1])})" in str(refused.value)
 
 
 @pytest.mark.parametrize("off", OFF)
@@ -131,7 +127,7 @@ def test_two_aliases_with_different_budgets_are_refused(
 def test_thinking_turned_off_agrees_with_a_budget_of_zero_only(off: str, field: str) -> None:
     # `thinking.type` and `thinking.budget_tokens` are one object: the last type applies.
     assert budget(fields_of(field, 0), OFF[off]) == 0
-    with pytest.raises(InvalidRequest, match="conflicting budgets") as refused:
+    with pytest.raises(InvalidRequest, match=r"conflicting (budgets|efforts)") as refused:
         budget(fields_of(field, 500), OFF[off])
     assert refused.value.field in (field, off)
 

@@ -76,7 +76,8 @@ def router(scheduler: Scheduler) -> APIRouter:
     @routes.post("/chat/completions", responses=RESPONSES)
     async def chat_completions(body: ChatRequest, request: Request) -> Response:
         """A chat completion whose thinking keeps to a budget."""
-        generate = body.to_generate_request(request.state.context, window_tokens=scheduler.window_tokens)
+        scheduler.require_ready()
+        generate = body.to_generate_request(request.state.context)
         sessions = await scheduler.submit_choices(generate, body.num_choices)
         completion = Completion(sessions, is_controllable=body.reasoning_control is not False)
         under_way[sessions[0].request.id] = request.state.completion = completion

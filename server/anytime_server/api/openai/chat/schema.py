@@ -8,8 +8,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, StrictBool, StrictInt, StrictStr
 
 from anytime_server.api.openapi import NoEffect
-from anytime_server.api.schema.budgets import BudgetAliases, is_effort
+from anytime_server.api.schema.budgets import BudgetAliases, is_unlimited
 from anytime_server.api.schema.fields import (
+    ANYTIME_NAMES,
     MAX_TOOLS,
     AnytimeFields,
     AtLeastOne,
@@ -122,11 +123,8 @@ class ChatRequest(Conversation, BudgetAliases, RequestSampling):
         """Whether the stream ends with a chunk of usage."""
         return self.stream_options is not None and self.stream_options.include_usage
 
-    def to_generate_request(self, context: RequestContext, *, window_tokens: int) -> GenerateRequest:
+    def to_generate_request(self, context: RequestContext) -> GenerateRequest:
         """The request in no dialect, for its first choice.
-
-        Args:
-            window_tokens: what an effort is a share of, where there is no `max_tokens`.
 
         Raises:
             NotSupported, InvalidRequest: naming the field.
@@ -135,18 +133,15 @@ class ChatRequest(Conversation, BudgetAliases, RequestSampling):
             context.ignored.add("top_logprobs", "needs logprobs to be true")
         total_tokens, total_field = self._total_tokens()
         anytime = self.anytime or AnytimeFields()
-        budget_tokens, budget_field = self.budget(
-            available_tokens=min(total_tokens or window_tokens, window_tokens),
-            more=anytime.budget_fields,
-        )
+        budget_tokens, budget_field = budget = self.budget(more=anytime.budget_fields)
         return GenerateRequest(
             messages=self.turns(),
             model=self.model,
             budget_tokens=budget_tokens,
+            is_unlimited=is_unlimited(budget),
             total_tokens=total_tokens,
             **self.template_fields,
             **anytime.generate_fields(),
-            is_budget_a_share=is_effort(budget_field),
             **self.sampling(),
             stop=tuple(self.stop or ()),
             json_schema=self.response_format and self.response_format.schema_text,
@@ -158,6 +153,7 @@ class ChatRequest(Conversation, BudgetAliases, RequestSampling):
             context=context,
             field_names={
                 **OWN_NAMES,
+                **ANYTIME_NAMES,
                 "budget": budget_field or "anytime.budget",
                 "effort": self.effort_field,
                 "total_tokens": total_field,

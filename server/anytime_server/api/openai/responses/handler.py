@@ -36,7 +36,8 @@ def router(scheduler: Scheduler) -> APIRouter:
     @routes.post("", responses=RESPONSES)
     async def responses(body: ResponsesRequest, request: Request) -> Response:
         """A response whose thinking keeps to a budget."""
-        generate = body.to_generate_request(request.state.context, window_tokens=scheduler.window_tokens)
+        scheduler.require_ready()
+        generate = body.to_generate_request(request.state.context)
         session = await scheduler.submit(generate)
         return await respond([session], ResponsesEncoder(body, session), streams=bool(body.stream))
 

@@ -8,8 +8,9 @@ from pydantic import BeforeValidator, Field, StrictBool, StrictInt, StrictStr
 
 from anytime_server.api.openai.responses.input import Items, dialogue_of
 from anytime_server.api.openapi import NoEffect
-from anytime_server.api.schema.budgets import BudgetAliases, ReasoningFields, is_effort
+from anytime_server.api.schema.budgets import BudgetAliases, ReasoningFields, is_unlimited
 from anytime_server.api.schema.fields import (
+    ANYTIME_NAMES,
     MAX_TOOLS,
     AnytimeFields,
     AtLeastOne,
@@ -179,11 +180,8 @@ class ResponsesRequest(BudgetAliases, RequestSampling):
             return None
         return self.top_logprobs or 0
 
-    def to_generate_request(self, context: RequestContext, *, window_tokens: int) -> GenerateRequest:
+    def to_generate_request(self, context: RequestContext) -> GenerateRequest:
         """The request in no dialect.
-
-        Args:
-            window_tokens: what an effort is a share of, where there is no `max_output_tokens`.
 
         Raises:
             NotSupported, InvalidRequest: naming the field.
@@ -195,18 +193,15 @@ class ResponsesRequest(BudgetAliases, RequestSampling):
                 f"{dialogue.continuation_field} and anytime.continuation: give one",
                 field="anytime.continuation",
             )
-        budget_tokens, budget_field = self.budget(
-            available_tokens=min(self.max_output_tokens or window_tokens, window_tokens),
-            more=anytime.budget_fields,
-        )
+        budget_tokens, budget_field = budget = self.budget(more=anytime.budget_fields)
         return GenerateRequest(
             messages=dialogue.turns,
             model=self.model,
             budget_tokens=budget_tokens,
+            is_unlimited=is_unlimited(budget),
             total_tokens=self.max_output_tokens,
             **self.template_fields,
             **anytime.generate_fields() | {"continuation": dialogue.continuation or anytime.continuation},
-            is_budget_a_share=is_effort(budget_field),
             **self.sampling(),
             json_schema=self.text.format and self.text.format.schema_text,
             top_logprobs=self._answer_logprobs,
@@ -217,6 +212,7 @@ class ResponsesRequest(BudgetAliases, RequestSampling):
             context=context,
             field_names={
                 **OWN_NAMES,
+                **ANYTIME_NAMES,
                 "messages": "input",
                 "budget": budget_field or "anytime.budget",
                 "effort": self.effort_field,

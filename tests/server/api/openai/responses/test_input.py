@@ -294,7 +294,7 @@ async def test_deep_json_and_lone_surrogates_are_refused(served: Any, tool_model
 )
 def test_core_field_names_are_mapped_to_own_fields(core_field: str | None, own_field: str | None) -> None:
     request = ResponsesRequest.model_validate(BODY | {"text": {"format": SCHEMA}})
-    generate = request.to_generate_request(RequestContext(), window_tokens=512)
+    generate = request.to_generate_request(RequestContext())
     assert generate.name_of(core_field) == own_field
 
 
