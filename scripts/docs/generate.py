@@ -64,6 +64,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "fine-tuning-recipe": tables.fine_tuning_recipe,
     "attacks": fault_matrix.matrix,
     "metrics": lambda: tables.metrics(server_metrics()),
+    "vllm-metrics": tables.vllm_metrics,
     "http": lambda: openapi.reference(document()),
 }
 

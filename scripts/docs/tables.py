@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from anytime_server.reasoning import FAMILIES, Family, Manifest
 from anytime_server.server.settings import ServeSettings
 from anytime_server.telemetry.metrics import Metrics
+from anytime_server.telemetry.vllm_names import SOURCES
 from anytime_server.text.tool_formats import TOOL_FORMATS
 from anytime_training.config.brpo import BrpoRecipe
 from anytime_training.demo.recipe import FineTuningRecipe, WarmstartRecipe
@@ -110,6 +111,20 @@ def metrics(source: Metrics) -> str:
             "": [metric.documentation for metric in found],
         }
     )
+
+
+def vllm_metrics() -> str:
+    """vLLM's names of metrics, and the metrics that they stand for."""
+    return table(
+        {
+            "vLLM's name": [f"`{name}`" for name in SOURCES],
+            "taken from": [f"`{source.name}`{_kinds(source.kinds)}" for source in SOURCES.values()],
+        }
+    )
+
+
+def _kinds(kinds: Sequence[str]) -> str:
+    return f", `kind` {', '.join(kinds)}" if kinds else ""
 
 
 def _fields(model: type[BaseModel]) -> str:

@@ -169,7 +169,7 @@ def test_the_autoscaler_uses_a_metric_of_the_server(
     assert scaler["scaleTargetRef"] == {"apiVersion": "apps/v1", "kind": "Deployment", "name": "anytime"}
     assert "replicas" not in documents["Deployment"]["spec"]
     [metric] = [one["pods"]["metric"]["name"] for one in scaler["metrics"]]
-    exposition = Metrics.of(scheduler).exposition().decode()
+    exposition = Metrics.of(scheduler).exposition()[0].decode()
     assert f"\n{metric} " in exposition
     [rule] = yaml.safe_load((FOLDER / "autoscaling/adapter-values.yaml").read_text())["rules"]["custom"]
     assert rule["name"]["as"] == metric

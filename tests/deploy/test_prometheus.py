@@ -36,6 +36,7 @@ VARIABLES = {
     "$__range": "5m",
     "$instance": ".*",
     "$key": ".*",
+    "$model": ".*",
 }
 METRIC = re.compile(r"\b(?:anytime_|instance(?:_\w+)?:)[\w:]+")
 PATIENCE_S = 60

@@ -6,9 +6,8 @@ import time
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from fastapi.responses import PlainTextResponse, Response
-from prometheus_client import CONTENT_TYPE_LATEST
 
 from anytime_server import __version__
 from anytime_server.api.openai.errors import OpenAIErrorResponse
@@ -32,6 +31,8 @@ class ModelCard(Body):
     created: int
     """Start time of the server, in seconds since 1970."""
     owned_by: str = "anytime"
+    root: str
+    """The name that an alias stands for; else the name itself."""
     parent: str | None = None
     """The model that a LoRA adapter belongs to; null for the model itself."""
     max_model_len: int | None
@@ -63,9 +64,11 @@ def router(scheduler: Scheduler, server_metrics: Metrics) -> APIRouter:
 
     def card(name: str) -> ModelCard:
         model = scheduler.model
+        is_adapter = name in scheduler.runtime.adapters
         return ModelCard(
             id=name,
-            parent=None if name == model.name else model.name,
+            root=name if is_adapter else model.name,
+            parent=model.name if is_adapter else None,
             created=created,
             max_model_len=scheduler.engine.window_tokens or None,
             anytime=model.manifest,
@@ -102,13 +105,14 @@ def router(scheduler: Scheduler, server_metrics: Metrics) -> APIRouter:
 
     @routes.head("/metrics", include_in_schema=False)
     @routes.get("/metrics", response_class=PlainTextResponse)
-    async def metrics() -> PlainTextResponse:
-        """Metrics for Prometheus."""
-        return PlainTextResponse(server_metrics.exposition(), media_type=CONTENT_TYPE_LATEST)
+    async def metrics(request: Request) -> Response:
+        """Metrics for Prometheus, as OpenMetrics if the client accepts that."""
+        content, media_type = server_metrics.exposition(request.headers.get("accept", ""))
+        return Response(content, media_type=media_type)
 
     @routes.get("/v1/models")
     async def models() -> ModelList:
-        """The served model with its `anytime` manifest, and its LoRA adapters."""
+        """The served model with its `anytime` manifest, its LoRA adapters and its aliases."""
         return ModelList(data=[card(name) for name in scheduler.runtime.model_names])
 
     @routes.get("/v1/models/{name:path}", responses=NO_SUCH_MODEL)

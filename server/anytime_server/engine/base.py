@@ -174,6 +174,12 @@ class Engine(ABC):
         return None
 
     @property
+    def num_preemptions(self) -> int | None:
+        """Times that a running request had to wait again for lack of KV cache, since the start of the engine;
+        None if unknown."""
+        return None
+
+    @property
     def unsupported_sampling(self) -> frozenset[str]:
         """Names of the fields of `Sampling` that it cannot honour; requests leave them at their defaults."""
         return frozenset()

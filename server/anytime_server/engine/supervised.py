@@ -124,6 +124,10 @@ class SupervisedEngine(Engine):
         return self._engine.kv_cache_use
 
     @property
+    def num_preemptions(self) -> int | None:
+        return self._engine.num_preemptions
+
+    @property
     def unsupported_sampling(self) -> frozenset[str]:
         return self._engine.unsupported_sampling
 

@@ -1,6 +1,7 @@
-"""Prometheus metrics of one scheduler. Every name begins with `anytime_`.
+"""Prometheus metrics of one scheduler. Every name but those of the process begins with `anytime_`.
 
-Sessions are counted when they end and HTTP responses when they are sent; gauges are read at each scrape.
+Sessions are counted when they end and HTTP responses when they are sent; gauges are read at each scrape. The
+label `model` is the served model, an adapter or a configured alias: never a name of the client's own.
 """
 
 from __future__ import annotations
@@ -14,21 +15,23 @@ from prometheus_client import (
     Gauge,
     Histogram,
     ProcessCollector,
-    generate_latest,
 )
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, choose_encoder, generate_latest
 from prometheus_client.metrics_core import (
     CounterMetricFamily,
     GaugeMetricFamily,
     Metric,
     SummaryMetricFamily,
 )
+from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector
 
 from anytime_server import __version__
 from anytime_server.engine import Engine
 from anytime_server.reasoning import Cause, Forcing
 from anytime_server.scheduler.scheduler import Scheduler
-from anytime_server.session import Session
+from anytime_server.session import Session, events
+from anytime_server.telemetry.vllm_names import WithVllmNames
 
 SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)
 TOKEN_SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1)
@@ -45,9 +48,14 @@ def outcome_of(session: Session) -> Literal["answered", "failed", "abandoned"]:
 class Metrics:
     """The metrics of one server, in a registry of their own."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, with_vllm_names: bool = False) -> None:
+        """
+        Args:
+            with_vllm_names: also expose them under the names of vLLM's own server.
+        """
         self.registry = CollectorRegistry()
         """Of prometheus-client."""
+        self._exposed = WithVllmNames(self.registry) if with_vllm_names else self.registry
         self._time_to_first_token = self._seconds(
             "time_to_first_token", "From a request's arrival to its first sampled token."
         )
@@ -57,20 +65,34 @@ class Metrics:
         self._time_to_answer = self._seconds(
             "time_to_answer", "From a request's arrival to its first answer token."
         )
+        self._request = self._seconds("request", "From a request's arrival to the last token of its answer.")
+        self._prefill = self._seconds("prefill", "From a request's slot to its first sampled token.")
+        self._decode = self._seconds("decode", "From a request's first sampled token to its last.")
         self._queue = self._seconds("queue", "From a request's arrival to its slot in the engine.")
         self._token_seconds = self._seconds(
             "thinking_token", "From one thinking token to the next, averaged over a session.", TOKEN_SECONDS
         )
         self._deadline = self._seconds("deadline", "Deadlines of answered requests.")
+        self._prompt_tokens = self._tokens("prompt_tokens", "Prompt tokens per answered request.")
+        self._output_tokens = self._tokens(
+            "output_tokens", "Tokens sampled per answered request: thinking, answer and early answers."
+        )
         self._budget_tokens = self._tokens("budget_tokens", "Thinking budget per answered request.")
         self._thinking_tokens = self._tokens(
             "thinking_tokens", "Thinking tokens sampled per answered request."
         )
         self._overrun_tokens = self._counter(
-            "budget_overrun_tokens", "Thinking tokens sampled beyond budgets; above 0 is a bug."
+            "budget_overrun_tokens",
+            "Thinking tokens sampled beyond budgets and their grace; above 0 is a bug.",
         )
         self._answers = self._counter(
-            "answers", "Answered requests, by the cause that ended the thinking.", "cause"
+            "answers", "Answered requests, by the cause that ended the thinking.", "cause", "model"
+        )
+        self._finish_reasons = self._counter(
+            "finish_reasons",
+            "Ended requests, by the reason for the end: `stop`, `length`, or `abort` without an answer.",
+            "reason",
+            "model",
         )
         self._provisional_tokens = self._counter(
             "provisional_tokens",
@@ -88,15 +110,19 @@ class Metrics:
             "tool_parser_failures", "Failures of the tool parser, after which a call is shown as text."
         )
         self._deadlines_missed = self._counter(
-            "deadlines_missed", "Answered requests whose last token came after the deadline."
+            "deadlines_missed", "Answered requests whose last token came after the deadline.", "model"
         )
         self._errors = self._counter("session_errors", "Sessions that ended in an error, by code.", "code")
         self._abandoned = self._counter("sessions_abandoned", "Sessions whose client disconnected.")
         self._sessions = self._counter(
-            "sessions", "Ended sessions, by API key and outcome.", "key", "outcome"
+            "sessions", "Ended sessions, by API key, outcome and model.", "key", "outcome", "model"
         )
         self._all_tokens = self._counter(
-            "tokens", "Tokens, by API key and kind; `cached` counts prompt tokens.", "key", "kind"
+            "tokens",
+            "Tokens, by API key, kind and model; `cached` counts prompt tokens.",
+            "key",
+            "kind",
+            "model",
         )
         self._responses = self._counter(
             "http_responses", "HTTP responses, by path template and status.", "path", "status"
@@ -111,20 +137,27 @@ class Metrics:
         self._ignored_fields = self._counter(
             "ignored_fields", "Requests with a field that had no effect, by field.", "field"
         )
-        for cause in Cause:  # a series that exists from the start shows its first increase
-            self._answers.labels(cause.value)
         for forcing in Forcing:
             self._leaked_answers.labels(forcing.value)
-        ProcessCollector(namespace="anytime", registry=self.registry)
+        ProcessCollector(registry=self.registry)
+
+    def _prepare(self, model: str) -> None:
+        """Make the series of a model: one that exists from the start shows its first increase."""
+        for cause in Cause:
+            self._answers.labels(cause.value, model)
+        self._deadlines_missed.labels(model)
+        self._deadline.labels(model)
 
     @classmethod
-    def of(cls, scheduler: Scheduler, *, engine: str = "") -> Metrics:
+    def of(cls, scheduler: Scheduler, *, engine: str = "", with_vllm_names: bool = False) -> Metrics:
         """Metrics of a scheduler, of the sessions that end from now on, and of its engine.
 
         Args:
             engine: name of the kind of engine.
+            with_vllm_names: also expose them under the names of vLLM's own server.
         """
-        metrics, active = cls(), scheduler.active
+        metrics, active = cls(with_vllm_names=with_vllm_names), scheduler.active
+        metrics._prepare(scheduler.model.name)
         metrics._describe(version=__version__, engine=engine, model=scheduler.model.name)
         metrics._gauge(
             "ready", "1 if requests are accepted, else 0.", lambda: scheduler.not_ready_because is None
@@ -142,11 +175,15 @@ class Metrics:
 
     def _seconds(self, name: str, documentation: str, buckets: Iterable[float] = SECONDS) -> Histogram:
         return Histogram(
-            f"anytime_{name}_seconds", documentation, buckets=tuple(buckets), registry=self.registry
+            f"anytime_{name}_seconds",
+            documentation,
+            ("model",),
+            buckets=tuple(buckets),
+            registry=self.registry,
         )
 
     def _tokens(self, name: str, documentation: str) -> Histogram:
-        return Histogram(f"anytime_{name}", documentation, buckets=TOKENS, registry=self.registry)
+        return Histogram(f"anytime_{name}", documentation, ("model",), buckets=TOKENS, registry=self.registry)
 
     def _counter(self, name: str, documentation: str, *labels: str) -> Counter:
         return Counter(f"anytime_{name}", documentation, labels, registry=self.registry)
@@ -161,57 +198,73 @@ class Metrics:
     def observe(self, session: Session) -> None:
         """Count a session that has ended."""
         key, timeline = session.request.context.client, session.timeline
+        model = session.runtime.label_of(session.request.model_name)
         self._tool_parser_failures.inc(session.tool_parser_failures)
-        self._sessions.labels(key, outcome_of(session)).inc()
+        self._sessions.labels(key, outcome_of(session), model).inc()
         if timeline.slot_at is not None:
-            self._queue.observe(timeline.slot_at - timeline.arrived_at)
+            self._queue.labels(model).observe(timeline.slot_at - timeline.arrived_at)
         if session.error is not None:
             self._errors.labels(session.error.code).inc()
         if session.done is None:
-            for kind, count in {
-                "thinking": session.thinking_tokens,
-                "answer": session.answer_tokens,
-                "provisional": session.early_tokens,
-            }.items():
-                self._all_tokens.labels(key, kind).inc(count)
+            self._finish_reasons.labels("abort", model).inc()
+            self._count_tokens(
+                key,
+                model,
+                thinking=session.thinking_tokens,
+                answer=session.answer_tokens,
+                provisional=session.early_tokens,
+            )
             self._abandoned.inc(session.error is None)
         else:
-            self._observe_answer(session, key)
+            self._observe_answer(session, session.done, key=key, model=model)
 
-    def _observe_answer(self, session: Session, key: str) -> None:
-        assert session.done is not None
-        stop, timing, usage = session.done.stop, session.done.timing, session.done.usage
-        limits, timeline = session.request.limits, session.timeline
-        self._time_to_first_token.observe(timing.time_to_first_token_s)
-        self._cut_to_answer.observe(timing.cut_to_answer_s)
-        self._time_to_answer.observe(timing.time_to_answer_s)
-        self._budget_tokens.observe(limits.budget_tokens)
-        self._thinking_tokens.observe(stop.thinking_tokens)
-        self._overrun_tokens.inc(max(0, stop.thinking_tokens - stop.budget_tokens))
-        if (
-            stop.thinking_tokens > 1
-            and timeline.stopped_at is not None
-            and timeline.first_token_at is not None
-        ):
-            thought_s = max(0.0, timeline.stopped_at - timeline.first_token_at)
-            self._token_seconds.observe(thought_s / (stop.thinking_tokens - 1))
-        self._answers.labels(stop.cause.value).inc()
+    def _count_tokens(self, key: str, model: str, **counts: int) -> None:
+        for kind, count in counts.items():
+            self._all_tokens.labels(key, kind, model).inc(count)
+
+    def _observe_answer(self, session: Session, done: events.Done, *, key: str, model: str) -> None:
+        stop, usage, limits = done.stop, done.usage, session.request.limits
+        self._observe_times(session, done, model=model)
+        self._prompt_tokens.labels(model).observe(usage.prompt_tokens)
+        self._output_tokens.labels(model).observe(usage.output_tokens)
+        self._budget_tokens.labels(model).observe(limits.budget_tokens)
+        self._thinking_tokens.labels(model).observe(stop.thinking_tokens)
+        self._overrun_tokens.inc(max(0, stop.thinking_tokens - stop.budget_tokens - limits.grace_tokens))
+        self._answers.labels(stop.cause.value, model).inc()
+        if session.answer is not None:
+            self._finish_reasons.labels(session.answer.answer.finish_reason, model).inc()
         self._provisional_tokens.inc(usage.provisional_tokens)
-        for kind, count in {
-            "prompt": usage.prompt_tokens,
-            "cached": usage.prompt_cached_tokens,
-            "thinking": usage.thinking_tokens,
-            "inserted": usage.inserted_tokens,
-            "answer": usage.answer_tokens,
-            "provisional": usage.provisional_tokens,
-        }.items():
-            self._all_tokens.labels(key, kind).inc(count)
+        self._count_tokens(
+            key,
+            model,
+            prompt=usage.prompt_tokens,
+            cached=usage.prompt_cached_tokens,
+            thinking=usage.thinking_tokens,
+            inserted=usage.inserted_tokens,
+            answer=usage.answer_tokens,
+            provisional=usage.provisional_tokens,
+        )
         if session.leaked_tokens:
             self._leaked_tokens.inc(session.leaked_tokens)
             self._leaked_answers.labels(session.request.answer.forcing.value).inc()
-        if limits.deadline_s is not None:
-            self._deadline.observe(limits.deadline_s)
-            self._deadlines_missed.inc(timing.total_s > limits.deadline_s)
+
+    def _observe_times(self, session: Session, done: events.Done, *, model: str) -> None:
+        timing, timeline, deadline_s = done.timing, session.timeline, session.request.limits.deadline_s
+        self._time_to_first_token.labels(model).observe(timing.time_to_first_token_s)
+        self._cut_to_answer.labels(model).observe(timing.cut_to_answer_s)
+        self._time_to_answer.labels(model).observe(timing.time_to_answer_s)
+        self._request.labels(model).observe(timing.total_s)
+        self._decode.labels(model).observe(max(0.0, timing.total_s - timing.time_to_first_token_s))
+        if timeline.slot_at is not None:
+            waited_s = timeline.slot_at - timeline.arrived_at
+            self._prefill.labels(model).observe(max(0.0, timing.time_to_first_token_s - waited_s))
+        thinking_tokens = done.stop.thinking_tokens
+        if thinking_tokens > 1 and timeline.stopped_at is not None and timeline.first_token_at is not None:
+            thought_s = max(0.0, timeline.stopped_at - timeline.first_token_at)
+            self._token_seconds.labels(model).observe(thought_s / (thinking_tokens - 1))
+        if deadline_s is not None:
+            self._deadline.labels(model).observe(deadline_s)
+            self._deadlines_missed.labels(model).inc(timing.total_s > deadline_s)
 
     def observe_response(self, path: str, status: int, *, key: str, code: str = "") -> None:
         """Count a response.
@@ -234,9 +287,17 @@ class Metrics:
         for field in set(fields):
             self._ignored_fields.labels(field).inc()
 
-    def exposition(self) -> bytes:
-        """All metrics, in Prometheus' text format."""
-        return generate_latest(self.registry)
+    def exposition(self, accept: str = "") -> tuple[bytes, str]:
+        """All metrics, and their media type: OpenMetrics if accepted, else Prometheus' text format.
+
+        Args:
+            accept: the `Accept` header of the request.
+        """
+        if choose_encoder(accept)[1].startswith("application/openmetrics-text"):
+            # Its escaping would take the colons out of vLLM's names, which every version allows.
+            content = openmetrics.generate_latest(self._exposed, escaping=openmetrics.ALLOWUTF8)
+            return content, openmetrics.CONTENT_TYPE_LATEST
+        return generate_latest(self._exposed), CONTENT_TYPE_PLAIN_0_0_4
 
 
 class _EngineCollector(Collector):
@@ -260,6 +321,12 @@ class _EngineCollector(Collector):
                 "anytime_engine_kv_cache_ratio",
                 "Share of the engine's KV cache in use by running requests.",
                 value=engine.kv_cache_use,
+            )
+        if engine.num_preemptions is not None:
+            yield CounterMetricFamily(
+                "anytime_engine_preemptions",
+                "Times that the engine put a running request back into its queue for lack of KV cache.",
+                value=engine.num_preemptions,
             )
         yield CounterMetricFamily(
             "anytime_engine_restarts",

@@ -17,15 +17,18 @@ OTLP_VARIABLES = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDP
 """OpenTelemetry's environment variables, read by its exporter."""
 
 
-def observe(scheduler: Scheduler, *, engine: str, log_content: bool = False) -> Metrics:
+def observe(
+    scheduler: Scheduler, *, engine: str, log_content: bool = False, with_vllm_names: bool = False
+) -> Metrics:
     """Log and count sessions as they end.
 
     Args:
         engine: name of the kind of engine.
         log_content: also log prompts and answers.
+        with_vllm_names: also expose metrics under the names of vLLM's own server.
     """
     scheduler.active.observers.append(SessionLog(scheduler.model, with_content=log_content))
-    return Metrics.of(scheduler, engine=engine)
+    return Metrics.of(scheduler, engine=engine, with_vllm_names=with_vllm_names)
 
 
 def trace(scheduler: Scheduler, *, endpoint: str | None) -> Tracer | None:

@@ -215,10 +215,10 @@ async def test_metrics_count_ended_sessions(start_scheduler: Callable[..., Any])
     metrics = Metrics.of(scheduler)
     for budget in (3, 4):
         await read_all(await scheduler.submit(request(budget_tokens=budget)))
-    text = metrics.exposition().decode()
-    assert 'anytime_answers_total{cause="budget"} 2.0' in text
-    assert "anytime_thinking_tokens_sum 7.0" in text
-    assert "anytime_time_to_first_token_seconds_count 2.0" in text
+    text = metrics.exposition()[0].decode()
+    assert 'anytime_answers_total{cause="budget",model="tiny"} 2.0' in text
+    assert 'anytime_thinking_tokens_sum{model="tiny"} 7.0' in text
+    assert 'anytime_time_to_first_token_seconds_count{model="tiny"} 2.0' in text
     assert "anytime_sessions_running 0.0" in text
 
 

@@ -226,6 +226,10 @@ class VllmEngine(Engine):
             return 0.0  # the latest statistics are of the time when there were requests
         return max((stats.kv_cache_use for stats in self._stats), default=None)
 
+    @property
+    def num_preemptions(self) -> int | None:
+        return sum(stats.num_preemptions for stats in self._stats)
+
     async def stop(self) -> None:
         self._is_stopped = True
         if self._schemas is not None:

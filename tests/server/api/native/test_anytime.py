@@ -71,7 +71,7 @@ async def test_thinking_stops_at_a_repetition_loop(
     assert (body["stop"]["cause"], body["stop"]["thinking_tokens"]) == ("loop", tokens)
     assert body["answer"] == "42"
     metrics = (await server.http.get("/metrics")).text
-    assert 'anytime_answers_total{cause="loop"} 1.0' in metrics
+    assert 'anytime_answers_total{cause="loop",model="tiny"} 1.0' in metrics
 
 
 @pytest.mark.parametrize("stop_when", [None, {"loop": False}])
@@ -89,7 +89,7 @@ async def test_thinking_stops_when_answers_are_stable(served: Any) -> None:
     assert body["usage"]["provisional_tokens"] > 0
     metrics = (await server.http.get("/metrics")).text
     assert f"anytime_provisional_tokens_total {float(body['usage']['provisional_tokens'])}" in metrics
-    assert 'anytime_answers_total{cause="stable"} 1.0' in metrics
+    assert 'anytime_answers_total{cause="stable",model="tiny"} 1.0' in metrics
 
 
 async def test_extend_raises_the_budget(served: Any) -> None:

@@ -238,7 +238,7 @@ async def test_deadline_truncates_and_is_counted_if_missed(served: Any) -> None:
     assert emitted[-1]["stop"]["thinking_tokens"] > 0
     late = emitted[-1]["timing"]["total_s"] > 2
     metrics = (await server.http.get("/metrics")).text
-    assert f"anytime_deadlines_missed_total {float(late)}" in metrics
+    assert f'anytime_deadlines_missed_total{{model="tiny"}} {float(late)}' in metrics
 
 
 async def test_missed_deadline_is_counted(served: Any) -> None:
@@ -246,7 +246,7 @@ async def test_missed_deadline_is_counted(served: Any) -> None:
     emitted = await server.stream(budget={"deadline_ms": 1})
     assert (emitted[-1]["stop"]["cause"], emitted[-1]["answer"]) == ("deadline", "42")
     assert emitted[-1]["timing"]["total_s"] > 0.001
-    assert "anytime_deadlines_missed_total 1.0" in (await server.http.get("/metrics")).text
+    assert 'anytime_deadlines_missed_total{model="tiny"} 1.0' in (await server.http.get("/metrics")).text
 
 
 async def test_controls_of_unknown_sessions_get_404(served: Any) -> None:
