@@ -85,7 +85,12 @@ def _serve(settings: ServeSettings) -> None:
 
     logs.set_up(format=settings.log_format, level=settings.log_level)
     scheduler = _create_scheduler(settings)
-    metrics = setup.observe(scheduler, engine=settings.engine, log_content=settings.log_content)
+    metrics = setup.observe(
+        scheduler,
+        engine=settings.engine,
+        log_content=settings.log_content,
+        with_vllm_names=settings.vllm_metric_names,
+    )
     tracer = setup.trace(scheduler, endpoint=settings.otlp_endpoint)
 
     def on_started(error: BaseException | None) -> None:
@@ -128,6 +133,7 @@ def _create_scheduler(settings: ServeSettings) -> Scheduler:
     """The scheduler of the chosen model and engine, not started."""
     from anytime_server.scheduler.scheduler import Scheduler
     from anytime_server.server.engine import create_engine
+    from anytime_server.server.limits import operator_limits
     from anytime_server.server.model import find_adapters, load_model
     from anytime_server.session.continuation import continuation_key
 
@@ -147,6 +153,7 @@ def _create_scheduler(settings: ServeSettings) -> Scheduler:
         shares_prefixes=settings.share_prefix_cache,
         warm_up_s=settings.engine_start_s,
         adapters=tuple(adapters),
+        limits=operator_limits(settings, [model.name, *adapters]),
     )
 
 

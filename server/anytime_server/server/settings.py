@@ -6,14 +6,11 @@ import argparse
 import difflib
 import inspect
 import os
-import re
 from collections.abc import Sequence
-from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import (
     BaseSettings,
     CliApp,
@@ -26,57 +23,71 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from anytime_server.auth import RequestLimits
 from anytime_server.engine.scripted import Script
 from anytime_server.engine.transformers import TransformersOptions
 from anytime_server.engine.vllm import VllmOptions
 from anytime_server.errors import UnusableOption
 from anytime_server.printable import beginning
-from anytime_server.reasoning import FAMILIES, FamilyName, Forcing
+from anytime_server.reasoning import FAMILIES, EffortLevel, FamilyName, Forcing
+from anytime_server.server.option_types import (
+    ADAPTERS_FORM,
+    EFFORTS_FORM,
+    Origin,
+    Proxy,
+    read_adapters,
+    read_efforts,
+    read_list,
+)
 from anytime_server.server.vllm_flags import take_passed_through
 from anytime_server.toml_file import read_toml
 
 
-def _origin(value: str) -> str:
-    if not re.fullmatch(r"\*|[a-z][a-z0-9+.-]*://[^/\s]+", value):
-        raise PydanticCustomError(
-            "origin", "must be origins such as https://example.com, without a path, or *"
-        )
-    return value
+class AliasLimits(RequestLimits):
+    """Limits of the requests for one alias."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-ADAPTERS_FORM = "must be adapters such as NAME=FOLDER, separated by commas"
-Origin = Annotated[str, AfterValidator(_origin)]
+class ModelSettings(BaseModel):
+    """The model, its names and its engine."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    config: str | None = None
+    """TOML file of options; the environment and flags override it."""
+    model: str | None = None
+    """Folder of the checkpoint, or its name on the Hugging Face hub; by default the bundled model."""
+    name: str | None = None
+    """Name of the model in the API; by default its manifest's name, or its folder's."""
+    alias: Annotated[tuple[str, ...], NoDecode, BeforeValidator(read_list)] = ()
+    """Other names of the model, separated by commas; responses have the name that the request had. `*` takes
+    every name."""
+    aliases: dict[str, AliasLimits] = {}
+    """Other names with defaults and maxima of their own: tables `[aliases.NAME]` of the TOML file, with the
+    keys `default_budget` to `max_answer_tokens`."""
+    engine: Literal["vllm", "transformers", "scripted"] = "vllm"
+    """Engine: vLLM, transformers for machines without vLLM, or a deterministic script without a model,
+    for tests."""
+    reasoning_preset: FamilyName | None = None
+    """Family of the model's reasoning format; overrides its anytime.json and the family that is recognised
+    (which `anytime inspect MODEL` shows)."""
+    manifest: str | None = None
+    """JSON file to use as the model's anytime.json."""
+    chat_template: str | None = None
+    """Jinja file to use as the model's chat template."""
+    forcing: Forcing | None = None
+    """How an answer begins, unless the request says: `force` inserts the model's lead-in after the thinking,
+    `close` inserts nothing, `auto` inserts it only where the thinking was truncated. By default the choice of
+    the manifest, or `auto`."""
+    efforts: Annotated[
+        dict[EffortLevel, Annotated[int, Field(ge=1)]], NoDecode, BeforeValidator(read_efforts)
+    ] = {}
+    """Thinking tokens of reasoning efforts, such as `low=512,high=4096`, over those of the model's
+    anytime.json; those left out have the server's defaults."""
 
 
-def _proxy(value: str) -> str:
-    if value != "*":
-        try:
-            ip_network(value)
-        except ValueError as error:
-            reason = "must be addresses or networks, such as 10.0.0.0/8, or *"
-            raise PydanticCustomError("proxy", reason) from error
-    return value
-
-
-Proxy = Annotated[str, AfterValidator(_proxy)]
-
-
-def _split(value: Any) -> Any:
-    parts = value.split(",") if isinstance(value, str) else value
-    return [part.strip() for part in parts if part.strip()] if isinstance(parts, list) else parts
-
-
-def _adapters(value: Any) -> Any:
-    """Names and folders, from the text of an environment variable or from a table."""
-    if not isinstance(value, str):
-        return value
-    pairs = [pair.strip().partition("=") for pair in value.split(",") if pair.strip()]
-    if not all(name and folder for name, _, folder in pairs):
-        raise PydanticCustomError("adapters", ADAPTERS_FORM)
-    return {name: folder for name, _, folder in pairs}
-
-
-class ServeSettings(BaseSettings):
+class ServeSettings(RequestLimits, ModelSettings, BaseSettings):
     """Serve a reasoning model over HTTP.
 
     Each option is also an environment variable (ANYTIME_PORT, ANYTIME_VLLM__DTYPE, ...) and a key of the
@@ -95,26 +106,6 @@ class ServeSettings(BaseSettings):
         nested_model_default_partial_update=True,
     )
 
-    config: str | None = None
-    """TOML file of options; the environment and flags override it."""
-    model: str | None = None
-    """Folder of the checkpoint, or its name on the Hugging Face hub; by default the bundled model."""
-    name: str | None = None
-    """Name of the model in the API; by default its manifest's name, or its folder's."""
-    engine: Literal["vllm", "transformers", "scripted"] = "vllm"
-    """Engine: vLLM, transformers for machines without vLLM, or a deterministic script without a model,
-    for tests."""
-    reasoning_preset: FamilyName | None = None
-    """Family of the model's reasoning format; overrides its anytime.json and the family that is recognised
-    (which `anytime inspect MODEL` shows)."""
-    manifest: str | None = None
-    """JSON file to use as the model's anytime.json."""
-    chat_template: str | None = None
-    """Jinja file to use as the model's chat template."""
-    forcing: Forcing | None = None
-    """How an answer begins, unless the request says: `force` inserts the model's lead-in after the thinking,
-    `close` inserts nothing, `auto` inserts it only where the thinking was truncated. By default the choice of
-    the manifest, or `auto`."""
     host: str = "127.0.0.1"
     """Address to listen on."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
@@ -126,13 +117,15 @@ class ServeSettings(BaseSettings):
     client is served."""
     allow_anonymous: CliToggleFlag[bool] = False
     """Listen on addresses that other machines can reach, even without keys."""
+    vllm_metric_names: CliToggleFlag[bool] = False
+    """Expose the metrics also under the names of vLLM's own server (`vllm:...`), for its dashboards."""
     open_metrics: CliToggleFlag[bool] = False
     """Serve /metrics and /version without an API key. Otherwise, on a server with keys, /metrics needs a key
     with the role `metrics`."""
     share_prefix_cache: CliToggleFlag[bool] = False
     """Share cached prefixes of prompts among all API keys. This saves memory and time where keys have long
     prompts in common, and shows a client whether another key has sent the same prompt."""
-    cors_origins: Annotated[tuple[Origin, ...], NoDecode, BeforeValidator(_split)] = ()
+    cors_origins: Annotated[tuple[Origin, ...], NoDecode, BeforeValidator(read_list)] = ()
     """Origins of web pages that may use the server, such as https://example.com, separated by commas; `*`
     allows all."""
     shed: Literal["none", "budget"] = "none"
@@ -144,7 +137,7 @@ class ServeSettings(BaseSettings):
     continuation_key: SecretStr | None = None
     """Secret that signs continuation tokens, at least 16 characters; replicas share it. By default it is
     this user's own, kept in ~/.local/state/anytime."""
-    lora_modules: Annotated[dict[str, str], NoDecode, BeforeValidator(_adapters)] = {}
+    lora_modules: Annotated[dict[str, str], NoDecode, BeforeValidator(read_adapters)] = {}
     """LoRA adapters as NAME=FOLDER, or names on the Hugging Face hub, separated by commas; each is a model of
     its name in the API. For the vLLM engine."""
     tool_parser: str | None = None
@@ -173,7 +166,7 @@ class ServeSettings(BaseSettings):
     max_connections_per_address: Annotated[int, Field(ge=1)] = 2048
     """Connections of one IPv4 address, or one /64 network of IPv6, at the same time; further ones get 503.
     Behind a proxy, all clients have its address."""
-    forwarded_allow_ips: Annotated[tuple[Proxy, ...], NoDecode, BeforeValidator(_split)] = ()
+    forwarded_allow_ips: Annotated[tuple[Proxy, ...], NoDecode, BeforeValidator(read_list)] = ()
     """Addresses or networks of proxies, separated by commas, whose X-Forwarded-For and X-Forwarded-Proto are
     believed; `*` believes all. By default, none are."""
     tls_cert: str | None = None
@@ -272,6 +265,8 @@ def load_settings(argv: Sequence[str], *, command: argparse.ArgumentParser | Non
     except SettingsError as error:
         if "lora_modules" in str(error):
             raise UnusableOption(f"--lora-modules: {ADAPTERS_FORM}") from error
+        if "efforts" in str(error):
+            raise UnusableOption(f"--efforts: {EFFORTS_FORM}") from error
         raise UnusableOption(str(error)) from error
     except ValidationError as error:
         fault = error.errors()[0]
