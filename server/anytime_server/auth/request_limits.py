@@ -41,4 +41,4 @@ def combined(layers: Sequence[RequestLimits]) -> RequestLimits:
         given = [value for layer in layers if (value := getattr(layer, field)) is not None]
         if given:
             found[field] = given[0] if field.startswith("default_") else min(given)
-    return RequestLimits.model_construct(**found)
+    return RequestLimits.model_validate(found)

@@ -87,7 +87,9 @@ class ModelSettings(BaseModel):
     anytime.json; those left out have the server's defaults."""
 
 
-class ServeSettings(RequestLimits, ModelSettings, BaseSettings):
+class ServeSettings(  # pyright: ignore[reportIncompatibleVariableOverride]
+    RequestLimits, ModelSettings, BaseSettings
+):
     """Serve a reasoning model over HTTP.
 
     Each option is also an environment variable (ANYTIME_PORT, ANYTIME_VLLM__DTYPE, ...) and a key of the

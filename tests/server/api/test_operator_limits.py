@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from anytime_server.auth import RequestLimits
 from anytime_server.scheduler.operator_limits import OperatorLimits
+from anytime_server.text.model import Model
 
 from .conftest import Served
 from .keys import bearer, key, keyring
@@ -240,6 +242,15 @@ async def test_grace_must_leave_the_answer_its_reserve(served: Callable[..., Any
     assert "anytime.budget (60 with 40 of grace) leaves 11 tokens of max_tokens (111)" in refused.text
 
 
+async def test_keys_are_charged_for_the_grace(served: Callable[..., Any]) -> None:
+    keys = keyring(key("alice", thinking_tokens_per_minute=20))
+    server = await limited(served, app={"keyring": keys})
+    for grace, status in ((7, 422), (6, 200)):
+        body = {"messages": USER, "budget": {"tokens": 14, "grace": grace}, "stream": False}
+        response = await server.http.post("/v1/anytime", json=body, headers=bearer("alice"))
+        assert response.status_code == status, response.text
+
+
 @pytest.mark.parametrize("path", DIALECTS)
 async def test_efforts_follow_the_operators_option(served: Callable[..., Any], path: str) -> None:
     server = await limited(served, operator=OperatorLimits(efforts={"low": 33}))
@@ -277,3 +288,18 @@ async def test_large_windows_give_efforts_a_number_of_tokens(
     server = await served(window_tokens=131_072, thinking_tokens=5)
     for effort, tokens in {"minimal": 512, "medium": 8192, "high": 24_576}.items():
         assert stop(await post(server, CHAT, {"reasoning_effort": effort}))[1] == tokens
+
+
+async def test_template_that_shows_the_budget_shows_a_share(
+    served: Callable[..., Any], tiny_checkpoint: Path
+) -> None:
+    """The share is of the prompt without the number, which is 7 tokens."""
+    template = (
+        "{% for m in messages %}<|user|>{{ m.content }}<|end|>{% endfor %}"
+        "{% if thinking_budget is defined %}[{{ thinking_budget }}]{% endif %}<|assistant|><think>"
+    )
+    model = Model.load(tiny_checkpoint, chat_template=template)
+    server = await served(model=model, never_end=True)
+    body = await post(server, CHAT, {"anytime": {"budget": {"share": 2}}})
+    assert stop(body) == ("budget", 14, 14)
+    assert body["anytime"]["usage"]["prompt_tokens"] == 7 + len("[14]")

@@ -271,3 +271,50 @@ def test_number_over_the_window_is_refused_by_name(fields: Any, field: str, mess
         resolve(**fields)
     assert str(refused.value) == f"{message} is more than the model's window of 100"
     assert refused.value.field == field
+
+
+@pytest.mark.parametrize(
+    ("requested", "grace", "limits", "found"),
+    [
+        # 100 - 20 prompt - 6 inserted - 10 answer = 64 to think.
+        (40, 24, {}, 24),
+        (40, 25, {}, 24),
+        (64, 5, {}, 0),
+        (None, 5, {}, 0),
+        (0, 5, {}, 0),  # no thinking has no sentence
+        (20, 15, {"total_tokens": 40}, 10),
+    ],
+)
+def test_grace_leaves_the_answer_its_room(
+    requested: int | None, grace: int, limits: dict[str, Any], found: int
+) -> None:
+    resolved = resolve(budget_tokens=requested, grace_tokens=grace, **limits)
+    assert resolved.grace_tokens == found
+    assert resolved.most_thinking_tokens == resolved.budget_tokens + found
+
+
+@pytest.mark.parametrize(
+    ("limits", "most", "cause"),
+    [
+        ({}, 64, Cause.CONTEXT),
+        ({"grace_tokens": 4}, 60, Cause.CONTEXT),
+        ({"total_tokens": 50}, 40, Cause.BUDGET),
+        ({"max_budget_tokens": 30}, 30, Cause.BUDGET),
+        ({"max_budget_tokens": 30, "grace_tokens": 4}, 26, Cause.BUDGET),
+        ({"max_budget_tokens": 90}, 64, Cause.CONTEXT),
+    ],
+)
+def test_budget_can_be_raised_within_the_servers_maximum(
+    limits: dict[str, Any], most: int, cause: Cause
+) -> None:
+    resolved = resolve(budget_tokens=20, **limits)
+    assert (resolved.max_budget_tokens, resolved.max_budget_cause) == (most, cause)
+
+
+def test_cap_of_answers_keeps_no_room() -> None:
+    resolved = resolve(budget_tokens=None, answer_tokens=10, answer_cap_tokens=500)
+    assert (resolved.budget_tokens, resolved.max_answer_tokens) == (64, 500)
+    resolved = resolve(budget_tokens=None, answer_tokens=10, answer_cap_tokens=4)
+    assert (resolved.budget_tokens, resolved.answer_limit(0)) == (70, 4)
+    resolved = resolve(budget_tokens=None, max_answer_tokens=10, answer_cap_tokens=500)
+    assert (resolved.budget_tokens, resolved.max_answer_tokens) == (64, 10)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
-from anytime_server.engine import Engine
+from anytime_server.engine import Delta, Engine, EngineRequest
 from anytime_server.reasoning import Cause
 from anytime_server.reasoning.sentence import ends_sentence
 from anytime_server.session import Session, events
@@ -20,6 +21,19 @@ async def with_grace(open_session: Any, grace_tokens: int, **fields: Any) -> Ses
     session = await open_session(**{"never_end": True, "line_tokens": 10} | fields)
     limits = dataclasses.replace(session.request.limits, grace_tokens=grace_tokens)
     return Session(dataclasses.replace(session.request, limits=limits), session.runtime)
+
+
+def record(session: Session) -> list[EngineRequest]:
+    """The session's requests to the engine, as they come."""
+    engine, found = session.runtime.engine, list[EngineRequest]()
+    generate = engine.generate
+
+    def recorded(request: EngineRequest) -> AsyncGenerator[Delta, None]:
+        found.append(request)
+        return generate(request)
+
+    engine.generate = recorded  # pyright: ignore[reportAttributeAccessIssue]
+    return found
 
 
 @pytest.mark.parametrize("tokens_per_step", [1, 4, 64])
@@ -41,7 +55,9 @@ async def test_thinking_goes_on_to_the_end_of_a_line(
     session = await with_grace(
         open_session, grace if budget else 0, budget_tokens=budget, tokens_per_step=tokens_per_step
     )
+    requests = record(session)
     emitted = await run_session(session)
+    assert len(requests) == 1 + (budget > 0)  # the thinking, which nothing interrupts, and the answer
     stop = finished(session).stop
     assert (stop.cause, stop.budget_tokens, stop.thinking_tokens) == (Cause.BUDGET, budget, thought)
     assert len(thinking_text(emitted)) == thought
