@@ -93,7 +93,7 @@ class Message(Fields):
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: BoundedList[ContentPart] = Field(default=cast("list[Any]", None), validate_default=True)
-    """A string, which is one part, or a list of parts; the assistant's may be absent."""
+    """A string, which is one part, or a list of parts; the assistant's and a tool's may be absent."""
     name: Text | None = None
     """Of a tool, where the chat template shows it; else taken for compatibility, and not shown."""
     reasoning_content: Text | None = None
@@ -122,7 +122,7 @@ class Message(Fields):
     @field_validator("content", mode="before", json_schema_input_type=str | list[ContentPart])
     @classmethod
     def _text_or_parts(cls, content: Any, info: ValidationInfo) -> Any:
-        if content is None and info.data.get("role") == "assistant":
+        if content is None and info.data.get("role") in ("assistant", "tool"):
             return []
         return text_or_parts(content, TextPart, "text")
 
