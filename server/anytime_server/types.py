@@ -112,7 +112,15 @@ class GenerateRequest:
     """
 
     messages: Sequence[dict[str, Any]]
-    """Turns with `role` and `content`, as the chat template takes them."""
+    """Turns with `role` and `content`, as the chat template takes them. A last turn of the assistant is
+    continued: it is the beginning of the answer."""
+    adds_turn: bool = False
+    """Whether a further turn of the assistant follows its last one, instead of continuing it."""
+    text: str | tuple[int, ...] | None = None
+    """A text to continue, or its token ids, in place of messages. Thinking that it ends within is continued
+    as such where there is a budget; all else is text."""
+    adds_special_tokens: bool = True
+    """Whether the text gets the special tokens that the tokenizer adds around texts."""
     model: str | None = None
     """Model name given by the client; None for the model that is served."""
     budget_tokens: int | None = None

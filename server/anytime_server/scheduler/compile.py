@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import secrets
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -24,7 +24,7 @@ from anytime_server.reasoning import (
 )
 from anytime_server.scheduler.sampling import SamplingResolver
 from anytime_server.session import AnswerOptions, CompiledRequest, Runtime
-from anytime_server.text.prompt import Prompt
+from anytime_server.text.prompt import BegunTurn, Prompt
 from anytime_server.text.tool_calls import ModelTools, ToolCallParser
 from anytime_server.types import GenerateRequest
 
@@ -89,11 +89,12 @@ class RequestCompiler:
             max_answer_tokens=request.answer_tokens,
             reserve_tokens=self._reserve_tokens(request),
             lowers_budget=request.is_budget_a_share,
+            inserted_tokens=None if prompt.ends_within is None else 0,
             reasoning=self._runtime.model.reasoning,
         )
         self._check_budgets(request)
         if not prompt.is_open:
-            limits = limits.without_thinking()
+            limits = limits.without_thinking(has_begun=prompt.ends_within is not None)
         return CompiledRequest(
             id=new_id(request),
             prompt=prompt,
@@ -123,12 +124,14 @@ class RequestCompiler:
                 rendering it; names the field by its neutral path.
         """
         self._runtime.require_name(request.model)
-        if not request.messages:
+        if not request.messages and request.text is None:
             raise InvalidRequest("messages must not be empty", field="messages")
         request = self._within_window(request)
         request = self._sampling.fit(request)
         self._check_budget_and_total(request)
         self._note_effort(request)
+        if (begun := self._begun(request)) is not None:
+            self._check_begun(request, begun)
         if request.tools and request.json_schema is not None:
             raise NotSupported(
                 "a JSON schema for the answer beside tools is not supported", field="answer.response_format"
@@ -168,35 +171,80 @@ class RequestCompiler:
             return
         request.ignore("effort", f"has no effect beside {request.name_of('budget')}")
 
-    async def prompt(self, request: GenerateRequest, *, thinking: bool = True) -> Prompt:
-        """The conversation, with thinking open at its end if there can be any.
+    async def prompt(
+        self, request: GenerateRequest, *, thinking: bool = True, is_bounded: bool = True
+    ) -> Prompt:
+        """The conversation, with thinking open at its end if there can be any; or the text, as it is.
 
         A long prompt is rendered in a thread, a few at a time: a megabyte takes most of a second, and more
         than a hundred megabytes of memory. The work ends soon after this call is cancelled.
 
         Args:
             thinking: False for the chat template's form without thinking.
+            is_bounded: whether a prompt that is much longer than the window is refused.
 
         Raises:
             InvalidRequest: the chat template refuses the conversation, or it is much too long.
         """
         abandoned = threading.Event()
         prompt = partial(
-            self._runtime.model.prompt,
-            request.messages,
-            list(request.tools) or None,
-            thinking=thinking,
-            variables=self._template_variables(request),
-            window_tokens=self._runtime.engine.window_tokens,
+            self._renderer(request, thinking=thinking),
+            window_tokens=self._runtime.engine.window_tokens if is_bounded else None,
             abandoned=abandoned,
         )
-        rendered = (request.messages, request.tools, request.template_variables)
+        rendered = (request.text, request.messages, request.tools, request.template_variables)
         if sum(len(str(part)) for part in rendered) <= SHORT_PROMPT:
             return prompt()
         try:
             return await asyncio.get_running_loop().run_in_executor(self._threads, prompt)
         finally:
             abandoned.set()
+
+    def _renderer(self, request: GenerateRequest, *, thinking: bool) -> Callable[..., Prompt]:
+        """Makes the prompt of a request, given `window_tokens` and `abandoned`."""
+        model = self._runtime.model
+        if request.text is not None:
+            return partial(
+                model.raw_prompt,
+                request.text,
+                may_think=request.budget_tokens is not None,
+                adds_special=request.adds_special_tokens,
+            )
+        begun = self._begun(request)
+        turns = request.messages if begun is None else request.messages[:-1]
+        arguments = (turns, list(request.tools) or None)
+        variables = self._template_variables(request)
+        if begun is None or begun == BegunTurn():
+            return partial(model.prompt, *arguments, thinking=thinking, variables=variables)
+        return partial(model.begun_prompt, *arguments, begun=begun, variables=variables)
+
+    def _begun(self, request: GenerateRequest) -> BegunTurn | None:
+        """The assistant's turn that the request is to continue."""
+        if request.adds_turn or not request.messages or request.messages[-1]["role"] != "assistant":
+            return None
+        return BegunTurn.of(request.messages[-1], self._runtime.model.manifest)
+
+    def _check_begun(self, request: GenerateRequest, begun: BegunTurn) -> None:
+        """Refuse what cannot be had of an answer that has begun."""
+        if request.messages[-1].get("tool_calls"):
+            raise InvalidRequest("the last message calls a tool; its result must follow", field="messages")
+        if begun.thinking and not self._runtime.model.reasoning.thinks:
+            field = f"messages.{len(request.messages) - 1}.reasoning_content"
+            request.ignore(field, "the model does not think")
+        if not begun.text:
+            return
+        if request.budget_tokens and not begun.is_thinking:
+            request.ignore("budget", "the last message begins the answer: there is no thinking")
+        if request.json_schema is not None:
+            raise NotSupported(
+                f"{request.name_of('answer.response_format')}: an answer that the client has begun cannot be "
+                "held to a form from its beginning on",
+                field="answer.response_format",
+            )
+        if request.continuation is not None:
+            raise InvalidRequest(
+                "there is no thinking to resume: the last message begins the answer", field="continuation"
+            )
 
     def _template_variables(self, request: GenerateRequest) -> dict[str, Any]:
         """Variables of the chat template that follow from the request, and those that it gives itself."""

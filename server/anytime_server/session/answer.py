@@ -87,7 +87,7 @@ class AnswerPhase:
         """Text before the model began to think again."""
         self._sampled_ids: list[int] = []
         """Tokens of the answer that it goes on from, without that thinking."""
-        self._is_opened = False
+        self._is_opened = request.prompt.ends_within is not None and request.answer.tool_parser is not None
         """Whether the answer was opened even if the model may call tools."""
         self._tokens: list[AnswerToken] = []
         self._cached_tokens = 0
@@ -177,6 +177,7 @@ class AnswerPhase:
             begun=self._truncation.answer_text,
             is_opened=self._is_opened,
             may_still_think=self._truncation.is_truncated,
+            ends_within=self._request.prompt.ends_within,
         )
 
     def _without_thinking(self, sampled_ids: list[int], text: AnswerText, *, is_first: bool) -> list[int]:
@@ -255,8 +256,9 @@ class AnswerPhase:
 
     @property
     def _think_start_ids(self) -> frozenset[int]:
-        """Tokens with which the model begins to think again; none in an answer with a schema."""
-        if self._request.answer.json_schema is not None:
+        """Tokens with which the model begins to think again; none in JSON, or in raw text."""
+        request = self._request
+        if request.answer.json_schema is not None or request.prompt.ends_within == "text":
             return frozenset()
         return _known(self._runtime.model.reasoning.think_start_id)
 
@@ -280,13 +282,14 @@ class AnswerPhase:
     def _engine_request(self, attempt: int, banned_ids: frozenset[int], text: AnswerText) -> EngineRequest:
         request, answer = self._request, self._request.answer
         max_tokens = max(1, self._max_tokens)
+        least_tokens = 1 if request.prompt.ends_within is None else 0
         return EngineRequest(
             id=f"{request.id}-answer-{self._index}-{attempt}{f'-{self._again}' if self._again else ''}",
             prompt_ids=self._next_prompt_ids,
             sampling=Sampling(
                 **answer.sampling.token_fields(),
                 max_tokens=max_tokens,
-                min_tokens=min(max_tokens, max(1, answer.sampling.min_tokens or 1)),
+                min_tokens=min(max_tokens, max(least_tokens, answer.sampling.min_tokens or 0)),
                 seed=seed_after(request.seed, len(text.token_ids)),
                 stop_ids=self._stop_ids,
                 banned_ids=banned_ids,

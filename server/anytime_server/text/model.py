@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from anytime_server.errors import InvalidRequest, UnusableModel
+from anytime_server.errors import ContextOverflow, InvalidRequest, UnusableModel
 from anytime_server.reasoning import (
     FAMILIES,
     NOT_BEGUN,
@@ -25,6 +25,7 @@ from anytime_server.reasoning import (
     SamplingDefaults,
     SamplingOptions,
     ThinkingTail,
+    is_within_thinking,
     opener_at,
     prompt_end,
     recognised,
@@ -33,13 +34,15 @@ from anytime_server.reasoning import (
 from anytime_server.text.chat_template import Turns, with_system_switch
 from anytime_server.text.generation_config import CONFIG, sampling_defaults
 from anytime_server.text.json_file import json_object
-from anytime_server.text.prompt import Prompt
+from anytime_server.text.prompt import BegunTurn, Prompt
 from anytime_server.text.tokenizer import ModelTokenizer
 
 BUNDLED_MODELS = Path(__file__).parents[1] / "checkpoints"
 BUNDLED_MODEL = BUNDLED_MODELS / "demo"
 OWN_FAMILY = "own-manifest"
 """Name of the family of a model whose thinking only its manifest describes."""
+ENDING_TOKENS = 64
+"""Tokens at the end of a prompt that are enough for any opener of an answer."""
 NOT_IN_TEMPLATE = (
     "Neither its vocabulary nor its chat template has the markers of its manifest; they are looked for in "
     "its text."
@@ -190,6 +193,76 @@ class Model:
         opener_ids = self.reasoning.think_start_ids
         return Prompt(ids=[*ids, *opener_ids], is_open=True, num_opener_tokens=len(opener_ids))
 
+    def begun_prompt(
+        self,
+        messages: Turns,
+        tools: Sequence[dict[str, Any]] | None = None,
+        *,
+        begun: BegunTurn,
+        variables: Mapping[str, Any] | None = None,
+        window_tokens: int | None = None,
+        abandoned: threading.Event | None = None,
+    ) -> Prompt:
+        """The conversation with the beginning of the assistant's turn at its end.
+
+        Thinking of a model that does not think, or not in this conversation, is left out. Arguments and
+        errors are those of `prompt()`.
+        """
+        prompt = self.prompt(
+            messages,
+            tools,
+            thinking=bool(begun.thinking) or begun.is_thinking,
+            variables=variables,
+            window_tokens=window_tokens,
+            abandoned=abandoned,
+        )
+        if prompt.is_open and begun.is_thinking:
+            if not begun.thinking:
+                return prompt
+            ids = self._encoded(begun.thinking, window_tokens, abandoned)
+            return Prompt(ids=[*prompt.ids, *ids], is_open=True)
+        if prompt.is_open and begun.thinking:
+            thinking_ids = self._encoded(begun.thinking, window_tokens, abandoned)
+            opener_ids = self.reasoning.opener_of_answer(may_call_tools=bool(tools) and not begun.text)
+            closed_ids = [*prompt.ids, *thinking_ids, *self.reasoning.think_end_ids, *opener_ids]
+        else:
+            closed_ids = self._closed(prompt)
+        text_ids = self._encoded(begun.text, window_tokens, abandoned)
+        ends_within = "answer" if begun.text else None
+        return Prompt(ids=[*closed_ids, *text_ids], is_open=False, ends_within=ends_within)
+
+    def raw_prompt(
+        self,
+        text: str | Sequence[int],
+        *,
+        may_think: bool = False,
+        adds_special: bool = True,
+        window_tokens: int | None = None,
+        abandoned: threading.Event | None = None,
+    ) -> Prompt:
+        """A text without chat template, or its token ids.
+
+        Args:
+            may_think: whether thinking that the text ends within is continued as such; otherwise it is text
+                like any other.
+            adds_special: whether a text gets the special tokens around it that the tokenizer adds.
+            window_tokens, abandoned: as in `prompt()`.
+
+        Raises:
+            InvalidRequest: it is empty, or much too long.
+            CancelledError: it was abandoned.
+        """
+        if not isinstance(text, str):
+            ids = list(text)
+            text = self.tokenizer.decode(ids, keeps_special=True) if may_think else ""
+        else:
+            ids = self._encoded(text, window_tokens, abandoned, adds_special=adds_special)
+        if not ids:
+            raise InvalidRequest("the prompt is empty", field="messages")
+        if may_think and self.reasoning.thinks and is_within_thinking(text, self.manifest):
+            return Prompt(ids=ids, is_open=True)
+        return Prompt(ids=ids, is_open=False, ends_within="text")
+
     def prompt_ids(self, messages: Turns, tools: Sequence[dict[str, Any]] | None = None) -> list[int]:
         """Ids of `prompt()`."""
         return self.prompt(messages, tools).ids
@@ -209,17 +282,42 @@ class Model:
             variables={**(switch.on if thinking else switch.off), **variables},
         )
 
-    def _encoded(self, text: str, window_tokens: int | None, abandoned: threading.Event | None) -> list[int]:
-        if window_tokens is None:
-            return self.tokenizer.encode(text)
-        ids = self.tokenizer.encode_within(text, window_tokens, abandoned=abandoned)
+    def _closed(self, prompt: Prompt) -> list[int]:
+        """Ids of a prompt with the thinking closed, if it is open, and the answer opened."""
+        reasoning, texts = self.reasoning, self.manifest
+        ids = prompt.closed(reasoning.form_without_thinking(may_call_tools=False))
         if ids is None:
-            raise InvalidRequest(
+            return [*prompt.ids, *reasoning.think_end_ids, *reasoning.answer_start_ids]
+        openers = [texts.answer_start]
+        if texts.opens_answer_without_thinking:
+            openers.append(texts.no_thinking or "")
+        # A template without thinking may leave it to the model to open the answer.
+        end = self.tokenizer.decode(ids[-ENDING_TOKENS:], keeps_special=True).rstrip()
+        is_opened = end.endswith(tuple(opener.rstrip() for opener in openers))
+        return [*ids, *(() if is_opened else reasoning.answer_start_ids)]
+
+    def _encoded(
+        self,
+        text: str,
+        window_tokens: int | None,
+        abandoned: threading.Event | None,
+        *,
+        adds_special: bool = False,
+    ) -> list[int]:
+        if window_tokens is None:
+            return self.tokenizer.encode(text, adds_special=adds_special)
+        found = self.tokenizer.encode_within(
+            text, window_tokens, abandoned=abandoned, adds_special=adds_special
+        )
+        if isinstance(found, int):
+            raise ContextOverflow(
                 f"the prompt of {len(text)} characters has more tokens than the model's window of "
                 f"{window_tokens}",
+                window_tokens=window_tokens,
+                prompt_tokens=found,
                 field="messages",
             )
-        return ids
+        return found
 
     def _num_tokens_of(self, ending: str, ids: Sequence[int]) -> int:
         """Tokens at the end of a prompt whose text is this; 0 where a token reaches over its beginning."""

@@ -83,8 +83,8 @@ def few_fields(value: Any) -> Any:
 
 
 class Fields(BaseModel):
-    """Part of a request. Names of unknown fields are kept, to be reported (see `ignored.py`); `null` in a field
-    that may be left out is its absence."""
+    """Part of a request. Names of unknown fields are kept, to be reported (see `ignored.py`). `null` is the
+    absence of a field that may be left out."""
 
     model_config = ConfigDict(extra="ignore", use_attribute_docstrings=True)
 
