@@ -117,8 +117,9 @@ class GenerateRequest:
     adds_turn: bool = False
     """Whether a further turn of the assistant follows its last one, instead of continuing it."""
     text: str | tuple[int, ...] | None = None
-    """A text to continue, or its token ids, in place of messages. Thinking that it ends within is continued
-    as such where there is a budget; all else is text."""
+    """A text to continue, or its token ids, in place of messages."""
+    thinks_in_text: bool = False
+    """Whether thinking that the text ends within is continued as such; otherwise it is text."""
     adds_special_tokens: bool = True
     """Whether the text gets the special tokens that the tokenizer adds around texts."""
     model: str | None = None

@@ -74,6 +74,8 @@ class RequestCompiler:
         if request.json_schema is not None:
             await self._check_json_schema(request.json_schema)
         prompt = await self.prompt(request)
+        if request.thinks_in_text and not prompt.is_open and request.budget_tokens != 0:
+            request.ignore("budget", "the prompt does not end within thinking")
         signed_prompt_ids = await self._signed_prompt_ids(request, prompt)
         carried_ids: tuple[int, ...] = ()
         if request.continuation is not None:
@@ -207,7 +209,7 @@ class RequestCompiler:
             return partial(
                 model.raw_prompt,
                 request.text,
-                may_think=request.budget_tokens is not None,
+                may_think=request.thinks_in_text,
                 adds_special=request.adds_special_tokens,
             )
         begun = self._begun(request)

@@ -140,10 +140,16 @@ class ModelTokenizer:
                     return num_tokens * len(text) // min(begin + PIECE_CHARACTERS, len(text))
         return self.encode(text, adds_special=adds_special)
 
-    @property
+    @cached_property
     def num_ids(self) -> int:
         """One more than the largest token id."""
         return 1 + max(self._vocabulary.values())
+
+    def vocabulary_entries(self, token_ids: Sequence[int]) -> list[str]:
+        """The tokens of these ids, as in the vocabulary."""
+        entries = self._tokenizer.convert_ids_to_tokens(list(token_ids))
+        assert isinstance(entries, list)
+        return entries
 
     def token_id(self, token: str) -> int | None:
         return self._vocabulary.get(token)

@@ -211,3 +211,12 @@ async def test_anthropics_sdk_prefills(server: Served) -> None:
     assert block.type == "text"
     assert block.text == "42"
     assert counted.input_tokens == message.usage.input_tokens
+
+
+async def test_budget_that_has_no_effect_is_reported(server: Served) -> None:
+    body = await post(server, CHAT, messages=BEGUN, thinking_token_budget=9)
+    assert body["anytime"]["ignored"] == ["thinking_token_budget"]
+    fresh = await post(server, CHAT, messages=[USER], thinking_token_budget=9, add_generation_prompt=False)
+    assert fresh["anytime"]["ignored"] == ["add_generation_prompt"]
+    response = await server.http.post(NATIVE, json={"messages": BEGUN, "budget": 9})
+    assert (response.status_code, response.json()["error"]["field"]) == (422, "budget")

@@ -24,6 +24,7 @@ from anytime_server.api.schema.messages import Conversation
 from anytime_server.api.schema.sampling import OWN_NAMES, RequestSampling
 from anytime_server.api.schema.tools import ToolFields
 from anytime_server.engine.base import MAX_TOP_LOGPROBS
+from anytime_server.errors import InvalidRequest
 from anytime_server.types import GenerateRequest, RequestContext
 
 MAX_CHOICES = 16
@@ -163,6 +164,8 @@ class ChatRequest(Conversation, BudgetAliases, RequestSampling):
         """
         if self.top_logprobs and not self.logprobs:
             context.ignored.add("top_logprobs", "needs logprobs to be true")
+        if self.add_generation_prompt is False and not self.continues_last_message:
+            context.ignored.add("add_generation_prompt", "a turn of the assistant begins in any case")
         total_tokens, total_field = self._total_tokens()
         anytime = self.anytime or AnytimeFields()
         budget_tokens, budget_field = self.budget(
