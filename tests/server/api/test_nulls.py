@@ -9,6 +9,7 @@ import pytest
 from anytime_server.api.anthropic.schema import MessagesRequest
 from anytime_server.api.native.schema import AnytimeRequest
 from anytime_server.api.openai.chat.schema import ChatRequest
+from anytime_server.api.openai.completions.schema import CompletionRequest
 from anytime_server.api.openai.responses.schema import ResponsesRequest
 from anytime_server.api.schema.fields import Fields
 
@@ -17,6 +18,7 @@ CALL = {"id": "call00001", "type": "function", "function": {"name": "f", "argume
 REQUESTS: dict[str, tuple[type[Fields], dict[str, Any]]] = {
     "/v1/anytime": (AnytimeRequest, {"messages": [USER]}),
     "/v1/chat/completions": (ChatRequest, {"model": "tiny", "messages": [USER]}),
+    "/v1/completions": (CompletionRequest, {"prompt": "7-3"}),
     "/v1/messages": (MessagesRequest, {"model": "tiny", "messages": [USER], "max_tokens": 60}),
     "/v1/responses": (ResponsesRequest, {"model": "tiny", "input": "7-3"}),
 }
