@@ -92,11 +92,11 @@ BAD: list[tuple[str, str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize(("path", "param", "body"), BAD)
-async def test_bad_requests_name_the_field(server: Served, path: str, param: str, body: Any) -> None:
-    response = await server.http.post(path, json=body)
-    assert response.status_code == 400, response.text
-    assert response.json()["error"]["param"] == param
+async def test_bad_requests_name_the_field(server: Served) -> None:
+    for path, param, body in BAD:
+        response = await server.http.post(path, json=body)
+        assert response.status_code == 400, (body, response.text)
+        assert response.json()["error"]["param"] == param, body
 
 
 async def test_unknown_model_is_404(server: Served) -> None:
