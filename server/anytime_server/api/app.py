@@ -82,7 +82,7 @@ def create_app(
     Args:
         metrics: of this scheduler; new ones by default.
         keyring: the API keys that are accepted; None accepts every request.
-        metrics_are_open: `/metrics` and `/version` need no key.
+        metrics_are_open: `/metrics`, `/load` and `/version` need no key.
         trusted_hosts_only: accept only requests whose `Host` is localhost or a loopback address.
         cors_origins: origins of web pages that may use the server; `*` is any.
         is_strict: refuse fields that would be ignored.

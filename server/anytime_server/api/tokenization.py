@@ -98,7 +98,7 @@ class Tokenized(Body):
 
 class DetokenizeRequest(Fields):
     model: StrictStr | None = None
-    tokens: list[Annotated[StrictInt, Field(ge=0, le=MAX_ID)]]
+    tokens: Annotated[list[Annotated[StrictInt, Field(ge=0, le=MAX_ID)]], Field(fail_fast=True)]
     """Token ids."""
 
 

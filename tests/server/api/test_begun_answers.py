@@ -159,7 +159,7 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
 ]
 
 
-async def test_what_cannot_be_had_of_a_begun_answer_is_refused(server: Served) -> None:
+async def test_options_that_contradict_a_begun_answer_are_refused(server: Served) -> None:
     for path, fields, field in REFUSED:
         response = await server.http.post(path, json=REQUESTS[path] | {"messages": BEGUN} | fields)
         assert response.status_code == (422 if path == NATIVE else 400), (fields, response.text)

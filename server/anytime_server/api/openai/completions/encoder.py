@@ -105,11 +105,11 @@ class CompletionEncoder(Encoder[Chunk]):
 
 
 class _Choice:
-    """What was sent of one choice, and what is yet to be sent."""
+    """One choice: its text that is yet to be sent, and how it ended."""
 
     def __init__(self, before: str) -> None:
         self.before = before
-        """Text that goes before the next."""
+        """Text that is sent together with the next."""
         self.unreported: list[AnswerToken] = []
         """Tokens that had no text to go with."""
         self.has_thought = False
