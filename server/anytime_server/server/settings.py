@@ -127,8 +127,8 @@ class ServeSettings(BaseSettings):
     allow_anonymous: CliToggleFlag[bool] = False
     """Listen on addresses that other machines can reach, even without keys."""
     open_metrics: CliToggleFlag[bool] = False
-    """Serve /metrics, /load and /version without an API key. Otherwise, on a server with keys, /metrics needs a key
-    with the role `metrics`."""
+    """Serve /metrics, /load and /version without an API key. Otherwise, on a server with keys, /metrics needs
+    a key with the role `metrics`."""
     share_prefix_cache: CliToggleFlag[bool] = False
     """Share cached prefixes of prompts among all API keys. This saves memory and time where keys have long
     prompts in common, and shows a client whether another key has sent the same prompt."""
