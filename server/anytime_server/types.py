@@ -163,6 +163,8 @@ class GenerateRequest:
     """Reasoning effort as the client named it, for chat templates that know efforts."""
     top_logprobs: int | None = None
     """Report answer tokens with this many of the likeliest alternatives each; None reports no tokens."""
+    scores_prompt: bool = False
+    """Whether the tokens of the prompt are reported, too."""
     with_confidence: bool = True
     """Whether answers report a confidence, which costs engine time at each of their tokens."""
     tools: Sequence[dict[str, Any]] = ()

@@ -108,6 +108,24 @@ def test_openai_completions(real_server: RealServer) -> None:
             assert max(top, key=lambda text: top[text]) == token  # greedy
 
 
+def test_openai_completions_score_a_prompt(real_server: RealServer) -> None:
+    """The tokens of a prompt are as likely as when the model sampled them."""
+    request: Any = {"model": "tiny", "temperature": 0, "logprobs": 1}
+    ids = list(range(60, 70))
+    with openai.OpenAI(base_url=f"{real_server.url}/v1", api_key="none", max_retries=0) as client:
+        create: Any = client.completions.create
+        sampled = create(**request, prompt=ids, max_tokens=1, extra_body={"logit_bias": {"70": 100}})
+        for _ in range(2):  # the second time, the prefix might be cached
+            echoed = create(**request, prompt=[*ids, 70], max_tokens=0, echo=True)
+            [choice] = echoed.choices
+            assert choice.text == "".join(choice.logprobs.tokens)
+            assert len(choice.logprobs.tokens) == 11
+            assert choice.logprobs.token_logprobs[0] is None
+            assert all(value < 0 for value in choice.logprobs.token_logprobs[1:])
+    [likelihood] = sampled.choices[0].logprobs.token_logprobs
+    assert choice.logprobs.token_logprobs[-1] == pytest.approx(likelihood, abs=0.05)
+
+
 def test_answer_that_the_client_has_begun(real_server: RealServer) -> None:
     begun: Any = [*PROMPT, {"role": "assistant", "content": "It is "}]
     with openai.OpenAI(base_url=f"{real_server.url}/v1", api_key="none", max_retries=0) as client:

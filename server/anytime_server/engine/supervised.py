@@ -127,6 +127,10 @@ class SupervisedEngine(Engine):
     def unsupported_sampling(self) -> frozenset[str]:
         return self._engine.unsupported_sampling
 
+    @property
+    def scores_prompts(self) -> bool:
+        return self._engine.scores_prompts
+
     async def prepare_json_schemas(self) -> None:
         self._prepares_json_schemas = True
         await self._engine.prepare_json_schemas()

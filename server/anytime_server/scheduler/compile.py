@@ -128,6 +128,10 @@ class RequestCompiler:
         self._runtime.require_name(request.model)
         if not request.messages and request.text is None:
             raise InvalidRequest("messages must not be empty", field="messages")
+        if request.scores_prompt and not self._runtime.engine.scores_prompts:
+            raise NotSupported(
+                "this engine does not report the log-probabilities of a prompt", field="answer.top_logprobs"
+            )
         request = self._within_window(request)
         request = self._sampling.fit(request)
         self._check_budget_and_total(request)
@@ -368,6 +372,7 @@ class RequestCompiler:
             stop=request.stop,
             json_schema=request.json_schema,
             top_logprobs=request.top_logprobs,
+            scores_prompt=request.scores_prompt,
             with_confidence=request.with_confidence or compares_confidence,
             skip_special_tokens=request.skip_special_tokens,
             tool_parser=tool_parser,

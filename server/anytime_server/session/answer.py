@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 
-from anytime_server.engine import EngineRequest, Sampling
+from anytime_server.engine import Delta, EngineRequest, Sampling
 from anytime_server.engine.resuming import seed_after
 from anytime_server.errors import EmptyAnswer, EngineFailed
 from anytime_server.reasoning import Truncation
@@ -16,6 +17,7 @@ from anytime_server.session.latency import TokenTimer
 from anytime_server.session.request import CompiledRequest
 from anytime_server.session.runtime import Runtime
 from anytime_server.text.answer_text import AnswerText, AnswerToken
+from anytime_server.text.model import Model
 
 PRIORITY, EARLY_PRIORITY = 0, 1
 """Ahead of thinking: final answers, then early answers."""
@@ -91,6 +93,7 @@ class AnswerPhase:
         """Whether the answer was opened even if the model may call tools."""
         self._tokens: list[AnswerToken] = []
         self._cached_tokens = 0
+        self._is_prompt_scored = False
         self._first_sampled_at: float | None = None
         self._first_token_at: float | None = None
 
@@ -205,6 +208,9 @@ class AnswerPhase:
                     if delta.finish_reason == "abort":
                         raise EngineFailed("the engine gave up on the answer")
                     timer.tick(len(delta.token_ids))
+                    if request.sampling.prompt_logprobs and not self._is_prompt_scored:
+                        self._is_prompt_scored = True
+                        self._queue.emit(_scored(request.prompt_ids, delta, self._runtime.model))
                     self._cached_tokens = delta.cached_tokens
                     num_tokens = len(text.token_ids)
                     shown = text.push(delta)
@@ -295,12 +301,27 @@ class AnswerPhase:
                 banned_ids=banned_ids,
                 logprobs=answer.with_confidence or answer.top_logprobs is not None,
                 top_logprobs=answer.top_logprobs or 0,
+                prompt_logprobs=answer.scores_prompt,
                 json_schema=answer.json_schema,
             ),
             priority=EARLY_PRIORITY if self._provisional else PRIORITY,
             cache_salt=request.cache_salt,
             adapter=request.adapter,
         )
+
+
+def _scored(prompt_ids: list[int], delta: Delta, model: Model) -> events.PromptScored:
+    decode = partial(model.tokenizer.decode, keeps_special=True)
+    first, *others = prompt_ids
+    tokens = [
+        AnswerToken(
+            text=decode([token_id]),
+            logprob=logprob,
+            top=tuple((decode([other]), likelihood) for other, likelihood in top),
+        )
+        for token_id, (logprob, top) in zip(others, delta.prompt_logprobs, strict=True)
+    ]
+    return events.PromptScored(first=decode([first]), tokens=tuple(tokens))
 
 
 def _known(token_id: int | None) -> frozenset[int]:

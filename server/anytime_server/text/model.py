@@ -34,19 +34,14 @@ from anytime_server.reasoning import (
 from anytime_server.text.chat_template import Turns, with_system_switch
 from anytime_server.text.generation_config import CONFIG, sampling_defaults
 from anytime_server.text.json_file import json_object
+from anytime_server.text.own_family import OWN_FAMILY, as_described
 from anytime_server.text.prompt import BegunTurn, Prompt
 from anytime_server.text.tokenizer import ModelTokenizer
 
 BUNDLED_MODELS = Path(__file__).parents[1] / "checkpoints"
 BUNDLED_MODEL = BUNDLED_MODELS / "demo"
-OWN_FAMILY = "own-manifest"
-"""Name of the family of a model whose thinking only its manifest describes."""
 ENDING_TOKENS = 64
 """Tokens at the end of a prompt that are enough for any opener of an answer."""
-NOT_IN_TEMPLATE = (
-    "Neither its vocabulary nor its chat template has the markers of its manifest; they are looked for in "
-    "its text."
-)
 
 
 class Model:
@@ -120,7 +115,7 @@ class Model:
         elif preset is not None:
             own = own.with_texts(family.texts)
         else:
-            family = _as_described(own, family, evidence, tokenizer)
+            family = as_described(own, family, evidence, tokenizer)
         if forcing is not None:
             own = own.model_copy(update={"forcing": forcing})
         return cls(
@@ -357,52 +352,3 @@ def _chosen(preset: str, evidence: Evidence) -> Family:
             field="reasoning_preset",
         )
     return family
-
-
-def _as_described(
-    manifest: Manifest, family: Family, evidence: Evidence, tokenizer: ModelTokenizer
-) -> Family:
-    """The recognised family, or where a manifest describes other thinking, a family of the model's own.
-
-    Raises:
-        UnusableModel: the manifest is not this model's: its markers are no markers, or the model knows only
-            one of them.
-    """
-    markers = {"think_start": manifest.think_start, "think_end": manifest.think_end}
-    unknown = [
-        field
-        for field, text in markers.items()
-        if text and not evidence.has_token(text) and text.strip() not in evidence.template
-    ]
-    if len(unknown) == 1:
-        raise UnusableModel(
-            f"the manifest's {unknown[0]} {markers[unknown[0]]!r} is neither a token of this model's "
-            "tokenizer nor in its chat template, unlike its other marker; correct it, or name the family "
-            "with --reasoning-preset",
-            field=unknown[0],
-        )
-    if (manifest.think_start, manifest.think_end) == (family.texts.think_start, family.texts.think_end):
-        return family
-    _require_distinct_markers(manifest, tokenizer)
-    return Family(
-        name=OWN_FAMILY,
-        models="as its anytime.json says",
-        texts=manifest.texts,
-        note=NOT_IN_TEMPLATE if unknown else "",
-    )
-
-
-def _require_distinct_markers(manifest: Manifest, tokenizer: ModelTokenizer) -> None:
-    """Check that the markers of a model's own family differ from text, the end of a turn and each other."""
-    added = tokenizer.hugging_face.get_added_vocab()
-    start, end = manifest.think_start, manifest.think_end
-    for field, text, other in (("think_start", start, end), ("think_end", end, start)):
-        reason = None
-        if other and other in text:
-            reason = f"contains the other marker {other!r}"
-        elif tokenizer.eos_ids.intersection(tokenizer.encode(text)):
-            reason = "contains a token that ends the turn"
-        elif text.strip().isalnum() and text not in added:
-            reason = "is an ordinary word, which any text may contain"
-        if reason is not None:
-            raise UnusableModel(f"the manifest's {field} {text!r} {reason}", field=field)

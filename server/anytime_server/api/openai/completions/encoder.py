@@ -18,6 +18,13 @@ from anytime_server.types import IgnoredFields
 Chunk = dict[str, Any]
 DONE: Chunk = {}
 """Stands for `[DONE]`, which ends every stream."""
+FIRST: dict[str, list[Any]] = {
+    "tokens": [],
+    "token_logprobs": [None],
+    "top_logprobs": [None],
+    "text_offset": [0],
+}
+"""Log-probabilities of a prompt's first token: it has none."""
 
 
 class CompletionEncoder(Encoder[Chunk]):
@@ -29,6 +36,7 @@ class CompletionEncoder(Encoder[Chunk]):
         *,
         prompts: Sequence[str],
         echoes: bool,
+        shows_answer: bool,
         shows_usage: bool,
         think_end: str,
         ignored: IgnoredFields,
@@ -36,6 +44,7 @@ class CompletionEncoder(Encoder[Chunk]):
         """
         Args:
             echoes: whether each text begins with its prompt.
+            shows_answer: whether there is more than that.
             think_end: stands between thinking and answer, where there is thinking.
         """
         self._head: dict[str, Any] = {}
@@ -43,6 +52,7 @@ class CompletionEncoder(Encoder[Chunk]):
         self._choices_per_prompt = choices_per_prompt
         texts = prompts if echoes else [""] * len(prompts)
         self._choices = [_Choice(text) for text in texts for _ in range(choices_per_prompt)]
+        self._shows_answer = shows_answer
         self._shows_usage = shows_usage
         self._think_end = think_end
         self._ignored = ignored
@@ -57,7 +67,9 @@ class CompletionEncoder(Encoder[Chunk]):
                 yield self._chunk(index, text)
             case events.AnswerStarted(provisional=False) if choice.has_thought:
                 choice.before += self._think_end
-            case events.AnswerDelta(provisional=False):
+            case events.PromptScored():
+                choice.scored = event
+            case events.AnswerDelta(provisional=False) if self._shows_answer:
                 choice.unreported += event.tokens
                 if event.text:
                     yield self._chunk(index, event.text)
@@ -112,6 +124,8 @@ class _Choice:
         """Text that is sent together with the next."""
         self.unreported: list[AnswerToken] = []
         """Tokens that had no text to go with."""
+        self.scored: events.PromptScored | None = None
+        """The prompt's tokens, which are sent with the first text."""
         self.has_thought = False
         self.finish_reason: str | None = None
         self.usage: events.Usage | None = None
@@ -119,11 +133,16 @@ class _Choice:
 
     def take(self, text: str) -> tuple[str, dict[str, Any] | None]:
         """The text to send, and its tokens with their log-probabilities."""
-        tokens, self.unreported = self.unreported, []
+        (tokens, self.unreported), (scored, self.scored) = (self.unreported, []), (self.scored, None)
         offset = self._num_characters + len(self.before)
         text, self.before = self.before + text, ""
         self._num_characters += len(text)
-        return text, _logprobs(tokens, offset) if tokens else None
+        logprobs = _logprobs(tokens, offset) if tokens else None
+        if scored is None:
+            return text, logprobs
+        first = FIRST | {"tokens": [scored.first]}
+        of_prompt = _joined_lists(first, _logprobs(scored.tokens, len(scored.first)))
+        return text, _joined_lists(of_prompt, logprobs) if logprobs else of_prompt
 
 
 def _head(started: events.Started) -> dict[str, Any]:
@@ -160,8 +179,12 @@ def _joined(whole: dict[str, Any], part: dict[str, Any]) -> dict[str, Any]:
         return part
     logprobs = whole["logprobs"] or part["logprobs"]
     if whole["logprobs"] and part["logprobs"]:
-        logprobs = {name: values + part["logprobs"][name] for name, values in whole["logprobs"].items()}
+        logprobs = _joined_lists(whole["logprobs"], part["logprobs"])
     return part | {"text": whole["text"] + part["text"], "logprobs": logprobs}
+
+
+def _joined_lists(first: dict[str, list[Any]], then: dict[str, list[Any]]) -> dict[str, list[Any]]:
+    return {name: [*values, *then[name]] for name, values in first.items()}
 
 
 def _usage(usages: Sequence[events.Usage], choices_per_prompt: int) -> dict[str, Any]:

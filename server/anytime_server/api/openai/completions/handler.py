@@ -36,6 +36,7 @@ def router(scheduler: Scheduler) -> APIRouter:
             body.num_choices,
             prompts=prompts,
             echoes=body.echo,
+            shows_answer=body.max_tokens != 0,
             shows_usage=body.streams_usage or not body.stream,
             think_end=model.manifest.think_end,
             ignored=context.ignored,

@@ -64,8 +64,9 @@ class CompletionRequest(BudgetAliases, RequestSampling):
     model: StrictStr | None = None
     prompt: Prompts
     """A text, its token ids, or a list of either."""
-    max_tokens: AtLeastOne | None = None
-    """The most tokens. Default: 16, or with a budget all that the window leaves."""
+    max_tokens: Annotated[StrictInt, Field(ge=0)] | None = None
+    """The most tokens. Default: 16, or with a budget all that the window leaves. 0, only with `echo`: the
+    prompt alone; a token is sampled for it, and not shown."""
     n: Annotated[StrictInt, Field(ge=1, le=MAX_CHOICES)] | None = None
     """Choices of each prompt."""
     best_of: AtLeastOne | None = None
@@ -77,7 +78,7 @@ class CompletionRequest(BudgetAliases, RequestSampling):
     logprobs: Annotated[StrictInt, Field(ge=0, le=MAX_TOP_LOGPROBS)] | None = None
     """Report how likely the tokens were, and as many of the likeliest alternatives of each."""
     echo: StrictBool = False
-    """Begin the text with the prompt."""
+    """Begin the text, and the log-probabilities, with the prompt."""
     suffix: StrictStr | None = None
     """Text after the completion: refused, unless it is empty."""
     response_format: ResponseFormat | None = None
@@ -96,6 +97,11 @@ class CompletionRequest(BudgetAliases, RequestSampling):
         return self.n or 1
 
     @property
+    def scores_prompt(self) -> bool:
+        """Whether the log-probabilities of the prompt are reported."""
+        return self.echo and self.logprobs is not None
+
+    @property
     def streams_usage(self) -> bool:
         """Whether the stream ends with a chunk of usage."""
         return self.stream_options is not None and self.stream_options.include_usage
@@ -111,8 +117,6 @@ class CompletionRequest(BudgetAliases, RequestSampling):
         """
         if self.suffix:
             raise NotSupported("suffix: text after the completion is not served", field="suffix")
-        if self.echo and self.logprobs is not None:
-            raise NotSupported("logprobs: those of the prompt (`echo`) are not served", field="logprobs")
         if self.best_of is not None and self.best_of > self.num_choices:
             context.ignored.add("best_of", "no more than `n` choices are sampled")
         anytime = self.anytime or AnytimeFields()
@@ -120,11 +124,18 @@ class CompletionRequest(BudgetAliases, RequestSampling):
             available_tokens=min(self.max_tokens or window_tokens, window_tokens), more=anytime.budget_fields
         )
         thinks = budget_field is not None or anytime.budget is not None or anytime.stop_when is not None
+        if self.max_tokens == 0 and not self.echo:
+            raise InvalidRequest("max_tokens: 0 needs echo to be true", field="max_tokens")
+        if self.scores_prompt and thinks:
+            raise NotSupported("logprobs: a prompt is not scored beside a budget", field="logprobs")
         if anytime.continuation is not None:
             raise InvalidRequest(
                 "anytime.continuation: a text has no thinking to resume; send it as a part of the prompt",
                 field="anytime.continuation",
             )
+        total_tokens = None if thinks else USUAL_TOKENS
+        if self.max_tokens is not None:
+            total_tokens = max(1, self.max_tokens)
         return [
             GenerateRequest(
                 messages=(),
@@ -133,13 +144,14 @@ class CompletionRequest(BudgetAliases, RequestSampling):
                 adds_special_tokens=self.add_special_tokens,
                 model=self.model,
                 budget_tokens=budget_tokens,
-                total_tokens=self.max_tokens or (None if thinks else USUAL_TOKENS),
+                total_tokens=total_tokens,
                 **anytime.generate_fields(),
                 is_budget_a_share=is_effort(budget_field),
                 **self.sampling(),
                 stop=tuple(self.stop or ()),
                 json_schema=self.response_format and self.response_format.schema_text,
                 top_logprobs=self.logprobs,
+                scores_prompt=self.scores_prompt,
                 with_confidence=False,
                 id_prefix="cmpl",
                 context=context,
@@ -151,6 +163,7 @@ class CompletionRequest(BudgetAliases, RequestSampling):
                     "answer.max_tokens": "max_tokens",
                     "answer.response_format": "response_format",
                     "answer.json_schema": "response_format",
+                    "answer.top_logprobs": "logprobs",
                 },
             )
             for prompt in self.prompt

@@ -8,6 +8,7 @@ from typing import Any
 
 import openai
 import pytest
+from anytime_server.engine.scripted import ScriptedEngine
 
 from ...conftest import Served
 from ...test_adapters import record
@@ -160,6 +161,42 @@ async def test_logprobs_are_lists(sdk: Any) -> None:
     assert (await create(client, logprobs=0)).choices[0].logprobs.top_logprobs[0].keys() == {"4"}
 
 
+@pytest.mark.parametrize("max_tokens", [0, 1])
+async def test_echo_has_the_logprobs_of_the_prompt(sdk: Any, max_tokens: int) -> None:
+    """As evaluations ask for the likelihood of a text: its first token has none."""
+    client = await sdk(answer="4")
+    for text in (TEXT, [one % 256 for one in range(1, 7)]):
+        completion = await create(client, prompt=text, echo=True, logprobs=1, max_tokens=max_tokens)
+        [choice] = completion.choices
+        logprobs = choice.logprobs
+        num = 6 + max_tokens
+        assert logprobs.token_logprobs[:6] == [None, -0.5, -1, -1.5, -2, -2.5]
+        assert [len(logprobs.tokens), len(logprobs.top_logprobs), len(logprobs.text_offset)] == [num] * 3
+        assert logprobs.top_logprobs[0] is None
+        assert logprobs.top_logprobs[2] == {logprobs.tokens[2]: -1}
+        assert choice.text == "".join(logprobs.tokens)
+        if text == TEXT:
+            assert choice.text == TEXT + "4" * max_tokens
+            assert logprobs.text_offset == list(range(num))
+    completion = await create(client, prompt="7", echo=True, logprobs=1, max_tokens=max_tokens)
+    assert completion.choices[0].logprobs.token_logprobs[0] is None
+    stream = await create(client, echo=True, logprobs=1, max_tokens=1, stream=True)
+    reported = [token async for chunk in stream for token in _tokens(chunk)]
+    assert reported == list(f"{TEXT}4")
+
+
+def _tokens(chunk: Any) -> list[str]:
+    return [token for choice in chunk.choices if choice.logprobs for token in choice.logprobs.tokens]
+
+
+async def test_engine_that_scores_no_prompts_refuses(served: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ScriptedEngine, "scores_prompts", False)
+    server = await served()
+    response = await server.http.post(PATH, json={"prompt": TEXT, "echo": True, "logprobs": 1})
+    assert (response.status_code, response.json()["error"]["param"]) == (400, "logprobs")
+    assert (await post(server, logprobs=1))["choices"][0]["logprobs"]
+
+
 OPEN = "<|user|>7-3<|end|><|assistant|><think>Let me"
 
 
@@ -207,6 +244,8 @@ BAD: list[tuple[str, Any]] = [
     ("prompt", {"prompt": "\ud800"}),
     ("suffix", {"suffix": "the end"}),
     ("max_tokens", {"max_tokens": -1}),
+    ("max_tokens", {"max_tokens": 0}),
+    ("logprobs", {"logprobs": 1, "echo": True, "thinking_token_budget": 8}),
     ("logprobs", {"logprobs": True}),
     ("logprobs", {"logprobs": 21}),
     ("n", {"n": 17}),
