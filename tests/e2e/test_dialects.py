@@ -90,7 +90,12 @@ def test_openai_responses(real_server: RealServer, budget: int) -> None:
 
 
 def test_openai_completions(real_server: RealServer) -> None:
-    request: Any = {"model": "tiny", "prompt": ["7-3", [55, 45, 51]], "max_tokens": 9, "temperature": 0}
+    request: Any = {
+        "model": "tiny",
+        "prompt": ["7-3 is", [55, 45, 51, 32, 61]],
+        "max_tokens": 9,
+        "temperature": 0,
+    }
     with openai.OpenAI(base_url=f"{real_server.url}/v1", api_key="none", max_retries=0) as client:
         whole = client.completions.create(**request, logprobs=3, extra_body={"ignore_eos": True})
         texts = [""] * 2

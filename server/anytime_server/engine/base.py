@@ -184,6 +184,11 @@ class Engine(ABC):
         return frozenset()
 
     @property
+    def min_prompt_tokens(self) -> int:
+        """The fewest tokens of a prompt; known after the start."""
+        return 1
+
+    @property
     def scores_prompts(self) -> bool:
         """Whether it reports the log-probabilities of prompts."""
         return False

@@ -128,6 +128,10 @@ class SupervisedEngine(Engine):
         return self._engine.unsupported_sampling
 
     @property
+    def min_prompt_tokens(self) -> int:
+        return self._engine.min_prompt_tokens
+
+    @property
     def scores_prompts(self) -> bool:
         return self._engine.scores_prompts
 

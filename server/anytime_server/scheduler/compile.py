@@ -74,6 +74,11 @@ class RequestCompiler:
         if request.json_schema is not None:
             await self._check_json_schema(request.json_schema)
         prompt = await self.prompt(request)
+        if len(prompt.ids) < (least := self._runtime.engine.min_prompt_tokens):
+            raise InvalidRequest(
+                f"the prompt has {len(prompt.ids)} tokens; the engine needs at least {least} here",
+                field="messages",
+            )
         if request.thinks_in_text and not prompt.is_open and request.budget_tokens != 0:
             request.ignore("budget", "the prompt does not end within thinking")
         signed_prompt_ids = await self._signed_prompt_ids(request, prompt)

@@ -267,6 +267,10 @@ class VllmEngine(Engine):
                 await self._whole(EngineRequest(id="json-schemas", prompt_ids=prompt_ids, sampling=sampling))
 
     @property
+    def min_prompt_tokens(self) -> int:
+        return self._min_prompt_tokens
+
+    @property
     def scores_prompts(self) -> bool:
         return True
 

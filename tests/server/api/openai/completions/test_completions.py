@@ -189,6 +189,17 @@ def _tokens(chunk: Any) -> list[str]:
     return [token for choice in chunk.choices if choice.logprobs for token in choice.logprobs.tokens]
 
 
+async def test_prompt_that_is_too_short_for_the_engine_is_refused(
+    served: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """vLLM's CPU build needs five tokens."""
+    monkeypatch.setattr(ScriptedEngine, "min_prompt_tokens", 5)
+    server = await served()
+    response = await server.http.post(PATH, json={"prompt": "7-3"})
+    assert (response.status_code, response.json()["error"]["param"]) == (400, "prompt")
+    assert (await post(server, prompt="7-3 ="))["choices"]
+
+
 async def test_engine_that_scores_no_prompts_refuses(served: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ScriptedEngine, "scores_prompts", False)
     server = await served()
