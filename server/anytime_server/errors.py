@@ -2,7 +2,8 @@
 
     AnytimeError
     ├── InvalidRequest          422  the request cannot be served as written; names the field
-    │   └── NotSupported        422  the field or value is not supported
+    │   ├── NotSupported        422  the field or value is not supported
+    │   └── ContextOverflow     422  the prompt, with the least that an answer needs, is over the window
     ├── BodyTooLarge            413
     ├── HeadersTooLarge         431
     ├── Unauthorized            401  the API key is missing or unknown
@@ -67,6 +68,32 @@ class InvalidRequest(AnytimeError):
 
 class NotSupported(InvalidRequest):
     code = "not_supported"
+
+
+class ContextOverflow(InvalidRequest):
+    """Clients that recognise it shorten the conversation and try again."""
+
+    code = "context_length_exceeded"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        window_tokens: int,
+        prompt_tokens: int,
+        answer_tokens: int = 1,
+        field: str | None = None,
+    ) -> None:
+        """
+        Args:
+            window_tokens: the model's context length.
+            prompt_tokens: tokens of the prompt; an estimate where it is much too long to count them.
+            answer_tokens: the fewest tokens that are kept for the answer and what is inserted before it.
+        """
+        super().__init__(message, field=field)
+        self.window_tokens = window_tokens
+        self.prompt_tokens = prompt_tokens
+        self.answer_tokens = answer_tokens
 
 
 class BodyTooLarge(AnytimeError):

@@ -122,7 +122,16 @@ class GenerateRequest:
     """
 
     messages: Sequence[dict[str, Any]]
-    """Turns with `role` and `content`, as the chat template takes them."""
+    """Turns with `role` and `content`, as the chat template takes them. A last turn of the assistant is
+    continued: it is the beginning of the answer."""
+    adds_turn: bool = False
+    """Whether a further turn of the assistant follows its last one, instead of continuing it."""
+    text: str | tuple[int, ...] | None = None
+    """A text to continue, or its token ids, in place of messages."""
+    thinks_in_text: bool = False
+    """Whether thinking that the text ends within is continued as such; otherwise it is text."""
+    adds_special_tokens: bool = True
+    """Whether the text gets the special tokens that the tokenizer adds around texts."""
     model: str | None = None
     """Model name given by the client; None for the model that is served."""
     budget_tokens: int | None = None
@@ -174,6 +183,8 @@ class GenerateRequest:
     """Reasoning effort: for chat templates that know efforts, and the budget where there is no other."""
     top_logprobs: int | None = None
     """Report answer tokens with this many of the likeliest alternatives each; None reports no tokens."""
+    scores_prompt: bool = False
+    """Whether the tokens of the prompt are reported, too."""
     with_confidence: bool = True
     """Whether answers report a confidence, which costs engine time at each of their tokens."""
     tools: Sequence[dict[str, Any]] = ()

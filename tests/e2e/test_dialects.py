@@ -87,3 +87,57 @@ def test_openai_responses(real_server: RealServer, budget: int) -> None:
             "message",
         }  # a random model may think at once, not at all, or again
         assert all(one != other for one, other in itertools.pairwise([*before, message]))
+
+
+def test_openai_completions(real_server: RealServer) -> None:
+    request: Any = {
+        "model": "tiny",
+        "prompt": ["7-3 is", [55, 45, 51, 32, 61]],
+        "max_tokens": 9,
+        "temperature": 0,
+    }
+    with openai.OpenAI(base_url=f"{real_server.url}/v1", api_key="none", max_retries=0) as client:
+        whole = client.completions.create(**request, logprobs=3, extra_body={"ignore_eos": True})
+        texts = [""] * 2
+        for chunk in client.completions.create(**request, stream=True, extra_body={"ignore_eos": True}):
+            for choice in chunk.choices:
+                texts[choice.index] += choice.text
+    assert texts == [choice.text for choice in whole.choices]
+    assert whole.usage is not None
+    assert whole.usage.completion_tokens == 18
+    for choice in whole.choices:
+        assert choice.finish_reason == "length"
+        assert choice.logprobs is not None
+        assert choice.logprobs.token_logprobs
+        for token, top in zip(choice.logprobs.tokens or (), choice.logprobs.top_logprobs or (), strict=True):
+            assert max(top, key=lambda text: top[text]) == token  # greedy
+
+
+def test_openai_completions_score_a_prompt(real_server: RealServer) -> None:
+    """The tokens of a prompt are as likely as when the model sampled them."""
+    request: Any = {"model": "tiny", "temperature": 0, "logprobs": 1}
+    ids = list(range(60, 70))
+    with openai.OpenAI(base_url=f"{real_server.url}/v1", api_key="none", max_retries=0) as client:
+        create: Any = client.completions.create
+        sampled = create(**request, prompt=ids, max_tokens=1, extra_body={"logit_bias": {"70": 100}})
+        for _ in range(2):  # the second time, the prefix might be cached
+            echoed = create(**request, prompt=[*ids, 70], max_tokens=0, echo=True)
+            [choice] = echoed.choices
+            assert choice.text == "".join(choice.logprobs.tokens)
+            assert len(choice.logprobs.tokens) == 11
+            assert choice.logprobs.token_logprobs[0] is None
+            assert all(value < 0 for value in choice.logprobs.token_logprobs[1:])
+    [likelihood] = sampled.choices[0].logprobs.token_logprobs
+    assert choice.logprobs.token_logprobs[-1] == pytest.approx(likelihood, abs=0.05)
+
+
+def test_answer_that_the_client_has_begun(real_server: RealServer) -> None:
+    begun: Any = [*PROMPT, {"role": "assistant", "content": "It is "}]
+    with openai.OpenAI(base_url=f"{real_server.url}/v1", api_key="none", max_retries=0) as client:
+        completion = client.chat.completions.create(model="tiny", messages=begun, max_tokens=9, temperature=0)
+        echoed = client.chat.completions.create(
+            model="tiny", messages=begun, max_tokens=9, temperature=0, extra_body={"echo": True}
+        )
+    stop = (completion.model_extra or {})["anytime"]["stop"]
+    assert stop == {"cause": "natural", "budget_tokens": 0, "thinking_tokens": 0}
+    assert echoed.choices[0].message.content == f"It is {completion.choices[0].message.content}"

@@ -167,6 +167,29 @@ async def test_prompt_of_the_answer(serve: Any, checkpoint: Checkpoint, model: M
     assert answer.prompt_ids[: len(thinking.prompt_ids)] == thinking.prompt_ids
 
 
+@pytest.mark.parametrize("thinking", ["", "THOUGHT"])
+async def test_answer_that_the_client_has_begun(
+    serve: Any, checkpoint: Checkpoint, model: Model, thinking: str
+) -> None:
+    engine = PlayedModel(model, {"never_end": True})
+    requests = record_requests(engine)
+    begun = {"role": "assistant", "content": "It is", "reasoning_content": thinking}
+    session, _ = await serve(engine, messages=[*TURNS, begun])
+    [answer] = requests
+    text, texts = text_of(model, answer.prompt_ids), model.manifest
+    before = text.removesuffix("It is").rstrip()
+    assert before != text
+    if thinking and checkpoint.thinks:
+        assert before.endswith(f"{thinking}{texts.think_end}{texts.answer_start}".rstrip())
+    elif checkpoint.thinks:
+        off = checkpoint.facts.off
+        endings = [texts.no_thinking, texts.answer_start or texts.think_end, off and off.ending]
+        is_off_by_text = model.switch.system_off != "" and model.switch.system_off in before
+        assert is_off_by_text or before.endswith(tuple(end.rstrip() for end in endings if end))
+    assert session.done.answer == "42"
+    assert (session.done.stop.cause, session.done.stop.thinking_tokens) == (Cause.NATURAL, 0)
+
+
 async def test_continuation_goes_on_from_the_same_thinking(serve: Any, checkpoint: Checkpoint) -> None:
     if not checkpoint.thinks:
         pytest.skip("it does not think")

@@ -8,16 +8,19 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 from fastapi import Depends, FastAPI
+from fastapi.routing import APIRoute
 from starlette.middleware.cors import CORSMiddleware
 
 from anytime_server import __version__
 from anytime_server.api import (
     anthropic,
     errors,
+    models,
     native,
     openai,
     operations,
     playground,
+    tokenization,
 )
 from anytime_server.api import rate_limit_headers as rate_limits
 from anytime_server.api.dialect import Dialect, Dialects
@@ -26,28 +29,35 @@ from anytime_server.api.middleware.auth import AuthenticationMiddleware
 from anytime_server.api.middleware.request_context import IGNORED_HEADER, RequestContextMiddleware
 from anytime_server.api.middleware.size_limits import MessageLimit, SizeLimitMiddleware
 from anytime_server.api.middleware.trusted_hosts import TrustedHostMiddleware
+from anytime_server.api.middleware.unversioned import UnversionedPathMiddleware, versioned_names
 from anytime_server.auth import Keyring
 from anytime_server.scheduler.scheduler import Scheduler
 from anytime_server.telemetry.metrics import Metrics
 
 logger = logging.getLogger(__name__)
 
+NATIVE = Dialect(
+    prefixes=("/v1/anytime",),
+    error_response=native.error_response,
+    rate_limit_headers=rate_limits.native,
+)
 DIALECTS = Dialects(
     special=(
         Dialect(
-            prefixes=("/v1/chat/", "/v1/models", "/v1/responses"),
-            error_response=openai.error_response,
-            rate_limit_headers=rate_limits.openai,
-        ),
-        Dialect(
             prefixes=("/v1/messages",),
+            shared_prefixes=("/v1/models",),
+            header=models.ANTHROPIC_HEADER,
             error_response=anthropic.error_response,
             rate_limit_headers=rate_limits.anthropic,
         ),
+        NATIVE,
+        Dialect(
+            prefixes=("/v1/", "/tokenize", "/detokenize"),
+            error_response=openai.error_response,
+            rate_limit_headers=rate_limits.openai,
+        ),
     ),
-    default=Dialect(
-        prefixes=("/",), error_response=native.error_response, rate_limit_headers=rate_limits.native
-    ),
+    default=NATIVE,
 )
 
 
@@ -72,7 +82,7 @@ def create_app(
     Args:
         metrics: of this scheduler; new ones by default.
         keyring: the API keys that are accepted; None accepts every request.
-        metrics_are_open: `/metrics` and `/version` need no key.
+        metrics_are_open: `/metrics`, `/load` and `/version` need no key.
         trusted_hosts_only: accept only requests whose `Host` is localhost or a loopback address.
         cors_origins: origins of web pages that may use the server; `*` is any.
         is_strict: refuse fields that would be ignored.
@@ -137,7 +147,11 @@ def create_app(
     app.include_router(native.router(scheduler), dependencies=bounded)
     app.include_router(openai.router(scheduler), dependencies=bounded)
     app.include_router(anthropic.router(scheduler), dependencies=bounded)
+    app.include_router(tokenization.router(scheduler), dependencies=bounded)
+    app.include_router(models.router(scheduler))
     app.include_router(operations.router(scheduler, metrics))
     app.include_router(playground.router())
     errors.install(app, DIALECTS)
+    paths = {route.path for route in app.routes if isinstance(route, APIRoute)}
+    app.add_middleware(UnversionedPathMiddleware, names=versioned_names(paths))
     return app

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from fastapi.responses import JSONResponse
+from starlette.datastructures import Headers
 from starlette.types import Scope
 
 from anytime_server.auth import Account
@@ -20,9 +21,20 @@ class Dialect:
 
     prefixes: tuple[str, ...]
     """Beginnings of the paths that are answered in this dialect."""
+    shared_prefixes: tuple[str, ...] = ()
+    """Beginnings of paths of another dialect that are answered in this one if the request has `header`."""
+    header: str = ""
+    """Header of this dialect's clients."""
     error_response: Callable[[AnytimeError, str], JSONResponse]
     """The response to an error, given the request's id."""
     rate_limit_headers: Callable[[Account], dict[str, str]]
+
+    def answers(self, scope: Scope) -> bool:
+        """Whether a request is answered in this dialect."""
+        path: str = scope["path"]
+        return path.startswith(self.prefixes) or (
+            path.startswith(self.shared_prefixes) and self.header in Headers(scope=scope)
+        )
 
     def refuse(self, scope: Scope, error: AnytimeError) -> JSONResponse:
         """The whole response to a request that ends in an error."""
@@ -42,13 +54,13 @@ class Dialects:
     """All of them."""
 
     special: tuple[Dialect, ...]
+    """Of those that answer a request, the first one does."""
     default: Dialect
     """Of the paths that belong to no other."""
 
     def of(self, scope: Scope) -> Dialect:
         """The one in which a request is answered."""
-        path: str = scope["path"]
-        return next((one for one in self.special if path.startswith(one.prefixes)), self.default)
+        return next((one for one in self.special if one.answers(scope)), self.default)
 
     def refuse(self, scope: Scope, error: AnytimeError) -> JSONResponse:
         return self.of(scope).refuse(scope, error)

@@ -57,6 +57,8 @@ class Sampling:
     """Whether log-probabilities are needed; an engine may report them anyway."""
     top_logprobs: int = 0
     """Number of likeliest tokens to report at each position, up to `MAX_TOP_LOGPROBS`."""
+    prompt_logprobs: bool = False
+    """Whether the first delta reports those of the prompt, too. Only for an engine that `scores_prompts`."""
     json_schema: str | None = None
     """JSON Schema, as JSON text, of which the sampled tokens must spell an instance, followed by a stop id
     or the tokenizer's end-of-turn token.
@@ -95,6 +97,8 @@ class Delta:
     """Set in the last delta only."""
     top_logprobs: tuple[TopLogprobs, ...] = ()
     """One for each token; empty if not requested."""
+    prompt_logprobs: tuple[tuple[float, TopLogprobs], ...] = ()
+    """In the first delta: one for each token of the prompt after its first; empty if not requested."""
 
     def single_tokens(self) -> Iterator[Delta]:
         """The same as deltas of one token each."""
@@ -106,6 +110,7 @@ class Delta:
                 cached_tokens=self.cached_tokens,
                 finish_reason=self.finish_reason if position == last else None,
                 top_logprobs=self.top_logprobs[position : position + 1],
+                prompt_logprobs=() if position else self.prompt_logprobs,
             )
 
 
@@ -183,6 +188,16 @@ class Engine(ABC):
     def unsupported_sampling(self) -> frozenset[str]:
         """Names of the fields of `Sampling` that it cannot honour; requests leave them at their defaults."""
         return frozenset()
+
+    @property
+    def min_prompt_tokens(self) -> int:
+        """The fewest tokens of a prompt; known after the start."""
+        return 1
+
+    @property
+    def scores_prompts(self) -> bool:
+        """Whether it reports the log-probabilities of prompts."""
+        return False
 
     async def check_json_schema(self, json_schema: str) -> None:
         """Check that the engine can enforce this schema. Call it after the start: a schema that is new to the

@@ -97,6 +97,10 @@ class ScriptedEngine(Engine):
     def alive(self) -> bool:
         return self._alive
 
+    @property
+    def scores_prompts(self) -> bool:
+        return True
+
     async def check_json_schema(self, json_schema: str) -> None:
         """Accept any object: the answers are scripted."""
         try:
@@ -131,6 +135,7 @@ class ScriptedEngine(Engine):
             draw = random.Random(repr((request.prompt_ids, sampling.seed or 0)))
             allowed = (i for i in self._tokens(request, draw) if i not in sampling.banned_ids)
             step: list[tuple[int, float, TopLogprobs]] = []
+            scores = self._prompt_scores(request) if sampling.prompt_logprobs else ()
             for position, token_id in enumerate(allowed, start=1):
                 await asyncio.sleep(self.script.seconds_per_token)
                 self._require_alive()
@@ -150,12 +155,20 @@ class ScriptedEngine(Engine):
                     cached_tokens=0,
                     finish_reason=finish_reason,
                     top_logprobs=tuple(top for _, _, top in step) if sampling.top_logprobs else (),
+                    prompt_logprobs=scores,
                 )
+                scores = ()
                 step.clear()
                 if finish_reason is not None:
                     return
         finally:
             self._requests.discard(request.id)
+
+    def _prompt_scores(self, request: EngineRequest) -> tuple[tuple[float, TopLogprobs], ...]:
+        """Halves of a nat: -0.5 for the second token, -1 for the third, and so on."""
+        scored = [(-number / 2, i) for number, i in enumerate(request.prompt_ids) if number]
+        num = request.sampling.top_logprobs
+        return tuple((logprob, self._likeliest(i, logprob, num)) for logprob, i in scored)
 
     def _likeliest(self, token_id: int, logprob: float, num: int) -> TopLogprobs:
         """The sampled token, of a probability over 1/3, and others that halve the remaining probability."""

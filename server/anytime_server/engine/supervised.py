@@ -131,6 +131,14 @@ class SupervisedEngine(Engine):
     def unsupported_sampling(self) -> frozenset[str]:
         return self._engine.unsupported_sampling
 
+    @property
+    def min_prompt_tokens(self) -> int:
+        return self._engine.min_prompt_tokens
+
+    @property
+    def scores_prompts(self) -> bool:
+        return self._engine.scores_prompts
+
     async def prepare_json_schemas(self) -> None:
         self._prepares_json_schemas = True
         await self._engine.prepare_json_schemas()

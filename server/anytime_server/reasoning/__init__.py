@@ -19,7 +19,7 @@ from anytime_server.reasoning.format import ReasoningFormat, ReasoningTexts, Tok
 from anytime_server.reasoning.loop import LoopDetector, LoopRule
 from anytime_server.reasoning.manifest import AccuracyPoint, Manifest
 from anytime_server.reasoning.markers import num_begun
-from anytime_server.reasoning.opening import PromptEnd, opener_at, prompt_end
+from anytime_server.reasoning.opening import PromptEnd, is_within_thinking, opener_at, prompt_end
 from anytime_server.reasoning.sampling import FALLBACK, NEUTRAL, SamplingDefaults, SamplingOptions
 from anytime_server.reasoning.sentence import first_sentence_end
 from anytime_server.reasoning.think_end import NOT_BEGUN, ThinkingTail, thinking_tail
@@ -58,6 +58,7 @@ __all__ = [
     "Truncation",
     "effort_budget",
     "first_sentence_end",
+    "is_within_thinking",
     "normalized_answer",
     "num_begun",
     "opener_at",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from anytime_server.errors import InvalidRequest
+from anytime_server.errors import ContextOverflow, InvalidRequest
 from anytime_server.reasoning.format import ReasoningFormat
 from anytime_server.reasoning.truncation import Cause
 
@@ -44,9 +44,13 @@ class TokenLimits:
         """The most thinking tokens that may be sampled, those of the grace included."""
         return self.budget_tokens + self.grace_tokens
 
-    def without_thinking(self) -> TokenLimits:
-        """The same for a model that does not think, or not in this conversation."""
-        cause = Cause.BUDGET if self.budget_tokens == 0 else Cause.NATURAL
+    def without_thinking(self, *, has_begun: bool = False) -> TokenLimits:
+        """The same for a model that does not think, or not in this conversation.
+
+        Args:
+            has_begun: whether that is because the prompt ends within the answer, whatever the budget.
+        """
+        cause = Cause.BUDGET if self.budget_tokens == 0 and not has_begun else Cause.NATURAL
         return replace(self, budget_tokens=0, grace_tokens=0, max_budget_tokens=0, cause=cause)
 
     def answer_limit(self, thinking_tokens: int) -> int:
@@ -74,6 +78,7 @@ def resolve_limits(
     lowers_budget: bool = False,
     grace_tokens: int = 0,
     max_budget_tokens: int | None = None,
+    inserted_tokens: int | None = None,
     reasoning: ReasoningFormat,
 ) -> TokenLimits:
     """Hold a request against the window, with the answer's room kept from the start.
@@ -98,8 +103,10 @@ def resolve_limits(
         lowers_budget: whether the budget leaves the answer all that it is expected to have.
         grace_tokens: thinking tokens over the budget to the end of a sentence; fewer where they do not fit.
         max_budget_tokens: the most that the server lets the budget and the grace be raised to.
+        inserted_tokens: the most that may be inserted before the answer; by default that of `reasoning`.
 
     Raises:
+        ContextOverflow: the prompt and the least that is kept for the answer are over the window.
         InvalidRequest: naming `budget`, `total_tokens`, `answer.max_tokens`, `answer.min_tokens` or
             `messages`.
     """
@@ -107,9 +114,11 @@ def resolve_limits(
     if answer_cap_tokens is not None:
         answer_tokens = min(answer_tokens, answer_cap_tokens)
         reserve_tokens = min(reserve_tokens, answer_cap_tokens)
+    if inserted_tokens is None:
+        inserted_tokens = reasoning.max_inserted_tokens
     if max_answer_tokens is not None:
         answer_tokens = reserve_tokens = max_answer_tokens
-        if answer_tokens + reasoning.max_inserted_tokens >= window_tokens:
+        if answer_tokens + inserted_tokens >= window_tokens:
             raise InvalidRequest(
                 f"an answer of {answer_tokens} tokens leaves no room for a prompt "
                 f"in the model's window of {window_tokens}",
@@ -124,13 +133,16 @@ def resolve_limits(
         kept_tokens = min(kept_tokens, total_tokens)
         most_thinking = total_tokens - kept_tokens
         budget_tokens = most_thinking if budget_tokens is None else min(budget_tokens, most_thinking)
-    room_tokens = window_tokens - prompt_tokens - reasoning.max_inserted_tokens
+    room_tokens = window_tokens - prompt_tokens - inserted_tokens
     least_tokens = min(kept_tokens, reserve_tokens)
     if room_tokens < least_tokens:
-        raise InvalidRequest(
+        raise ContextOverflow(
             f"the prompt has {prompt_tokens} tokens; with the answer's {least_tokens} and "
-            f"{reasoning.max_inserted_tokens} inserted it is {least_tokens - room_tokens} over the model's "
+            f"{inserted_tokens} inserted it is {least_tokens - room_tokens} over the model's "
             f"window of {window_tokens}",
+            window_tokens=window_tokens,
+            prompt_tokens=prompt_tokens,
+            answer_tokens=least_tokens + inserted_tokens,
             field=_field_over_window(prompt_tokens, least_tokens, max_answer_tokens),
         )
     most_thinking = max(0, room_tokens - kept_tokens)

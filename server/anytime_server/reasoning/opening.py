@@ -36,6 +36,12 @@ def prompt_end(text: str, texts: ReasoningTexts) -> PromptEnd:
     return PromptEnd.NEITHER
 
 
+def is_within_thinking(text: str, texts: ReasoningTexts) -> bool:
+    """Whether the last think-start in a text has no think-end after it."""
+    start = texts.think_start.strip()
+    return bool(start) and text.rfind(start) > max(text.rfind(end.strip()) for end in texts.think_ends)
+
+
 def opener_at(text: str, texts: ReasoningTexts) -> int:
     """Characters before the think-start that a prompt ends with."""
     return text.rindex(texts.think_start.rstrip())

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import secrets
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -25,7 +25,7 @@ from anytime_server.reasoning import (
 from anytime_server.scheduler.operator_limits import OperatorLimits, with_share
 from anytime_server.scheduler.sampling import SamplingResolver
 from anytime_server.session import AnswerOptions, CompiledRequest, Runtime
-from anytime_server.text.prompt import Prompt
+from anytime_server.text.prompt import BegunTurn, Prompt
 from anytime_server.text.tool_calls import ModelTools, ToolCallParser
 from anytime_server.types import GenerateRequest
 
@@ -78,6 +78,11 @@ class RequestCompiler:
         if request.json_schema is not None:
             await self._check_json_schema(request.json_schema)
         prompt = await self.prompt(request)
+        if len(prompt.ids) < (least := self._runtime.engine.min_prompt_tokens):
+            raise InvalidRequest(
+                f"the prompt has {len(prompt.ids)} tokens; the engine needs at least {least} here",
+                field="messages",
+            )
         if request.budget_share is not None:
             request = with_share(
                 request,
@@ -86,6 +91,8 @@ class RequestCompiler:
             )
             if BUDGET_VARIABLE in self._runtime.model.tokenizer.chat.variables:
                 prompt = await self.prompt(request)
+        if request.thinks_in_text and not prompt.is_open and request.budget_tokens != 0:
+            request.ignore("budget", "the prompt does not end within thinking")
         signed_prompt_ids = await self._signed_prompt_ids(request, prompt)
         carried_ids: tuple[int, ...] = ()
         if request.continuation is not None:
@@ -104,11 +111,12 @@ class RequestCompiler:
             lowers_budget=request.lowers_budget,
             grace_tokens=request.grace_tokens,
             max_budget_tokens=request.max_budget_tokens,
+            inserted_tokens=None if prompt.ends_within is None else 0,
             reasoning=self._runtime.model.reasoning,
         )
         self._check_budgets(request)
         if not prompt.is_open:
-            limits = limits.without_thinking()
+            limits = limits.without_thinking(has_begun=prompt.ends_within is not None)
         return CompiledRequest(
             id=new_id(request),
             prompt=prompt,
@@ -141,8 +149,12 @@ class RequestCompiler:
                 rendering it; names the field by its neutral path.
         """
         alias = self._runtime.alias_of(request.model)
-        if not request.messages:
+        if not request.messages and request.text is None:
             raise InvalidRequest("messages must not be empty", field="messages")
+        if request.scores_prompt and not self._runtime.engine.scores_prompts:
+            raise NotSupported(
+                "this engine does not report the log-probabilities of a prompt", field="answer.top_logprobs"
+            )
         request = self._within_window(request)
         self._note_effort(request)
         request = self._limits.apply(
@@ -153,6 +165,8 @@ class RequestCompiler:
         )
         request = self._sampling.fit(request)
         self._check_budget_and_total(request)
+        if (begun := self._begun(request)) is not None:
+            self._check_begun(request, begun)
         if request.tools and request.json_schema is not None:
             raise NotSupported(
                 "a JSON schema for the answer beside tools is not supported", field="answer.response_format"
@@ -191,35 +205,80 @@ class RequestCompiler:
         if request.effort is not None and request.has_budget and self._effort_word(request) is None:
             request.ignore("effort", f"has no effect beside {request.name_of('budget')}")
 
-    async def prompt(self, request: GenerateRequest, *, thinking: bool = True) -> Prompt:
-        """The conversation, with thinking open at its end if there can be any.
+    async def prompt(
+        self, request: GenerateRequest, *, thinking: bool = True, is_bounded: bool = True
+    ) -> Prompt:
+        """The conversation, with thinking open at its end if there can be any; or the text, as it is.
 
         A long prompt is rendered in a thread, a few at a time: a megabyte takes most of a second, and more
         than a hundred megabytes of memory. The work ends soon after this call is cancelled.
 
         Args:
             thinking: False for the chat template's form without thinking.
+            is_bounded: whether a prompt that is much longer than the window is refused.
 
         Raises:
             InvalidRequest: the chat template refuses the conversation, or it is much too long.
         """
         abandoned = threading.Event()
         prompt = partial(
-            self._runtime.model.prompt,
-            request.messages,
-            list(request.tools) or None,
-            thinking=thinking,
-            variables=self._template_variables(request),
-            window_tokens=self._runtime.engine.window_tokens,
+            self._renderer(request, thinking=thinking),
+            window_tokens=self._runtime.engine.window_tokens if is_bounded else None,
             abandoned=abandoned,
         )
-        rendered = (request.messages, request.tools, request.template_variables)
+        rendered = (request.text, request.messages, request.tools, request.template_variables)
         if sum(len(str(part)) for part in rendered) <= SHORT_PROMPT:
             return prompt()
         try:
             return await asyncio.get_running_loop().run_in_executor(self._threads, prompt)
         finally:
             abandoned.set()
+
+    def _renderer(self, request: GenerateRequest, *, thinking: bool) -> Callable[..., Prompt]:
+        """Makes the prompt of a request, given `window_tokens` and `abandoned`."""
+        model = self._runtime.model
+        if request.text is not None:
+            return partial(
+                model.raw_prompt,
+                request.text,
+                may_think=request.thinks_in_text,
+                adds_special=request.adds_special_tokens,
+            )
+        begun = self._begun(request)
+        turns = request.messages if begun is None else request.messages[:-1]
+        arguments = (turns, list(request.tools) or None)
+        variables = self._template_variables(request)
+        if begun is None or begun == BegunTurn():
+            return partial(model.prompt, *arguments, thinking=thinking, variables=variables)
+        return partial(model.begun_prompt, *arguments, begun=begun, variables=variables)
+
+    def _begun(self, request: GenerateRequest) -> BegunTurn | None:
+        """The assistant's turn that the request is to continue."""
+        if request.adds_turn or not request.messages or request.messages[-1]["role"] != "assistant":
+            return None
+        return BegunTurn.of(request.messages[-1], self._runtime.model.manifest)
+
+    def _check_begun(self, request: GenerateRequest, begun: BegunTurn) -> None:
+        """Refuse what cannot be had of an answer that has begun."""
+        if request.messages[-1].get("tool_calls"):
+            raise InvalidRequest("the last message calls a tool; its result must follow", field="messages")
+        if begun.thinking and not self._runtime.model.reasoning.thinks:
+            field = f"messages.{len(request.messages) - 1}.reasoning_content"
+            request.ignore(field, "the model does not think")
+        if not begun.text:
+            return
+        if request.budget_tokens and not begun.is_thinking:
+            request.ignore("budget", "the last message begins the answer: there is no thinking")
+        if request.json_schema is not None:
+            raise NotSupported(
+                f"{request.name_of('answer.response_format')}: an answer that the client has begun cannot be "
+                "held to a form from its beginning on",
+                field="answer.response_format",
+            )
+        if request.continuation is not None:
+            raise InvalidRequest(
+                "there is no thinking to resume: the last message begins the answer", field="continuation"
+            )
 
     def _template_variables(self, request: GenerateRequest) -> dict[str, Any]:
         """Variables of the chat template that follow from the request, and those that it gives itself."""
@@ -343,6 +402,7 @@ class RequestCompiler:
             stop=request.stop,
             json_schema=request.json_schema,
             top_logprobs=request.top_logprobs,
+            scores_prompt=request.scores_prompt,
             with_confidence=request.with_confidence or compares_confidence,
             skip_special_tokens=request.skip_special_tokens,
             tool_parser=tool_parser,

@@ -21,7 +21,7 @@ class SamplingResolver:
     def __init__(self, model: Model, engine: Engine) -> None:
         self._model = model
         self._engine = engine
-        self._num_ids = 1 + max(model.tokenizer.hugging_face.get_vocab().values())
+        self._num_ids = model.tokenizer.num_ids
 
     def fit(self, request: GenerateRequest) -> GenerateRequest:
         """The request without options that the engine cannot honour, which are reported.
@@ -38,6 +38,8 @@ class SamplingResolver:
             self._check_ids(request, f"{phase}.logit_bias", options.logit_bias or ())
             self._check_ids(request, f"{phase}.stop_token_ids", options.stop_token_ids or ())
             self._check_words(request, f"{phase}.bad_words", options.bad_words or ())
+        if isinstance(request.text, tuple):
+            self._check_ids(request, "messages", request.text)
         self._check_lengths(request)
         if request.json_schema is None:
             return request

@@ -11,9 +11,10 @@ import logging
 import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from itertools import islice
 from typing import Literal
 
-from anytime_server.auth import Account, Admission
+from anytime_server.auth import Account, Admission, Cost
 from anytime_server.engine import Engine
 from anytime_server.errors import (
     AlreadyAnswering,
@@ -216,25 +217,49 @@ class Scheduler:
         Raises:
             AnytimeError: as `submit()`.
         """
-        with _client_field_names(request):
-            self.require_ready()
-            request = self.compiler.fit(request)
-            account = request.context.account
-            if account is not None:
-                account.require_size(num_choices, field="n")
-                account.require_room(num_choices)  # before it costs anything
-            async with self._queue_limit.reserve(request.context, num_choices):
-                with _counting_cancelled(account):
-                    compiled = await self.compiler.compile(request)
-                self.require_ready()  # it may have changed meanwhile
-                return self._open(compiled, request, num_choices)
+        return await self.submit_all([request], num_choices)
 
-    def _open(self, compiled: CompiledRequest, request: GenerateRequest, num_choices: int) -> list[Session]:
-        account = request.context.account
-        admissions: Sequence[Admission | None] = [None] * num_choices
-        if account is not None:
-            most = most_cost(compiled, compiled.limits.most_thinking_tokens)
-            admissions = account.admit(most, num_sessions=num_choices)
+    async def submit_all(self, requests: Sequence[GenerateRequest], num_choices: int) -> list[Session]:
+        """Admit the requests of one body, each with several answers, one after another: all, or none.
+
+        Raises:
+            AnytimeError: as `submit()`.
+        """
+        context, num_sessions = requests[0].context, len(requests) * num_choices
+        with _client_field_names(requests[0]):
+            self.require_ready()
+            requests = [self.compiler.fit(request) for request in requests]
+            account = context.account
+            if account is not None:
+                account.require_size(num_sessions, field="n")
+                account.require_room(num_sessions)  # before it costs anything
+            async with self._queue_limit.reserve(context, num_sessions):
+                with _counting_cancelled(account):
+                    compiled = [await self.compiler.compile(request) for request in requests]
+                self.require_ready()  # it may have changed meanwhile
+                admissions = iter(self._admitted(compiled, account, num_choices))
+                opened: list[Session] = []
+                for request, one in zip(requests, compiled, strict=True):
+                    opened += self._open(one, request, list(islice(admissions, num_choices)))
+                return opened
+
+    def _admitted(
+        self, compiled: Sequence[CompiledRequest], account: Account | None, num_choices: int
+    ) -> Sequence[Admission | None]:
+        """The admission of each session; the most expensive request sets what is reserved for each."""
+        num_sessions = len(compiled) * num_choices
+        if account is None:
+            return [None] * num_sessions
+        costs = [most_cost(one, one.limits.most_thinking_tokens) for one in compiled]
+        most = Cost(
+            thinking_tokens=max(cost.thinking_tokens for cost in costs),
+            tokens=max(cost.tokens for cost in costs),
+        )
+        return account.admit(most, num_sessions=num_sessions)
+
+    def _open(
+        self, compiled: CompiledRequest, request: GenerateRequest, admissions: Sequence[Admission | None]
+    ) -> list[Session]:
         opened: list[Session] = []
         for number, admission in enumerate(admissions):
             own = compiled
@@ -244,8 +269,11 @@ class Scheduler:
             opened.append(self.active.open(own, self.runtime, admission=admission))
         return opened
 
-    async def count_tokens(self, request: GenerateRequest) -> int:
-        """Tokens of a request's prompt, with thinking opened. Counts as a request of its API key.
+    async def prompt_ids(self, request: GenerateRequest, *, is_bounded: bool = True) -> list[int]:
+        """Token ids of a request's prompt, with thinking opened. Counts as a request of its API key.
+
+        Args:
+            is_bounded: whether a prompt that is much longer than the window is refused.
 
         Raises:
             AnytimeError: as `submit()`.
@@ -255,10 +283,14 @@ class Scheduler:
             request = self.compiler.fit(request)
             account = request.context.account
             with _counting_cancelled(account):
-                num_tokens = len((await self.compiler.prompt(request)).ids)
+                prompt = await self.compiler.prompt(request, is_bounded=is_bounded)
             if account is not None:
                 account.count_request()
-            return num_tokens
+            return prompt.ids
+
+    async def count_tokens(self, request: GenerateRequest) -> int:
+        """Number of `prompt_ids()`."""
+        return len(await self.prompt_ids(request))
 
     def find(self, session_id: str, *, account: Account | None) -> Session:
         """A session under way that was opened with that account's key.

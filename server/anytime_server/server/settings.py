@@ -122,8 +122,8 @@ class ServeSettings(  # pyright: ignore[reportIncompatibleVariableOverride]
     vllm_metric_names: CliToggleFlag[bool] = False
     """Expose the metrics also under the names of vLLM's own server (`vllm:...`), for its dashboards."""
     open_metrics: CliToggleFlag[bool] = False
-    """Serve /metrics and /version without an API key. Otherwise, on a server with keys, /metrics needs a key
-    with the role `metrics`."""
+    """Serve /metrics, /load and /version without an API key. Otherwise, on a server with keys, /metrics needs
+    a key with the role `metrics`."""
     share_prefix_cache: CliToggleFlag[bool] = False
     """Share cached prefixes of prompts among all API keys. This saves memory and time where keys have long
     prompts in common, and shows a client whether another key has sent the same prompt."""

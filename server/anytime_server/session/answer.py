@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 
-from anytime_server.engine import EngineRequest, Sampling
+from anytime_server.engine import Delta, EngineRequest, Sampling
 from anytime_server.engine.resuming import seed_after
 from anytime_server.errors import EmptyAnswer, EngineFailed
 from anytime_server.reasoning import Truncation
@@ -16,6 +17,7 @@ from anytime_server.session.latency import TokenTimer
 from anytime_server.session.request import CompiledRequest
 from anytime_server.session.runtime import Runtime
 from anytime_server.text.answer_text import AnswerText, AnswerToken
+from anytime_server.text.model import Model
 
 PRIORITY, EARLY_PRIORITY = 0, 1
 """Ahead of thinking: final answers, then early answers."""
@@ -87,10 +89,11 @@ class AnswerPhase:
         """Text before the model began to think again."""
         self._sampled_ids: list[int] = []
         """Tokens of the answer that it goes on from, without that thinking."""
-        self._is_opened = False
+        self._is_opened = request.prompt.ends_within is not None and request.answer.tool_parser is not None
         """Whether the answer was opened even if the model may call tools."""
         self._tokens: list[AnswerToken] = []
         self._cached_tokens = 0
+        self._is_prompt_scored = False
         self._first_sampled_at: float | None = None
         self._first_token_at: float | None = None
 
@@ -177,6 +180,7 @@ class AnswerPhase:
             begun=self._truncation.answer_text,
             is_opened=self._is_opened,
             may_still_think=self._truncation.is_truncated,
+            ends_within=self._request.prompt.ends_within,
         )
 
     def _without_thinking(self, sampled_ids: list[int], text: AnswerText, *, is_first: bool) -> list[int]:
@@ -204,6 +208,9 @@ class AnswerPhase:
                     if delta.finish_reason == "abort":
                         raise EngineFailed("the engine gave up on the answer")
                     timer.tick(len(delta.token_ids))
+                    if request.sampling.prompt_logprobs and not self._is_prompt_scored:
+                        self._is_prompt_scored = True
+                        self._queue.emit(_scored(request.prompt_ids, delta, self._runtime.model))
                     self._cached_tokens = delta.cached_tokens
                     num_tokens = len(text.token_ids)
                     shown = text.push(delta)
@@ -255,8 +262,9 @@ class AnswerPhase:
 
     @property
     def _think_start_ids(self) -> frozenset[int]:
-        """Tokens with which the model begins to think again; none in an answer with a schema."""
-        if self._request.answer.json_schema is not None:
+        """Tokens with which the model begins to think again; none in JSON, or in raw text."""
+        request = self._request
+        if request.answer.json_schema is not None or request.prompt.ends_within == "text":
             return frozenset()
         return _known(self._runtime.model.reasoning.think_start_id)
 
@@ -280,24 +288,40 @@ class AnswerPhase:
     def _engine_request(self, attempt: int, banned_ids: frozenset[int], text: AnswerText) -> EngineRequest:
         request, answer = self._request, self._request.answer
         max_tokens = max(1, self._max_tokens)
+        least_tokens = 1 if request.prompt.ends_within is None else 0
         return EngineRequest(
             id=f"{request.id}-answer-{self._index}-{attempt}{f'-{self._again}' if self._again else ''}",
             prompt_ids=self._next_prompt_ids,
             sampling=Sampling(
                 **answer.sampling.token_fields(),
                 max_tokens=max_tokens,
-                min_tokens=min(max_tokens, max(1, answer.sampling.min_tokens or 1)),
+                min_tokens=min(max_tokens, max(least_tokens, answer.sampling.min_tokens or 0)),
                 seed=seed_after(request.seed, len(text.token_ids)),
                 stop_ids=self._stop_ids,
                 banned_ids=banned_ids,
                 logprobs=answer.with_confidence or answer.top_logprobs is not None,
                 top_logprobs=answer.top_logprobs or 0,
+                prompt_logprobs=answer.scores_prompt,
                 json_schema=answer.json_schema,
             ),
             priority=EARLY_PRIORITY if self._provisional else PRIORITY,
             cache_salt=request.cache_salt,
             adapter=request.adapter,
         )
+
+
+def _scored(prompt_ids: list[int], delta: Delta, model: Model) -> events.PromptScored:
+    decode = partial(model.tokenizer.decode, keeps_special=True)
+    first, *others = prompt_ids
+    tokens = [
+        AnswerToken(
+            text=decode([token_id]),
+            logprob=logprob,
+            top=tuple((decode([other]), likelihood) for other, likelihood in top),
+        )
+        for token_id, (logprob, top) in zip(others, delta.prompt_logprobs, strict=True)
+    ]
+    return events.PromptScored(first=decode([first]), tokens=tuple(tokens))
 
 
 def _known(token_id: int | None) -> frozenset[int]:

@@ -46,6 +46,16 @@ class AnswerStarted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PromptScored:
+    """The prompt's tokens, where their log-probabilities were requested."""
+
+    first: str
+    """Text of the first one, which has no log-probability."""
+    tokens: tuple[AnswerToken, ...]
+    """The others."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AnswerDelta:
     index: int
     text: str
@@ -143,4 +153,4 @@ class Failed:
     error: AnytimeError
 
 
-Event = Started | ThinkingDelta | AnswerStarted | AnswerDelta | AnswerDone | Done | Failed
+Event = Started | ThinkingDelta | AnswerStarted | PromptScored | AnswerDelta | AnswerDone | Done | Failed

@@ -35,6 +35,8 @@ class AnswerOptions:
     """JSON Schema, as JSON text, that the answer must match."""
     top_logprobs: int | None = None
     """Report answer tokens with this many of the likeliest alternatives each; None reports no tokens."""
+    scores_prompt: bool = False
+    """Report the log-probabilities of the prompt's tokens, too."""
     with_confidence: bool = True
     """Report the mean probability of its tokens."""
     skip_special_tokens: bool = True

@@ -46,6 +46,7 @@ class AnswerText:
         begun: str = "",
         is_opened: bool = False,
         may_still_think: bool = False,
+        ends_within: Literal["answer", "text"] | None = None,
     ) -> None:
         """
         Args:
@@ -56,6 +57,8 @@ class AnswerText:
             begun: text that the answer begins with, which is there before its first token.
             is_opened: whether its prompt ends in text for the user even if the model may call tools.
             may_still_think: the thinking was truncated, so that the model may end it in its own way first.
+            ends_within: where the prompt ends. White space after a part of the answer is text; after a text
+                of any form, so are markers.
         """
         self.token_ids: list[int] = []
         self.shown_ids: set[int] = set()
@@ -73,16 +76,19 @@ class AnswerText:
         self.num_leaked_tokens = 0
         """Tokens that were thinking and are not shown."""
         self._model = model
+        self._continues = ends_within is not None
+        self._is_raw = ends_within == "text"
         self._tool_calls = None if tool_parser is None else ToolCallReader(tool_parser)
-        channels = readable_channels(model.family.channels, model.tokenizer)
+        channels = None if self._is_raw else readable_channels(model.family.channels, model.tokenizer)
         self._channels = (
             ChannelReader(channels, model.tokenizer, begins_in=self._first_part(is_opened))
             if channels is not None
             else None
         )
         self._may_still_think = may_still_think
-        self._markers = None if self._channels else ThinkMarkers(model)
-        answer_end = "" if self._channels else model.manifest.answer_end
+        is_marked = not self._channels and not self._is_raw
+        self._markers = ThinkMarkers(model) if is_marked else None
+        answer_end = model.manifest.answer_end if is_marked else ""
         self._answer_ends = tuple(dict.fromkeys((answer_end, answer_end.strip()))) if answer_end else ()
         """With the white space that the model was trained with, and without."""
         self._dropped = self._answer_ends if tool_parser is not None else ()
@@ -105,8 +111,14 @@ class AnswerText:
 
     @property
     def is_blank(self) -> bool:
-        """Whether nothing was sampled that can be shown, and no stop string was reached."""
-        return not self.sampled_text and self.stop_sequence is None
+        """Whether there is no answer: none was begun or sampled that can be shown, and no stop string was
+        reached."""
+        return not self._has_text and self.stop_sequence is None
+
+    @property
+    def _has_text(self) -> bool:
+        """Whether what follows is not the first of the answer."""
+        return self._continues or bool(self.sampled_text)
 
     @property
     def confidence(self) -> float:
@@ -219,6 +231,8 @@ class AnswerText:
         if self._channels is not None:
             return self._is_in_text(token_id, self._channels)
         reasoning = self._model.reasoning
+        if self._is_raw:
+            return token_id not in self._hidden_ids
         if token_id in (reasoning.think_start_id, reasoning.think_end_id):
             self._is_thinking = token_id == reasoning.think_start_id
         elif token_id in self._hidden_ids:
@@ -243,10 +257,10 @@ class AnswerText:
             is_last = is_last or self._markers.has_begun_to_think
         for text in self._dropped:
             self._held = self._held.replace(text, "")
-        if not self.sampled_text and not self._held.strip():
+        if not self._has_text and not self._held.strip():
             return ""
         # White space before the text is no reason to stop.
-        text_at = 0 if self.sampled_text else len(self._held) - len(self._held.lstrip())
+        text_at = 0 if self._has_text else len(self._held) - len(self._held.lstrip())
         found = [
             (at, stop)
             for stop in self._stop
@@ -259,7 +273,7 @@ class AnswerText:
         else:
             end = len(self._held) - (0 if is_last else num_begun(self._held, self._held_back))
         released, self._held = self._held[:end], self._held[end:]
-        if not self.sampled_text and not released.strip():
+        if not self._has_text and not released.strip():
             self._held, released = released + self._held, ""
         return released
 

@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from anytime_server.errors import InvalidRequest, UnusableModel
+from anytime_server.errors import ContextOverflow, InvalidRequest, UnusableModel
 from anytime_server.reasoning import (
     FAMILIES,
     NOT_BEGUN,
@@ -25,6 +25,7 @@ from anytime_server.reasoning import (
     SamplingDefaults,
     SamplingOptions,
     ThinkingTail,
+    is_within_thinking,
     opener_at,
     prompt_end,
     recognised,
@@ -33,17 +34,14 @@ from anytime_server.reasoning import (
 from anytime_server.text.chat_template import Turns, with_system_switch
 from anytime_server.text.generation_config import CONFIG, sampling_defaults
 from anytime_server.text.json_file import json_object
-from anytime_server.text.prompt import Prompt
+from anytime_server.text.own_family import OWN_FAMILY, as_described
+from anytime_server.text.prompt import BegunTurn, Prompt
 from anytime_server.text.tokenizer import ModelTokenizer
 
 BUNDLED_MODELS = Path(__file__).parents[1] / "checkpoints"
 BUNDLED_MODEL = BUNDLED_MODELS / "demo"
-OWN_FAMILY = "own-manifest"
-"""Name of the family of a model whose thinking only its manifest describes."""
-NOT_IN_TEMPLATE = (
-    "Neither its vocabulary nor its chat template has the markers of its manifest; they are looked for in "
-    "its text."
-)
+ENDING_TOKENS = 64
+"""Tokens at the end of a prompt that are enough for any opener of an answer."""
 
 
 class Model:
@@ -117,7 +115,7 @@ class Model:
         elif preset is not None:
             own = own.with_texts(family.texts)
         else:
-            family = _as_described(own, family, evidence, tokenizer)
+            family = as_described(own, family, evidence, tokenizer)
         if forcing is not None:
             own = own.model_copy(update={"forcing": forcing})
         return cls(
@@ -190,6 +188,76 @@ class Model:
         opener_ids = self.reasoning.think_start_ids
         return Prompt(ids=[*ids, *opener_ids], is_open=True, num_opener_tokens=len(opener_ids))
 
+    def begun_prompt(
+        self,
+        messages: Turns,
+        tools: Sequence[dict[str, Any]] | None = None,
+        *,
+        begun: BegunTurn,
+        variables: Mapping[str, Any] | None = None,
+        window_tokens: int | None = None,
+        abandoned: threading.Event | None = None,
+    ) -> Prompt:
+        """The conversation with the beginning of the assistant's turn at its end.
+
+        Thinking of a model that does not think, or not in this conversation, is left out. Arguments and
+        errors are those of `prompt()`.
+        """
+        prompt = self.prompt(
+            messages,
+            tools,
+            thinking=bool(begun.thinking) or begun.is_thinking,
+            variables=variables,
+            window_tokens=window_tokens,
+            abandoned=abandoned,
+        )
+        if prompt.is_open and begun.is_thinking:
+            if not begun.thinking:
+                return prompt
+            ids = self._encoded(begun.thinking, window_tokens, abandoned)
+            return Prompt(ids=[*prompt.ids, *ids], is_open=True)
+        if prompt.is_open and begun.thinking:
+            thinking_ids = self._encoded(begun.thinking, window_tokens, abandoned)
+            opener_ids = self.reasoning.opener_of_answer(may_call_tools=bool(tools) and not begun.text)
+            closed_ids = [*prompt.ids, *thinking_ids, *self.reasoning.think_end_ids, *opener_ids]
+        else:
+            closed_ids = self._closed(prompt)
+        text_ids = self._encoded(begun.text, window_tokens, abandoned)
+        ends_within = "answer" if begun.text else None
+        return Prompt(ids=[*closed_ids, *text_ids], is_open=False, ends_within=ends_within)
+
+    def raw_prompt(
+        self,
+        text: str | Sequence[int],
+        *,
+        may_think: bool = False,
+        adds_special: bool = True,
+        window_tokens: int | None = None,
+        abandoned: threading.Event | None = None,
+    ) -> Prompt:
+        """A text without chat template, or its token ids.
+
+        Args:
+            may_think: whether thinking that the text ends within is continued as such; otherwise it is text
+                like any other.
+            adds_special: whether a text gets the special tokens around it that the tokenizer adds.
+            window_tokens, abandoned: as in `prompt()`.
+
+        Raises:
+            InvalidRequest: it is empty, or much too long.
+            CancelledError: it was abandoned.
+        """
+        if not isinstance(text, str):
+            ids = list(text)
+            text = self.tokenizer.decode(ids, keeps_special=True) if may_think else ""
+        else:
+            ids = self._encoded(text, window_tokens, abandoned, adds_special=adds_special)
+        if not ids:
+            raise InvalidRequest("the prompt is empty", field="messages")
+        if may_think and self.reasoning.thinks and is_within_thinking(text, self.manifest):
+            return Prompt(ids=ids, is_open=True)
+        return Prompt(ids=ids, is_open=False, ends_within="text")
+
     def prompt_ids(self, messages: Turns, tools: Sequence[dict[str, Any]] | None = None) -> list[int]:
         """Ids of `prompt()`."""
         return self.prompt(messages, tools).ids
@@ -209,17 +277,42 @@ class Model:
             variables={**(switch.on if thinking else switch.off), **variables},
         )
 
-    def _encoded(self, text: str, window_tokens: int | None, abandoned: threading.Event | None) -> list[int]:
-        if window_tokens is None:
-            return self.tokenizer.encode(text)
-        ids = self.tokenizer.encode_within(text, window_tokens, abandoned=abandoned)
+    def _closed(self, prompt: Prompt) -> list[int]:
+        """Ids of a prompt with the thinking closed, if it is open, and the answer opened."""
+        reasoning, texts = self.reasoning, self.manifest
+        ids = prompt.closed(reasoning.form_without_thinking(may_call_tools=False))
         if ids is None:
-            raise InvalidRequest(
+            return [*prompt.ids, *reasoning.think_end_ids, *reasoning.answer_start_ids]
+        openers = [texts.answer_start]
+        if texts.opens_answer_without_thinking:
+            openers.append(texts.no_thinking or "")
+        # A template without thinking may leave it to the model to open the answer.
+        end = self.tokenizer.decode(ids[-ENDING_TOKENS:], keeps_special=True).rstrip()
+        is_opened = end.endswith(tuple(opener.rstrip() for opener in openers))
+        return [*ids, *(() if is_opened else reasoning.answer_start_ids)]
+
+    def _encoded(
+        self,
+        text: str,
+        window_tokens: int | None,
+        abandoned: threading.Event | None,
+        *,
+        adds_special: bool = False,
+    ) -> list[int]:
+        if window_tokens is None:
+            return self.tokenizer.encode(text, adds_special=adds_special)
+        found = self.tokenizer.encode_within(
+            text, window_tokens, abandoned=abandoned, adds_special=adds_special
+        )
+        if isinstance(found, int):
+            raise ContextOverflow(
                 f"the prompt of {len(text)} characters has more tokens than the model's window of "
                 f"{window_tokens}",
+                window_tokens=window_tokens,
+                prompt_tokens=found,
                 field="messages",
             )
-        return ids
+        return found
 
     def _num_tokens_of(self, ending: str, ids: Sequence[int]) -> int:
         """Tokens at the end of a prompt whose text is this; 0 where a token reaches over its beginning."""
@@ -259,52 +352,3 @@ def _chosen(preset: str, evidence: Evidence) -> Family:
             field="reasoning_preset",
         )
     return family
-
-
-def _as_described(
-    manifest: Manifest, family: Family, evidence: Evidence, tokenizer: ModelTokenizer
-) -> Family:
-    """The recognised family, or where a manifest describes other thinking, a family of the model's own.
-
-    Raises:
-        UnusableModel: the manifest is not this model's: its markers are no markers, or the model knows only
-            one of them.
-    """
-    markers = {"think_start": manifest.think_start, "think_end": manifest.think_end}
-    unknown = [
-        field
-        for field, text in markers.items()
-        if text and not evidence.has_token(text) and text.strip() not in evidence.template
-    ]
-    if len(unknown) == 1:
-        raise UnusableModel(
-            f"the manifest's {unknown[0]} {markers[unknown[0]]!r} is neither a token of this model's "
-            "tokenizer nor in its chat template, unlike its other marker; correct it, or name the family "
-            "with --reasoning-preset",
-            field=unknown[0],
-        )
-    if (manifest.think_start, manifest.think_end) == (family.texts.think_start, family.texts.think_end):
-        return family
-    _require_distinct_markers(manifest, tokenizer)
-    return Family(
-        name=OWN_FAMILY,
-        models="as its anytime.json says",
-        texts=manifest.texts,
-        note=NOT_IN_TEMPLATE if unknown else "",
-    )
-
-
-def _require_distinct_markers(manifest: Manifest, tokenizer: ModelTokenizer) -> None:
-    """Check that the markers of a model's own family differ from text, the end of a turn and each other."""
-    added = tokenizer.hugging_face.get_added_vocab()
-    start, end = manifest.think_start, manifest.think_end
-    for field, text, other in (("think_start", start, end), ("think_end", end, start)):
-        reason = None
-        if other and other in text:
-            reason = f"contains the other marker {other!r}"
-        elif tokenizer.eos_ids.intersection(tokenizer.encode(text)):
-            reason = "contains a token that ends the turn"
-        elif text.strip().isalnum() and text not in added:
-            reason = "is an ordinary word, which any text may contain"
-        if reason is not None:
-            raise UnusableModel(f"the manifest's {field} {text!r} {reason}", field=field)

@@ -99,20 +99,33 @@ class ModelTokenizer:
         eos_ids = frozenset(i for i in declared if isinstance(i, int))
         return cls(tokenizer, eos_ids=eos_ids, folder=folder, files=files)
 
-    def encode(self, text: str) -> list[int]:
+    def encode(self, text: str, *, adds_special: bool = False) -> list[int]:
+        """Ids of a text.
+
+        Args:
+            adds_special: whether special tokens are added around it, such as one at the beginning.
+        """
         # As a batch, because only then does it leave the other threads of this process running.
-        [encoding] = self._tokenizer.backend_tokenizer.encode_batch_fast([text], add_special_tokens=False)
+        [encoding] = self._tokenizer.backend_tokenizer.encode_batch_fast(
+            [text], add_special_tokens=adds_special
+        )
         return encoding.ids
 
     def encode_within(
-        self, text: str, max_tokens: int, *, abandoned: threading.Event | None = None
-    ) -> list[int] | None:
-        """Ids of a text, or None where it is sure to have more than `max_tokens`, of which few are made.
+        self,
+        text: str,
+        max_tokens: int,
+        *,
+        abandoned: threading.Event | None = None,
+        adds_special: bool = False,
+    ) -> list[int] | int:
+        """Ids of a text, or about how many it has where these are sure to be more than `max_tokens`.
 
         A text that is a little longer is encoded all the same.
 
         Args:
             abandoned: ends the work when it is set.
+            adds_special: as in `encode()`.
 
         Raises:
             CancelledError: it was abandoned.
@@ -124,8 +137,19 @@ class ModelTokenizer:
                     raise CancelledError
                 num_tokens += len(self.encode(text[begin : begin + PIECE_CHARACTERS]))
                 if num_tokens > CERTAINTY * max_tokens + CERTAIN_TOKENS:
-                    return None
-        return self.encode(text)
+                    return num_tokens * len(text) // min(begin + PIECE_CHARACTERS, len(text))
+        return self.encode(text, adds_special=adds_special)
+
+    @cached_property
+    def num_ids(self) -> int:
+        """One more than the largest token id."""
+        return 1 + max(self._vocabulary.values())
+
+    def vocabulary_entries(self, token_ids: Sequence[int]) -> list[str]:
+        """The tokens of these ids, as in the vocabulary."""
+        entries = self._tokenizer.convert_ids_to_tokens(list(token_ids))
+        assert isinstance(entries, list)
+        return entries
 
     def token_id(self, token: str) -> int | None:
         return self._vocabulary.get(token)

@@ -9,7 +9,7 @@ import httpx2
 import pytest
 from anytime_server.api.native import events
 
-VENDORS = {"/v1/chat/completions", "/v1/messages", "/v1/responses"}
+VENDORS = {"/v1/chat/completions", "/v1/completions", "/v1/messages", "/v1/responses"}
 
 
 @pytest.fixture
@@ -84,6 +84,9 @@ def test_dialects_document_the_stream_and_the_anytime_object(document: dict[str,
     [
         ("/v1/anytime", {}),
         ("/v1/chat/completions", {}),
+        ("/v1/completions", {}),
+        ("/tokenize", {}),
+        ("/detokenize", {}),
         ("/v1/responses", {}),
         ("/v1/messages", {}),
         ("/v1/models/another", None),

@@ -18,12 +18,15 @@ BUDGET = {"thinking_token_budget": 8}
 GOOD: dict[str, dict[str, Any]] = {
     "/v1/anytime": {"messages": CHAT["messages"], "budget": 8, "budgets": [4]},
     "/v1/chat/completions": CHAT | BUDGET,
+    "/v1/completions": {"prompt": "7-3"},
     "/v1/messages": CHAT | {"max_tokens": 64, "thinking": {"type": "enabled", "budget_tokens": 8}},
     "/v1/messages/count_tokens": CHAT,
     "/v1/responses": {"model": "tiny", "input": "7-3"} | BUDGET,
+    "/tokenize": {"prompt": "7-3"},
+    "/detokenize": {"tokens": [1]},
 }
 """A valid request by path. Generated requests change a field or two of it."""
-STREAMING = set(GOOD) - {"/v1/messages/count_tokens"}
+STREAMING = set(GOOD) - {"/v1/messages/count_tokens", "/tokenize", "/detokenize"}
 
 
 def _config(url: str, *, systematic: bool) -> SchemathesisConfig:

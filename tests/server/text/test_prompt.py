@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from anytime_server.reasoning import Forcing
+import pytest
+from anytime_server.errors import InvalidRequest
+from anytime_server.reasoning import Forcing, Manifest, is_within_thinking
 from anytime_server.text.model import Model
+from anytime_server.text.prompt import BegunTurn
 
 from .test_model import RENDERED, TEMPLATE, USER, write_checkpoint
 
@@ -73,3 +76,53 @@ def test_forcing_does_not_change_the_familys_sampling(tmp_path: Path) -> None:
     assert usual.sampling.thinking.top_k == usual.family.sampling["top_k"]
     assert closing.sampling == usual.sampling
     assert closing.manifest.forcing is Forcing.CLOSE
+
+
+TEXTS = {"think_start": "<think>", "think_end": "</think>", "truncation": "...", "answer_lead_in": "A: "}
+
+
+@pytest.mark.parametrize(
+    ("turn", "begun"),
+    [
+        ({"content": "It is"}, BegunTurn(text="It is")),
+        ({"content": "It is", "reasoning_content": "so"}, BegunTurn(thinking="so", text="It is")),
+        ({"content": "", "reasoning_content": "so"}, BegunTurn(thinking="so")),
+        ({"content": " <think>Let"}, BegunTurn(thinking="Let", is_thinking=True)),
+        ({"content": "<think>so</think>It is"}, BegunTurn(thinking="so", text="It is")),
+        ({"content": "the tag <think>"}, BegunTurn(text="the tag <think>")),
+        ({"content": None}, BegunTurn()),
+    ],
+)
+def test_beginning_of_a_turn(turn: dict[str, str], begun: BegunTurn) -> None:
+    assert BegunTurn.of(turn, Manifest(**TEXTS).texts) == begun
+
+
+def test_answer_is_opened_where_the_template_leaves_it_to_the_model(tmp_path: Path) -> None:
+    folder = write_checkpoint(tmp_path / "opened", template=SWITCHED)
+    Manifest(**TEXTS, answer_start="<answer>").save(folder)
+    model = Model.load(folder)
+    prompt = model.begun_prompt(USER, begun=BegunTurn(text="It is"))
+    assert (prompt.is_open, prompt.ends_within) == (False, "answer")
+    text = model.tokenizer.decode(prompt.ids, keeps_special=True)
+    assert text.endswith("<think>\n\n</think>\n\n<answer>It is")
+    prompt = model.begun_prompt(USER, begun=BegunTurn(thinking="so", text="It is"))
+    text = model.tokenizer.decode(prompt.ids, keeps_special=True)
+    assert text.endswith("<think>so</think><answer>It is")
+
+
+def test_raw_prompt_thinks_only_if_it_may(tmp_path: Path) -> None:
+    model = Model.load(write_checkpoint(tmp_path / "raw"))
+    text = "<think>Let"
+    assert model.raw_prompt(text, may_think=True).is_open
+    assert model.raw_prompt(model.tokenizer.encode(text), may_think=True).is_open
+    assert model.raw_prompt(text).ends_within == "text"
+    assert model.raw_prompt(f"{text}</think>", may_think=True).ends_within == "text"
+    with pytest.raises(InvalidRequest, match="the prompt is empty"):
+        model.raw_prompt("")
+
+
+def test_text_is_within_thinking_after_the_last_start() -> None:
+    texts = Manifest(**TEXTS).texts
+    assert is_within_thinking("<think>a</think>b<think>c", texts)
+    assert not is_within_thinking("<think>a</think>b", texts)
+    assert not is_within_thinking("b", texts)

@@ -129,6 +129,10 @@ class Message(Fields):
         return None
 
     @property
+    def calls_tools(self) -> bool:
+        return any(isinstance(block, ToolUseBlock) for block in self.content)
+
+    @property
     def is_blank(self) -> bool:
         """Whether there is nothing in it to answer."""
         return not any(

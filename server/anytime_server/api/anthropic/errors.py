@@ -7,7 +7,7 @@ from typing import Any, Literal
 from fastapi.responses import JSONResponse
 
 from anytime_server.api.openapi import Body, error_responses
-from anytime_server.errors import AnytimeError, EngineDead, Overloaded, Unavailable
+from anytime_server.errors import AnytimeError, ContextOverflow, EngineDead, Overloaded, Unavailable
 
 KINDS = {
     401: "authentication_error",
@@ -47,8 +47,15 @@ def error_response(error: AnytimeError, request_id: str) -> JSONResponse:
     if status == 409:
         headers["x-should-retry"] = "false"  # SDKs would retry: they take 409 for a lock
     field = None if status == 429 else error.field  # at another time the same field may be accepted
-    body = error_object(kind, named(str(error), field)) | {"request_id": request_id}
+    message = overflow_message(error) if isinstance(error, ContextOverflow) else named(str(error), field)
+    body = error_object(kind, message) | {"request_id": request_id}
     return JSONResponse(body, status_code=status, headers=headers)
+
+
+def overflow_message(error: ContextOverflow) -> str:
+    """Anthropic's wording, by which clients know that they have to shorten the conversation."""
+    most_tokens = error.window_tokens - error.answer_tokens
+    return f"prompt is too long: {error.prompt_tokens} tokens > {most_tokens} maximum"
 
 
 def error_event(code: str, message: str) -> dict[str, Any]:

@@ -96,7 +96,8 @@ class Prompt(Fields):
 
     model: StrictStr | None = None
     messages: BoundedList[Message] = Field(min_length=1)
-    """The conversation. Thinking alone as the assistant's last turn is resumed."""
+    """The conversation. A last turn of the assistant is continued: text, as the beginning of the answer, or
+    one thinking block with its signature, which is resumed."""
     system: TextBlocks | None = None
     tools: Annotated[BoundedList[Tool], Field(max_length=MAX_TOOLS)] = Field(default_factory=list)
     tool_choice: ToolChoice | None = None
@@ -132,22 +133,19 @@ class Prompt(Fields):
         """The conversation for the chat template, without thinking to resume.
 
         Raises:
-            InvalidRequest: there is nothing to answer, or it ends with a part of the answer.
+            InvalidRequest: there is nothing to answer, or it ends with a call.
         """
         messages: Sequence[Message] = self.messages
         last = len(messages) - 1
+        asked = last - (messages[last].role == "assistant")
+        if asked < 0 or messages[asked].role == "assistant":
+            raise InvalidRequest("there is no message to answer", field=f"messages.{last}")
+        if messages[asked].is_blank:
+            raise InvalidRequest("the prompt is empty", field=f"messages.{asked}.content")
         if self.continued is not None:
-            messages, last = messages[:last], last - 1
-        elif messages[last].role == "assistant":
-            raise InvalidRequest(
-                "the assistant's turn as the last message is not served, unless it is one thinking block "
-                "with its signature, which is resumed",
-                field=f"messages.{last}",
-            )
-        if not messages or messages[last].role == "assistant":
-            raise InvalidRequest("there is no message to think about", field=f"messages.{last + 1}")
-        if messages[last].is_blank:
-            raise InvalidRequest("the prompt is empty", field=f"messages.{last}.content")
+            messages = messages[:last]
+        elif messages[last].calls_tools:
+            raise InvalidRequest("the result of a call must follow it", field=f"messages.{last}.content")
         system = text_of(self.system or ())
         return [*([{"role": "system", "content": system}] if system else []), *turns_of(messages)]
 

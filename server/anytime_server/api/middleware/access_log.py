@@ -11,7 +11,7 @@ from anytime_server.telemetry.metrics import Metrics
 
 logger = logging.getLogger("anytime.access")
 
-PROBES = frozenset({"/health", "/ready", "/metrics"})
+PROBES = frozenset({"/health", "/ready", "/ping", "/load", "/metrics"})
 """Paths that machines request every few seconds: logged at level `debug`."""
 
 

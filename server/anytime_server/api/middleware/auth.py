@@ -17,10 +17,11 @@ from anytime_server.api.dialect import Dialects
 from anytime_server.auth import Keyring, Refusals, Role
 from anytime_server.errors import Forbidden, Unauthorized
 
-OPEN = re.compile(r"/(?:health|ready|openapi\.json|playground/[^/]+)?")
+OPEN = re.compile(r"/(?:health|ready|ping|openapi\.json|playground/[^/]+)?")
 """Probes, the description of the interface, and the playground with its files."""
 ROLES: dict[str, Set[Role]] = {
     "/metrics": frozenset({"metrics"}),  # its labels have the names of all keys
+    "/load": frozenset({"metrics", "user"}),
     "/version": frozenset({"metrics", "user"}),
 }
 """Roles of the keys that may read these paths; all other paths are for users."""
@@ -40,7 +41,7 @@ class AuthenticationMiddleware:
     ) -> None:
         """
         Args:
-            metrics_are_open: `/metrics` and `/version` need no key.
+            metrics_are_open: `/metrics`, `/load` and `/version` need no key.
         """
         self._app = app
         self._keyring = keyring

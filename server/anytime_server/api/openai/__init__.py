@@ -3,6 +3,7 @@
 from fastapi import APIRouter
 
 from anytime_server.api.openai.chat import handler as chat
+from anytime_server.api.openai.completions import handler as completions
 from anytime_server.api.openai.errors import error_response
 from anytime_server.api.openai.responses import handler as responses
 from anytime_server.scheduler.scheduler import Scheduler
@@ -14,5 +15,6 @@ def router(scheduler: Scheduler) -> APIRouter:
     """The endpoints of these dialects."""
     routes = APIRouter()
     routes.include_router(chat.router(scheduler))
+    routes.include_router(completions.router(scheduler))
     routes.include_router(responses.router(scheduler))
     return routes

@@ -13,6 +13,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    GetJsonSchemaHandler,
     ModelWrapValidatorHandler,
     PrivateAttr,
     Strict,
@@ -22,7 +23,9 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic_core import CoreSchema
 
+from anytime_server.api.schema.nulls import with_nulls, without_nulls
 from anytime_server.auth.request_limits import DAY_MS
 from anytime_server.printable import is_encodable
 from anytime_server.reasoning import Forcing, LoopRule
@@ -83,7 +86,8 @@ def few_fields(value: Any) -> Any:
 
 
 class Fields(BaseModel):
-    """Part of a request. Names of unknown fields are kept, to be reported (see `ignored.py`)."""
+    """Part of a request. Names of unknown fields are kept, to be reported (see `ignored.py`). `null` is the
+    absence of a field that may be left out."""
 
     model_config = ConfigDict(extra="ignore", use_attribute_docstrings=True)
 
@@ -97,11 +101,19 @@ class Fields(BaseModel):
     @model_validator(mode="wrap")
     @classmethod
     def _note_unknown(cls, value: Any, validate: ModelWrapValidatorHandler[Self]) -> Self:
-        fields = validate(few_fields(value))
+        fields = validate(without_nulls(few_fields(value), cls))
         if isinstance(value, dict) and cls.model_config.get("extra") != "allow":
             names = _names(cls)
             fields._unknown = tuple(str(name) for name in value if name not in names)
         return fields
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        schema = handler(core_schema)
+        with_nulls(handler.resolve_ref_schema(schema))
+        return schema
 
 
 @cache

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any, Literal, cast
 
-from pydantic import BeforeValidator, Field, ValidationInfo, WithJsonSchema, field_validator
+from pydantic import BeforeValidator, Field, StrictBool, ValidationInfo, WithJsonSchema, field_validator
 
 from anytime_server.api.openapi import NoEffect
 from anytime_server.api.schema.fields import BoundedList, Fields, Text, text_or_parts, written_again
@@ -93,7 +93,7 @@ class Message(Fields):
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: BoundedList[ContentPart] = Field(default=cast("list[Any]", None), validate_default=True)
-    """A string, which is one part, or a list of parts; the assistant's may be absent."""
+    """A string, which is one part, or a list of parts; the assistant's and a tool's may be absent."""
     name: Text | None = None
     """Of a tool, where the chat template shows it; else taken for compatibility, and not shown."""
     reasoning_content: Text | None = None
@@ -108,6 +108,8 @@ class Message(Fields):
     """Calls that the assistant made in this turn."""
     tool_call_id: Text | None = Field(default=None, validate_default=True)
     """The call that a tool's turn is the result of."""
+    prefix: StrictBool | None = None
+    """DeepSeek's and llama.cpp's mark of a last turn to be continued, which it is without it, too."""
 
     # Sent back by SDKs with a turn that they received; this server never fills them.
     refusal: Text | None = None
@@ -122,7 +124,7 @@ class Message(Fields):
     @field_validator("content", mode="before", json_schema_input_type=str | list[ContentPart])
     @classmethod
     def _text_or_parts(cls, content: Any, info: ValidationInfo) -> Any:
-        if content is None and info.data.get("role") == "assistant":
+        if content is None and info.data.get("role") in ("assistant", "tool"):
             return []
         return text_or_parts(content, TextPart, "text")
 
@@ -178,7 +180,9 @@ class Conversation(Fields):
     """A request with messages."""
 
     messages: BoundedList[Message] = Field(min_length=1)
-    """The conversation, ending with what is to be answered."""
+    """The conversation, ending with what is to be answered, or with the beginning of the answer in a message
+    of the assistant, which is continued: its `reasoning_content` is the thinking before it, or there is none.
+    """
 
     def turns(self) -> list[dict[str, Any]]:
         """The conversation for the chat template.
@@ -187,11 +191,14 @@ class Conversation(Fields):
             InvalidRequest: there is nothing to answer.
         """
         last = len(self.messages) - 1
-        role = self.messages[last].role
-        if role == "assistant":
-            raise InvalidRequest(
-                "the last message must not be the assistant's", field=f"messages.{last}.role"
-            )
-        if role != "tool" and not self.messages[last].text.strip():
+        message = self.messages[last]
+        if message.role == "assistant":
+            if message.tool_calls:
+                raise InvalidRequest(
+                    "the result of a call must follow it", field=f"messages.{last}.tool_calls"
+                )
+            if last == 0:
+                raise InvalidRequest("there is no message to answer", field="messages")
+        elif message.role != "tool" and not message.text.strip():
             raise InvalidRequest("the prompt is empty", field=f"messages.{last}.content")
         return [message.for_template() for message in self.messages]

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from anytime_server.engine.base import (
-    LEAST_LOGPROB,
     Delta,
     Engine,
     EngineLoad,
@@ -26,7 +25,6 @@ from anytime_server.engine.base import (
     FinishReason,
     Generation,
     Sampling,
-    TopLogprobs,
 )
 from anytime_server.engine.environment import SERVER_PID, interrupts_blocked, prepare_environment
 from anytime_server.engine.processes import ProcessThread
@@ -39,6 +37,7 @@ from anytime_server.engine.vllm.failures import (
     reason_file,
     start_fault,
 )
+from anytime_server.engine.vllm.logprobs import likeliest, prompt_logprobs
 from anytime_server.engine.weights import checkpoint_shapes, require_same_tensors
 from anytime_server.errors import (
     AnytimeError,
@@ -51,7 +50,6 @@ from anytime_server.errors import (
 
 if TYPE_CHECKING:
     from vllm.config import VllmConfig
-    from vllm.logprobs import Logprob
     from vllm.lora.request import LoRARequest
     from vllm.v1.engine.async_llm import AsyncLLM
 
@@ -272,6 +270,14 @@ class VllmEngine(Engine):
             async with asyncio.timeout(PREPARE_S):
                 await self._whole(EngineRequest(id="json-schemas", prompt_ids=prompt_ids, sampling=sampling))
 
+    @property
+    def min_prompt_tokens(self) -> int:
+        return self._min_prompt_tokens
+
+    @property
+    def scores_prompts(self) -> bool:
+        return True
+
     async def check_json_schema(self, json_schema: str) -> None:
         if self._schemas is None:
             raise EngineDead("the engine is not running")
@@ -315,7 +321,8 @@ class VllmEngine(Engine):
                         ),
                         cached_tokens=cached_tokens,
                         finish_reason=_finish_reason(completion.finish_reason) if output.finished else None,
-                        top_logprobs=_likeliest(entries, num_top) if num_top else (),
+                        top_logprobs=likeliest(entries, num_top) if num_top else (),
+                        prompt_logprobs=prompt_logprobs(request, output.prompt_logprobs or ()),
                     )
         finally:
             self._requests.discard(request.id)
@@ -380,14 +387,6 @@ def _is_not_of_a_dead_core(record: logging.LogRecord) -> bool:
     from vllm.v1.engine.exceptions import EngineDeadError
 
     return not (record.exc_info and isinstance(record.exc_info[1], EngineDeadError))
-
-
-def _likeliest(entries: Sequence[dict[int, Logprob] | None], num: int) -> tuple[TopLogprobs, ...]:
-    """The `num` likeliest tokens at each position; `entries` also have the sampled token."""
-    ranked = [sorted((entry or {}).items(), key=lambda one: -one[1].logprob)[:num] for entry in entries]
-    return tuple(
-        tuple((token_id, max(one.logprob, LEAST_LOGPROB)) for token_id, one in tokens) for tokens in ranked
-    )
 
 
 def _finish_reason(reason: str | None) -> FinishReason:

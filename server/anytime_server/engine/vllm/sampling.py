@@ -43,6 +43,7 @@ def sampling_params(sampling: Sampling, schemas: SchemaCompiler, *, speculates: 
         ignore_eos=True,  # the stop ids include it where it ends a request
         # The sampled token's come in addition; all of them take time at every step.
         logprobs=sampling.top_logprobs if sampling.logprobs else None,
+        prompt_logprobs=sampling.top_logprobs if sampling.prompt_logprobs else None,
         structured_outputs=structured_outputs,
         detokenize=False,
         output_kind=RequestOutputKind.DELTA,

@@ -32,7 +32,12 @@ class ChatEncoder(Encoder[Chunk]):
         shows_usage: bool,
         has_tools: bool,
         ignored: IgnoredFields,
+        echoed_text: str = "",
     ) -> None:
+        """
+        Args:
+            echoed_text: begins the content of each choice.
+        """
         self._head: dict[str, Any] = {}
         """Fields of every chunk; known from the first session's first event on."""
         self._num_choices = num_choices
@@ -40,6 +45,7 @@ class ChatEncoder(Encoder[Chunk]):
         self._shows_usage = shows_usage
         self._has_tools = has_tools
         self._ignored = ignored
+        self._echoed_text = echoed_text
         self._finish_reasons: dict[int, str] = {}
         self._unreported: dict[int, list[AnswerToken]] = {index: [] for index in range(num_choices)}
         """Tokens of each choice that had no text to go with."""
@@ -53,6 +59,8 @@ class ChatEncoder(Encoder[Chunk]):
             case events.ThinkingDelta(text=text) if self._shows_thinking and text:
                 # Both names are in use; a client reads the one it knows.
                 yield self._chunk(index, {"reasoning_content": text, "reasoning": text})
+            case events.AnswerStarted(provisional=False) if self._echoed_text:
+                yield self._chunk(index, {"content": self._echoed_text})
             case events.AnswerDelta(provisional=False):
                 self._unreported[index] += event.tokens
                 if event.text or not self._has_tools:

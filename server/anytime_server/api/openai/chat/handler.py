@@ -87,6 +87,7 @@ def router(scheduler: Scheduler) -> APIRouter:
             shows_usage=body.streams_usage or not body.stream,
             has_tools=bool(generate.tools),
             ignored=generate.context.ignored,
+            echoed_text=body.echoed_text,
         )
         return await respond(sessions, encoder, streams=body.stream)
 

@@ -25,6 +25,7 @@ from anytime_server.api.schema.messages import Conversation
 from anytime_server.api.schema.sampling import OWN_NAMES, RequestSampling
 from anytime_server.api.schema.tools import ToolFields
 from anytime_server.engine.base import MAX_TOP_LOGPROBS
+from anytime_server.errors import InvalidRequest
 from anytime_server.types import GenerateRequest, RequestContext
 
 MAX_CHOICES = 16
@@ -82,6 +83,12 @@ class ChatRequest(Conversation, BudgetAliases, RequestSampling):
     """vLLM's way to leave the thinking out of the response."""
     reasoning_control: StrictBool | None = None
     """llama.cpp's. False: the thinking cannot be ended by `/v1/chat/completions/control`."""
+    continue_final_message: StrictBool | None = None
+    """vLLM's. False: a last message of the assistant is complete, and a further one follows it."""
+    add_generation_prompt: StrictBool | None = None
+    """vLLM's; false beside `continue_final_message`."""
+    echo: StrictBool = False
+    """vLLM's: begin the answer with the text of the last message, where that is continued."""
     anytime: AnytimeFields | None = None
 
     # No effect on what is sampled.
@@ -119,6 +126,30 @@ class ChatRequest(Conversation, BudgetAliases, RequestSampling):
         return [] if self.tool_choice == "none" else [tool.for_template() for tool in self.tools or []]
 
     @property
+    def continues_last_message(self) -> bool:
+        """Whether the answer is the rest of the assistant's last message.
+
+        Raises:
+            InvalidRequest: fields contradict each other, or the message is not the assistant's.
+        """
+        if self.continue_final_message and self.add_generation_prompt:
+            raise InvalidRequest(
+                "continue_final_message and add_generation_prompt contradict each other; give one",
+                field="continue_final_message",
+            )
+        is_assistants = self.messages[-1].role == "assistant"
+        if self.continue_final_message and not is_assistants:
+            raise InvalidRequest(
+                "continue_final_message needs a last message of the assistant", field="continue_final_message"
+            )
+        return is_assistants and self.continue_final_message is not False
+
+    @property
+    def echoed_text(self) -> str:
+        """Text before the answer in the response."""
+        return self.messages[-1].text if self.echo and self.continues_last_message else ""
+
+    @property
     def streams_usage(self) -> bool:
         """Whether the stream ends with a chunk of usage."""
         return self.stream_options is not None and self.stream_options.include_usage
@@ -131,11 +162,14 @@ class ChatRequest(Conversation, BudgetAliases, RequestSampling):
         """
         if self.top_logprobs and not self.logprobs:
             context.ignored.add("top_logprobs", "needs logprobs to be true")
+        if self.add_generation_prompt is False and not self.continues_last_message:
+            context.ignored.add("add_generation_prompt", "a turn of the assistant begins in any case")
         total_tokens, total_field = self._total_tokens()
         anytime = self.anytime or AnytimeFields()
         budget_tokens, budget_field = budget = self.budget(more=anytime.budget_fields)
         return GenerateRequest(
             messages=self.turns(),
+            adds_turn=not self.continues_last_message,
             model=self.model,
             budget_tokens=budget_tokens,
             is_unlimited=is_unlimited(budget),

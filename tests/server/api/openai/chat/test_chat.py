@@ -191,7 +191,6 @@ BAD: list[tuple[str, dict[str, Any]]] = [
     ("reasoning_control", {"reasoning_control": "yes"}),
     ("messages", {"messages": []}),
     ("messages.0.content", {"messages": [{"role": "user", "content": ""}]}),
-    ("messages", {"messages": [{"role": "user", "content": "7" * 1000}]}),
 ]
 
 
@@ -259,7 +258,6 @@ async def test_answer_can_be_sent_back_unchanged(sdk: Any) -> None:
         ("messages.1.tool_calls", {"role": "user", "content": "7", "tool_calls": [CALL]}),
         ("messages.1.tool_call_id", {"role": "tool", "content": "4"}),
         ("messages.1.tool_call_id", {"role": "user", "content": "4", "tool_call_id": "c"}),
-        ("messages.1.content", {"role": "tool", "tool_call_id": "c", "content": None}),
         ("messages.1.audio", {"role": "assistant", "content": "4", "audio": {"id": "a"}}),
         ("messages.1.content", {"role": "user", "content": None}),
     ],

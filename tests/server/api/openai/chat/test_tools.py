@@ -134,9 +134,9 @@ async def test_tools_calls_and_results_are_in_the_prompt(
     rendered: list[str] = []
     render = tool_model.tokenizer.encode
 
-    def record(text: str) -> list[int]:
+    def record(text: str, **options: bool) -> list[int]:
         rendered.append(text)
-        return render(text)
+        return render(text, **options)
 
     monkeypatch.setattr(tool_model.tokenizer, "encode", record)
     call = {"id": "c1", "type": "function", "function": {"name": "add", "arguments": '{"a": 1}'}}

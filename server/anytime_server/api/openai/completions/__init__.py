@@ -1,0 +1,1 @@
+"""Completions of texts without a chat template: schema, handler and stream."""
