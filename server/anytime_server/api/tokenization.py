@@ -111,7 +111,7 @@ class Detokenized(Body):
 
 def router(scheduler: Scheduler) -> APIRouter:
     """The endpoints. With an API key each call counts as a request."""
-    routes = APIRouter(route_class=BodyRoute, tags=["tokenization"], responses=ERRORS)
+    routes = APIRouter(route_class=BodyRoute, tags=["openai"], responses=ERRORS)
 
     @routes.post("/tokenize", response_model_exclude_none=True)
     async def tokenize(body: TokenizeRequest, request: Request) -> Tokenized:

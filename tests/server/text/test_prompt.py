@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from anytime_server.errors import InvalidRequest
@@ -78,7 +79,12 @@ def test_forcing_does_not_change_the_familys_sampling(tmp_path: Path) -> None:
     assert closing.manifest.forcing is Forcing.CLOSE
 
 
-TEXTS = {"think_start": "<think>", "think_end": "</think>", "truncation": "...", "answer_lead_in": "A: "}
+TEXTS: dict[str, Any] = {
+    "think_start": "<think>",
+    "think_end": "</think>",
+    "truncation": "...",
+    "answer_lead_in": "A: ",
+}
 
 
 @pytest.mark.parametrize(
