@@ -16,6 +16,10 @@ MAX_IGNORED = 64
 """Ignored fields of one request that are reported."""
 
 
+ReasoningField = Literal["reasoning_content", "reasoning", "both"]
+"""Where a chat completion has its thinking: under DeepSeek's name, under vLLM's, or under both."""
+
+
 class IgnoredFields:
     """Fields of one request that have no effect, as they are found. A strict server refuses them instead."""
 

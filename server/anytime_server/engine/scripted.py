@@ -128,7 +128,9 @@ class ScriptedEngine(Engine):
             draw = random.Random(repr((request.prompt_ids, sampling.seed or 0)))
             allowed = (i for i in self._tokens(request, draw) if i not in sampling.banned_ids)
             step: list[tuple[int, float, TopLogprobs]] = []
-            for position, token_id in enumerate(allowed, start=1):
+            for position, next_id in enumerate(allowed, start=1):
+                may_end = position > sampling.min_tokens or next_id not in sampling.stop_ids
+                token_id = next_id if may_end else self._thinking_alphabet[0]
                 await asyncio.sleep(self.script.seconds_per_token)
                 self._require_alive()
                 self._sampled_one()
@@ -184,8 +186,9 @@ class ScriptedEngine(Engine):
             yield from self._blank_ids
         else:
             yield from self._encode(self._answer(request.prompt_ids))
-        while True:
+        while True:  # past the first end of the turn only where it is ignored
             yield min(reasoning.eos_ids)
+            yield from self._encode(self._answer(request.prompt_ids))
 
     def _answer(self, prompt_ids: list[int]) -> str:
         reasoning, script = self._reasoning, self.script

@@ -222,7 +222,11 @@ class AnswerPhase:
         self._tokens += tokens
         if shown or tokens:
             delta = events.AnswerDelta(
-                index=self._index, text=shown, tokens=tokens, provisional=self._provisional
+                index=self._index,
+                text=shown,
+                tokens=tokens,
+                provisional=self._provisional,
+                sampled_tokens=self.sampled_tokens,
             )
             self._queue.emit(delta)
 
