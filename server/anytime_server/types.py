@@ -130,6 +130,8 @@ class GenerateRequest:
     """The most answer tokens, for which room is kept; None for all that the window leaves."""
     total_tokens: int | None = None
     """The most tokens of thinking and answer together."""
+    least_tokens: int | None = None
+    """Tokens of thinking and answer together before which the answer does not end."""
     budgets: tuple[int, ...] = ()
     """Thinking tokens at which to give early answers, ascending."""
     stop_when: StopWhen | None = None

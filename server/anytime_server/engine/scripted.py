@@ -129,8 +129,9 @@ class ScriptedEngine(Engine):
             allowed = (i for i in self._tokens(request, draw) if i not in sampling.banned_ids)
             step: list[tuple[int, float, TopLogprobs]] = []
             for position, next_id in enumerate(allowed, start=1):
-                may_end = position > sampling.min_tokens or next_id not in sampling.stop_ids
-                token_id = next_id if may_end else self._thinking_alphabet[0]
+                # The first token is the script's, even if the model must not end there.
+                must_go_on = 1 < position <= sampling.min_tokens and next_id in sampling.stop_ids
+                token_id = self._thinking_alphabet[0] if must_go_on else next_id
                 await asyncio.sleep(self.script.seconds_per_token)
                 self._require_alive()
                 self._sampled_one()

@@ -214,9 +214,15 @@ async def test_without_the_end_of_the_turn_exactly_max_tokens_come(
     assert body["anytime"]["ignored"] == []
 
 
-async def test_answer_has_at_least_min_tokens(served: Any) -> None:
-    server = await served(answer="42")
+async def test_at_least_min_tokens_come(served: Any) -> None:
+    """An answer of 42 has three tokens, and goes on with the next 42 where it may not end."""
+    server = await served(answer="42", thinking_tokens=6)
     for min_tokens, expected in ((None, 3), (0, 3), (2, 3), (3, 6), (20, 21)):
         fields = {"min_tokens": min_tokens, "thinking_budget": 0, "max_tokens": 60}
         body = (await server.http.post(PATH, json=BODY | fields)).json()
         assert body["usage"]["completion_tokens"] == expected, min_tokens
+    for min_tokens, expected in ((None, 9), (8, 9), (10, 12), (59, 60), (60, 60)):
+        fields = {"min_tokens": min_tokens, "thinking_budget": 6, "max_tokens": 60}
+        body = (await server.http.post(PATH, json=BODY | fields)).json()
+        assert body["usage"]["completion_tokens"] == expected, min_tokens
+        assert body["usage"]["completion_tokens_details"]["reasoning_tokens"] == 6
