@@ -1,7 +1,7 @@
 """Load tools as they are, against a scripted engine: their figures must be its delays.
 
-What a tool reports depends on the form of the stream: when the first chunk comes, which chunks have text, and
-where the tokens are counted.
+The figures depend on the form of the stream: when the first chunk comes, which chunks have text, and where the
+tokens are counted.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def run(*command: str) -> None:
 
 
 def vllm_bench(python: Path | str, server: RealServer, out: Path, *options: str) -> dict[str, Any]:
-    """What `vllm bench serve` reports."""
+    """The report of `vllm bench serve`."""
     model = ["--model", str(BUNDLED_MODEL), "--served-model-name", "anytime-demo"]
     saved = ["--save-result", "--save-detailed", "--result-dir", str(out), "--result-filename", "result.json"]
     target = ["--base-url", server.url, "--ignore-eos", "--disable-tqdm", "--ready-check-timeout-sec", "60"]

@@ -65,6 +65,7 @@ IGNORED: list[tuple[str, str, dict[str, Any]]] = [
 ]  # fmt: skip
 HARMLESS: list[tuple[str, dict[str, Any]]] = [
     ("chat", {"user": "me", "metadata": {"a": "b"}, "store": True, "verbosity": "medium"}),
+    ("chat", {"usage": {"include": True}, "stream_options": {"include_obfuscation": True}}),
     ("chat", {"max_tokens": 10, "max_completion_tokens": 20, "thinking": {"type": "enabled"}}),
     ("responses", {"store": False, "prompt_cache_key": "k", "background": False, "truncation": "disabled"}),
     ("messages", {"cache_control": {"type": "ephemeral"}, "metadata": {"user_id": "u"}, "speed": "standard"}),

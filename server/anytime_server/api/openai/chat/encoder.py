@@ -21,7 +21,7 @@ Chunk = dict[str, Any]
 DONE: Chunk = {}
 """Stands for `[DONE]`, which ends every stream."""
 StreamedUsage = Literal["none", "last chunk", "every chunk"]
-"""Chunks that tell the usage; on every chunk, it is that until now."""
+"""Chunks with the usage; on every chunk, it is that until now."""
 
 
 class ChatEncoder(Encoder[Chunk]):

@@ -48,7 +48,7 @@ class StreamOptions(Fields):
     include_usage: StrictBool | None = None
     """End the stream with a chunk of usage."""
     continuous_usage_stats: StrictBool | None = None
-    """vLLM's: also tell the usage until now on every chunk. Needs `include_usage`."""
+    """vLLM's: every chunk has the usage until then. Needs `include_usage`."""
     include_obfuscation: NoEffect = None
 
 
@@ -121,6 +121,7 @@ class ChatRequest(Conversation, BudgetAliases, RequestSampling):
     prompt_cache_options: NoEffect = None
     prompt_cache_retention: NoEffect = None
     prediction: NoEffect = None
+    usage: NoEffect = None
 
     # Known, and reported for values that ask for something.
     verbosity: Annotated[Any, Unserved(("medium",))] = None
@@ -156,7 +157,7 @@ class ChatRequest(Conversation, BudgetAliases, RequestSampling):
 
     @property
     def streamed_usage(self) -> StreamedUsage:
-        """Chunks of the stream that tell the usage."""
+        """Chunks of the stream with the usage."""
         options = self.stream_options
         if options is None or not options.include_usage:
             return "none"
