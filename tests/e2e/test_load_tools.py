@@ -1,6 +1,6 @@
 """Load tools as they are, against a scripted engine: their figures must be its delays.
 
-The figures depend on the form of the stream: when the first chunk comes, which chunks have text, and where the
+The figures depend on the form of the stream: when the first chunk comes, which chunks have text, and where
 tokens are counted.
 """
 
