@@ -92,6 +92,16 @@ IGNORED: list[tuple[str, dict[str, Any], str]] = [
 ]
 
 
+def test_schema_ends_an_answer_before_the_least_tokens(resolver: SamplingResolver) -> None:
+    asked = request(least_tokens=20, json_schema="{}")
+    assert resolver.fit(asked).least_tokens is None
+    assert asked.context.ignored.fields == ["least_tokens"]
+    assert resolver.fit(request(least_tokens=20)).least_tokens == 20
+    harmless = request(least_tokens=1, json_schema="{}")
+    resolver.fit(harmless)
+    assert not harmless.context.ignored.fields
+
+
 @pytest.mark.parametrize(("path", "fields", "why"), IGNORED)
 def test_options_that_cannot_be_honoured_are_ignored_and_reported(
     resolver: SamplingResolver, path: str, fields: dict[str, Any], why: str
