@@ -16,6 +16,10 @@ MAX_IGNORED = 64
 """Ignored fields of one request that are reported."""
 
 
+ReasoningField = Literal["reasoning_content", "reasoning", "both"]
+"""Where a chat completion has its thinking: under DeepSeek's name, under vLLM's, or under both."""
+
+
 class IgnoredFields:
     """Fields of one request that have no effect, as they are found. A strict server refuses them instead."""
 
@@ -155,6 +159,8 @@ class GenerateRequest:
     """The most answer tokens that the operator allows; no room is kept for them."""
     total_tokens: int | None = None
     """The most tokens of thinking and answer together."""
+    least_tokens: int | None = None
+    """Tokens of thinking and answer together before which the answer does not end."""
     budgets: tuple[int, ...] = ()
     """Thinking tokens at which to give early answers, ascending."""
     stop_when: StopWhen | None = None

@@ -33,6 +33,7 @@ from anytime_server.api.middleware.unversioned import UnversionedPathMiddleware,
 from anytime_server.auth import Keyring
 from anytime_server.scheduler.scheduler import Scheduler
 from anytime_server.telemetry.metrics import Metrics
+from anytime_server.types import ReasoningField
 
 logger = logging.getLogger(__name__)
 
@@ -73,6 +74,7 @@ def create_app(
     max_body_bytes: int = 1 << 20,
     max_messages: int = 1024,
     is_strict: bool = False,
+    reasoning_field: ReasoningField = "reasoning_content",
     on_started: Callable[[BaseException | None], None] | None = None,
 ) -> FastAPI:
     """Everything over HTTP. The scheduler starts with the application and stops with it.
@@ -86,6 +88,7 @@ def create_app(
         trusted_hosts_only: accept only requests whose `Host` is localhost or a loopback address.
         cors_origins: origins of web pages that may use the server; `*` is any.
         is_strict: refuse fields that would be ignored.
+        reasoning_field: where chat completions have their thinking, unless the request says otherwise.
         on_started: called once, with the error that prevented the start, or None when ready; by default the
             error is logged.
     """
@@ -145,7 +148,7 @@ def create_app(
     app.add_middleware(AccessLogMiddleware, metrics=metrics)
     bounded = [Depends(MessageLimit(max_messages))]
     app.include_router(native.router(scheduler), dependencies=bounded)
-    app.include_router(openai.router(scheduler), dependencies=bounded)
+    app.include_router(openai.router(scheduler, reasoning_field=reasoning_field), dependencies=bounded)
     app.include_router(anthropic.router(scheduler), dependencies=bounded)
     app.include_router(tokenization.router(scheduler), dependencies=bounded)
     app.include_router(models.router(scheduler))

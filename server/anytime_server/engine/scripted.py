@@ -136,7 +136,10 @@ class ScriptedEngine(Engine):
             allowed = (i for i in self._tokens(request, draw) if i not in sampling.banned_ids)
             step: list[tuple[int, float, TopLogprobs]] = []
             scores = self._prompt_scores(request) if sampling.prompt_logprobs else ()
-            for position, token_id in enumerate(allowed, start=1):
+            for position, next_id in enumerate(allowed, start=1):
+                # The first token is the script's, even if the model must not end there.
+                must_go_on = 1 < position <= sampling.min_tokens and next_id in sampling.stop_ids
+                token_id = self._thinking_alphabet[0] if must_go_on else next_id
                 await asyncio.sleep(self.script.seconds_per_token)
                 self._require_alive()
                 self._sampled_one()
@@ -203,8 +206,9 @@ class ScriptedEngine(Engine):
             yield from self._blank_ids
         else:
             yield from self._encode(self._answer(request.prompt_ids))
-        while True:
+        while True:  # past the first end of the turn only where it is ignored
             yield min(reasoning.eos_ids)
+            yield from self._encode(self._answer(request.prompt_ids))
 
     def _answer(self, prompt_ids: list[int]) -> str:
         reasoning, script = self._reasoning, self.script

@@ -124,6 +124,7 @@ class RequestCompiler:
             no_thinking_prompt_ids=await self._no_thinking_prompt_ids(request, prompt),
             carried_ids=carried_ids,
             limits=limits,
+            least_tokens=request.least_tokens or 0,
             budgets=request.budgets,
             stop_when=request.stop_when,
             stop_loop=self._stop_loop if request.stop_loop is None else request.stop_loop or None,

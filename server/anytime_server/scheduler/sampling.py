@@ -11,6 +11,7 @@ from anytime_server.reasoning import SamplingOptions
 from anytime_server.text.model import Model
 from anytime_server.types import GenerateRequest
 
+ENDS_ITSELF = "the JSON schema says where the answer ends"
 USUAL = Sampling(max_tokens=1)
 """Its values ask an engine for nothing."""
 
@@ -43,7 +44,9 @@ class SamplingResolver:
         self._check_lengths(request)
         if request.json_schema is None:
             return request
-        return replace(request, answer=self._beside_schema(request, request.answer))
+        if (request.least_tokens or 0) > 1:
+            request.ignore("least_tokens", ENDS_ITSELF)
+        return replace(request, answer=self._beside_schema(request, request.answer), least_tokens=None)
 
     def _honoured(self, request: GenerateRequest, phase: str, options: SamplingOptions) -> SamplingOptions:
         unsupported = sorted(self._engine.unsupported_sampling)
@@ -75,6 +78,8 @@ class SamplingResolver:
             ("answer.min_tokens", answer, "the server's maximum", request.answer_cap_tokens),
             ("answer.min_tokens", answer, "total_tokens", request.total_tokens),
             ("answer.min_tokens", answer, *window),
+            ("least_tokens", request.least_tokens, "total_tokens", request.total_tokens),
+            ("least_tokens", request.least_tokens, *window),
         ):
             if least is not None and most is not None and least > most:
                 raise InvalidRequest(
@@ -96,7 +101,7 @@ class SamplingResolver:
             if is_given
         ]
         for name in without:
-            request.ignore(f"answer.{name}", "the JSON schema says where the answer ends")
+            request.ignore(f"answer.{name}", ENDS_ITSELF)
         return options.without(without)
 
     def thinking(self, request: GenerateRequest) -> SamplingOptions:

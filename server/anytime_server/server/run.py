@@ -183,6 +183,7 @@ def _http_config(
         max_body_bytes=settings.max_body_bytes,
         max_messages=settings.max_messages,
         is_strict=settings.strict,
+        reasoning_field=settings.reasoning_field,
         on_started=on_started,
     )
     limits = ConnectionLimits(

@@ -41,6 +41,7 @@ from anytime_server.server.option_types import (
 )
 from anytime_server.server.vllm_flags import take_passed_through
 from anytime_server.toml_file import read_toml
+from anytime_server.types import ReasoningField
 
 
 class AliasLimits(RequestLimits):
@@ -112,6 +113,9 @@ class ServeSettings(  # pyright: ignore[reportIncompatibleVariableOverride]
     """Address to listen on."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     """Port to listen on; 0 picks a free one."""
+    reasoning_field: ReasoningField = "reasoning_content"
+    """Field of chat completions that has the thinking, unless the request says otherwise: DeepSeek's
+    `reasoning_content`, vLLM's `reasoning`, or `both`, which some clients show twice."""
     strict: CliToggleFlag[bool] = False
     """Refuse fields of requests that have no effect here, instead of ignoring and reporting them."""
     keys: str | None = None

@@ -229,7 +229,11 @@ class AnswerPhase:
         self._tokens += tokens
         if shown or tokens:
             delta = events.AnswerDelta(
-                index=self._index, text=shown, tokens=tokens, provisional=self._provisional
+                index=self._index,
+                text=shown,
+                tokens=tokens,
+                provisional=self._provisional,
+                sampled_tokens=self.sampled_tokens,
             )
             self._queue.emit(delta)
 
@@ -289,13 +293,17 @@ class AnswerPhase:
         request, answer = self._request, self._request.answer
         max_tokens = max(1, self._max_tokens)
         least_tokens = 1 if request.prompt.ends_within is None else 0
+        least_tokens = max(least_tokens, answer.sampling.min_tokens or 0)
+        if not self._provisional:
+            num_sampled = self._truncation.num_thinking_tokens + self.sampled_tokens
+            least_tokens = max(least_tokens, request.least_tokens - num_sampled)
         return EngineRequest(
             id=f"{request.id}-answer-{self._index}-{attempt}{f'-{self._again}' if self._again else ''}",
             prompt_ids=self._next_prompt_ids,
             sampling=Sampling(
                 **answer.sampling.token_fields(),
                 max_tokens=max_tokens,
-                min_tokens=min(max_tokens, max(least_tokens, answer.sampling.min_tokens or 0)),
+                min_tokens=min(max_tokens, least_tokens),
                 seed=seed_after(request.seed, len(text.token_ids)),
                 stop_ids=self._stop_ids,
                 banned_ids=banned_ids,

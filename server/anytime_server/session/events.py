@@ -61,6 +61,9 @@ class AnswerDelta:
     text: str
     """New text of the answer; empty only where there are `tokens` to report."""
     provisional: bool
+    sampled_tokens: int = 0
+    """Tokens sampled for the answer until now, blank attempts before it included; 0 for an early answer that
+    becomes the final one."""
     tokens: tuple[AnswerToken, ...] = ()
     """Tokens behind the text, where log-probabilities were requested."""
 

@@ -69,6 +69,8 @@ class CompiledRequest:
     carried_ids: tuple[int, ...] = ()
     """Thinking of an earlier session that is resumed. The budget counts on top of it."""
     limits: TokenLimits
+    least_tokens: int = 0
+    """Tokens of thinking and answer together before which the final answer does not end."""
     budgets: tuple[int, ...] = ()
     """Thinking tokens at which to give early answers, ascending."""
     stop_when: StopWhen | None = None

@@ -43,7 +43,8 @@ IGNORED: list[tuple[str, str, dict[str, Any]]] = [
     ("chat", "top_logprobs", {"top_logprobs": 2}),
     ("chat", "verbosity", {"verbosity": "low"}),
     ("chat", "modalities", {"modalities": ["text", "audio"]}),
-    ("chat", "reasoning_format", {"reasoning_format": "none"}),
+    ("chat", "reasoning_format", {"reasoning_format": "deepseek-legacy"}),
+    ("chat", "stream_options.continuous_usage_stats", {"stream_options": {"continuous_usage_stats": True}}),
     ("chat", "web_search_options", {"web_search_options": {}}),
     ("chat", "functions", {"functions": [{"name": "f"}]}),
     ("chat", "tools.0.function.mood", {"tools": [CHAT_TOOL | {"function": FUNCTION | {"mood": 1}}]}),
@@ -64,6 +65,7 @@ IGNORED: list[tuple[str, str, dict[str, Any]]] = [
 ]  # fmt: skip
 HARMLESS: list[tuple[str, dict[str, Any]]] = [
     ("chat", {"user": "me", "metadata": {"a": "b"}, "store": True, "verbosity": "medium"}),
+    ("chat", {"usage": {"include": True}, "stream_options": {"include_obfuscation": True}}),
     ("chat", {"max_tokens": 10, "max_completion_tokens": 20, "thinking": {"type": "enabled"}}),
     ("responses", {"store": False, "prompt_cache_key": "k", "background": False, "truncation": "disabled"}),
     ("messages", {"cache_control": {"type": "ephemeral"}, "metadata": {"user_id": "u"}, "speed": "standard"}),

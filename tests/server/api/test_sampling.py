@@ -87,7 +87,9 @@ async def test_every_dialect_passes_the_options_on(served: Any, path: str, body:
     assert 40 not in stop_ids
     assert thinking == of_both(max_tokens=20, banned_ids={EOS_ID}, logprobs=False)
     answer.pop("logprobs")
-    assert answer == of_both(max_tokens=30, min_tokens=2, stop_ids={40, THINK_START_ID})
+    assert answer == of_both(max_tokens=30, min_tokens=1, stop_ids={40, THINK_START_ID})
+    response = await server.http.post(path, json=body | WHOLE | {"min_tokens": 33})
+    assert changed(found[-1].sampling)["min_tokens"] == 33 - 20
 
 
 async def test_native_requests_give_each_phase_its_own(served: Any) -> None:

@@ -62,6 +62,12 @@ REFUSED: list[tuple[dict[str, Any], type[AnytimeError], str, str]] = [
         "answer.min_tokens",
         "answer.min_tokens of 9 is more than total_tokens of 8",
     ),
+    (
+        {"least_tokens": 9, "total_tokens": 8},
+        InvalidRequest,
+        "least_tokens",
+        "least_tokens of 9 is more than total_tokens of 8",
+    ),
     *(
         (
             {phase: options(min_tokens=5000)},
@@ -84,6 +90,16 @@ IGNORED: list[tuple[str, dict[str, Any], str]] = [
         )
     ),
 ]
+
+
+def test_schema_ends_an_answer_before_the_least_tokens(resolver: SamplingResolver) -> None:
+    asked = request(least_tokens=20, json_schema="{}")
+    assert resolver.fit(asked).least_tokens is None
+    assert asked.context.ignored.fields == ["least_tokens"]
+    assert resolver.fit(request(least_tokens=20)).least_tokens == 20
+    harmless = request(least_tokens=1, json_schema="{}")
+    resolver.fit(harmless)
+    assert not harmless.context.ignored.fields
 
 
 @pytest.mark.parametrize(("path", "fields", "why"), IGNORED)
@@ -121,7 +137,7 @@ def test_error_speaks_of_the_clients_own_field(resolver: SamplingResolver) -> No
     "fields",
     [
         {"answer": options(min_p=0.0, bad_words=(), logit_bias={261: 1.0}, stop_token_ids=(261,))},
-        {"answer": options(min_tokens=8), "answer_tokens": 8, "total_tokens": 8},
+        {"answer": options(min_tokens=8), "answer_tokens": 8, "total_tokens": 8, "least_tokens": 8},
         {"thinking": options(min_tokens=8), "budget_tokens": 8},
         {
             "answer": options(ignore_eos=False, min_tokens=1, stop_token_ids=(EOS_ID,)),

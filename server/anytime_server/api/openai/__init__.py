@@ -7,14 +7,15 @@ from anytime_server.api.openai.completions import handler as completions
 from anytime_server.api.openai.errors import error_response
 from anytime_server.api.openai.responses import handler as responses
 from anytime_server.scheduler.scheduler import Scheduler
+from anytime_server.types import ReasoningField
 
 __all__ = ["error_response", "router"]
 
 
-def router(scheduler: Scheduler) -> APIRouter:
+def router(scheduler: Scheduler, *, reasoning_field: ReasoningField) -> APIRouter:
     """The endpoints of these dialects."""
     routes = APIRouter()
-    routes.include_router(chat.router(scheduler))
+    routes.include_router(chat.router(scheduler, reasoning_field=reasoning_field))
     routes.include_router(completions.router(scheduler))
     routes.include_router(responses.router(scheduler))
     return routes

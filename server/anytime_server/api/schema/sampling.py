@@ -98,7 +98,7 @@ class RequestSampling(SamplingFields):
     ignore_eos: StrictBool | None = None
     """Whether thinking and answer go on after the end of the turn, the answer to its last token."""
     min_tokens: TokenCount | None = None
-    """Tokens of the answer before which it does not end."""
+    """Tokens of thinking and answer together before which the answer does not end."""
     skip_special_tokens: StrictBool | None = None
     """False shows special tokens in the answer's text."""
     seed: Seed | None = None
@@ -109,13 +109,15 @@ class RequestSampling(SamplingFields):
         options = self.sampling_options()
         return {
             "thinking": options.without(("stop_token_ids", "min_tokens")),
-            "answer": options,
+            "answer": options.without(("min_tokens",)),
+            "least_tokens": self.min_tokens,
             "skip_special_tokens": self.skip_special_tokens is not False,
             "seed": self.seed,
         }
 
 
 OWN_NAMES: Mapping[str, str] = {
-    f"{phase}.{name}": name for phase in ("thinking", "answer") for name in SamplingFields.model_fields
+    **{f"{phase}.{name}": name for phase in ("thinking", "answer") for name in SamplingFields.model_fields},
+    "least_tokens": "min_tokens",
 }
 """The dialects' names of a request's sampling options, by neutral path."""

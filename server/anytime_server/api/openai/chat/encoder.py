@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from pydantic_core import to_json
 
+from anytime_server.api.openai.chat.choices import StreamedChoice, ThinkingPlace, WholeChoice
 from anytime_server.api.openai.errors import error_object
 from anytime_server.api.schema.outcome import anytime_object
 from anytime_server.api.schema.tools import call_object
@@ -19,6 +20,8 @@ from anytime_server.types import IgnoredFields
 Chunk = dict[str, Any]
 DONE: Chunk = {}
 """Stands for `[DONE]`, which ends every stream."""
+StreamedUsage = Literal["none", "last chunk", "every chunk"]
+"""Chunks with the usage; on every chunk, it is that until now."""
 
 
 class ChatEncoder(Encoder[Chunk]):
@@ -28,8 +31,8 @@ class ChatEncoder(Encoder[Chunk]):
         self,
         num_choices: int,
         *,
-        shows_thinking: bool,
-        shows_usage: bool,
+        place: ThinkingPlace,
+        usage: StreamedUsage,
         has_tools: bool,
         ignored: IgnoredFields,
         echoed_text: str = "",
@@ -40,70 +43,95 @@ class ChatEncoder(Encoder[Chunk]):
         """
         self._head: dict[str, Any] = {}
         """Fields of every chunk; known from the first session's first event on."""
-        self._num_choices = num_choices
-        self._shows_thinking = shows_thinking
-        self._shows_usage = shows_usage
-        self._has_tools = has_tools
+        self._prompt_tokens = 0
+        self._place: ThinkingPlace = place
+        self._usage: StreamedUsage = usage
         self._ignored = ignored
         self._echoed_text = echoed_text
-        self._finish_reasons: dict[int, str] = {}
-        self._unreported: dict[int, list[AnswerToken]] = {index: [] for index in range(num_choices)}
-        """Tokens of each choice that had no text to go with."""
-        self._usages: dict[int, events.Usage] = {}
+        self._choices = [
+            StreamedChoice(index=index, place=place, has_tools=has_tools) for index in range(num_choices)
+        ]
 
     def encode(self, index: int, event: events.Event) -> Iterator[Chunk]:
+        choice = self._choices[index]
         match event:
             case events.Started():
                 self._head = self._head or _head(event)
-                yield self._chunk(index, {"role": "assistant", "content": None if self._has_tools else ""})
-            case events.ThinkingDelta(text=text) if self._shows_thinking and text:
-                # Both names are in use; a client reads the one it knows.
-                yield self._chunk(index, {"reasoning_content": text, "reasoning": text})
+                self._prompt_tokens = event.prompt_tokens
+            case events.ThinkingDelta():
+                choice.thinking_tokens = event.total_tokens
+                if (delta := choice.thinking(event.text)) is not None:
+                    yield self._chunk(choice, delta)
             case events.AnswerStarted(provisional=False) if self._echoed_text:
-                yield self._chunk(index, {"content": self._echoed_text})
+                if (delta := choice.answer(self._echoed_text)) is not None:
+                    yield self._chunk(choice, delta)
             case events.AnswerDelta(provisional=False):
-                self._unreported[index] += event.tokens
-                if event.text or not self._has_tools:
-                    yield self._chunk(index, {"content": event.text})
-            case events.AnswerDone(provisional=False):
-                self._finish_reasons[index] = "tool_calls" if event.tool_calls else event.finish_reason
+                choice.answer_tokens = event.sampled_tokens
+                choice.unreported += event.tokens
+                if (delta := choice.answer(event.text)) is not None:
+                    yield self._chunk(choice, delta)
+            case events.AnswerDone(provisional=True):
+                choice.early_tokens += event.answer_tokens
+            case events.AnswerDone():
+                choice.finish_reason = "tool_calls" if event.tool_calls else event.finish_reason
                 if event.tool_calls:
                     calls = [{"index": i} | call_object(call) for i, call in enumerate(event.tool_calls)]
-                    yield self._chunk(index, {"tool_calls": calls})
+                    yield self._chunk(choice, choice.calls(calls))
             case events.Done():
-                yield from self._last(index, event)
+                yield from self._last(choice, event)
             case events.Failed(error=error):
                 yield {"error": error_object(str(error), error.code, error.field, 500)}
             case _:
                 return
 
-    def _last(self, index: int, done: events.Done) -> Iterator[Chunk]:
+    def _last(self, choice: StreamedChoice, done: events.Done) -> Iterator[Chunk]:
         """The last chunk of a choice; that of the last choice ends the stream."""
-        self._usages[index] = done.usage
+        choice.usage = done.usage
         own = {"anytime": anytime_object(done, self._ignored)}
-        chunk = self._chunk(index, {}, finish_reason=self._finish_reasons[index])
-        if self._num_choices > 1:
+        chunk = self._chunk(choice, choice.last(), finish_reason=choice.finish_reason)
+        if len(self._choices) > 1:
             chunk["choices"][0] |= own
-        yield chunk | (own if index == 0 else {})
-        if len(self._usages) < self._num_choices:
+        yield chunk | (own if choice.index == 0 else {})
+        usages = [choice.usage for choice in self._choices if choice.usage is not None]
+        if len(usages) < len(self._choices):
             return
-        if self._shows_usage:
-            usages = [self._usages[number] for number in range(self._num_choices)]
-            yield {**self._head, "choices": [], "usage": _usage(usages)}
+        if self._usage != "none":
+            cached = {"prompt_tokens_details": {"cached_tokens": usages[0].prompt_cached_tokens}}
+            yield {**self._head, "choices": [], "usage": self._usage_until_now() | cached}
         yield DONE
 
-    def _chunk(self, index: int, delta: dict[str, Any], *, finish_reason: str | None = None) -> Chunk:
-        tokens, self._unreported[index] = self._unreported[index], []
-        choice = {
-            "index": index,
+    def _chunk(
+        self, choice: StreamedChoice, delta: dict[str, Any], *, finish_reason: str | None = None
+    ) -> Chunk:
+        tokens, choice.unreported = choice.unreported, []
+        body = {
+            "index": choice.index,
             "delta": delta,
             "logprobs": _logprobs(tokens) if tokens else None,
             "finish_reason": finish_reason,
         }
-        return {**self._head, "choices": [choice]}
+        chunk = {**self._head, "choices": [body]}
+        if self._usage == "none":
+            return chunk
+        return chunk | {"usage": self._usage_until_now() if self._usage == "every chunk" else None}
+
+    def _usage_until_now(self) -> dict[str, Any]:
+        """The sum over all choices; the prompt, which they share, counts once.
+
+        Early answers are in `completion_tokens` alone; `anytime.usage` has their number.
+        """
+        completion_tokens = sum(choice.output_tokens for choice in self._choices)
+        return {
+            "prompt_tokens": self._prompt_tokens,
+            "completion_tokens": completion_tokens,
+            "total_tokens": self._prompt_tokens + completion_tokens,
+            "completion_tokens_details": {
+                "reasoning_tokens": sum(choice.reasoning_tokens for choice in self._choices)
+            },
+        }
 
     def fold(self, stream: Iterable[Chunk]) -> dict[str, Any]:
-        choices = [_WholeChoice(self._shows_thinking) for _ in range(self._num_choices)]
+        choices = [WholeChoice(self._place) for _ in self._choices]
         whole: dict[str, Any] = {}
         for chunk in stream:
             for choice in chunk.get("choices", ()):
@@ -130,43 +158,6 @@ def _head(started: events.Started) -> dict[str, Any]:
     }
 
 
-class _WholeChoice:
-    """The sum of one choice's chunks."""
-
-    def __init__(self, shows_thinking: bool) -> None:
-        self._shows_thinking = shows_thinking
-        self._texts: dict[str, str] = {"content": "", "reasoning": ""}
-        self._tool_calls: list[dict[str, Any]] = []
-        self._logprobs: list[dict[str, Any]] = []
-        self._last: dict[str, Any] = {}
-
-    def add(self, choice: dict[str, Any]) -> None:
-        delta = choice["delta"]
-        for field in self._texts:
-            self._texts[field] += delta.get(field) or ""
-        for call in delta.get("tool_calls", ()):
-            self._tool_calls.append({field: value for field, value in call.items() if field != "index"})
-        if choice["logprobs"] is not None:
-            self._logprobs += choice["logprobs"]["content"]
-        self._last = choice
-
-    def body(self, index: int) -> dict[str, Any]:
-        content, thinking = self._texts["content"], self._texts["reasoning"]
-        message: dict[str, Any] = {"role": "assistant", "content": content, "refusal": None}
-        if self._shows_thinking:
-            message |= {"reasoning_content": thinking, "reasoning": thinking}
-        if self._tool_calls:
-            message |= {"content": content or None, "tool_calls": self._tool_calls}
-        own = {"anytime": self._last["anytime"]} if "anytime" in self._last else {}
-        return {
-            "index": index,
-            "message": message,
-            "logprobs": {"content": self._logprobs, "refusal": None} if self._logprobs else None,
-            "finish_reason": self._last["finish_reason"],
-            **own,
-        }
-
-
 def _logprobs(tokens: Sequence[AnswerToken]) -> dict[str, Any]:
     content = [
         _logprob(token.text, token.logprob)
@@ -180,20 +171,3 @@ def _logprob(text: str, logprob: float) -> dict[str, Any]:
     # The bytes of a token that is a part of a character are not known here any more.
     data = None if "\ufffd" in text else list(text.encode())
     return {"token": text, "logprob": logprob, "bytes": data}
-
-
-def _usage(usages: Sequence[events.Usage]) -> dict[str, Any]:
-    """The sum over all choices; the prompt, which they share, counts once.
-
-    Early answers are in `completion_tokens` alone; `anytime.usage` has their number.
-    """
-    prompt_tokens = usages[0].prompt_tokens
-    thinking_tokens = sum(usage.thinking_tokens for usage in usages)
-    completion_tokens = sum(usage.output_tokens for usage in usages)
-    return {
-        "prompt_tokens": prompt_tokens,
-        "completion_tokens": completion_tokens,
-        "total_tokens": prompt_tokens + completion_tokens,
-        "completion_tokens_details": {"reasoning_tokens": thinking_tokens},
-        "prompt_tokens_details": {"cached_tokens": usages[0].prompt_cached_tokens},
-    }

@@ -19,10 +19,11 @@ from anytime_server.auth import Account
 from anytime_server.errors import AlreadyAnswering
 from anytime_server.scheduler.scheduler import Scheduler
 from anytime_server.session import Session
+from anytime_server.types import ReasoningField
 
 RESPONSES = whole_or_stream(
     "The completion, or its chunks where `stream` is true.",
-    whole="A `chat.completion`; the thinking is its message's `reasoning_content` and `reasoning`.",
+    whole="A `chat.completion`; the thinking is its message's `reasoning_content`.",
     streamed="`chat.completion.chunk`s, the last with the `anytime` object, then `[DONE]`.",
 )
 NOT_UNDER_WAY = "no active completion for this id"
@@ -67,8 +68,12 @@ class Completion:
         return None if num_truncated else "the completion is answering already"
 
 
-def router(scheduler: Scheduler) -> APIRouter:
-    """The endpoints of this dialect."""
+def router(scheduler: Scheduler, *, reasoning_field: ReasoningField) -> APIRouter:
+    """The endpoints of this dialect.
+
+    Args:
+        reasoning_field: where the thinking is, unless the request says otherwise.
+    """
     routes = APIRouter(route_class=BodyRoute, prefix="/v1", tags=["openai"], responses=ERRORS)
     under_way: WeakValueDictionary[str, Completion] = WeakValueDictionary()
     """By id, as long as their responses are sent."""
@@ -83,8 +88,8 @@ def router(scheduler: Scheduler) -> APIRouter:
         under_way[sessions[0].request.id] = request.state.completion = completion
         encoder = ChatEncoder(
             len(sessions),
-            shows_thinking=body.shows_thinking,
-            shows_usage=body.streams_usage or not body.stream,
+            place=body.thinking_place(reasoning_field),
+            usage=body.streamed_usage if body.stream else "last chunk",
             has_tools=bool(generate.tools),
             ignored=generate.context.ignored,
             echoed_text=body.echoed_text,

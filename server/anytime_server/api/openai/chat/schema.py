@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from operator import itemgetter
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, StrictBool, StrictInt, StrictStr
 
+from anytime_server.api.openai.chat.choices import ThinkingPlace
+from anytime_server.api.openai.chat.encoder import StreamedUsage
 from anytime_server.api.openapi import NoEffect
 from anytime_server.api.schema.budgets import BudgetAliases, is_unlimited
 from anytime_server.api.schema.fields import (
@@ -26,7 +29,7 @@ from anytime_server.api.schema.sampling import OWN_NAMES, RequestSampling
 from anytime_server.api.schema.tools import ToolFields
 from anytime_server.engine.base import MAX_TOP_LOGPROBS
 from anytime_server.errors import InvalidRequest
-from anytime_server.types import GenerateRequest, RequestContext
+from anytime_server.types import GenerateRequest, ReasoningField, RequestContext
 
 MAX_CHOICES = 16
 MAX_STOPS = 16
@@ -44,8 +47,28 @@ Stop = Annotated[
 
 
 class StreamOptions(Fields):
-    include_usage: StrictBool = False
-    include_obfuscation: StrictBool = False
+    include_usage: StrictBool | None = None
+    """End the stream with a chunk of usage."""
+    continuous_usage_stats: StrictBool | None = None
+    """vLLM's: every chunk has the usage until then. Needs `include_usage`."""
+    include_obfuscation: NoEffect = None
+
+
+class ChatAnytimeFields(AnytimeFields):
+    """The `anytime` object of a chat completion."""
+
+    reasoning_field: ReasoningField | None = None
+    """Field of the response that has the thinking; by default the server's `--reasoning-field`."""
+
+
+REASONING_FORMATS: Mapping[str, ThinkingPlace] = {
+    "deepseek": "reasoning_content",
+    "parsed": "reasoning",
+    "none": "content",
+    "raw": "content",
+    "hidden": "nowhere",
+}
+"""Places of the thinking by `reasoning_format`, llama.cpp's and Groq's; `auto` is the server's choice."""
 
 
 class ChatRequest(Conversation, BudgetAliases, RequestSampling):
@@ -89,7 +112,12 @@ class ChatRequest(Conversation, BudgetAliases, RequestSampling):
     """vLLM's; false beside `continue_final_message`."""
     echo: StrictBool = False
     """vLLM's: begin the answer with the text of the last message, where that is continued."""
-    anytime: AnytimeFields | None = None
+    reasoning_format: Annotated[Any, Unserved((*REASONING_FORMATS, "auto"))] = None
+    """llama.cpp's and Groq's. `none`, `raw`: the thinking is in the content, between `<think>` tags;
+    `hidden`: nowhere; `deepseek`, `parsed`: in `reasoning_content` or `reasoning`."""
+    separate_reasoning: StrictBool | None = None
+    """SGLang's. False: the thinking is in the content, between `<think>` tags."""
+    anytime: ChatAnytimeFields | None = None
 
     # No effect on what is sampled.
     user: NoEffect = None
@@ -101,6 +129,7 @@ class ChatRequest(Conversation, BudgetAliases, RequestSampling):
     prompt_cache_options: NoEffect = None
     prompt_cache_retention: NoEffect = None
     prediction: NoEffect = None
+    usage: NoEffect = None
 
     # Known, and reported for values that ask for something.
     verbosity: Annotated[Any, Unserved(("medium",))] = None
@@ -110,15 +139,24 @@ class ChatRequest(Conversation, BudgetAliases, RequestSampling):
     function_call: Annotated[Any, Unserved(("none",), "is not served; tool_choice is")] = None
     moderation: Annotated[Any, Unserved()] = None
     web_search_options: Annotated[Any, Unserved(())] = None
-    reasoning_format: Annotated[Any, Unserved(("auto", "deepseek"))] = None
 
     @property
     def num_choices(self) -> int:
         return self.n or 1
 
-    @property
-    def shows_thinking(self) -> bool:
-        return self.include_reasoning and not (self.reasoning is not None and self.reasoning.exclude)
+    def thinking_place(self, default: ReasoningField) -> ThinkingPlace:
+        """Where the response has the thinking.
+
+        Args:
+            default: the server's choice.
+        """
+        if not self.include_reasoning or (self.reasoning is not None and self.reasoning.exclude):
+            return "nowhere"
+        if self.anytime is not None and self.anytime.reasoning_field is not None:
+            return self.anytime.reasoning_field
+        if isinstance(self.reasoning_format, str) and self.reasoning_format in REASONING_FORMATS:
+            return REASONING_FORMATS[self.reasoning_format]
+        return "content" if self.separate_reasoning is False else default
 
     @property
     def offered_tools(self) -> list[dict[str, Any]]:
@@ -150,9 +188,12 @@ class ChatRequest(Conversation, BudgetAliases, RequestSampling):
         return self.messages[-1].text if self.echo and self.continues_last_message else ""
 
     @property
-    def streams_usage(self) -> bool:
-        """Whether the stream ends with a chunk of usage."""
-        return self.stream_options is not None and self.stream_options.include_usage
+    def streamed_usage(self) -> StreamedUsage:
+        """Chunks of the stream with the usage."""
+        options = self.stream_options
+        if options is None or not options.include_usage:
+            return "none"
+        return "every chunk" if options.continuous_usage_stats else "last chunk"
 
     def to_generate_request(self, context: RequestContext) -> GenerateRequest:
         """The request in no dialect, for its first choice.
@@ -164,8 +205,11 @@ class ChatRequest(Conversation, BudgetAliases, RequestSampling):
             context.ignored.add("top_logprobs", "needs logprobs to be true")
         if self.add_generation_prompt is False and not self.continues_last_message:
             context.ignored.add("add_generation_prompt", "a turn of the assistant begins in any case")
+        options = self.stream_options
+        if options is not None and options.continuous_usage_stats and not options.include_usage:
+            context.ignored.add("stream_options.continuous_usage_stats", "needs include_usage to be true")
         total_tokens, total_field = self._total_tokens()
-        anytime = self.anytime or AnytimeFields()
+        anytime = self.anytime or ChatAnytimeFields()
         budget_tokens, budget_field = budget = self.budget(more=anytime.budget_fields)
         return GenerateRequest(
             messages=self.turns(),

@@ -104,7 +104,7 @@ class CompletionRequest(BudgetAliases, RequestSampling):
     @property
     def streams_usage(self) -> bool:
         """Whether the stream ends with a chunk of usage."""
-        return self.stream_options is not None and self.stream_options.include_usage
+        return self.stream_options is not None and bool(self.stream_options.include_usage)
 
     def to_generate_requests(self, context: RequestContext) -> list[GenerateRequest]:
         """The requests in no dialect, one for each prompt.

@@ -22,8 +22,10 @@ async def test_choices_are_requests_with_consecutive_seeds(sdk: Any) -> None:
     alone = [await create(client, seed=seed, thinking_budget=9) for seed in (4, 5, 6)]
     whole = await create(client, seed=4, thinking_budget=9, n=3)
     assert [choice.index for choice in whole.choices] == [0, 1, 2]
-    assert [c.message.reasoning for c in whole.choices] == [c.choices[0].message.reasoning for c in alone]
-    assert len({choice.message.reasoning for choice in whole.choices}) == 3
+    assert [c.message.reasoning_content for c in whole.choices] == [
+        c.choices[0].message.reasoning_content for c in alone
+    ]
+    assert len({choice.message.reasoning_content for choice in whole.choices}) == 3
     assert whole.usage.prompt_tokens == alone[0].usage.prompt_tokens
     assert whole.usage.completion_tokens == sum(completion.usage.completion_tokens for completion in alone)
     assert whole.usage.completion_tokens_details.reasoning_tokens == 27
@@ -45,7 +47,7 @@ async def test_stream_equals_the_whole_completion(sdk: Any) -> None:
     *content, usage = chunks
     for index, choice in enumerate(whole.choices):
         own = [c.choices[0] for c in content if c.choices[0].index == index]
-        assert "".join(getattr(c.delta, "reasoning", None) or "" for c in own) == choice.message.reasoning
+        assert "".join(c.delta.reasoning_content or "" for c in own) == choice.message.reasoning_content
         assert "".join(c.delta.content or "" for c in own) == choice.message.content
         assert [c.finish_reason for c in own] == [None] * (len(own) - 1) + ["stop"]
         assert own[-1].anytime["stop"] == choice.anytime["stop"]
@@ -137,7 +139,7 @@ async def test_control_ends_the_thinking(served: Any, n: int) -> None:
     responses: list[Any] = []
     finished: list[Any] = []
     async for chunk in await create(client, n=n, stream=True, reasoning_control=True):
-        if not responses and getattr(chunk.choices[0].delta, "reasoning", None):
+        if not responses and chunk.choices[0].delta.reasoning_content:
             body = {"id": chunk.id, "action": "reasoning_end"}
             responses = await asyncio.gather(*(server.http.post(CONTROL, json=body) for _ in range(2)))
         if chunk.choices[0].finish_reason:
