@@ -12,11 +12,11 @@ from anytime_server.api.schema.fields import (
     BudgetFields,
     Budgets,
     Fields,
-    ResponseFormat,
     Seed,
     StopWhenFields,
 )
 from anytime_server.api.schema.messages import Conversation
+from anytime_server.api.schema.response_format import ResponseFormat
 from anytime_server.api.schema.sampling import SamplingFields
 from anytime_server.reasoning import Forcing
 from anytime_server.types import GenerateRequest, RequestContext

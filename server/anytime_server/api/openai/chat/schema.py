@@ -15,12 +15,12 @@ from anytime_server.api.schema.fields import (
     AtLeastOne,
     BoundedList,
     Fields,
-    ResponseFormat,
     Seed,
     Text,
 )
 from anytime_server.api.schema.ignored import Unserved
 from anytime_server.api.schema.messages import Conversation
+from anytime_server.api.schema.response_format import ResponseFormat
 from anytime_server.api.schema.sampling import OWN_NAMES, RequestSampling
 from anytime_server.api.schema.tools import ToolFields
 from anytime_server.engine.base import MAX_TOP_LOGPROBS

@@ -16,12 +16,12 @@ from anytime_server.api.schema.fields import (
     BoundedList,
     Fields,
     JsonObject,
-    ResponseFormat,
     Text,
     few_fields,
 )
 from anytime_server.api.schema.ignored import Unserved
 from anytime_server.api.schema.messages import Nothing
+from anytime_server.api.schema.response_format import ResponseFormat
 from anytime_server.api.schema.sampling import OWN_NAMES, RequestSampling
 from anytime_server.api.schema.tools import FunctionFields
 from anytime_server.engine.base import MAX_TOP_LOGPROBS
