@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from anytime_server.auth import Account
+from anytime_server.engine.constraint import Constraint
 from anytime_server.errors import InvalidRequest, NotSupported
 from anytime_server.printable import beginning
 from anytime_server.reasoning import Forcing, LoopRule, SamplingOptions
@@ -146,8 +147,8 @@ class GenerateRequest:
     """How the model is made to answer after a truncation; None for the manifest's choice."""
     stop: tuple[str, ...] = ()
     """Strings before which the answer ends."""
-    json_schema: str | None = None
-    """JSON Schema, as JSON text, that the answer must match."""
+    constraint: Constraint | None = None
+    """What the answer must be; a call of a tool need not."""
     template_variables: Mapping[str, Any] = field(default_factory=dict)
     """Variables of the chat template, over those that follow from the rest of the request."""
     effort: str | None = None
@@ -158,6 +159,8 @@ class GenerateRequest:
     """Whether answers report a confidence, which costs engine time at each of their tokens."""
     tools: Sequence[dict[str, Any]] = ()
     """Functions that the model may call, as chat templates take them."""
+    required_tools: tuple[str, ...] = ()
+    """Names of functions of which one must be called; empty where the model decides."""
     max_tool_calls: int | None = None
     """The most tool calls of an answer, further ones are dropped; None for no limit."""
     seed: int | None = None

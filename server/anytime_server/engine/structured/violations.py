@@ -1,0 +1,37 @@
+"""Whether a text is an instance of a JSON schema, by the letter: what sampling did not hold it to."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+
+def violation(json_schema: str, text: str) -> str | None:
+    """The JSON pointer of a keyword of a schema that a text violates; None if it violates none.
+
+    May take very long: patterns are searched by backtracking. `#` stands for a text that is no JSON.
+
+    Raises:
+        Exception: of any kind: it cannot be said.
+    """
+    from jsonschema import Draft202012Validator
+    from jsonschema.validators import validator_for
+    from referencing import Registry
+
+    schema: Any = json.loads(json_schema)
+    validator_class = validator_for(schema, default=Draft202012Validator)
+    checker = validator_class.FORMAT_CHECKER
+    validator = validator_class(schema, registry=Registry(), format_checker=checker)  # loads nothing
+    try:
+        instance = json.loads(text)
+    except (ValueError, RecursionError):
+        return "#"
+    error = next(validator.iter_errors(instance), None)
+    return None if error is None else "/".join(("#", *map(str, error.absolute_schema_path)))
+
+
+def can_check_format(name: str) -> bool:
+    """Whether `violation()` knows a format; that depends on the libraries that are installed."""
+    from jsonschema import Draft202012Validator
+
+    return name in Draft202012Validator.FORMAT_CHECKER.checkers
