@@ -22,6 +22,8 @@ class IgnoredFields:
 
     def __init__(self, *, is_strict: bool = False) -> None:
         self.is_strict = is_strict
+        self.is_shown = True
+        """Whether the response has a place for them; where it has none, they are refused."""
         self._kinds: dict[str, tuple[str, bool]] = {}
         """Field and whether it is known, by the field without the positions in lists."""
 
@@ -35,9 +37,23 @@ class IgnoredFields:
         Raises:
             NotSupported: the server is strict.
         """
-        if self.is_strict:
+        if self._refuses:
             raise NotSupported(f"{field}: {why}", field=field)
         self._note(field, is_known=True)
+
+    def add_keyword(self, field: str, why: str) -> None:
+        """Ignore a keyword of a JSON schema; its path has names of the client's own.
+
+        Raises:
+            NotSupported: the server is strict.
+        """
+        if self._refuses:
+            raise NotSupported(f"{beginning(field)}: {why}", field=beginning(field))
+        self.note_keyword(field)
+
+    def note_keyword(self, field: str) -> None:
+        """The same once an answer has been sampled: it is too late to refuse."""
+        self._note(beginning(field), is_known=False)
 
     def add_unknown(self, field: str) -> None:
         """Ignore a field that is unknown; its name is the client's own, and can be anything.
@@ -46,9 +62,13 @@ class IgnoredFields:
             InvalidRequest: the server is strict.
         """
         field = beginning(field)
-        if self.is_strict:
+        if self._refuses:
             raise InvalidRequest(f"{field}: unknown field", field=field)
         self._note(field, is_known=False)
+
+    @property
+    def _refuses(self) -> bool:
+        return self.is_strict or not self.is_shown
 
     def _note(self, field: str, *, is_known: bool) -> None:
         kind = ".".join(part for part in field.split(".") if not part.isdecimal())

@@ -1,10 +1,10 @@
-"""The form of a request's answer: what its tokens are held to, what it is checked for, and who reads its calls."""
+"""The form of an answer: what its tokens are held to, what it is checked for, and who reads its calls."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from anytime_server.engine.constraint import Constraint, Enforced
 from anytime_server.engine.structured.grammar import with_calls
@@ -50,11 +50,11 @@ class AnswerFormResolver:
         for name in request.required_tools:
             if name not in names:
                 raise InvalidRequest(f"there is no tool {name!r}", field="tool_choice")
-        if not request.tools:
+        if not request.tools or self._tools is not None:
             return
         if not self._runtime.model.takes_tools:
             raise NotSupported("the model's chat template takes no tools", field="tools")
-        if self._tools is None and not request.required_tools:
+        if not request.required_tools:  # whose calls are JSON
             raise NotSupported(
                 "the format of this model's tool calls is not known: give --tool-parser to the server",
                 field="tools",
@@ -148,7 +148,7 @@ class AnswerFormResolver:
         for pointer in enforced.left_out if ignored.is_strict else enforced.unknown:
             name, place = (None, pointer) if calls is None else calls.name_of(pointer)
             field = _field_of_schema(request) if name is None else _field_of_arguments(request, name)
-            ignored.add(CheckedSchema("", field).field_of(place), "is not enforced")
+            ignored.add_keyword(CheckedSchema("", field).field_of(place), "is not enforced")
         return enforced
 
 
@@ -160,7 +160,7 @@ def _check_of_answer(request: GenerateRequest, enforced: Enforced) -> AnswerChec
 
 
 def _field_of_schema(request: GenerateRequest) -> str:
-    return request.name_of("answer.constraint") or ""
+    return request.name_of("answer.schema") or ""
 
 
 def _field_of_arguments(request: GenerateRequest, name: str) -> str:

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 from uuid import uuid4
 
-from anytime_server.errors import InvalidRequest, NotSupported
+from anytime_server.errors import InvalidRequest
 from anytime_server.reasoning import (
     ANSWER_RESERVE,
     Forcing,

@@ -58,7 +58,7 @@ class AnswerOptions:
 
     @property
     def is_structured(self) -> bool:
-        """Whether answers are constrained or may call tools: their lengths differ from those of plain answers."""
+        """Whether answers are constrained or may call tools: they are not as long as plain ones."""
         return self.tool_parser is not None or self.constraint is not None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from anytime_server.errors import InvalidRequest
 from anytime_server.types import IgnoredFields
@@ -59,6 +59,23 @@ def tool_choice_of(choice: Any, names: Sequence[str], ignored: IgnoredFields) ->
             ignored.add(FIELD, f"the model cannot be made to use {kind[:40]!r}")
             return ToolChoice()
     raise InvalidRequest(f"{FIELD}: must be none, auto, required or a tool", field=FIELD)
+
+
+class MayBeStrict(Protocol):
+    """A tool as a request describes it."""
+
+    name: str
+    strict: Any
+
+
+def note_strict(field: str, tool: MayBeStrict, choice: ToolChoice, ignored: IgnoredFields) -> None:
+    """Report a tool's `strict` where the model decides about calls: it then writes them as it likes.
+
+    Raises:
+        NotSupported: the server is strict, too.
+    """
+    if tool.strict and tool.name not in choice.required and choice.allowed != frozenset():
+        ignored.add(field, "arguments are held to the schema only where tool_choice requires the call")
 
 
 def _items(given: Any) -> list[Any]:

@@ -20,7 +20,7 @@ from anytime_server.engine.structured.schema import (
     resolve,
     schemas_in,
 )
-from anytime_server.engine.structured.violations import can_check_format
+from anytime_server.engine.structured.violations import can_check_format, can_check_pattern, pattern_fault
 
 OF_OBJECTS = {
     *("$dynamicRef", "$recursiveRef", "dependencies", "dependentRequired", "dependentSchemas", "else", "if"),
@@ -66,7 +66,7 @@ class Relaxed:
             schema["additionalProperties"] = {}  # which else would refuse the properties of these patterns
         if keyword in OF_OBJECTS:
             self.opened.add(pointer)
-        if keyword == "format" and removed not in FORMATS and not can_check_format(removed):
+        if not _can_check(keyword, removed):
             self.unknown.append(f"{pointer}/{keyword}")
         else:
             self.is_exact = False
@@ -107,8 +107,12 @@ def relax_further(relaxed: Relaxed) -> str | None:
     for pointer, one in list(schemas_in("#", relaxed.schema)):
         for keyword, alone in _doubtful(one):
             reason = reason_of(alone) if keyword in one else None
-            if reason is not None and not _matches_nothing(reason):
-                relaxed.leave_out(pointer, keyword, one)
+            if reason is None or _matches_nothing(reason):
+                continue
+            for pattern in _patterns(keyword, one[keyword]):
+                if (fault := pattern_fault(pattern)) is not None:
+                    return f"{pointer}: {fault}"
+            relaxed.leave_out(pointer, keyword, one)
     for _ in range(MAX_REPLACED):
         if (refusal := refusal_of(relaxed.closed)) is None:
             return None
@@ -121,6 +125,19 @@ def relax_further(relaxed: Relaxed) -> str | None:
     else:
         return None
     return f"{pointer}: {reason}" if pointer else reason
+
+
+def _patterns(keyword: str, value: Any) -> list[str]:
+    """The regular expressions in the value of a keyword."""
+    if keyword == "patternProperties":
+        return [name for name, _ in items(value) if isinstance(name, str)]
+    return [value] if keyword == "pattern" and isinstance(value, str) else []
+
+
+def _can_check(keyword: str, value: Any) -> bool:
+    if keyword == "format":
+        return value in FORMATS or can_check_format(value)
+    return all(map(can_check_pattern, _patterns(keyword, value)))
 
 
 def _matches_nothing(reason: str) -> bool:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
+
+UNICODE_CLASS = re.compile(r"\\[pP]\{[^}]*\}")
+"""A class of characters that Python does not know."""
 
 
 def violation(json_schema: str, text: str) -> str | None:
@@ -28,6 +32,20 @@ def violation(json_schema: str, text: str) -> str | None:
         return "#"
     error = next(validator.iter_errors(instance), None)
     return None if error is None else "/".join(("#", *map(str, error.absolute_schema_path)))
+
+
+def pattern_fault(pattern: str) -> str | None:
+    """What is wrong with a regular expression; None where it is one, if not always one that can be checked."""
+    try:
+        re.compile(UNICODE_CLASS.sub("x", pattern))
+    except (re.error, RecursionError, OverflowError) as error:
+        return f"{error} in a pattern"
+    return None
+
+
+def can_check_pattern(pattern: str) -> bool:
+    """Whether `violation()` reads a regular expression as other languages do."""
+    return UNICODE_CLASS.search(pattern) is None
 
 
 def can_check_format(name: str) -> bool:
