@@ -59,8 +59,8 @@ class Sampling:
     top_logprobs: int = 0
     """Number of likeliest tokens to report at each position, up to `MAX_TOP_LOGPROBS`."""
     constraint: Constraint | None = None
-    """What the sampled tokens must spell, followed by a stop id or the tokenizer's end-of-turn token: a
-    constraint that `enforced()` returned. `min_tokens` then has no effect, and log-probabilities are relative
+    """A constraint of the text that the tokens spell, followed by a stop id or the tokenizer's end-of-turn token: one
+    that `enforced()` returned. `min_tokens` then has no effect, and log-probabilities are relative
     to the allowed tokens. None for no constraint."""
 
 
@@ -179,7 +179,7 @@ class Engine(ABC):
         return frozenset()
 
     async def enforced(self, constraint: Constraint) -> Enforced:
-        """What the engine can hold tokens to. Call it after the start: a constraint that is new to the engine
+        """The part of a constraint that the engine can hold tokens to. Call it after the start: a constraint that is new to the engine
         is compiled, which takes some time, and some seconds more without `prepare_constraints()`.
 
         Raises:
