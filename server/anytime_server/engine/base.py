@@ -181,8 +181,8 @@ class Engine(ABC):
     async def enforced(self, constraint: Constraint) -> Enforced:
         """The part of a constraint that the engine can hold tokens to.
 
-        Call it after the start: a constraint that is new to the engine is compiled, which takes some time, and
-        some seconds more without `prepare_constraints()`.
+        Call it after the start: a constraint that is new to the engine is compiled, which takes some time,
+        and some seconds more without `prepare_constraints()`.
 
         Raises:
             InvalidRequest: the constraint is malformed, matches nothing, or costs too much; the caller sets
