@@ -27,8 +27,8 @@ def with_calls(constraint: Constraint, *, start: str, start_id: int | None, excl
         constraint: enforceable, and no grammar.
         start: text that begins a call; white space may come before it, as models write it.
         start_id: the token of that text, if there is one.
-        excluded_id: a token that is in no call. There must be one: xgrammar 0.2, which applies vLLM's masks on
-            a CPU, writes beyond the logits where every token is allowed.
+        excluded_id: a token that is in no call. There must be one: xgrammar 0.2, which applies vLLM's masks
+            on a CPU, writes beyond the logits where every token is allowed.
     """
     match constraint.kind:
         case "json_schema":
