@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from anytime_server.engine.constraint import Constraint, Enforced
 from anytime_server.errors import NotSupported
 
 FinishReason = Literal["stop", "length", "abort"]
@@ -59,10 +60,9 @@ class Sampling:
     """Number of likeliest tokens to report at each position, up to `MAX_TOP_LOGPROBS`."""
     prompt_logprobs: bool = False
     """Whether the first delta reports those of the prompt, too. Only for an engine that `scores_prompts`."""
-    json_schema: str | None = None
-    """JSON Schema, as JSON text, of which the sampled tokens must spell an instance, followed by a stop id
-    or the tokenizer's end-of-turn token.
-    `check_json_schema()` must accept it first. `min_tokens` then has no effect, and log-probabilities are
+    constraint: Constraint | None = None
+    """Constraint of the text that the tokens spell, which a stop id or the tokenizer's end-of-turn token
+    follows: one that `enforced()` returned. `min_tokens` then has no effect, and log-probabilities are
     relative to the allowed tokens. None for no constraint."""
 
 
@@ -199,21 +199,33 @@ class Engine(ABC):
         """Whether it reports the log-probabilities of prompts."""
         return False
 
-    async def check_json_schema(self, json_schema: str) -> None:
-        """Check that the engine can enforce this schema. Call it after the start: a schema that is new to the
-        engine is compiled, which takes some time, and some seconds more without `prepare_json_schemas()`.
+    async def enforced(self, constraint: Constraint) -> Enforced:
+        """The part of a constraint that the engine can hold tokens to.
+
+        Call it after the start: a constraint that is new to the engine is compiled, which takes some time,
+        and some seconds more without `prepare_constraints()`.
 
         Raises:
-            InvalidRequest: the text is no schema, or cannot be enforced; the caller sets `field`.
-            NotSupported: this engine, or this model's vocabulary, supports no schemas.
+            InvalidRequest: the constraint is malformed, matches nothing, or costs too much; the caller sets
+                `field`.
+            NotSupported: this engine, or this model's vocabulary, supports no constraints.
         """
-        raise NotSupported("this engine cannot constrain an answer to a JSON schema")
+        raise NotSupported("this engine cannot constrain an answer")
 
-    async def prepare_json_schemas(self) -> None:
-        """Do what would hold up every request at the first schema, and begin what that schema would wait for.
+    async def violation(self, json_schema: str, text: str) -> str | None:
+        """The JSON pointer of a keyword of a JSON schema that a text violates; None if it violates none.
+
+        Raises:
+            NotSupported: the text cannot be checked.
+            EngineDead, EngineFailed: as `generate()`.
+        """
+        raise NotSupported("this engine cannot check an answer")
+
+    async def prepare_constraints(self) -> None:
+        """Do what would hold up every request at the first constraint, and begin what that would wait for.
         Call it after the start.
 
-        It takes memory, and nothing happens on an engine that supports no schemas.
+        It takes memory, and nothing happens on an engine that supports no constraints.
 
         Raises:
             EngineDead, EngineFailed: as `generate()`.
@@ -222,7 +234,7 @@ class Engine(ABC):
 
     @property
     def schema_compilations(self) -> tuple[int, float]:
-        """Number of JSON schemas compiled since the start, refused ones included, and the seconds it took."""
+        """Number of constraints compiled since the start, refused ones included, and the seconds it took."""
         return 0, 0.0
 
     @abstractmethod

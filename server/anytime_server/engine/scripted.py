@@ -27,6 +27,7 @@ from anytime_server.engine.base import (
     FinishReason,
     TopLogprobs,
 )
+from anytime_server.engine.constraint import Constraint, Enforced
 from anytime_server.errors import EngineDead, InvalidRequest
 from anytime_server.reasoning import ReasoningFormat, Tokenizer
 
@@ -51,7 +52,8 @@ class Script(BaseModel):
     never_end: bool = False
     """Whether the thinking never ends."""
     answer: str = Field(default="42", min_length=1)
-    """Text of every answer."""
+    """Text of every answer, but for answers of a JSON schema or of choices that it does not suit: these are
+    short ones."""
     settle_after: int = Field(default=0, ge=0)
     """Thinking tokens after which `answer` is the answer; before that, the answer is the number of tokens."""
     fault: Fault = "none"
@@ -101,14 +103,29 @@ class ScriptedEngine(Engine):
     def scores_prompts(self) -> bool:
         return True
 
-    async def check_json_schema(self, json_schema: str) -> None:
-        """Accept any object: the answers are scripted."""
-        try:
-            schema = json.loads(json_schema)
-        except (ValueError, RecursionError):
-            raise InvalidRequest("the JSON schema is not JSON") from None
-        if not isinstance(schema, dict):
-            raise InvalidRequest("the JSON schema must be an object")
+    async def enforced(self, constraint: Constraint) -> Enforced:
+        """The part of a constraint that an engine with a model would hold tokens to."""
+        if constraint.kind != "json_schema":
+            return Enforced(constraint=constraint)
+        from anytime_server.engine.structured.faults import find_fault, read_schema
+        from anytime_server.engine.structured.relax import in_present_form, relax
+
+        schema = read_schema(constraint.text)
+        fault = schema if isinstance(schema, str) else find_fault(in_present_form(schema))
+        if isinstance(schema, str) or fault is not None:
+            raise InvalidRequest(fault or "")
+        relaxed = relax(schema)
+        return Enforced(
+            constraint=Constraint("json_schema", json.dumps(relaxed.schema)),
+            left_out=tuple(relaxed.left_out),
+            unknown=tuple(relaxed.unknown),
+            is_exact=relaxed.is_exact,
+        )
+
+    async def violation(self, json_schema: str, text: str) -> str | None:
+        from anytime_server.engine.structured.violations import violation
+
+        return violation(json_schema, text)
 
     async def start(self) -> None:
         self._window_tokens = self._window_when_started
@@ -205,7 +222,7 @@ class ScriptedEngine(Engine):
         if script.fault == "blank_answer" and not request.sampling.banned_ids.issuperset(self._blank_ids):
             yield from self._blank_ids
         else:
-            yield from self._encode(self._answer(request.prompt_ids))
+            yield from self._encode(_held_to(request.sampling.constraint, self._answer(request.prompt_ids)))
         while True:  # past the first end of the turn only where it is ignored
             yield min(reasoning.eos_ids)
             yield from self._encode(self._answer(request.prompt_ids))
@@ -237,6 +254,19 @@ class ScriptedEngine(Engine):
     def _require_alive(self) -> None:
         if not self._alive:
             raise EngineDead("the engine is not running")
+
+
+def _held_to(constraint: Constraint | None, answer: str) -> str:
+    """The scripted answer, or a short one of the constraint where that is not, as far as one is found."""
+    if constraint is None or constraint.kind not in ("json_schema", "choice"):
+        return answer
+    if constraint.kind == "choice":
+        choices = json.loads(constraint.text)
+        return answer if answer in choices else choices[0]
+    from anytime_server.engine.structured.example import example_of
+    from anytime_server.engine.structured.violations import violation
+
+    return answer if violation(constraint.text, answer) is None else example_of(constraint.text) or answer
 
 
 def _last(ids: list[int], sequence: tuple[int, ...]) -> int:

@@ -42,7 +42,7 @@ class SamplingResolver:
         if isinstance(request.text, tuple):
             self._check_ids(request, "messages", request.text)
         self._check_lengths(request)
-        if request.json_schema is None:
+        if request.constraint is None:
             return request
         if (request.least_tokens or 0) > 1:
             request.ignore("least_tokens", ENDS_ITSELF)

@@ -18,7 +18,7 @@ from anytime_server.reasoning import Part, num_begun
 from anytime_server.text.channels import ChannelReader, readable_channels
 from anytime_server.text.model import Model
 from anytime_server.text.think_markers import ThinkMarkers
-from anytime_server.text.tool_calls import ToolCall, ToolCallParser, ToolCallReader
+from anytime_server.text.tool_calls import CallParser, ToolCall
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,13 +40,14 @@ class AnswerText:
         *,
         stop: Sequence[str] = (),
         stop_ids: frozenset[int] = frozenset(),
-        tool_parser: ToolCallParser | None = None,
+        tool_parser: CallParser | None = None,
         keeps_special_tokens: bool = False,
         reports_tokens: bool = False,
         begun: str = "",
         is_opened: bool = False,
         may_still_think: bool = False,
         ends_within: Literal["answer", "text"] | None = None,
+        is_constrained: bool = False,
     ) -> None:
         """
         Args:
@@ -59,6 +60,7 @@ class AnswerText:
             may_still_think: the thinking was truncated, so that the model may end it in its own way first.
             ends_within: where the prompt ends. White space after a part of the answer is text; after a text
                 of any form, so are markers.
+            is_constrained: a constraint says where the answer ends, and not the text that closes others.
         """
         self.token_ids: list[int] = []
         self.shown_ids: set[int] = set()
@@ -78,7 +80,8 @@ class AnswerText:
         self._model = model
         self._continues = ends_within is not None
         self._is_raw = ends_within == "text"
-        self._tool_calls = None if tool_parser is None else ToolCallReader(tool_parser)
+        self._tool_calls = None if tool_parser is None else tool_parser.reader()
+        self._calls_in_own_syntax = tool_parser is not None and tool_parser.in_own_syntax
         channels = None if self._is_raw else readable_channels(model.family.channels, model.tokenizer)
         self._channels = (
             ChannelReader(channels, model.tokenizer, begins_in=self._first_part(is_opened))
@@ -88,10 +91,10 @@ class AnswerText:
         self._may_still_think = may_still_think
         is_marked = not self._channels and not self._is_raw
         self._markers = ThinkMarkers(model) if is_marked else None
-        answer_end = model.manifest.answer_end if is_marked else ""
+        answer_end = model.manifest.answer_end if is_marked and not is_constrained else ""
         self._answer_ends = tuple(dict.fromkeys((answer_end, answer_end.strip()))) if answer_end else ()
         """With the white space that the model was trained with, and without."""
-        self._dropped = self._answer_ends if tool_parser is not None else ()
+        self._dropped = self._answer_ends if self._calls_in_own_syntax else ()
         """Text that is left out: it closes an answer, but calls may follow."""
         self._stop = tuple(stop) if self._dropped else (*stop, *self._answer_ends)
         markers = () if self._markers is None else self._markers.texts
@@ -203,7 +206,7 @@ class AnswerText:
         """The part of an answer in channels that its prompt ends in; None for a header."""
         if is_opened:
             return Part.FINAL
-        begins_in_header = self._tool_calls is not None and self._model.reasoning.answer_start_with_tools_ids
+        begins_in_header = self._calls_in_own_syntax and self._model.reasoning.answer_start_with_tools_ids
         return None if begins_in_header else Part.TEXT
 
     def _is_in_text(self, token_id: int, channels: ChannelReader) -> bool:
@@ -220,7 +223,7 @@ class AnswerText:
         if now is Part.CALL and before is not Part.CALL:
             self.sampled_text += self._model.tokenizer.decode(channels.calls[-1], keeps_special=True)
         if before.is_text and not now.is_text:
-            is_over = before is Part.FINAL or (self._tool_calls is None and now is not Part.THINKING)
+            is_over = before is Part.FINAL or (not self._calls_in_own_syntax and now is not Part.THINKING)
             self.has_ended = is_over and not self._may_still_think
             self._may_still_think = self._may_still_think and not is_over
         if now.is_text and not before.is_text and (self.text or self._held.strip()):

@@ -34,18 +34,22 @@ class ChatEncoder(Encoder[Chunk]):
         place: ThinkingPlace,
         usage: StreamedUsage,
         has_tools: bool,
+        names_tool: bool,
         ignored: IgnoredFields,
         echoed_text: str = "",
     ) -> None:
         """
         Args:
             echoed_text: begins the content of each choice.
+            names_tool: the client named the function to call.
+            ignored: fields of the request that have no effect.
         """
         self._head: dict[str, Any] = {}
         """Fields of every chunk; known from the first session's first event on."""
         self._prompt_tokens = 0
         self._place: ThinkingPlace = place
         self._usage: StreamedUsage = usage
+        self._names_tool = names_tool
         self._ignored = ignored
         self._echoed_text = echoed_text
         self._choices = [
@@ -73,7 +77,7 @@ class ChatEncoder(Encoder[Chunk]):
             case events.AnswerDone(provisional=True):
                 choice.early_tokens += event.answer_tokens
             case events.AnswerDone():
-                choice.finish_reason = "tool_calls" if event.tool_calls else event.finish_reason
+                choice.finish_reason = self._finish_reason(event)
                 if event.tool_calls:
                     calls = [{"index": i} | call_object(call) for i, call in enumerate(event.tool_calls)]
                     yield self._chunk(choice, choice.calls(calls))
@@ -83,6 +87,11 @@ class ChatEncoder(Encoder[Chunk]):
                 yield {"error": error_object(str(error), error.code, error.field, 500)}
             case _:
                 return
+
+    def _finish_reason(self, answer: events.AnswerDone) -> str:
+        # As OpenAI has it: calling the function that the client named is no decision of the model's.
+        is_decision = bool(answer.tool_calls) and not self._names_tool
+        return "tool_calls" if is_decision and answer.finish_reason == "stop" else answer.finish_reason
 
     def _last(self, choice: StreamedChoice, done: events.Done) -> Iterator[Chunk]:
         """The last chunk of a choice; that of the last choice ends the stream."""

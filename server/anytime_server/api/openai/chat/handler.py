@@ -91,6 +91,7 @@ def router(scheduler: Scheduler, *, reasoning_field: ReasoningField) -> APIRoute
             place=body.thinking_place(reasoning_field),
             usage=body.streamed_usage if body.stream else "last chunk",
             has_tools=bool(generate.tools),
+            names_tool=body.names_tool,
             ignored=generate.context.ignored,
             echoed_text=body.echoed_text,
         )

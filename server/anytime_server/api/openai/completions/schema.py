@@ -9,7 +9,8 @@ from pydantic import BeforeValidator, Field, StrictBool, StrictInt, StrictStr, W
 from anytime_server.api.openai.chat.schema import MAX_CHOICES, Stop, StreamOptions
 from anytime_server.api.openapi import NoEffect
 from anytime_server.api.schema.budgets import BudgetAliases, is_unlimited
-from anytime_server.api.schema.fields import AnytimeFields, AtLeastOne, ResponseFormat, Seed, whole_characters
+from anytime_server.api.schema.fields import AnytimeFields, AtLeastOne, Seed, whole_characters
+from anytime_server.api.schema.response_format import ConstraintFields
 from anytime_server.api.schema.sampling import MAX_ID, OWN_NAMES, RequestSampling
 from anytime_server.engine.base import MAX_TOP_LOGPROBS
 from anytime_server.errors import InvalidRequest, NotSupported
@@ -54,7 +55,7 @@ Prompts = Annotated[
 ]
 
 
-class CompletionRequest(BudgetAliases, RequestSampling):
+class CompletionRequest(BudgetAliases, ConstraintFields, RequestSampling):
     """A completion of texts as they are: no chat template, and no thinking unless it is asked for.
 
     Where there is a budget and the prompt ends within open thinking, the thinking goes on to the budget, and
@@ -81,7 +82,6 @@ class CompletionRequest(BudgetAliases, RequestSampling):
     """Begin the text, and the log-probabilities, with the prompt."""
     suffix: StrictStr | None = None
     """Text after the completion: refused, unless it is empty."""
-    response_format: ResponseFormat | None = None
     """The form that the text must have."""
     add_special_tokens: StrictBool = True
     """vLLM's. Whether a text gets the special tokens that the tokenizer adds at its beginning or end."""
@@ -117,6 +117,7 @@ class CompletionRequest(BudgetAliases, RequestSampling):
         if self.best_of is not None and self.best_of > self.num_choices:
             context.ignored.add("best_of", "no more than `n` choices are sampled")
         anytime = self.anytime or AnytimeFields()
+        constraint, constraint_field = self.constraint(context.ignored)
         budget_tokens, budget_field = budget = self.budget(more=anytime.budget_fields)
         thinks = budget_field is not None or anytime.budget is not None or anytime.stop_when is not None
         if self.max_tokens == 0 and not self.echo:
@@ -144,7 +145,7 @@ class CompletionRequest(BudgetAliases, RequestSampling):
                 is_unlimited=is_unlimited(budget),
                 **self.sampling(),
                 stop=tuple(self.stop or ()),
-                json_schema=self.response_format and self.response_format.schema_text,
+                constraint=constraint,
                 top_logprobs=self.logprobs,
                 scores_prompt=self.scores_prompt,
                 with_confidence=False,
@@ -156,8 +157,8 @@ class CompletionRequest(BudgetAliases, RequestSampling):
                     "budget": budget_field or "anytime.budget",
                     "total_tokens": "max_tokens",
                     "answer.max_tokens": "max_tokens",
-                    "answer.response_format": "response_format",
-                    "answer.json_schema": "response_format",
+                    "answer.constraint": constraint_field.split(".")[0],
+                    "answer.schema": constraint_field,
                     "answer.top_logprobs": "logprobs",
                 },
             )
