@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from anytime_server.auth import Account
+from anytime_server.engine.constraint import Constraint
 from anytime_server.errors import InvalidRequest, NotSupported
 from anytime_server.printable import beginning
 from anytime_server.reasoning import Forcing, LoopRule, SamplingOptions
@@ -21,6 +22,8 @@ class IgnoredFields:
 
     def __init__(self, *, is_strict: bool = False) -> None:
         self.is_strict = is_strict
+        self.is_shown = True
+        """Whether the response has a place for them; where it has none, they are refused."""
         self._kinds: dict[str, tuple[str, bool]] = {}
         """Field and whether it is known, by the field without the positions in lists."""
 
@@ -34,9 +37,23 @@ class IgnoredFields:
         Raises:
             NotSupported: the server is strict.
         """
-        if self.is_strict:
+        if self._refuses:
             raise NotSupported(f"{field}: {why}", field=field)
         self._note(field, is_known=True)
+
+    def add_keyword(self, field: str, why: str) -> None:
+        """Ignore a keyword of a JSON schema; its path has names of the client's own.
+
+        Raises:
+            NotSupported: the server is strict.
+        """
+        if self._refuses:
+            raise NotSupported(f"{beginning(field)}: {why}", field=beginning(field))
+        self.note_keyword(field)
+
+    def note_keyword(self, field: str) -> None:
+        """The same once an answer has been sampled: it is too late to refuse."""
+        self._note(beginning(field), is_known=False)
 
     def add_unknown(self, field: str) -> None:
         """Ignore a field that is unknown; its name is the client's own, and can be anything.
@@ -45,9 +62,13 @@ class IgnoredFields:
             InvalidRequest: the server is strict.
         """
         field = beginning(field)
-        if self.is_strict:
+        if self._refuses:
             raise InvalidRequest(f"{field}: unknown field", field=field)
         self._note(field, is_known=False)
+
+    @property
+    def _refuses(self) -> bool:
+        return self.is_strict or not self.is_shown
 
     def _note(self, field: str, *, is_known: bool) -> None:
         kind = ".".join(part for part in field.split(".") if not part.isdecimal())
@@ -146,8 +167,8 @@ class GenerateRequest:
     """How the model is made to answer after a truncation; None for the manifest's choice."""
     stop: tuple[str, ...] = ()
     """Strings before which the answer ends."""
-    json_schema: str | None = None
-    """JSON Schema, as JSON text, that the answer must match."""
+    constraint: Constraint | None = None
+    """What the answer must be; a call of a tool need not."""
     template_variables: Mapping[str, Any] = field(default_factory=dict)
     """Variables of the chat template, over those that follow from the rest of the request."""
     effort: str | None = None
@@ -158,6 +179,8 @@ class GenerateRequest:
     """Whether answers report a confidence, which costs engine time at each of their tokens."""
     tools: Sequence[dict[str, Any]] = ()
     """Functions that the model may call, as chat templates take them."""
+    required_tools: tuple[str, ...] = ()
+    """Names of functions of which one must be called; empty where the model decides."""
     max_tool_calls: int | None = None
     """The most tool calls of an answer, further ones are dropped; None for no limit."""
     seed: int | None = None

@@ -55,7 +55,7 @@ class BodyRoute(APIRoute):
             for body in arguments.values():
                 if isinstance(body, Fields):
                     ignored: IgnoredFields = arguments["request"].state.context.ignored
-                    ignored.is_strict = ignored.is_strict or self.refuses_unknown
+                    ignored.is_shown = not self.refuses_unknown
                     report_ignored(body, ignored)
             return await endpoint(**arguments)
 

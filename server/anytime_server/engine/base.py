@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from anytime_server.engine.constraint import Constraint, Enforced
 from anytime_server.errors import NotSupported
 
 FinishReason = Literal["stop", "length", "abort"]
@@ -57,11 +58,10 @@ class Sampling:
     """Whether log-probabilities are needed; an engine may report them anyway."""
     top_logprobs: int = 0
     """Number of likeliest tokens to report at each position, up to `MAX_TOP_LOGPROBS`."""
-    json_schema: str | None = None
-    """JSON Schema, as JSON text, of which the sampled tokens must spell an instance, followed by a stop id
-    or the tokenizer's end-of-turn token.
-    `check_json_schema()` must accept it first. `min_tokens` then has no effect, and log-probabilities are
-    relative to the allowed tokens. None for no constraint."""
+    constraint: Constraint | None = None
+    """What the sampled tokens must spell, followed by a stop id or the tokenizer's end-of-turn token: a
+    constraint that `enforced()` returned. `min_tokens` then has no effect, and log-probabilities are relative
+    to the allowed tokens. None for no constraint."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,21 +178,31 @@ class Engine(ABC):
         """Names of the fields of `Sampling` that it cannot honour; requests leave them at their defaults."""
         return frozenset()
 
-    async def check_json_schema(self, json_schema: str) -> None:
-        """Check that the engine can enforce this schema. Call it after the start: a schema that is new to the
-        engine is compiled, which takes some time, and some seconds more without `prepare_json_schemas()`.
+    async def enforced(self, constraint: Constraint) -> Enforced:
+        """What the engine can hold tokens to. Call it after the start: a constraint that is new to the engine
+        is compiled, which takes some time, and some seconds more without `prepare_constraints()`.
 
         Raises:
-            InvalidRequest: the text is no schema, or cannot be enforced; the caller sets `field`.
-            NotSupported: this engine, or this model's vocabulary, supports no schemas.
+            InvalidRequest: the constraint is malformed, matches nothing, or costs too much; the caller sets
+                `field`.
+            NotSupported: this engine, or this model's vocabulary, supports no constraints.
         """
-        raise NotSupported("this engine cannot constrain an answer to a JSON schema")
+        raise NotSupported("this engine cannot constrain an answer")
 
-    async def prepare_json_schemas(self) -> None:
-        """Do what would hold up every request at the first schema, and begin what that schema would wait for.
+    async def violation(self, json_schema: str, text: str) -> str | None:
+        """The JSON pointer of a keyword of a JSON schema that a text violates; None if it violates none.
+
+        Raises:
+            NotSupported: the text cannot be checked.
+            EngineDead, EngineFailed: as `generate()`.
+        """
+        raise NotSupported("this engine cannot check an answer")
+
+    async def prepare_constraints(self) -> None:
+        """Do what would hold up every request at the first constraint, and begin what that would wait for.
         Call it after the start.
 
-        It takes memory, and nothing happens on an engine that supports no schemas.
+        It takes memory, and nothing happens on an engine that supports no constraints.
 
         Raises:
             EngineDead, EngineFailed: as `generate()`.
@@ -201,7 +211,7 @@ class Engine(ABC):
 
     @property
     def schema_compilations(self) -> tuple[int, float]:
-        """Number of JSON schemas compiled since the start, refused ones included, and the seconds it took."""
+        """Number of constraints compiled since the start, refused ones included, and the seconds it took."""
         return 0, 0.0
 
     @abstractmethod

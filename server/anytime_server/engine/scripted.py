@@ -27,6 +27,7 @@ from anytime_server.engine.base import (
     FinishReason,
     TopLogprobs,
 )
+from anytime_server.engine.constraint import Constraint, Enforced
 from anytime_server.errors import EngineDead, InvalidRequest
 from anytime_server.reasoning import ReasoningFormat, Tokenizer
 
@@ -94,14 +95,29 @@ class ScriptedEngine(Engine):
     def alive(self) -> bool:
         return self._alive
 
-    async def check_json_schema(self, json_schema: str) -> None:
-        """Accept any object: the answers are scripted."""
-        try:
-            schema = json.loads(json_schema)
-        except (ValueError, RecursionError):
-            raise InvalidRequest("the JSON schema is not JSON") from None
-        if not isinstance(schema, dict):
-            raise InvalidRequest("the JSON schema must be an object")
+    async def enforced(self, constraint: Constraint) -> Enforced:
+        """What an engine with a model would hold tokens to; the answers are scripted."""
+        if constraint.kind != "json_schema":
+            return Enforced(constraint=constraint)
+        from anytime_server.engine.structured.faults import find_fault, read_schema
+        from anytime_server.engine.structured.relax import in_present_form, relax
+
+        schema = read_schema(constraint.text)
+        fault = schema if isinstance(schema, str) else find_fault(in_present_form(schema))
+        if isinstance(schema, str) or fault is not None:
+            raise InvalidRequest(fault or "")
+        relaxed = relax(schema)
+        return Enforced(
+            constraint=Constraint("json_schema", json.dumps(relaxed.schema)),
+            left_out=tuple(relaxed.left_out),
+            unknown=tuple(relaxed.unknown),
+            is_exact=relaxed.is_exact,
+        )
+
+    async def violation(self, json_schema: str, text: str) -> str | None:
+        from anytime_server.engine.structured.violations import violation
+
+        return violation(json_schema, text)
 
     async def start(self) -> None:
         self._window_tokens = self._window_when_started

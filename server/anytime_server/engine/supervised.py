@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from anytime_server.engine.base import Delta, Engine, EngineLoad, EngineRequest, Generation
+from anytime_server.engine.constraint import Constraint, Enforced
 from anytime_server.engine.resuming import remaining_request
 from anytime_server.errors import AnytimeError, EngineDead, EngineFailed, UnusableModel, WeightSyncFailed
 
@@ -84,7 +85,7 @@ class SupervisedEngine(Engine):
         self._down_since: float | None = None
         self._window_tokens = 0
         self._is_running = False
-        self._prepares_json_schemas = False
+        self._prepares_constraints = False
         self._up = asyncio.Event()
         """Set unless the engine is being replaced."""
         self._up.set()
@@ -127,16 +128,19 @@ class SupervisedEngine(Engine):
     def unsupported_sampling(self) -> frozenset[str]:
         return self._engine.unsupported_sampling
 
-    async def prepare_json_schemas(self) -> None:
-        self._prepares_json_schemas = True
-        await self._engine.prepare_json_schemas()
+    async def prepare_constraints(self) -> None:
+        self._prepares_constraints = True
+        await self._engine.prepare_constraints()
 
     @property
     def schema_compilations(self) -> tuple[int, float]:
         return self._engine.schema_compilations
 
-    async def check_json_schema(self, json_schema: str) -> None:
-        await self._engine.check_json_schema(json_schema)
+    async def enforced(self, constraint: Constraint) -> Enforced:
+        return await self._engine.enforced(constraint)
+
+    async def violation(self, json_schema: str, text: str) -> str | None:
+        return await self._engine.violation(json_schema, text)
 
     async def start(self) -> None:
         await self._start_engine(self._start_s)
@@ -266,8 +270,8 @@ class SupervisedEngine(Engine):
         progress.num_deaths += 1
         if progress.num_deaths == MAX_DEATHS:
             raise EngineDead(f"the engine died {MAX_DEATHS} times during this request") from error
-        if progress.token_ids and progress.request.sampling.json_schema is not None:
-            raise EngineDead("the engine died, and an answer in JSON cannot be resumed") from error
+        if progress.token_ids and progress.request.sampling.constraint is not None:
+            raise EngineDead("the engine died, and a constrained answer cannot be resumed") from error
 
     def _interrupt(self) -> None:
         """End every wait for tokens of the dead engine."""
@@ -308,8 +312,8 @@ class SupervisedEngine(Engine):
         self._up_since = time.monotonic()
         self._died.clear()
         self._down_since = None
-        if self._prepares_json_schemas:
-            await self._engine.prepare_json_schemas()
+        if self._prepares_constraints:
+            await self._engine.prepare_constraints()
         self._up.set()
         logger.warning("the engine is up again after %.1f s", time.monotonic() - died_at)
 

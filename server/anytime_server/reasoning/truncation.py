@@ -101,7 +101,7 @@ def truncate_thinking(
     |---|---|
     | ended with the think-end | answer-start, lead-in |
     | ended with the end of the turn or a stop id of the client (dropped) | think-end, answer-start, lead-in |
-    | ended with the start of a tool call (dropped) | think-end |
+    | ended with the start of a tool call (dropped) | think-end, and answer-start where no call may follow |
     | was truncated within the think-end | its rest, answer-start, lead-in |
     | was truncated | truncation text, think-end, answer-start, lead-in |
     | never began (budget 0) | think-end, answer-start, lead-in |
@@ -131,7 +131,8 @@ def truncate_thinking(
     elif last_id in reasoning.eos_ids | stop_ids:
         cause, inserted_ids, kept_ids = Cause.NATURAL, closing_ids, kept_ids[:-1]
     elif last_id in tool_start_ids:
-        cause, inserted_ids, kept_ids = Cause.NATURAL, reasoning.think_end_ids, kept_ids[:-1]
+        cause, kept_ids = Cause.NATURAL, kept_ids[:-1]
+        inserted_ids = reasoning.think_end_ids if may_call_tools else closing_ids
         forcing = Forcing.CLOSE
     elif tail.num_begun and reasoning.think_end_text is not None:
         inserted_ids = (*reasoning.think_end_text.rests[tail.num_begun], *answer_start_ids)

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 from uuid import uuid4
 
-from anytime_server.errors import InvalidRequest, NotSupported
+from anytime_server.errors import InvalidRequest
 from anytime_server.reasoning import (
     ANSWER_RESERVE,
     Forcing,
@@ -22,10 +22,11 @@ from anytime_server.reasoning import (
     resolve_limits,
     usual_answer_tokens,
 )
+from anytime_server.scheduler.answer_form import AnswerForm, AnswerFormResolver
 from anytime_server.scheduler.sampling import SamplingResolver
 from anytime_server.session import AnswerOptions, CompiledRequest, Runtime
 from anytime_server.text.prompt import Prompt
-from anytime_server.text.tool_calls import ModelTools, ToolCallParser
+from anytime_server.text.tool_calls import ModelTools
 from anytime_server.types import GenerateRequest
 
 STRUCTURED_ANSWER_TOKENS = 256
@@ -58,7 +59,7 @@ class RequestCompiler:
             stops_loops: stop the thinking at repetition loops, unless a request says otherwise.
         """
         self._runtime = runtime
-        self._tools = tools
+        self._forms = AnswerFormResolver(runtime, tools)
         self._sampling = SamplingResolver(runtime.model, runtime.engine)
         self._salt_key = None if shares_prefixes else secrets.token_bytes(32)
         self._stop_loop = LoopRule() if stops_loops else None
@@ -70,9 +71,7 @@ class RequestCompiler:
         Raises:
             InvalidRequest: it cannot be served; names the field by its neutral path.
         """
-        tool_parser = await self._tool_parser(request)
-        if request.json_schema is not None:
-            await self._check_json_schema(request.json_schema)
+        form = await self._forms.resolve(request)
         prompt = await self.prompt(request)
         signed_prompt_ids = await self._signed_prompt_ids(request, prompt)
         carried_ids: tuple[int, ...] = ()
@@ -98,7 +97,7 @@ class RequestCompiler:
             id=new_id(request),
             prompt=prompt,
             signed_prompt_ids=signed_prompt_ids,
-            no_thinking_prompt_ids=await self._no_thinking_prompt_ids(request, prompt),
+            no_thinking_prompt_ids=await self._no_thinking_prompt_ids(request, prompt, form),
             carried_ids=carried_ids,
             limits=limits,
             budgets=request.budgets,
@@ -110,7 +109,7 @@ class RequestCompiler:
                 len(request.budgets) + 2 * (request.stop_when is not None), MAX_EARLY_ANSWERS
             ),
             thinking=self._sampling.thinking(request),
-            answer=self._answer_options(request, tool_parser),
+            answer=self._answer_options(request, form),
             seed=request.seed,
             context=request.context,
         )
@@ -129,17 +128,7 @@ class RequestCompiler:
         request = self._sampling.fit(request)
         self._check_budget_and_total(request)
         self._note_effort(request)
-        if request.tools and request.json_schema is not None:
-            raise NotSupported(
-                "a JSON schema for the answer beside tools is not supported", field="answer.response_format"
-            )
-        if request.tools and self._tools is None:
-            raise NotSupported(
-                "the format of this model's tool calls is not known: give --tool-parser to the server"
-                if self._runtime.model.takes_tools
-                else "the model's chat template takes no tools",
-                field="tools",
-            )
+        self._forms.check(request)
         return request
 
     def _within_window(self, request: GenerateRequest) -> GenerateRequest:
@@ -223,14 +212,17 @@ class RequestCompiler:
             return prompt.ids
         return (await self.prompt(replace(request, budget_tokens=None))).ids
 
-    async def _no_thinking_prompt_ids(self, request: GenerateRequest, prompt: Prompt) -> list[int] | None:
+    async def _no_thinking_prompt_ids(
+        self, request: GenerateRequest, prompt: Prompt, form: AnswerForm
+    ) -> list[int] | None:
         """Prompt of an answer without thinking, where one is needed and the template has a form of it."""
         model = self._runtime.model
         if not prompt.is_open or not (model.switch.off or model.switch.system_off):
             return None
         if request.budget_tokens != 0 and 0 not in request.budgets:
             return None
-        form_ids = model.reasoning.form_without_thinking(may_call_tools=bool(request.tools))
+        may_call_tools = form.tool_parser is not None and form.tool_parser.in_own_syntax
+        form_ids = model.reasoning.form_without_thinking(may_call_tools=may_call_tools)
         return (await self.prompt(request, thinking=False)).closed(form_ids)
 
     def _cache_salt(self, client: str) -> str:
@@ -238,22 +230,6 @@ class RequestCompiler:
         if self._salt_key is None or not client:
             return ""
         return hashlib.blake2b(client.encode(), key=self._salt_key, digest_size=16).hexdigest()
-
-    async def _tool_parser(self, request: GenerateRequest) -> ToolCallParser | None:
-        if not request.tools:
-            return None
-        assert self._tools is not None
-        # In a thread: the first parser imports vLLM's.
-        return await asyncio.to_thread(
-            ToolCallParser, self._tools, request.tools, max_calls=request.max_tool_calls
-        )
-
-    async def _check_json_schema(self, json_schema: str) -> None:
-        try:
-            await self._runtime.engine.check_json_schema(json_schema)
-        except InvalidRequest as error:
-            error.field = "answer.json_schema"
-            raise
 
     def _check_continued_text(self, request: GenerateRequest, carried_ids: Sequence[int]) -> None:
         """The text may be the last part only, where thinking was resumed more than once."""
@@ -300,7 +276,7 @@ class RequestCompiler:
         window_tokens = self._runtime.engine.window_tokens
         usual = usual_answer_tokens(self._runtime.model.manifest.answer_tokens, window_tokens=window_tokens)
         usual = max(usual, request.answer.min_tokens or 1)
-        if request.json_schema is None and not request.tools:
+        if request.constraint is None and not request.tools:
             return usual
         room = usual_answer_tokens(STRUCTURED_ANSWER_TOKENS, window_tokens=window_tokens)
         if request.total_tokens is not None and request.budget_tokens is not None:
@@ -308,19 +284,23 @@ class RequestCompiler:
             room = min(room, request.total_tokens - request.budget_tokens)
         return max(usual, room)
 
-    def _answer_options(self, request: GenerateRequest, tool_parser: ToolCallParser | None) -> AnswerOptions:
+    def _answer_options(self, request: GenerateRequest, form: AnswerForm) -> AnswerOptions:
         # A lead-in would keep the model from calling a tool.
-        forcing = request.forcing or (Forcing.CLOSE if tool_parser else self._runtime.model.manifest.forcing)
+        forcing = request.forcing or (
+            Forcing.CLOSE if form.tool_parser else self._runtime.model.manifest.forcing
+        )
         compares_confidence = request.stop_when is not None and request.stop_when.min_confidence > 0
         return AnswerOptions(
             sampling=self._sampling.answer(request),
             forcing=forcing,
-            stop=request.stop,
-            json_schema=request.json_schema,
+            # Stop strings end texts; within a call they would break it.
+            stop=() if request.required_tools else request.stop,
+            constraint=form.constraint,
+            check=form.check,
             top_logprobs=request.top_logprobs,
             with_confidence=request.with_confidence or compares_confidence,
             skip_special_tokens=request.skip_special_tokens,
-            tool_parser=tool_parser,
+            tool_parser=form.tool_parser,
         )
 
 

@@ -39,7 +39,7 @@ class SamplingResolver:
             self._check_ids(request, f"{phase}.stop_token_ids", options.stop_token_ids or ())
             self._check_words(request, f"{phase}.bad_words", options.bad_words or ())
         self._check_lengths(request)
-        if request.json_schema is None:
+        if request.constraint is None:
             return request
         return replace(request, answer=self._beside_schema(request, request.answer))
 

@@ -136,7 +136,7 @@ class Scheduler:
             self.active.slots.resize(load.max_num_seqs, num_spare=load.num_spare_seqs)
             if self._measure_speed:
                 await self._measure()
-                await self.engine.prepare_json_schemas()
+                await self.engine.prepare_constraints()
         except BaseException:
             if self.state == "loading":
                 self.state = "failed"

@@ -1,10 +1,12 @@
-"""The second phase: sample an answer after a truncation, again where it is blank."""
+"""The second phase: sample an answer after a truncation, again where it is blank or does not match."""
 
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import aclosing
 from dataclasses import dataclass
+from typing import Any
 
 from anytime_server.engine import EngineRequest, Sampling
 from anytime_server.engine.resuming import seed_after
@@ -20,7 +22,9 @@ from anytime_server.text.answer_text import AnswerText, AnswerToken
 PRIORITY, EARLY_PRIORITY = 0, 1
 """Ahead of thinking: final answers, then early answers."""
 ATTEMPTS = 4
-"""Times that an answer is sampled before giving up on getting one that is not blank."""
+"""Times that an answer is sampled before giving up on getting one that is not blank and matches its schema."""
+AGAIN_TEMPERATURE = 0.7
+"""The least temperature after an answer that does not match: the likeliest tokens would come again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +72,7 @@ class AnswerPhase:
             may_think: whether the model may begin to think again; otherwise the answer goes on without that.
         """
         self.sampled_tokens = 0
-        """Tokens sampled until now: the answer's own, and those of blank attempts before it."""
+        """Tokens sampled until now: the answer's own, and those of attempts before it."""
         self.leaked_tokens = 0
         """Of those, thinking that is not shown."""
         self.tool_parser_failures = 0
@@ -87,6 +91,10 @@ class AnswerPhase:
         """Text before the model began to think again."""
         self._sampled_ids: list[int] = []
         """Tokens of the answer that it goes on from, without that thinking."""
+        self._held: list[events.AnswerDelta] = []
+        """Events held back until the answer is known to match."""
+        self._dropped_tokens = 0
+        """Tokens of attempts that did not match."""
         self._is_opened = False
         """Whether the answer was opened even if the model may call tools."""
         self._tokens: list[AnswerToken] = []
@@ -159,11 +167,45 @@ class AnswerPhase:
                     continue
                 text.finish_reason = "length"
             if not text.is_blank:
-                return self._result(text, timer)
+                if await self._is_final(text, timer, attempt):
+                    return self._result(text, timer)
+                self._text, self._sampled_ids = None, []
+                self._dropped_tokens += len(text.token_ids)
+                self._held.clear()
+                self._tokens.clear()
+                continue
             self._text, self._sampled_ids = None, self._opener(text)
             banned_ids |= text.shown_ids | text.header_ids
             banned_ids |= self._think_start_ids | _known(reasoning.think_end_id)
         raise EmptyAnswer(f"the model gave a blank answer {ATTEMPTS} times")
+
+    async def _is_final(self, text: AnswerText, timer: TokenTimer, attempt: int) -> bool:
+        """Whether an answer stays: it matches what it must, or was truncated, or there is no other attempt.
+
+        An answer that does not match ends as if it were truncated, so that no client takes it for whole.
+        """
+        answer = self._request.answer
+        if answer.check is None or text.finish_reason == "length":
+            return True
+        fault = await answer.check.fault(text.sampled_text, answer.tool_parser, self._runtime.engine)
+        if fault is None:
+            return True
+        num_tokens, is_last = len(text.token_ids), attempt + 1 == ATTEMPTS
+        if fault.is_certain and not is_last and self._max_tokens >= num_tokens and self._is_time(timer):
+            return False
+        if fault.is_certain:
+            text.finish_reason = "length"
+        if not self._provisional:
+            self._request.context.ignored.note_keyword(fault.field)
+        return True
+
+    def _is_time(self, timer: TokenTimer) -> bool:
+        """Whether another attempt would end before the deadline."""
+        deadline_s = self._request.limits.deadline_s
+        if deadline_s is None or timer.first_token_at is None:
+            return True
+        now = time.monotonic()
+        return now + (now - timer.first_token_at) < self._request.arrived_at + deadline_s
 
     def _new_text(self) -> AnswerText:
         answer = self._request.answer
@@ -185,14 +227,14 @@ class AnswerPhase:
             return sampled_ids[:-1]
         # An opener of several tokens cannot be banned: the thinking is closed, the second time for good.
         reasoning = self._runtime.model.reasoning
-        may_call_tools = is_first and self._request.answer.tool_parser is not None
+        may_call_tools = is_first and self._request.answer.calls_in_own_syntax
         text.end_thinking(is_opened=not may_call_tools)
         opener_ids = reasoning.opener_of_answer(may_call_tools=may_call_tools)
         return [*sampled_ids, *reasoning.think_end_ids, *opener_ids]
 
     def _opener(self, text: AnswerText) -> list[int]:
         """Tokens that open an answer in channels which might have been a call, after a blank one."""
-        if not text.header_ids or self._request.answer.tool_parser is None:
+        if not text.header_ids or not self._request.answer.calls_in_own_syntax:
             return []
         self._is_opened = True
         return list(self._runtime.model.reasoning.rest_of_answer_start)
@@ -224,7 +266,10 @@ class AnswerPhase:
             delta = events.AnswerDelta(
                 index=self._index, text=shown, tokens=tokens, provisional=self._provisional
             )
-            self._queue.emit(delta)
+            if self._request.answer.check is None:
+                self._queue.emit(delta)
+            else:
+                self._held.append(delta)
 
     def _result(self, text: AnswerText, timer: TokenTimer) -> AnswerResult:
         first_token_at = self._first_token_at or timer.first_token_at
@@ -242,6 +287,8 @@ class AnswerPhase:
             finish_reason=text.finish_reason,
             stop_sequence=text.stop_sequence,
         )
+        for delta in self._held:
+            self._queue.emit(delta)
         self._queue.emit(answer)
         return AnswerResult(
             answer=answer,
@@ -255,8 +302,8 @@ class AnswerPhase:
 
     @property
     def _think_start_ids(self) -> frozenset[int]:
-        """Tokens with which the model begins to think again; none in an answer with a schema."""
-        if self._request.answer.json_schema is not None:
+        """Tokens with which the model begins to think again; none in a constrained answer."""
+        if self._request.answer.constraint is not None:
             return frozenset()
         return _known(self._runtime.model.reasoning.think_start_id)
 
@@ -277,6 +324,12 @@ class AnswerPhase:
         room = self._runtime.engine.window_tokens - len(self._next_prompt_ids)
         return min(limit - self.sampled_tokens, room)
 
+    def _token_fields(self) -> dict[str, Any]:
+        fields = self._request.answer.sampling.token_fields()
+        if self._dropped_tokens:
+            fields["temperature"] = max(fields.get("temperature", 1.0), AGAIN_TEMPERATURE)
+        return fields
+
     def _engine_request(self, attempt: int, banned_ids: frozenset[int], text: AnswerText) -> EngineRequest:
         request, answer = self._request, self._request.answer
         max_tokens = max(1, self._max_tokens)
@@ -284,15 +337,15 @@ class AnswerPhase:
             id=f"{request.id}-answer-{self._index}-{attempt}{f'-{self._again}' if self._again else ''}",
             prompt_ids=self._next_prompt_ids,
             sampling=Sampling(
-                **answer.sampling.token_fields(),
+                **self._token_fields(),
                 max_tokens=max_tokens,
                 min_tokens=min(max_tokens, max(1, answer.sampling.min_tokens or 1)),
-                seed=seed_after(request.seed, len(text.token_ids)),
+                seed=seed_after(request.seed, self._dropped_tokens + len(text.token_ids)),
                 stop_ids=self._stop_ids,
                 banned_ids=banned_ids,
                 logprobs=answer.with_confidence or answer.top_logprobs is not None,
                 top_logprobs=answer.top_logprobs or 0,
-                json_schema=answer.json_schema,
+                constraint=answer.constraint,
             ),
             priority=EARLY_PRIORITY if self._provisional else PRIORITY,
             cache_salt=request.cache_salt,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from anytime_server.engine.constraint import Constraint
 from anytime_server.reasoning import (
     Cause,
     Forcing,
@@ -15,9 +16,10 @@ from anytime_server.reasoning import (
     Truncation,
     truncate_thinking,
 )
+from anytime_server.session.answer_check import AnswerCheck
 from anytime_server.text.model import Model
 from anytime_server.text.prompt import Prompt
-from anytime_server.text.tool_calls import ToolCallParser
+from anytime_server.text.tool_calls import CallParser
 from anytime_server.types import RequestContext, StopWhen
 
 
@@ -31,15 +33,17 @@ class AnswerOptions:
     """How the model is made to answer."""
     stop: tuple[str, ...] = ()
     """Strings before which an answer ends."""
-    json_schema: str | None = None
-    """JSON Schema, as JSON text, that the answer must match."""
+    constraint: Constraint | None = None
+    """What the answer is held to; one that the engine enforces."""
+    check: AnswerCheck | None = None
+    """What the answer must match beyond that."""
     top_logprobs: int | None = None
     """Report answer tokens with this many of the likeliest alternatives each; None reports no tokens."""
     with_confidence: bool = True
     """Report the mean probability of its tokens."""
     skip_special_tokens: bool = True
     """Leave special tokens out of the text."""
-    tool_parser: ToolCallParser | None = None
+    tool_parser: CallParser | None = None
     """Reads tool calls out of answers; None where the model may call no tools."""
 
     def stop_ids(self, eos_ids: frozenset[int]) -> frozenset[int]:
@@ -48,9 +52,14 @@ class AnswerOptions:
         return own_ids if self.sampling.ignore_eos else own_ids | eos_ids
 
     @property
+    def calls_in_own_syntax(self) -> bool:
+        """Whether the model may call tools in its own syntax instead of answering."""
+        return self.tool_parser is not None and self.tool_parser.in_own_syntax
+
+    @property
     def is_structured(self) -> bool:
-        """Whether answers are JSON or may call tools: their lengths differ from those of plain answers."""
-        return self.tool_parser is not None or self.json_schema is not None
+        """Whether answers are constrained or may call tools: they are not as long as plain ones."""
+        return self.tool_parser is not None or self.constraint is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,12 +126,12 @@ class CompiledRequest:
             num_carried_tokens=len(self.carried_ids),
             stop_ids=frozenset(self.thinking.stop_token_ids or ()),
             tool_start_ids=self.tool_start_ids,
-            may_call_tools=self.answer.tool_parser is not None,
+            may_call_tools=self.answer.calls_in_own_syntax,
             tail=model.thinking_tail(all_ids),
         )
         if truncation.thinking_ids:
             return truncation
-        form_ids = model.reasoning.form_without_thinking(may_call_tools=self.answer.tool_parser is not None)
+        form_ids = model.reasoning.form_without_thinking(may_call_tools=self.answer.calls_in_own_syntax)
         prompt_ids = self.no_thinking_prompt_ids or self.prompt.closed(form_ids)
         return truncation if prompt_ids is None else truncation.with_prompt(prompt_ids, self.prompt_ids)
 

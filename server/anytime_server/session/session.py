@@ -233,7 +233,7 @@ class Session:
         """Whether a think-start in the answer opens more thinking: if the budget is not used up."""
         is_ended = truncation.cause is Cause.NATURAL and not self._only_answers
         left = self._thinking.budget_tokens - len(self._thinking.token_ids)
-        return is_ended and left > 0 and self.request.answer.json_schema is None
+        return is_ended and left > 0 and self.request.answer.constraint is None
 
     async def _think_again(self, prompt_ids: list[int]) -> Truncation:
         """Think on what the budget leaves, after a think-start in the answer."""

@@ -18,7 +18,7 @@ from anytime_server.reasoning import Part, num_begun
 from anytime_server.text.channels import ChannelReader, readable_channels
 from anytime_server.text.model import Model
 from anytime_server.text.think_markers import ThinkMarkers
-from anytime_server.text.tool_calls import ToolCall, ToolCallParser, ToolCallReader
+from anytime_server.text.tool_calls import CallParser, ToolCall
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +40,7 @@ class AnswerText:
         *,
         stop: Sequence[str] = (),
         stop_ids: frozenset[int] = frozenset(),
-        tool_parser: ToolCallParser | None = None,
+        tool_parser: CallParser | None = None,
         keeps_special_tokens: bool = False,
         reports_tokens: bool = False,
         begun: str = "",
@@ -73,7 +73,8 @@ class AnswerText:
         self.num_leaked_tokens = 0
         """Tokens that were thinking and are not shown."""
         self._model = model
-        self._tool_calls = None if tool_parser is None else ToolCallReader(tool_parser)
+        self._tool_calls = None if tool_parser is None else tool_parser.reader()
+        self._calls_in_own_syntax = tool_parser is not None and tool_parser.in_own_syntax
         channels = readable_channels(model.family.channels, model.tokenizer)
         self._channels = (
             ChannelReader(channels, model.tokenizer, begins_in=self._first_part(is_opened))
@@ -85,7 +86,7 @@ class AnswerText:
         answer_end = "" if self._channels else model.manifest.answer_end
         self._answer_ends = tuple(dict.fromkeys((answer_end, answer_end.strip()))) if answer_end else ()
         """With the white space that the model was trained with, and without."""
-        self._dropped = self._answer_ends if tool_parser is not None else ()
+        self._dropped = self._answer_ends if self._calls_in_own_syntax else ()
         """Text that is left out: it closes an answer, but calls may follow."""
         self._stop = tuple(stop) if self._dropped else (*stop, *self._answer_ends)
         markers = () if self._markers is None else self._markers.texts
@@ -191,7 +192,7 @@ class AnswerText:
         """The part of an answer in channels that its prompt ends in; None for a header."""
         if is_opened:
             return Part.FINAL
-        begins_in_header = self._tool_calls is not None and self._model.reasoning.answer_start_with_tools_ids
+        begins_in_header = self._calls_in_own_syntax and self._model.reasoning.answer_start_with_tools_ids
         return None if begins_in_header else Part.TEXT
 
     def _is_in_text(self, token_id: int, channels: ChannelReader) -> bool:
@@ -208,7 +209,7 @@ class AnswerText:
         if now is Part.CALL and before is not Part.CALL:
             self.sampled_text += self._model.tokenizer.decode(channels.calls[-1], keeps_special=True)
         if before.is_text and not now.is_text:
-            is_over = before is Part.FINAL or (self._tool_calls is None and now is not Part.THINKING)
+            is_over = before is Part.FINAL or (not self._calls_in_own_syntax and now is not Part.THINKING)
             self.has_ended = is_over and not self._may_still_think
             self._may_still_think = self._may_still_think and not is_over
         if now.is_text and not before.is_text and (self.text or self._held.strip()):

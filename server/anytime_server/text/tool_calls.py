@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from anytime_server.errors import InvalidRequest, NotSupported, UnusableOption, first_line
 from anytime_server.reasoning import num_begun
 from anytime_server.text.call_readers import ToolCall
+from anytime_server.text.json_calls import JsonCalls
 from anytime_server.text.model import Model
 from anytime_server.text.tokenizer import ModelTokenizer
 from anytime_server.text.tool_formats import TOOL_FORMATS, ToolFormat, detect_tool_format
@@ -82,6 +83,9 @@ class ModelTools:
 class ToolCallParser:
     """Parses complete calls of given tools out of text."""
 
+    in_own_syntax = True
+    """Whether calls are in the model's own syntax."""
+
     def __init__(
         self, model_tools: ModelTools, tools: Sequence[dict[str, Any]], *, max_calls: int | None = None
     ) -> None:
@@ -116,6 +120,13 @@ class ToolCallParser:
             field = ".".join(str(part) for part in fault["loc"]) or "tools"
             raise InvalidRequest(f"{field}: {fault['msg']}", field=field) from error
 
+    def begins_call(self, text: str) -> bool:
+        """Whether an answer begins with a call."""
+        return self.format is not None and text.lstrip().startswith(self.format.start)
+
+    def reader(self) -> ToolCallReader:
+        return ToolCallReader(self)
+
     def parse(self, text: str) -> tuple[str, list[ToolCall]]:
         """Text outside of calls, and the calls; all of the text where a call is malformed.
 
@@ -132,6 +143,9 @@ class ToolCallParser:
             ToolCall(name=call.function.name, arguments=call.function.arguments) for call in found.tool_calls
         ]
         return found.content or "", calls
+
+
+CallParser = ToolCallParser | JsonCalls
 
 
 class ToolCallReader:

@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import json
 import math
+import re
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 import jsonschema
 import pytest
 from anytime_server.engine import Delta, Engine, EngineRequest
+from anytime_server.engine.constraint import Constraint
 from anytime_server.engine.scripted import Script, ScriptedEngine
 from anytime_server.engine.transformers import TransformersEngine, TransformersOptions
 from anytime_server.errors import EngineFailed, InvalidRequest
@@ -296,7 +298,7 @@ async def test_the_number_of_top_logprobs_is_exact(
 @pytest.mark.parametrize("bad", ["{", "[]", "true", '"object"', "3", "[" * 100_000])
 async def test_malformed_json_schemas_are_refused(engine: Engine, bad: str) -> None:
     with pytest.raises(InvalidRequest, match="JSON schema"):
-        await engine.check_json_schema(bad)
+        await engine.enforced(Constraint("json_schema", bad))
 
 
 @pytest.fixture(params=["transformers_engine", "vllm_engine"])
@@ -304,17 +306,20 @@ def real_engine(request: pytest.FixtureRequest) -> Engine:
     return request.getfixturevalue(request.param)
 
 
+async def enforced(engine: Engine, schema: dict[str, Any]) -> Constraint:
+    return (await engine.enforced(Constraint("json_schema", json.dumps(schema)))).constraint
+
+
 async def test_answers_are_constrained_to_a_json_schema(
     real_engine: Engine, request_of: Any, tiny_model: Model
 ) -> None:
     """Beside unconstrained requests; at temperature 1, a random model samples everything that is allowed."""
-    schema = json.dumps(SCHEMA)
-    await real_engine.check_json_schema(schema)
+    constraint = await enforced(real_engine, SCHEMA)
     reasoning = tiny_model.reasoning
     sampling = {"max_tokens": 300, "stop_ids": reasoning.eos_ids, "min_tokens": 1}
     banned_ids = frozenset({reasoning.think_end_id, *tiny_model.tokenizer.encode("a")})
     requests = [
-        request_of(**sampling, seed=seed, json_schema=schema, banned_ids=banned_ids, top_logprobs=3)
+        request_of(**sampling, seed=seed, constraint=constraint, banned_ids=banned_ids, top_logprobs=3)
         for seed in range(12)
     ]
     free = request_of(max_tokens=60, seed=5)
@@ -339,10 +344,31 @@ async def test_answers_are_constrained_to_a_json_schema(
     assert len(spellings) == len(constrained)
 
 
+@pytest.mark.parametrize(
+    ("constraint", "expected"),
+    [
+        (Constraint("regex", "[0-9]{3}-[ab]"), r"[0-9]{3}-[ab]"),
+        (Constraint("choice", '["yes","no, \\"never\\""]'), r'yes|no, "never"'),
+        (Constraint("grammar", 'root ::= "x" [0-9] "!"'), "x[0-9]!"),
+    ],
+    ids=["regex", "choice", "grammar"],
+)
+async def test_answers_are_constrained_otherwise(
+    real_engine: Engine, request_of: Any, tiny_model: Model, constraint: Constraint, expected: str
+) -> None:
+    held_to, eos_ids = (await real_engine.enforced(constraint)).constraint, tiny_model.reasoning.eos_ids
+    for seed in range(4):
+        deltas = await run(
+            real_engine, request_of(max_tokens=40, seed=seed, stop_ids=eos_ids, constraint=held_to)
+        )
+        assert deltas[-1].finish_reason == "stop"
+        assert re.fullmatch(expected, tiny_model.tokenizer.decode(tokens(deltas)[:-1]))
+
+
 async def test_json_of_one_token_can_end(real_engine: Engine, request_of: Any, tiny_model: Model) -> None:
     """The schema overrides `min_tokens` and the bans."""
-    schema, eos_ids = '{"enum":[7]}', tiny_model.reasoning.eos_ids
-    await real_engine.check_json_schema(schema)
+    eos_ids = tiny_model.reasoning.eos_ids
+    constraint = await enforced(real_engine, {"enum": [7]})
     [seven] = tiny_model.tokenizer.encode("7")
     deltas = await run(
         real_engine,
@@ -351,7 +377,7 @@ async def test_json_of_one_token_can_end(real_engine: Engine, request_of: Any, t
             min_tokens=5,
             stop_ids=eos_ids | {65},
             banned_ids=eos_ids | {seven},
-            json_schema=schema,
+            constraint=constraint,
         ),
     )
     assert tokens(deltas)[0] == seven
@@ -360,9 +386,8 @@ async def test_json_of_one_token_can_end(real_engine: Engine, request_of: Any, t
 
 
 async def test_json_may_end_at_max_tokens(real_engine: Engine, request_of: Any) -> None:
-    schema = json.dumps(SCHEMA)
-    await real_engine.check_json_schema(schema)
-    deltas = await run(real_engine, request_of(max_tokens=9, json_schema=schema))
+    constraint = await enforced(real_engine, SCHEMA)
+    deltas = await run(real_engine, request_of(max_tokens=9, constraint=constraint))
     assert len(tokens(deltas)) == 9
     assert deltas[-1].finish_reason == "length"
 
@@ -370,7 +395,7 @@ async def test_json_may_end_at_max_tokens(real_engine: Engine, request_of: Any) 
 @pytest.mark.parametrize(
     "schema",
     [
-        {"type": "object", "properties": {"a": {"not": {"type": "null"}}}},
+        {"type": "object", "properties": {"a": False}, "required": ["a"]},
         {"type": "string", "pattern": "("},
         {"type": "integer", "minimum": 5, "maximum": 2},
         {"type": "string", "pattern": "(" * 20_000 + "a" + ")" * 20_000},
@@ -378,5 +403,5 @@ async def test_json_may_end_at_max_tokens(real_engine: Engine, request_of: Any) 
 )
 async def test_unenforceable_json_schemas_are_refused(real_engine: Engine, schema: dict[str, Any]) -> None:
     with pytest.raises(InvalidRequest, match="the JSON schema cannot be enforced: "):
-        await real_engine.check_json_schema(json.dumps(schema))
+        await enforced(real_engine, schema)
     assert real_engine.alive

@@ -14,6 +14,7 @@ from uuid import uuid4
 import pytest
 from anytime_server.engine import Delta, EngineRequest, Sampling
 from anytime_server.engine import supervised as supervised_module
+from anytime_server.engine.constraint import Constraint
 from anytime_server.engine.resuming import remaining_request, seed_after
 from anytime_server.engine.scripted import Script, ScriptedEngine
 from anytime_server.engine.supervised import SupervisedEngine
@@ -21,7 +22,7 @@ from anytime_server.errors import EngineDead, EngineFailed, UnusableModel, Weigh
 from anytime_server.text.model import Model
 
 PROMPT = list(range(40, 70))
-SCHEMA = '{"type": "object"}'
+SCHEMA = Constraint("json_schema", "{}")
 
 
 class Unloadable(ScriptedEngine):
@@ -170,10 +171,10 @@ async def test_a_request_fails_after_two_deaths(supervised: Any, request_of: Any
 
 async def test_json_resumes_only_before_its_first_token(supervised: Any, request_of: Any) -> None:
     begun = await supervised({"die_after_tokens": 5}, {})
-    with pytest.raises(EngineDead, match="JSON"):
-        await run(begun, request_of(json_schema=SCHEMA))
+    with pytest.raises(EngineDead, match="constrained"):
+        await run(begun, request_of(constraint=SCHEMA))
     not_begun = await supervised({"die_after_tokens": 1}, {})
-    assert len(tokens(await run(not_begun, request_of(json_schema=SCHEMA)))) == 50
+    assert len(tokens(await run(not_begun, request_of(constraint=SCHEMA)))) == 50
 
 
 async def test_silence_counts_as_death(

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from anytime_server.engine.constraint import Constraint
 from anytime_server.engine.scripted import ScriptedEngine
 from anytime_server.errors import AnytimeError, InvalidRequest, NotSupported, UnknownModel
 from anytime_server.reasoning import Cause, Forcing, LoopRule, SamplingOptions, TokenLimits
@@ -24,6 +25,7 @@ from anytime_server.types import GenerateRequest, IgnoredFields, RequestContext,
 
 from .conftest import MESSAGES, request
 
+ANY_JSON = Constraint("json_schema", "{}")
 PROMPT_IDS = [257, 22, 12, 18, 259, 258, 260]
 TOOLS = [{"type": "function", "function": {"name": "f"}}]
 START_IDS = frozenset({7})
@@ -172,7 +174,7 @@ async def test_answers_that_may_call_tools_have_no_lead_in_unless_requested(
     assert forced.answer.forcing is Forcing.FORCE
 
 
-@pytest.mark.parametrize("kind", ["json_schema", "tools"])
+@pytest.mark.parametrize("kind", ["constraint", "tools"])
 @pytest.mark.parametrize(
     ("window_tokens", "fields", "answer_tokens"),
     [
@@ -192,7 +194,7 @@ async def test_structured_answers_get_more_room(
     fields: dict[str, Any],
     answer_tokens: int,
 ) -> None:
-    structure: dict[str, Any] = {"json_schema": "{}"} if kind == "json_schema" else {"tools": TOOLS}
+    structure: dict[str, Any] = {"constraint": ANY_JSON} if kind == "constraint" else {"tools": TOOLS}
     compiler = await compiler_of(tools=True, window_tokens=window_tokens)
     assert (await compiler.compile(request(**structure, **fields))).limits.answer_tokens == answer_tokens
 
@@ -240,7 +242,7 @@ async def test_long_answers_are_expected_but_an_explicit_budget_leaves_16_tokens
     """The JSON would get 128 of 512."""
     compiler = await compiler_of()
     for budget, left in ((400, 93), (477, 16), (478, 16)):
-        limits = (await compiler.compile(request(json_schema="{}", budget_tokens=budget))).limits
+        limits = (await compiler.compile(request(constraint=ANY_JSON, budget_tokens=budget))).limits
         assert (limits.budget_tokens, limits.answer_limit(limits.budget_tokens)) == (493 - left, left)
 
 
@@ -293,8 +295,8 @@ async def test_resumed_thinking_takes_room_and_must_be_what_was_signed(
 
 async def test_schema_that_the_engine_refuses_is_named(compiler_of: Callable[..., Any]) -> None:
     with pytest.raises(InvalidRequest) as refused:
-        await (await compiler_of()).compile(request(json_schema="[]"))
-    assert refused.value.field == "answer.json_schema"
+        await (await compiler_of()).compile(request(constraint=Constraint("json_schema", "[]")))
+    assert refused.value.field == "answer.constraint"
 
 
 @pytest.mark.parametrize(
@@ -351,12 +353,7 @@ async def test_tools_are_rendered_with_the_messages(
         ({"messages": []}, InvalidRequest, "messages", "must not be empty"),
         ({"budget_tokens": 513}, InvalidRequest, "budget", "window of 512"),
         ({"total_tokens": 600, "budget_tokens": 601}, InvalidRequest, "budget", "window of 512"),
-        (
-            {"tools": TOOLS, "json_schema": "{}"},
-            NotSupported,
-            "answer.response_format",
-            "^a JSON schema .* beside tools is not supported$",
-        ),
+        ({"tools": TOOLS, "required_tools": ("other",)}, InvalidRequest, "tool_choice", "no tool 'other'"),
     ],
 )
 async def test_request_that_can_never_be_served_is_refused_before_it_is_compiled(
@@ -373,7 +370,16 @@ async def test_request_that_can_never_be_served_is_refused_before_it_is_compiled
     assert refused.value.field == field
 
 
-@pytest.mark.parametrize("fields", [{}, {"tools": TOOLS}, {"json_schema": "{}"}, {"model": "tiny"}])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"tools": TOOLS},
+        {"constraint": ANY_JSON},
+        {"model": "tiny"},
+        {"tools": TOOLS, "constraint": ANY_JSON},
+    ],
+)
 async def test_request_that_may_be_served_passes(
     compiler_of: Callable[..., Any], fields: dict[str, Any]
 ) -> None:

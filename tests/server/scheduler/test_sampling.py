@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from anytime_server.engine.constraint import Constraint
 from anytime_server.engine.scripted import ScriptedEngine
 from anytime_server.errors import AnytimeError, InvalidRequest, NotSupported
 from anytime_server.reasoning import SamplingDefaults, SamplingOptions
@@ -15,6 +16,7 @@ from anytime_server.types import IgnoredFields, RequestContext
 
 from .conftest import request
 
+ANY_JSON = Constraint("json_schema", "{}")
 EOS_ID = 259
 """Ids up to 261 exist."""
 UNSUPPORTED = {"bad_words", "min_p"}
@@ -76,7 +78,7 @@ IGNORED: list[tuple[str, dict[str, Any], str]] = [
     ("answer.bad_words", {"answer": options(bad_words=("x",))}, "engine does not support"),
     ("thinking.min_p", {"thinking": options(min_p=0.1)}, "engine does not support"),
     *(
-        (f"answer.{name}", {"answer": options(**given), "json_schema": "{}"}, "JSON schema")
+        (f"answer.{name}", {"answer": options(**given), "constraint": ANY_JSON}, "JSON schema")
         for name, given in (
             ("ignore_eos", {"ignore_eos": True}),
             ("min_tokens", {"min_tokens": 2}),
@@ -125,7 +127,7 @@ def test_error_speaks_of_the_clients_own_field(resolver: SamplingResolver) -> No
         {"thinking": options(min_tokens=8), "budget_tokens": 8},
         {
             "answer": options(ignore_eos=False, min_tokens=1, stop_token_ids=(EOS_ID,)),
-            "json_schema": "{}",
+            "constraint": ANY_JSON,
         },
     ],
 )

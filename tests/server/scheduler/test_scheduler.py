@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from anytime_server.engine.constraint import Constraint, Enforced
 from anytime_server.engine.scripted import ScriptedEngine
 from anytime_server.errors import (
     AlreadyAnswering,
@@ -31,12 +32,16 @@ async def test_schemas_that_compile_delay_no_prompt(
 ) -> None:
     scheduler, compiled = await start_scheduler(), asyncio.Event()
 
-    async def compile_slowly(engine: ScriptedEngine, json_schema: str) -> None:
+    async def compile_slowly(engine: ScriptedEngine, constraint: Constraint) -> Enforced:
         await compiled.wait()
+        return Enforced(constraint=constraint)
 
-    monkeypatch.setattr(ScriptedEngine, "check_json_schema", compile_slowly)
+    monkeypatch.setattr(ScriptedEngine, "enforced", compile_slowly)
     # More than there are threads to render prompts.
-    delayed = [asyncio.create_task(scheduler.submit(request(json_schema="{}"))) for _ in range(64)]
+    delayed = [
+        asyncio.create_task(scheduler.submit(request(constraint=Constraint("json_schema", "{}"))))
+        for _ in range(64)
+    ]
     submission, go_on = await submit_slowly(scheduler, monkeypatch)
     go_on.set()
     await read_all(await submission)

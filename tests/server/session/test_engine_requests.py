@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import AsyncGenerator
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from anytime_server.engine import Delta, EngineRequest, Sampling
+from anytime_server.engine.constraint import Constraint
 from anytime_server.engine.resuming import seed_after
 from anytime_server.reasoning import SamplingOptions
 from anytime_server.session import AnswerOptions, Session, events
 from anytime_server.text.model import Model
+from anytime_server.text.tool_calls import ToolCallReader
 from anytime_server.text.tool_formats import ToolFormat
 
 from .conftest import PROMPT_IDS, finished, run_session
 
+ANY_JSON = Constraint("json_schema", "{}")
 THINK_START_ID = 260
 EOS_IDS, STOP_IDS = frozenset({259}), frozenset({259, 261})
 ANSWER_STOP_IDS = EOS_IDS | {THINK_START_ID}
@@ -37,7 +41,7 @@ def recorded(session: Session) -> list[EngineRequest]:
 
 async def test_both_phases_in_full(open_session: Any, tiny_model: Model) -> None:
     options = AnswerOptions(
-        sampling=SamplingOptions(temperature=0.2, top_p=0.7), json_schema="{}", top_logprobs=3
+        sampling=SamplingOptions(temperature=0.2, top_p=0.7), constraint=ANY_JSON, top_logprobs=3
     )
     session = await open_session(budget_tokens=5, never_end=True, seed=9, answer_options=options)
     found = recorded(session)
@@ -65,7 +69,7 @@ async def test_both_phases_in_full(open_session: Any, tiny_model: Model) -> None
             stop_ids=EOS_IDS,
             logprobs=True,
             top_logprobs=3,
-            json_schema="{}",
+            constraint=ANY_JSON,
         ),
         priority=0,
     )
@@ -175,9 +179,14 @@ async def test_answer_that_begins_to_think_at_its_limit_ends_there(open_session:
 async def test_thinking_also_stops_before_a_tool_call(open_session: Any, tiny_model: Model) -> None:
     [start_id] = tiny_model.tokenizer.encode("+")
     parser: Any = SimpleNamespace(
-        start_ids=frozenset({start_id}), keeps_special_tokens=False, format=None, max_calls=None,
+        in_own_syntax=True,
+        start_ids=frozenset({start_id}),
+        keeps_special_tokens=False,
+        format=None,
+        max_calls=None,
         parse=lambda text: (text, []),
-    )  # fmt: skip
+    )
+    parser.reader = partial(ToolCallReader, parser)  # fmt: skip
     session = await open_session(budget_tokens=0, answer_options=AnswerOptions(tool_parser=parser))
     found = recorded(session)
     await run_session(session)
@@ -203,9 +212,14 @@ async def test_text_before_a_tool_call_is_shown_as_it_comes_and_the_rest_at_the_
 ) -> None:
     """The eighth token is the last that the answer may have; it is shown, and the begun call after it."""
     parser: Any = SimpleNamespace(
-        start_ids=frozenset(), keeps_special_tokens=False, max_calls=None,
-        format=ToolFormat(start="<", end=">", template=()), parse=lambda text: (text, []),
-    )  # fmt: skip
+        in_own_syntax=True,
+        start_ids=frozenset(),
+        keeps_special_tokens=False,
+        max_calls=None,
+        format=ToolFormat(start="<", end=">", template=()),
+        parse=lambda text: (text, []),
+    )
+    parser.reader = partial(ToolCallReader, parser)  # fmt: skip
     for answer in ("forty-two", "four <two"):
         session = await open_session(
             budget_tokens=0, answer=answer, answer_options=AnswerOptions(tool_parser=parser)
@@ -220,8 +234,14 @@ async def test_failures_of_the_tool_parser_add_up_over_blank_answers(open_sessio
         raise ValueError("a parser's fault")
 
     parser: Any = SimpleNamespace(
-        start_ids=frozenset(), keeps_special_tokens=False, format=None, max_calls=None, parse=fail
+        in_own_syntax=True,
+        start_ids=frozenset(),
+        keeps_special_tokens=False,
+        format=None,
+        max_calls=None,
+        parse=fail,
     )
+    parser.reader = partial(ToolCallReader, parser)
     session = await open_session(
         budget_tokens=0, answer=" \n \n", answer_options=AnswerOptions(tool_parser=parser)
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,6 +13,7 @@ from anytime_server.reasoning import Cause
 from anytime_server.session import AnswerOptions, events
 from anytime_server.session.latency import LatencyEstimator
 from anytime_server.text.model import Model
+from anytime_server.text.tool_calls import ToolCallReader
 
 from .conftest import PROMPT_IDS, finished, run_session, thinking_text
 
@@ -185,12 +187,14 @@ async def test_thinking_ends_where_a_tool_call_begins(open_session: Any, tiny_mo
     """The token that begins the call is not shown, and no lead-in comes between it and the call."""
     start_ids = frozenset(tiny_model.tokenizer.encode("+"))
     parser: Any = SimpleNamespace(
+        in_own_syntax=True,
         start_ids=start_ids,
         keeps_special_tokens=False,
         format=None,
         max_calls=None,
         parse=lambda text: (text, []),
     )
+    parser.reader = partial(ToolCallReader, parser)
     session = await open_session(
         budget_tokens=400, never_end=True, answer_options=AnswerOptions(tool_parser=parser)
     )

@@ -23,8 +23,10 @@ from anytime_server.api.schema.fields import (
 )
 from anytime_server.api.schema.ignored import Unserved
 from anytime_server.api.schema.sampling import OWN_NAMES, RequestSampling
+from anytime_server.api.schema.tool_choice import note_strict, tool_choice_of
+from anytime_server.engine.constraint import Constraint
 from anytime_server.errors import InvalidRequest, NotSupported
-from anytime_server.types import GenerateRequest, RequestContext
+from anytime_server.types import GenerateRequest, IgnoredFields, RequestContext
 
 MAX_STOP_SEQUENCES = 16
 
@@ -68,7 +70,8 @@ class Tool(Fields):
     cache_control: Any = None
     eager_input_streaming: Any = None
     """No effect: the input of a call is sent once it is whole."""
-    strict: Annotated[Any, Unserved(why="calls are not constrained by their schema")] = None
+    strict: Any = None
+    """The input is held to the schema where `tool_choice` requires the call; elsewhere this is reported."""
     defer_loading: Annotated[Any, Unserved(why="the model sees every tool")] = None
     input_examples: Annotated[Any, Unserved(why="the model does not see them")] = None
     allowed_callers: Annotated[Any, Unserved((["direct"],))] = None
@@ -149,20 +152,24 @@ class Prompt(Fields):
         system = text_of(self.system or ())
         return [*([{"role": "system", "content": system}] if system else []), *turns_of(messages)]
 
-    def offered_tools(self) -> list[dict[str, Any]]:
-        """Functions that the model may call, as chat templates take them.
+    def tool_fields(self, ignored: IgnoredFields) -> dict[str, Any]:
+        """The fields of a `GenerateRequest` about tools.
 
         Raises:
-            NotSupported: a call is required.
+            InvalidRequest, NotSupported: naming the field.
         """
-        choice = self.tool_choice
-        if choice is not None and choice.type in ("any", "tool"):
-            raise NotSupported(f"tool_choice.type: {choice.type} is not served", field="tool_choice.type")
-        if choice is not None and choice.name is not None:
-            raise InvalidRequest("is not taken with this tool_choice.type", field="tool_choice.name")
-        if choice is not None and choice.type == "none":
-            return []
-        return [tool.for_template() for tool in self.tools]
+        given = None if self.tool_choice is None else self.tool_choice.model_dump(exclude_none=True)
+        choice = tool_choice_of(given, [tool.name for tool in self.tools], ignored)
+        for position, tool in enumerate(self.tools):
+            note_strict(f"tools.{position}.strict", tool, choice, ignored)
+        if given is not None and "name" in given and not choice.is_named:
+            ignored.add("tool_choice.name", "has no effect with this tool_choice.type")
+        is_single = choice.is_named or bool(given and given["disable_parallel_tool_use"])
+        return {
+            "tools": choice.offered([tool.for_template() for tool in self.tools]),
+            "required_tools": choice.required,
+            "max_tool_calls": 1 if is_single else None,
+        }
 
     def to_prompt_request(self, context: RequestContext) -> GenerateRequest:
         """The prompt alone, for counting its tokens.
@@ -172,9 +179,8 @@ class Prompt(Fields):
         """
         if self.continued is not None:
             raise NotSupported("resumed thinking is not counted", field=self.last_signature)
-        return GenerateRequest(
-            messages=self.turns(), model=self.model, tools=self.offered_tools(), context=context
-        )
+        tools = self.tool_fields(context.ignored)["tools"]
+        return GenerateRequest(messages=self.turns(), model=self.model, tools=tools, context=context)
 
 
 class MessagesRequest(Prompt, RequestSampling):
@@ -204,11 +210,6 @@ class MessagesRequest(Prompt, RequestSampling):
     def omits_thinking(self) -> bool:
         return self.thinking is not None and self.thinking.display == "omitted"
 
-    @property
-    def max_tool_calls(self) -> int | None:
-        """The most tool calls of one message; None for no limit."""
-        return 1 if self.tool_choice is not None and self.tool_choice.disable_parallel_tool_use else None
-
     def to_generate_request(self, context: RequestContext, *, window_tokens: int) -> GenerateRequest:
         """The request in no dialect.
 
@@ -224,7 +225,6 @@ class MessagesRequest(Prompt, RequestSampling):
                 f"anytime.continuation and {self.last_signature} both say what to resume; give one",
                 field="anytime.continuation",
             )
-        json_schema = self._json_schema()
         budget_tokens, budget_field = self._budget(anytime, window_tokens)
         own = {
             "continuation": self.continued or anytime.continuation,
@@ -240,10 +240,9 @@ class MessagesRequest(Prompt, RequestSampling):
             is_budget_a_share=is_effort(budget_field),
             **self.sampling(),
             stop=tuple(self.stop_sequences),
-            json_schema=json_schema,
+            constraint=self._constraint(),
             with_confidence=False,
-            tools=self.offered_tools(),
-            max_tool_calls=self.max_tool_calls,
+            **self.tool_fields(context.ignored),
             id_prefix="msg_any",
             context=context,
             field_names={
@@ -252,8 +251,9 @@ class MessagesRequest(Prompt, RequestSampling):
                 "effort": "output_config.effort",
                 "total_tokens": "max_tokens",
                 "answer.max_tokens": "max_tokens",
-                "answer.response_format": self.format_field,
-                "answer.json_schema": f"{self.format_field}.schema",
+                "answer.constraint": f"{self.format_field}.schema",
+                "answer.schema": f"{self.format_field}.schema",
+                "tools.parameters": "tools.input_schema",
                 "continuation": "anytime.continuation" if self.continued is None else self.last_signature,
             },
         )
@@ -266,13 +266,13 @@ class MessagesRequest(Prompt, RequestSampling):
     def _formats(self) -> tuple[JsonOutputFormat | None, JsonOutputFormat | None]:
         return self.output_config and self.output_config.format, self.output_format
 
-    def _json_schema(self) -> str | None:
+    def _constraint(self) -> Constraint | None:
         given = [one for one in self._formats() if one is not None]
         if len(given) == 2 and given[0] != given[1]:
             raise InvalidRequest(
                 "output_config.format and output_format differ; give one", field="output_format"
             )
-        return json.dumps(given[0].schema_) if given else None
+        return Constraint("json_schema", json.dumps(given[0].schema_)) if given else None
 
     def _budget(self, anytime: AnytimeFields, window_tokens: int) -> tuple[int | None, str | None]:
         """The budget in tokens, None for all that `max_tokens` leaves, and the field that gives it.

@@ -81,10 +81,13 @@ class AnytimeRequest(Conversation):
             answer=self.answer.sampling_options(),
             skip_special_tokens=self.answer.skip_special_tokens,
             forcing=self.answer.forcing,
-            json_schema=response_format and response_format.schema_text,
+            constraint=response_format and response_format.constraint,
             seed=self.thinking.seed,
             context=context,
-            field_names={"answer.json_schema": "answer.response_format"},
+            field_names={
+                "answer.constraint": "answer.response_format",
+                "answer.schema": "answer.response_format.json_schema.schema",
+            },
             **(self.stop_when.generate_fields() if self.stop_when else {}),
         )
 

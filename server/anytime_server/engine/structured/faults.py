@@ -7,15 +7,15 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from anytime_server.engine.structured.schema import items, schemas_in
+from anytime_server.engine.structured.schema import count, items, schemas_in
 
 MAX_NESTING = 32
 LOCATING_S = 1.0
 """Processor time after which a fault is reported without its place."""
 
 
-def find_fault(json_schema: str) -> str | None:
-    """The reason why a text is no schema, or a schema that no finite instance matches; None for neither."""
+def read_schema(json_schema: str) -> dict[str, Any] | str:
+    """A schema, or the reason why a text is none."""
     try:
         schema = json.loads(json_schema)
         json.dumps(schema, ensure_ascii=False, allow_nan=False).encode()
@@ -28,6 +28,11 @@ def find_fault(json_schema: str) -> str | None:
         level = [part for one in level for _, part in items(one)]
     if any(isinstance(one, dict | list) for one in level):
         return f"the JSON schema is nested more than {MAX_NESTING} deep"
+    return schema
+
+
+def find_fault(schema: dict[str, Any]) -> str | None:
+    """The reason why no finite instance matches a schema, or what in it is no schema; None for neither."""
     schemas = dict(schemas_in("#", schema))
     if strange := [pointer for pointer, one in schemas.items() if not isinstance(one, dict | bool)]:
         return f"the JSON schema cannot be enforced: {strange[0]} is not a schema"
@@ -36,35 +41,38 @@ def find_fault(json_schema: str) -> str | None:
     return None
 
 
-def refusal_of(json_schema: str) -> str | None:
+def refusal_of(schema: dict[str, Any]) -> tuple[str, str] | None:
     """Why llguidance refuses a schema; None where it accepts it.
 
-    The reason begins with the JSON pointer of the innermost schema at fault: with `{}` in its place,
-    llguidance accepts the whole.
+    Before the reason comes the JSON pointer of the innermost schema at fault: with `{}` in its place,
+    llguidance accepts the whole. It is empty where that is the whole, or not found.
 
     Args:
-        json_schema: text of `with_options()`.
+        schema: with the options of `closed()`.
     """
-    if (reason := _refusal(schema := json.loads(json_schema))) is None:
+    if (reason := reason_of(schema)) is None:
         return None
     end_s = time.thread_time() + LOCATING_S
     for pointer in sorted((one for one, _ in schemas_in("#", schema)), key=lambda one: -one.count("/")):
         if pointer == "#" or time.thread_time() > end_s:
             break
-        if _refusal(_without(schema, pointer)) is None:
-            return f"{pointer}: {reason}"
-    return reason
+        if reason_of(replaced(schema, pointer, {})) is None:
+            return pointer, reason
+    return "", reason
 
 
-def _refusal(schema: Any) -> str | None:
+def reason_of(schema: Any) -> str | None:
+    """Why llguidance refuses a schema, without the place; None where it accepts it."""
     from llguidance import LLMatcher
 
     is_error, messages = LLMatcher.validate_grammar_with_warnings(LLMatcher.grammar_from_json_schema(schema))
     return " ".join(messages[0].split())[:300] if is_error else None
 
 
-def _without(schema: Any, pointer: str) -> Any:
-    """A copy of a schema with `{}`, which any value matches, at the pointer."""
+def replaced(schema: dict[str, Any], pointer: str, by: dict[str, Any]) -> dict[str, Any]:
+    """A copy of a schema with another at the pointer."""
+    if pointer in ("", "#"):
+        return by
     whole = json.loads(json.dumps(schema))
     parent, rest = whole, pointer.removeprefix("#/")
     while True:
@@ -72,7 +80,7 @@ def _without(schema: Any, pointer: str) -> Any:
         name = max(names, key=len)
         key: Any = int(name) if isinstance(parent, list) else name
         if rest == name:
-            parent[key] = {}
+            parent[key] = by
             return whole
         parent, rest = parent[key], rest[len(name) + 1 :]
 
@@ -104,15 +112,10 @@ def _needs(pointer: str, schema: Any) -> Iterator[list[str]]:
     if schema.get("type") == "object":
         required = [name for _, name in items(schema.get("required"))]
         yield from ([f"{pointer}/properties/{name}"] for name in required)
-        if _count(schema, "minProperties") > len(items(schema.get("properties"))):
+        if count(schema, "minProperties") > len(items(schema.get("properties"))):
             yield [f"{pointer}/additionalProperties"]
-    if schema.get("type") == "array" and (least := _count(schema, "minItems")):
+    if schema.get("type") == "array" and (least := count(schema, "minItems")):
         first = items(schema.get("prefixItems"))
         yield from ([f"{pointer}/prefixItems/{i}"] for i, _ in first if i < least)
         if least > len(first):
             yield [f"{pointer}/items"]
-
-
-def _count(schema: dict[str, Any], keyword: str) -> int:
-    value = schema.get(keyword)
-    return value if type(value) is int else 0

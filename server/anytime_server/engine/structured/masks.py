@@ -1,4 +1,4 @@
-"""The cost of a schema's masks, sampled."""
+"""The cost of a grammar's masks, sampled."""
 
 from __future__ import annotations
 
@@ -38,18 +38,18 @@ def find_mask_fault(grammar: str, vocabulary: Vocabulary) -> str | None:
             fill_next_token_bitmask(matcher, bits)
             costs_s.append(time.thread_time() - started_s)
             if matcher.is_error():
-                return "the JSON schema is too ambiguous: there are too many ways to read an instance"
+                return "is too ambiguous: there are too many ways to read an instance"
             allowed = np.unpackbits(bits.view(np.uint8)[0], count=len(tokens), bitorder="little")
             if matcher.is_stopped():
                 break
             if not allowed.any():
-                return "the JSON schema cannot be enforced: no token is allowed at some point"
+                return "cannot be enforced: no token is allowed at some point"
             # Every second walk ends strings early, to come to what follows. Long tokens have most readings.
             ids = [i for i in next_part_ids if allowed[i]] if walk % 2 and rng.random() < 0.5 else []
             drawn = rng.choice(ids or np.flatnonzero(allowed), size=8).tolist()
             if not matcher.consume_token(max(drawn, key=lambda i: len(tokens[i]))):
-                return "the JSON schema cannot be enforced: the tokenizer does not spell its text"
+                return "cannot be enforced: the tokenizer does not spell its text"
     if sum(costs_s) > MEAN_LIMIT_S * len(costs_s) or sum(cost_s > MASK_LIMIT_S for cost_s in costs_s) > 1:
         limits = f"{MEAN_LIMIT_S * 1e3:.0f} ms in the mean or {MASK_LIMIT_S * 1e3:.0f} ms at most"
-        return f"the JSON schema is too ambiguous: a token takes more than {limits}"
+        return f"is too ambiguous: a token takes more than {limits}"
     return None

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from anytime_server.engine.structured.schema import with_options
+from anytime_server.engine.constraint import Constraint
+from anytime_server.engine.structured.grammar import grammar_of
 from anytime_server.engine.structured.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Matchers:
-    """Makes matchers of schemas that were checked, in a thread of its own."""
+    """Makes matchers of constraints that were checked, in a thread of its own."""
 
     def __init__(self, folder: Path, num_ids: int) -> None:
         """
@@ -30,27 +31,25 @@ class Matchers:
         self._folder, self._num_ids = folder, num_ids
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="matchers")
 
-    async def matcher(self, json_schema: str, stop_ids: Set[int]) -> Matcher:
-        """A matcher that holds one continuation to a schema; the first takes some seconds.
+    async def matcher(self, constraint: Constraint, stop_ids: Set[int]) -> Matcher:
+        """A matcher that holds one continuation to a constraint; the first takes some seconds.
 
         Args:
-            stop_ids: at least one; they follow the JSON.
+            stop_ids: at least one; they follow the text.
         """
         return await asyncio.get_running_loop().run_in_executor(
-            self._thread, self._matcher, json_schema, stop_ids
+            self._thread, self._matcher, constraint, stop_ids
         )
 
     def close(self) -> None:
         self._thread.shutdown(wait=False)
 
-    def _matcher(self, json_schema: str, stop_ids: Set[int]) -> Matcher:
+    def _matcher(self, constraint: Constraint, stop_ids: Set[int]) -> Matcher:
         from llguidance import LLMatcher
 
         vocabulary = self._vocabulary
-        grammar = LLMatcher.grammar_from_json_schema(with_options(json_schema))
-        return Matcher(
-            LLMatcher(vocabulary.tokenizer, grammar, log_level=0), vocabulary, sorted(stop_ids), self._num_ids
-        )
+        matcher = LLMatcher(vocabulary.tokenizer, grammar_of(constraint), log_level=0)
+        return Matcher(matcher, vocabulary, sorted(stop_ids), self._num_ids)
 
     @cached_property
     def _vocabulary(self) -> Vocabulary:
@@ -66,14 +65,14 @@ class Matcher:
         self._bits = np.zeros((1, -(-vocabulary.tokenizer.vocab_size // 32)), np.int32)
 
     def allowed(self) -> np.ndarray:
-        """Ids that may come next, bool (V,): stop ids once the JSON is whole, and only then."""
+        """Ids that may come next, bool (V,): stop ids where the text may end, and only there."""
         from llguidance.numpy import fill_next_token_bitmask
 
         fill_next_token_bitmask(self._matcher, self._bits)
         allowed = np.unpackbits(self._bits.view(np.uint8)[0], bitorder="little").astype(bool)
-        is_whole = allowed[self._eos_id]
+        may_end = allowed[self._eos_id]
         allowed[self._eos_id] = False
-        allowed[self._stop_ids] = is_whole
+        allowed[self._stop_ids] = may_end
         return allowed[: self._num_ids]
 
     def accept(self, token_id: int) -> bool:

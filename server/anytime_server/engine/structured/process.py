@@ -1,7 +1,7 @@
-"""The process that compiles JSON schemas.
+"""The process that compiles constraints and checks texts.
 
-Each line of its input is a schema's text as a JSON string. The first line of its output describes the
-vocabulary, each further line is the refusal of a schema or null. A child compiles each schema: what ends the
+Each line of its input is a JSON list of arguments, by which `answer()` says what is asked. The first line of
+its output describes the vocabulary, each further line is a `Reply`. A child gives each reply: what ends the
 child is a refusal, and costs nothing that was loaded.
 """
 
@@ -15,12 +15,15 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, TypedDict
 
+from anytime_server.engine.constraint import Constraint
 from anytime_server.engine.processes import end_with_parent
-from anytime_server.engine.structured.faults import find_fault, refusal_of
+from anytime_server.engine.structured.faults import find_fault, read_schema
+from anytime_server.engine.structured.grammar import grammar_of
 from anytime_server.engine.structured.masks import find_mask_fault
-from anytime_server.engine.structured.schema import with_options
+from anytime_server.engine.structured.relax import in_present_form, relax, relax_further
+from anytime_server.engine.structured.violations import violation
 from anytime_server.engine.structured.vocabulary import Vocabulary
 
 START_LIMIT_S = 120
@@ -29,32 +32,100 @@ STACK_BYTES = 4 << 20
 """Half of what threads of the engine have: a recursion that would end these ends the child."""
 CONVERSION_LIMIT_S = 0.1
 """Processor time of the step that vLLM repeats on the server's event loop for every request."""
+CHECK_LIMIT_S = 2.0
+"""Processor time of checking one text."""
 
 
-def refusal(vocabulary: Vocabulary, json_schema: str) -> str | None:
-    """Why tokens cannot be constrained to a schema; None where they can."""
+class Reply(TypedDict, total=False):
+    """What is said of a constraint, or of a text."""
+
+    refusal: str
+    """Why tokens cannot be held to the constraint; the rest is missing then."""
+    text: str
+    """The constraint's, as the engine enforces it."""
+    left_out: list[str]
+    unknown: list[str]
+    is_exact: bool
+    violated: str | None
+    """JSON pointer of a keyword that the text violates."""
+    unchecked: str
+    """Why the text was not checked."""
+
+
+def compiled(vocabulary: Vocabulary, constraint: Constraint) -> Reply:
+    """What tokens can be held to of a constraint."""
+    if constraint.kind != "json_schema":
+        refused = _refusal(vocabulary, constraint)
+        return {"refusal": refused} if refused else {"text": constraint.text}
+    schema = read_schema(constraint.text)
+    if isinstance(schema, str):
+        return {"refusal": schema}
+    schema = in_present_form(schema)
+    if (fault := find_fault(schema)) is not None:
+        return {"refusal": fault}
+    relaxed = relax(schema)
+    try:
+        started_s = time.thread_time()
+        text = json.dumps(relaxed.closed, separators=(",", ":"))
+        grammar_of(Constraint("json_schema", text))
+        if time.thread_time() - started_s > CONVERSION_LIMIT_S:
+            return {"refusal": "the JSON schema takes too long to compile: it repeats too much"}
+        if (reason := relax_further(relaxed)) is not None:
+            return {"refusal": f"the JSON schema cannot be enforced: {reason}"}
+        text = json.dumps(relaxed.closed, separators=(",", ":"))
+        refused = _refusal(vocabulary, Constraint("json_schema", text))
+    except MemoryError:
+        refused = "the JSON schema cannot be enforced: it takes too much memory to compile"
+    if refused:
+        return {"refusal": refused}
+    return {
+        "text": text,
+        "left_out": relaxed.left_out,
+        "unknown": relaxed.unknown,
+        "is_exact": relaxed.is_exact,
+    }
+
+
+def _refusal(vocabulary: Vocabulary, constraint: Constraint) -> str | None:
+    """Why tokens cannot be held to an enforceable constraint, as llguidance and its masks have it."""
     from llguidance import LLMatcher
 
-    if (fault := find_fault(json_schema)) is not None:
-        return fault
+    name = constraint.title
     try:
-        text, started_s = with_options(json_schema), time.thread_time()
-        grammar = LLMatcher.grammar_from_json_schema(text)
+        started_s = time.thread_time()
+        grammar = grammar_of(constraint)
         LLMatcher.validate_grammar(grammar)
         if time.thread_time() - started_s > CONVERSION_LIMIT_S:
-            return "the JSON schema takes too long to compile: it repeats too much"
-        reason = refusal_of(text) or LLMatcher(vocabulary.tokenizer, grammar, log_level=0).get_error()
-        if not reason:
-            return find_mask_fault(grammar, vocabulary)
+            return f"the {name} takes too long to compile: it repeats too much"
+        reason = LLMatcher(vocabulary.tokenizer, grammar, log_level=0).get_error()
+        if not reason and (fault := find_mask_fault(grammar, vocabulary)) is not None:
+            return f"the {name} {fault}"
     except MemoryError:
         reason = "it takes too much memory to compile"
-    return f"the JSON schema cannot be enforced: {reason.splitlines()[0]}"
+    except ValueError as error:
+        reason = str(error)
+    return f"the {name} cannot be enforced: {' '.join(reason.split())[:300]}" if reason else None
+
+
+def checked(json_schema: str, text: str) -> Reply:
+    """Which keyword of a JSON schema a text violates."""
+    try:
+        return {"violated": violation(json_schema, text)}
+    except Exception as error:
+        return {"unchecked": f"the answer cannot be checked: {str(error).splitlines()[0][:200]}"}
 
 
 def answer(
-    replies: TextIO, vocabulary: Vocabulary, json_schema: str, limit_s: float, limit_bytes: int
+    replies: TextIO, vocabulary: Vocabulary, asked: list[str], limit_s: float, limit_bytes: int
 ) -> None:
-    """Write the refusal of a schema, from a child process within limits."""
+    """Write the reply from a child process within limits.
+
+    Args:
+        asked: the kind and the text of a constraint; or "check", a JSON schema and a text.
+    """
+    is_check = asked[0] == "check"
+    if is_check:
+        limit_s = min(limit_s, CHECK_LIMIT_S)
     own_pid = os.getpid()
     if (child := os.fork()) == 0:
         try:
@@ -62,16 +133,23 @@ def answer(
             signal.setitimer(signal.ITIMER_PROF, limit_s)  # not of the clock, lest load decides
             present = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
             limit(resource.RLIMIT_AS, present + limit_bytes)
-            reply = refusal(vocabulary, json_schema)
+            reply = checked(*asked[1:]) if is_check else compiled(vocabulary, Constraint(*asked))  # pyright: ignore[reportArgumentType]
             signal.setitimer(signal.ITIMER_PROF, 0)
             print(json.dumps(reply), file=replies, flush=True)
             os._exit(0)
         finally:
             os._exit(1)
     if status := os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]):
-        reply = "the JSON schema cannot be enforced: its compiler crashes on it"
-        if status == -signal.SIGPROF:
-            reply = f"the JSON schema takes too long to compile: more than {limit_s:g} s of processor time"
+        if is_check:
+            reply: Reply = {"unchecked": "the answer takes too long to check"}
+        elif status == -signal.SIGPROF:
+            name = Constraint(*asked).title  # pyright: ignore[reportArgumentType]
+            reply = {
+                "refusal": f"the {name} takes too long to compile: more than {limit_s:g} s of processor time"
+            }
+        else:
+            name = Constraint(*asked).title  # pyright: ignore[reportArgumentType]
+            reply = {"refusal": f"the {name} cannot be enforced: its compiler crashes on it"}
         print(json.dumps(reply), file=replies, flush=True)
 
 
@@ -81,7 +159,7 @@ def limit(resource_id: int, value: int) -> None:
 
 
 def main() -> None:
-    """Arguments: the checkpoint's folder, its number of ids; processor seconds and bytes of a schema; the
+    """Arguments: the checkpoint's folder, its number of ids; processor seconds and bytes of a constraint; the
     server's process id.
     """
     folder, num_ids, limit_s, limit_bytes, server_pid = sys.argv[1:]
@@ -99,9 +177,9 @@ def main() -> None:
         if not vocabulary.can_spell_json:
             about["fault"] = "the model's vocabulary cannot spell every JSON"
     except ImportError as error:
-        about["fault"] = f"an answer can be held to a JSON schema only with {error.name}"
+        about["fault"] = f"an answer can be constrained only with {error.name}"
     except Exception as error:
-        about["fault"] = f"the model's tokenizer cannot be held to a JSON schema: {error}"
+        about["fault"] = f"the model's tokenizer cannot be constrained: {error}"
     signal.setitimer(signal.ITIMER_REAL, 0)
     print(json.dumps(about), file=replies, flush=True)
     for line in sys.stdin:

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from anytime_server.engine.base import Delta, Engine, EngineLoad, EngineRequest, Generation
-from anytime_server.engine.structured.compiler import SchemaCompiler
+from anytime_server.engine.constraint import Constraint, Enforced
+from anytime_server.engine.structured.compiler import ConstraintCompiler
 from anytime_server.errors import EngineDead, EngineFailed, UnusableModel, WeightSyncFailed, first_line
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ class TransformersEngine(Engine):
         self._tokenizer = tokenizer or Path(model)
         self._options = options or TransformersOptions()
         self._loaded: LoadedModel | None = None
-        self._schemas: SchemaCompiler | None = None
+        self._constraints: ConstraintCompiler | None = None
         self._matchers: Matchers | None = None
         self._building: asyncio.Future[LoadedModel] | None = None
         self._loop: asyncio.Task[None] | None = None
@@ -100,7 +101,7 @@ class TransformersEngine(Engine):
         except Exception as error:
             raise UnusableModel(f"transformers cannot load {self._model}: {first_line(error)}") from error
         self._loaded = loaded
-        self._schemas = SchemaCompiler(self._tokenizer, loaded.decoder.num_vocabulary)
+        self._constraints = ConstraintCompiler(self._tokenizer, loaded.decoder.num_vocabulary)
         from anytime_server.engine.structured.matcher import Matchers
 
         self._matchers = Matchers(self._tokenizer, loaded.decoder.num_vocabulary)
@@ -121,18 +122,25 @@ class TransformersEngine(Engine):
             threads=options.threads,
         )
 
-    async def prepare_json_schemas(self) -> None:
-        if self._schemas is not None:
-            self._schemas.start()
+    async def prepare_constraints(self) -> None:
+        if self._constraints is not None:
+            self._constraints.start()
 
     @property
     def schema_compilations(self) -> tuple[int, float]:
-        return (0, 0.0) if self._schemas is None else self._schemas.compilations
+        return (0, 0.0) if self._constraints is None else self._constraints.compilations
 
-    async def check_json_schema(self, json_schema: str) -> None:
-        if self._schemas is None:
+    async def enforced(self, constraint: Constraint) -> Enforced:
+        return await self._compiler.check(constraint)
+
+    async def violation(self, json_schema: str, text: str) -> str | None:
+        return await self._compiler.violation(json_schema, text)
+
+    @property
+    def _compiler(self) -> ConstraintCompiler:
+        if self._constraints is None:
             raise EngineDead("the engine is not running")
-        await self._schemas.check(json_schema)
+        return self._constraints
 
     async def stop(self) -> None:
         self._alive = False
@@ -142,8 +150,8 @@ class TransformersEngine(Engine):
         self._submitted.set()
         if self._loop is not None:
             await asyncio.wait([self._loop])
-        if self._schemas is not None and self._matchers is not None:
-            await self._schemas.close()
+        if self._constraints is not None and self._matchers is not None:
+            await self._constraints.close()
             self._matchers.close()
         if (loaded := self._loaded) is not None:
             self._loaded = self._loop = self._building = None
@@ -195,11 +203,11 @@ class TransformersEngine(Engine):
                 self._dismiss(sequence)
 
     async def _matcher(self, request: EngineRequest) -> Matcher | None:
-        if (schema := request.sampling.json_schema) is None:
+        if (constraint := request.sampling.constraint) is None:
             return None
         if self._matchers is None:
             raise EngineDead("the engine is not running")
-        return await self._matchers.matcher(schema, request.sampling.stop_ids)
+        return await self._matchers.matcher(constraint, request.sampling.stop_ids)
 
     def _submit(
         self, request: EngineRequest, news: asyncio.Event, matcher: Matcher | None, *, is_streamed: bool

@@ -28,9 +28,10 @@ from anytime_server.engine.base import (
     Sampling,
     TopLogprobs,
 )
+from anytime_server.engine.constraint import Constraint, Enforced
 from anytime_server.engine.environment import SERVER_PID, interrupts_blocked, prepare_environment
 from anytime_server.engine.processes import ProcessThread
-from anytime_server.engine.structured.compiler import SchemaCompiler
+from anytime_server.engine.structured.compiler import ConstraintCompiler
 from anytime_server.engine.vllm.adapters import lora_arguments, lora_requests
 from anytime_server.engine.vllm.arguments import VllmOptions, config_fault, engine_config, loads_weights
 from anytime_server.engine.vllm.failures import (
@@ -91,7 +92,7 @@ class VllmEngine(Engine):
         self._thread: ProcessThread | None = None
         self._building: asyncio.Future[None] | None = None
         self._is_stopped = False
-        self._schemas: SchemaCompiler | None = None
+        self._constraints: ConstraintCompiler | None = None
         self._window_tokens = 0
         self._min_prompt_tokens = 1
         self._on_cpu = False
@@ -186,7 +187,7 @@ class VllmEngine(Engine):
                 "--vllm.kv-cache-mib" if on_cpu else "--vllm.gpu-memory-utilization",
             )
         self._speculates = config.speculative_config is not None
-        self._schemas = SchemaCompiler(self._tokenizer, config.model_config.get_vocab_size())
+        self._constraints = ConstraintCompiler(self._tokenizer, config.model_config.get_vocab_size())
         # With fewer tokens, attention in vLLM 0.32's CPU build hits an illegal instruction (seen with AMX).
         self._min_prompt_tokens = 5 if on_cpu else 1
 
@@ -228,8 +229,8 @@ class VllmEngine(Engine):
 
     async def stop(self) -> None:
         self._is_stopped = True
-        if self._schemas is not None:
-            await self._schemas.close()
+        if self._constraints is not None:
+            await self._constraints.close()
         if self._thread is None or self._building is None:
             return
         try:
@@ -257,28 +258,37 @@ class VllmEngine(Engine):
     def load(self) -> EngineLoad:
         return self._options.load(len(self._requests), max_num_seqs=self._max_num_seqs)
 
-    async def prepare_json_schemas(self) -> None:
-        if self._schemas is None:
+    async def prepare_constraints(self) -> None:
+        if self._constraints is None:
             return
-        self._schemas.start()
-        # With its first schema, the core reads the vocabulary, and samples nothing for some seconds.
-        sampling = Sampling(max_tokens=1, json_schema='{"type":"null"}')
+        self._constraints.start()
+        # With its first constraint, the core reads the vocabulary, and samples nothing for some seconds.
+        sampling = Sampling(max_tokens=1, constraint=Constraint("json_schema", '{"type":"null"}'))
         prompt_ids = [0] * self._min_prompt_tokens
-        with suppress(EngineDead, EngineFailed, TimeoutError):  # the schema process finds what is wrong
+        with suppress(
+            EngineDead, EngineFailed, TimeoutError
+        ):  # the process of constraints finds what is wrong
             async with asyncio.timeout(PREPARE_S):
-                await self._whole(EngineRequest(id="json-schemas", prompt_ids=prompt_ids, sampling=sampling))
+                await self._whole(EngineRequest(id="constraints", prompt_ids=prompt_ids, sampling=sampling))
 
-    async def check_json_schema(self, json_schema: str) -> None:
-        if self._schemas is None:
+    async def enforced(self, constraint: Constraint) -> Enforced:
+        return await self._compiler.check(constraint)
+
+    async def violation(self, json_schema: str, text: str) -> str | None:
+        return await self._compiler.violation(json_schema, text)
+
+    @property
+    def _compiler(self) -> ConstraintCompiler:
+        if self._constraints is None:
             raise EngineDead("the engine is not running")
-        await self._schemas.check(json_schema)
+        return self._constraints
 
     @property
     def schema_compilations(self) -> tuple[int, float]:
-        return (0, 0.0) if self._schemas is None else self._schemas.compilations
+        return (0, 0.0) if self._constraints is None else self._constraints.compilations
 
     async def generate(self, request: EngineRequest) -> AsyncGenerator[Delta, None]:
-        if self._llm is None or self._schemas is None:
+        if self._llm is None or self._constraints is None:
             raise EngineDead("the engine is not running")
         if len(request.prompt_ids) < self._min_prompt_tokens:
             raise EngineFailed(f"the engine needs a prompt of at least {self._min_prompt_tokens} tokens")
@@ -288,7 +298,7 @@ class VllmEngine(Engine):
 
         outputs = self._llm.generate(
             tokens_input(request.prompt_ids, cache_salt=request.cache_salt or None),
-            sampling_params(request.sampling, self._schemas, speculates=self._speculates),
+            sampling_params(request.sampling, self._constraints, speculates=self._speculates),
             request.id,
             lora_request=self._lora_requests[request.adapter] if request.adapter else None,
             priority=request.priority,

@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
+import json
+
 from vllm import SamplingParams
 from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 
 from anytime_server.engine.base import Sampling
-from anytime_server.engine.structured.compiler import SchemaCompiler
-from anytime_server.engine.structured.schema import with_options
+from anytime_server.engine.constraint import Constraint
+from anytime_server.engine.structured.compiler import ConstraintCompiler
 
 BAN = -100.0
 """Logit bias of tokens that are not to be sampled; overrides the client's."""
 
 
-def sampling_params(sampling: Sampling, schemas: SchemaCompiler, *, speculates: bool) -> SamplingParams:
+def sampling_params(
+    sampling: Sampling, constraints: ConstraintCompiler, *, speculates: bool
+) -> SamplingParams:
     """vLLM's parameters of a request.
 
     Args:
-        schemas: has compiled the request's JSON schema, if there is one.
+        constraints: has compiled the request's, if there is one.
         speculates: the engine decodes speculatively; vLLM then takes no `logit_bias`.
     """
     min_tokens, stop_ids, structured_outputs = sampling.min_tokens, sampling.stop_ids, None
-    if sampling.json_schema is not None:
-        structured_outputs = StructuredOutputsParams(json=with_options(sampling.json_schema))
-        min_tokens = 0  # or no token could be sampled once the JSON is complete
-        stop_ids |= schemas.end_ids  # vLLM allows no other id then
+    if sampling.constraint is not None:
+        structured_outputs = _structured_outputs(sampling.constraint)
+        min_tokens = 0  # or no token could be sampled once the text is complete
+        stop_ids |= constraints.end_ids  # vLLM allows no other id then
     logit_bias = {**sampling.logit_bias, **dict.fromkeys(sampling.banned_ids, BAN)}
     params = SamplingParams(
         max_tokens=sampling.max_tokens,
@@ -50,3 +54,15 @@ def sampling_params(sampling: Sampling, schemas: SchemaCompiler, *, speculates: 
     if speculates and sampling.banned_ids:
         params._bad_words_token_ids = [[token_id] for token_id in sorted(sampling.banned_ids)]
     return params
+
+
+def _structured_outputs(constraint: Constraint) -> StructuredOutputsParams:
+    match constraint.kind:
+        case "json_schema":
+            return StructuredOutputsParams(json=constraint.text)
+        case "regex":
+            return StructuredOutputsParams(regex=constraint.text)
+        case "choice":
+            return StructuredOutputsParams(choice=json.loads(constraint.text))
+        case "grammar":
+            return StructuredOutputsParams(grammar=constraint.text)

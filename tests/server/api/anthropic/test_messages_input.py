@@ -9,6 +9,7 @@ from typing import Any
 import anthropic
 import pytest
 from anytime_server.api.anthropic.schema import MessagesRequest, Prompt
+from anytime_server.engine.constraint import Constraint, Enforced
 from anytime_server.engine.scripted import ScriptedEngine
 from anytime_server.errors import InvalidRequest
 
@@ -96,9 +97,9 @@ BAD_FIELDS: list[tuple[str, dict[str, Any]]] = [
     ("tools.0.input_schema", {"tools": [TOOL | {"input_schema": {"a": "\ud800"}}]}),
     ("tools", {"tools": [TOOL] * 129}),
     ("tools", {"tools": [TOOL]}),  # this model's template takes no tools
-    ("tool_choice.type", {"tools": [TOOL], "tool_choice": {"type": "any"}}),
-    ("tool_choice.type", {"tools": [TOOL], "tool_choice": {"type": "tool", "name": "add"}}),
-    ("output_config.format", {"tools": [TOOL], "output_config": {"format": SCHEMA}}),
+    ("tool_choice", {"tool_choice": {"type": "any"}}),
+    ("tool_choice", {"tools": [TOOL], "tool_choice": {"type": "tool", "name": "other"}}),
+    ("tool_choice", {"tools": [TOOL], "tool_choice": {"type": "tool"}}),
 ]
 
 
@@ -123,10 +124,10 @@ def test_lists_have_limits_of_their_own(name: str, limit: int) -> None:
 
 
 async def test_schema_error_names_the_schema_field(served: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def refuse(engine: ScriptedEngine, json_schema: str) -> None:
+    async def refuse(engine: ScriptedEngine, constraint: Constraint) -> Enforced:
         raise InvalidRequest("the JSON schema cannot be enforced", field="answer.response_format")
 
-    monkeypatch.setattr(ScriptedEngine, "check_json_schema", refuse)
+    monkeypatch.setattr(ScriptedEngine, "enforced", refuse)
     server = await served()
     response = await server.http.post("/v1/messages", json=BODY | {"output_config": {"format": SCHEMA}})
     message = "output_config.format.schema: the JSON schema cannot be enforced"

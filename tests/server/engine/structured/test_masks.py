@@ -8,8 +8,9 @@ import string
 from typing import Any, Literal
 
 import pytest
+from anytime_server.engine.constraint import Constraint
 from anytime_server.engine.structured import masks
-from anytime_server.engine.structured.process import refusal
+from anytime_server.engine.structured.process import compiled
 from anytime_server.engine.structured.vocabulary import Vocabulary
 from pydantic import BaseModel, Field, create_model
 
@@ -41,6 +42,10 @@ def vocabulary() -> Vocabulary:
     one = Vocabulary.__new__(Vocabulary)
     one.tokenizer, one.eos_id = LLTokenizer(TokenizerWrapper(tokens)), tokens.eos_token_id
     return one
+
+
+def refusal(vocabulary: Vocabulary, schema: dict[str, Any]) -> str | None:
+    return compiled(vocabulary, Constraint("json_schema", json.dumps(schema))).get("refusal")
 
 
 class Node(BaseModel):
@@ -91,12 +96,12 @@ BOUNDED = {
     ids=["any", "enum", "bounded strings", "patterns", "recursion", "unions", "optional", "formats"],
 )
 def test_usual_schema_is_accepted(vocabulary: Vocabulary, schema: dict[str, Any]) -> None:
-    assert refusal(vocabulary, json.dumps(schema)) is None
+    assert refusal(vocabulary, schema) is None
 
 
 def test_schema_with_too_many_readings_is_refused(vocabulary: Vocabulary) -> None:
     lengths = {"anyOf": [{"type": "string", "maxLength": length} for length in range(2, 1000)]}
-    assert (refusal(vocabulary, json.dumps(lengths)) or "").startswith("the JSON schema is too ambiguous: ")
+    assert (refusal(vocabulary, lengths) or "").startswith("the JSON schema is too ambiguous: ")
 
 
 @pytest.mark.parametrize("limit", ["MASK_LIMIT_S", "MEAN_LIMIT_S"])
@@ -104,6 +109,6 @@ def test_schema_with_a_slow_mask_is_refused(
     vocabulary: Vocabulary, monkeypatch: pytest.MonkeyPatch, limit: str
 ) -> None:
     monkeypatch.setattr(masks, limit, 0.0)
-    assert (refusal(vocabulary, '{"type":"array"}') or "").startswith(
+    assert (refusal(vocabulary, {"type": "array"}) or "").startswith(
         "the JSON schema is too ambiguous: a token takes more than "
     )

@@ -10,8 +10,9 @@ from typing import Any
 import jsonschema
 import numpy as np
 import pytest
-from anytime_server.engine.structured.faults import find_fault
+from anytime_server.engine.constraint import Constraint
 from anytime_server.engine.structured.matcher import Matchers
+from anytime_server.engine.structured.relax import relax
 from anytime_server.text.model import BUNDLED_MODEL, Model
 
 
@@ -44,10 +45,11 @@ async def test_allowed_tokens_spell_an_instance(matchers: Matchers, schema: dict
     model, rng = Model.load(BUNDLED_MODEL), random.Random(0)
     [stop_id] = model.reasoning.eos_ids
     special_ids = {model.reasoning.think_start_id, model.reasoning.think_end_id}
-    text = json.dumps(schema)
-    assert find_fault(text) is None
+    relaxed = relax(schema)
+    assert relaxed.is_exact
+    constraint = Constraint("json_schema", json.dumps(relaxed.closed))
     for _ in range(20):
-        matcher, ids = await matchers.matcher(text, {stop_id}), [-1]
+        matcher, ids = await matchers.matcher(constraint, {stop_id}), [-1]
         while ids[-1] != stop_id:
             allowed = np.flatnonzero(matcher.allowed()).tolist()
             assert not special_ids & set(allowed)
@@ -57,7 +59,7 @@ async def test_allowed_tokens_spell_an_instance(matchers: Matchers, schema: dict
 
 
 async def test_token_that_is_not_allowed_is_not_accepted(matchers: Matchers) -> None:
-    matcher = await matchers.matcher('{"enum":[7]}', {4})
+    matcher = await matchers.matcher(Constraint("json_schema", '{"enum":[7]}'), {4})
     [seven, eight] = Model.load(BUNDLED_MODEL).tokenizer.encode("78")
     assert not matcher.accept(eight)
     assert matcher.accept(seven)

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from anytime_server.engine.structured.process import refusal
+from anytime_server.engine.constraint import Constraint
+from anytime_server.engine.structured.grammar import grammar_of, with_calls
+from anytime_server.engine.structured.process import compiled
 from anytime_server.engine.structured.vocabulary import Vocabulary
 from anytime_server.text.model import BUNDLED_MODEL
 
@@ -15,6 +17,10 @@ from anytime_server.text.model import BUNDLED_MODEL
 @pytest.fixture(scope="module")
 def vocabulary() -> Vocabulary:
     return Vocabulary(BUNDLED_MODEL, 512)
+
+
+def refusal(vocabulary: Vocabulary, schema: dict[str, Any]) -> str | None:
+    return compiled(vocabulary, Constraint("json_schema", json.dumps(schema))).get("refusal")
 
 
 @pytest.mark.parametrize(
@@ -29,13 +35,15 @@ def vocabulary() -> Vocabulary:
     ],
 )
 def test_schema_that_compiles_is_accepted(vocabulary: Vocabulary, schema: dict[str, Any]) -> None:
-    assert refusal(vocabulary, json.dumps(schema)) is None
+    assert refusal(vocabulary, schema) is None
 
 
 @pytest.mark.parametrize(
     ("schema", "reason"),
     [
-        ({"type": "string", "pattern": "("}, "cannot be enforced: regex parse error: "),
+        ({"type": "text"}, "cannot be enforced: Invalid type: text"),
+        ({"allOf": [{"type": "string"}, {"type": "null"}]}, "cannot be enforced: #/allOf/0: Unsatisfiable"),
+        ({"$ref": "http://localhost/schema.json"}, "cannot be enforced: Resource 'http://localhost"),
         ({"type": "array", "items": {"$ref": "#"}, "minItems": 1}, "cannot be enforced: # has no instance"),
         # vLLM converts schemas on the server's event loop.
         (
@@ -45,7 +53,7 @@ def test_schema_that_compiles_is_accepted(vocabulary: Vocabulary, schema: dict[s
     ],
 )
 def test_refusal_says_why(vocabulary: Vocabulary, schema: dict[str, Any], reason: str) -> None:
-    assert (refusal(vocabulary, json.dumps(schema)) or "").startswith(f"the JSON schema {reason}")
+    assert (refusal(vocabulary, schema) or "").startswith(f"the JSON schema {reason}")
 
 
 def test_vocabulary_that_lacks_a_character_cannot_spell_json(tmp_path: Path) -> None:
@@ -59,3 +67,63 @@ def test_vocabulary_that_lacks_a_character_cannot_spell_json(tmp_path: Path) -> 
         backend.decoder = decoders.ByteLevel()
         PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<end>").save_pretrained(tmp_path)
         assert Vocabulary(tmp_path, 96).can_spell_json is (missing is None)
+
+
+@pytest.mark.parametrize(
+    ("constraint", "accepted", "refused"),
+    [
+        (Constraint("regex", "^[a-c]+/[0-9]$"), "abc/7", "abc7"),
+        (Constraint("choice", '["yes","no, \\"never\\""]'), 'no, "never"', "no"),
+        (Constraint("grammar", 'root ::= "no" | "yes" [0-9]+'), "yes12", "yes"),
+        (Constraint("grammar", 'start: "no" | "yes" /[0-9]+/'), "yes12", "yes"),
+    ],
+    ids=["regex", "choice", "GBNF", "Lark"],
+)
+def test_other_constraints_are_enforced(
+    vocabulary: Vocabulary, constraint: Constraint, accepted: str, refused: str
+) -> None:
+    assert compiled(vocabulary, constraint) == {"text": constraint.text}
+    assert spells(vocabulary, constraint, accepted)
+    assert not spells(vocabulary, constraint, refused)
+
+
+@pytest.mark.parametrize(
+    ("constraint", "refusal"),
+    [
+        (Constraint("regex", "(?=a)b"), "the regular expression cannot be enforced: "),
+        (Constraint("grammar", "root ::= other"), "the grammar cannot be enforced: "),
+    ],
+)
+def test_other_constraint_with_a_fault_is_refused(
+    vocabulary: Vocabulary, constraint: Constraint, refusal: str
+) -> None:
+    assert compiled(vocabulary, constraint).get("refusal", "").startswith(refusal)
+
+
+@pytest.mark.parametrize(
+    "constraint",
+    [
+        Constraint("json_schema", '{"enum":[1],"x-guidance":{"whitespace_flexible":false}}'),
+        Constraint("regex", "^1$"),
+        Constraint("choice", '["1"]'),
+    ],
+    ids=["json_schema", "regex", "choice"],
+)
+def test_call_may_take_the_place_of_what_an_answer_must_be(
+    vocabulary: Vocabulary, constraint: Constraint
+) -> None:
+    either = with_calls(constraint, start="<tool_call>", start_id=None)
+    assert compiled(vocabulary, either) == {"text": either.text}
+    for text in ("1", "\n1", '<tool_call>{"name": "f"}</tool_call>', "\n\n<tool_call>"):
+        assert spells(vocabulary, either, text), text
+    for text in ("2", "x<tool_call>", "<tool"):
+        assert not spells(vocabulary, either, text), text
+
+
+def spells(vocabulary: Vocabulary, constraint: Constraint, text: str) -> bool:
+    """Whether tokens held to a constraint can be this text."""
+    from llguidance import LLMatcher
+
+    ids = vocabulary.tokenizer.tokenize_str(text)
+    matcher = LLMatcher(vocabulary.tokenizer, grammar_of(constraint), log_level=0)
+    return matcher.try_consume_tokens(ids) == len(ids) and matcher.is_accepting()

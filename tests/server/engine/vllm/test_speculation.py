@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from anytime_server.engine import Delta, Engine, EngineRequest, Sampling
+from anytime_server.engine.constraint import Constraint
 from anytime_server.engine.vllm import VllmEngine, VllmOptions
 from anytime_server.text.model import Model
 
@@ -68,10 +69,12 @@ async def test_banned_ids_are_not_sampled(engine: Engine) -> None:
 
 
 async def test_answers_match_a_json_schema(engine: Engine, tiny_model: Model) -> None:
-    schema = json.dumps({"enum": ["one", "two", 3]})
-    await engine.check_json_schema(schema)
+    schema = Constraint("json_schema", json.dumps({"enum": ["one", "two", 3]}))
+    constraint = (await engine.enforced(schema)).constraint
     eos_ids = tiny_model.reasoning.eos_ids
     for seed in range(8):
-        found = tokens(await deltas(engine, json_schema=schema, stop_ids=eos_ids, temperature=1.0, seed=seed))
+        found = tokens(
+            await deltas(engine, constraint=constraint, stop_ids=eos_ids, temperature=1.0, seed=seed)
+        )
         text = tiny_model.tokenizer.decode([token_id for token_id in found if token_id not in eos_ids])
         assert json.loads(text) in ("one", "two", 3)

@@ -31,14 +31,21 @@ class ChatEncoder(Encoder[Chunk]):
         shows_thinking: bool,
         shows_usage: bool,
         has_tools: bool,
+        names_tool: bool,
         ignored: IgnoredFields,
     ) -> None:
+        """
+        Args:
+            names_tool: the client named the function to call.
+            ignored: fields of the request that have no effect.
+        """
         self._head: dict[str, Any] = {}
         """Fields of every chunk; known from the first session's first event on."""
         self._num_choices = num_choices
         self._shows_thinking = shows_thinking
         self._shows_usage = shows_usage
         self._has_tools = has_tools
+        self._names_tool = names_tool
         self._ignored = ignored
         self._finish_reasons: dict[int, str] = {}
         self._unreported: dict[int, list[AnswerToken]] = {index: [] for index in range(num_choices)}
@@ -58,7 +65,7 @@ class ChatEncoder(Encoder[Chunk]):
                 if event.text or not self._has_tools:
                     yield self._chunk(index, {"content": event.text})
             case events.AnswerDone(provisional=False):
-                self._finish_reasons[index] = "tool_calls" if event.tool_calls else event.finish_reason
+                self._finish_reasons[index] = self._finish_reason(event)
                 if event.tool_calls:
                     calls = [{"index": i} | call_object(call) for i, call in enumerate(event.tool_calls)]
                     yield self._chunk(index, {"tool_calls": calls})
@@ -68,6 +75,11 @@ class ChatEncoder(Encoder[Chunk]):
                 yield {"error": error_object(str(error), error.code, error.field, 500)}
             case _:
                 return
+
+    def _finish_reason(self, answer: events.AnswerDone) -> str:
+        # As OpenAI has it: calling the function that the client named is no decision of the model's.
+        is_decision = bool(answer.tool_calls) and not self._names_tool
+        return "tool_calls" if is_decision and answer.finish_reason == "stop" else answer.finish_reason
 
     def _last(self, index: int, done: events.Done) -> Iterator[Chunk]:
         """The last chunk of a choice; that of the last choice ends the stream."""

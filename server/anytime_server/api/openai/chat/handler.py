@@ -85,6 +85,7 @@ def router(scheduler: Scheduler) -> APIRouter:
             shows_thinking=body.shows_thinking,
             shows_usage=body.streams_usage or not body.stream,
             has_tools=bool(generate.tools),
+            names_tool=body.names_tool,
             ignored=generate.context.ignored,
         )
         return await respond(sessions, encoder, streams=body.stream)

@@ -20,11 +20,12 @@ from anytime_server.api.schema.fields import (
 )
 from anytime_server.api.schema.ignored import Unserved
 from anytime_server.api.schema.messages import Conversation
-from anytime_server.api.schema.response_format import ResponseFormat
+from anytime_server.api.schema.response_format import ConstraintFields
 from anytime_server.api.schema.sampling import OWN_NAMES, RequestSampling
+from anytime_server.api.schema.tool_choice import CALLABLE, ToolChoice, note_strict, tool_choice_of
 from anytime_server.api.schema.tools import ToolFields
 from anytime_server.engine.base import MAX_TOP_LOGPROBS
-from anytime_server.types import GenerateRequest, RequestContext
+from anytime_server.types import GenerateRequest, IgnoredFields, RequestContext
 
 MAX_CHOICES = 16
 MAX_STOPS = 16
@@ -46,7 +47,7 @@ class StreamOptions(Fields):
     include_obfuscation: StrictBool = False
 
 
-class ChatRequest(Conversation, BudgetAliases, RequestSampling):
+class ChatRequest(Conversation, BudgetAliases, RequestSampling, ConstraintFields):
     """A chat completion; every alias of the thinking budget is understood.
 
     Sampling options hold for thinking and answer alike, unless they say otherwise.
@@ -68,13 +69,11 @@ class ChatRequest(Conversation, BudgetAliases, RequestSampling):
     """Report how likely the answer's tokens were."""
     top_logprobs: Annotated[StrictInt, Field(ge=0, le=MAX_TOP_LOGPROBS)] | None = None
     """And the likeliest alternatives of each."""
-    response_format: ResponseFormat | None = None
-    """The form that the answer must have; the thinking is free."""
     tools: Annotated[BoundedList[ToolFields], Field(max_length=MAX_TOOLS)] | None = None
-    tool_choice: Annotated[Any, Unserved(("none", "auto"))] = None
-    """`auto`, or `none`: then the model does not see the tools."""
+    tool_choice: Any = None
+    """`auto`; `none`: the model does not see the tools; `required`, a tool, or some: it must call one."""
     parallel_tool_calls: StrictBool | None = None
-    """False: the first call only."""
+    """False: one call at most."""
     stream: StrictBool = False
     stream_options: StreamOptions | None = None
     include_reasoning: StrictBool = True
@@ -113,9 +112,21 @@ class ChatRequest(Conversation, BudgetAliases, RequestSampling):
         return self.include_reasoning and not (self.reasoning is not None and self.reasoning.exclude)
 
     @property
-    def offered_tools(self) -> list[dict[str, Any]]:
-        """Functions that the model may call, as chat templates take them."""
-        return [] if self.tool_choice == "none" else [tool.for_template() for tool in self.tools or []]
+    def names_tool(self) -> bool:
+        """Whether the client named the one function to call."""
+        return isinstance(self.tool_choice, dict) and self.tool_choice.get("type") in CALLABLE
+
+    def chosen_tools(self, ignored: IgnoredFields) -> ToolChoice:
+        """What `tool_choice` means for the tools.
+
+        Raises:
+            InvalidRequest, NotSupported: naming the field.
+        """
+        tools = self.tools or []
+        choice = tool_choice_of(self.tool_choice, [tool.function.name for tool in tools], ignored)
+        for position, tool in enumerate(tools):
+            note_strict(f"tools.{position}.function.strict", tool.function, choice, ignored)
+        return choice
 
     @property
     def streams_usage(self) -> bool:
@@ -139,6 +150,8 @@ class ChatRequest(Conversation, BudgetAliases, RequestSampling):
             available_tokens=min(total_tokens or window_tokens, window_tokens),
             more=anytime.budget_fields,
         )
+        choice = self.chosen_tools(context.ignored)
+        constraint, constraint_field = self.constraint(context.ignored)
         return GenerateRequest(
             messages=self.turns(),
             model=self.model,
@@ -149,11 +162,12 @@ class ChatRequest(Conversation, BudgetAliases, RequestSampling):
             is_budget_a_share=is_effort(budget_field),
             **self.sampling(),
             stop=tuple(self.stop or ()),
-            json_schema=self.response_format and self.response_format.schema_text,
+            constraint=constraint,
             top_logprobs=(self.top_logprobs or 0) if self.logprobs else None,
             with_confidence=False,
-            tools=self.offered_tools,
-            max_tool_calls=1 if self.parallel_tool_calls is False else None,
+            tools=choice.offered([tool.for_template() for tool in self.tools or []]),
+            required_tools=choice.required,
+            max_tool_calls=1 if choice.is_named or self.parallel_tool_calls is False else None,
             id_prefix="chatcmpl",
             context=context,
             field_names={
@@ -162,8 +176,9 @@ class ChatRequest(Conversation, BudgetAliases, RequestSampling):
                 "effort": self.effort_field,
                 "total_tokens": total_field,
                 "answer.max_tokens": total_field,
-                "answer.response_format": "response_format",
-                "answer.json_schema": "response_format",
+                "answer.constraint": constraint_field.split(".")[0],
+                "answer.schema": constraint_field,
+                "tools.parameters": "tools.function.parameters",
                 "continuation": "anytime.continuation",
             },
         )

@@ -23,8 +23,10 @@ from anytime_server.api.schema.ignored import Unserved
 from anytime_server.api.schema.messages import Nothing
 from anytime_server.api.schema.response_format import ResponseFormat
 from anytime_server.api.schema.sampling import OWN_NAMES, RequestSampling
+from anytime_server.api.schema.tool_choice import ToolChoice, note_strict, tool_choice_of
 from anytime_server.api.schema.tools import FunctionFields
 from anytime_server.engine.base import MAX_TOP_LOGPROBS
+from anytime_server.engine.constraint import Constraint
 from anytime_server.errors import InvalidRequest
 from anytime_server.types import GenerateRequest, IgnoredFields, RequestContext
 
@@ -54,8 +56,8 @@ class TextFormat(Fields):
     strict: StrictBool | None = None
 
     @property
-    def schema_text(self) -> str | None:
-        """JSON Schema that the answer must match, as JSON; None for any text.
+    def constraint(self) -> Constraint | None:
+        """What the answer must be; None for any text.
 
         Raises:
             InvalidRequest: a field is missing, or there that belongs to another type.
@@ -66,11 +68,11 @@ class TextFormat(Fields):
                 raise InvalidRequest(
                     f"text.format.{field}: only for the type json_schema", field=f"text.format.{field}"
                 )
-            return ResponseFormat(type=self.type).schema_text
+            return ResponseFormat(type=self.type).constraint
         for field in ("name", "schema"):
             if field not in given:
                 raise InvalidRequest(f"text.format.{field}: field required", field=f"text.format.{field}")
-        return ResponseFormat.model_validate({"type": self.type, "json_schema": given}).schema_text
+        return ResponseFormat.model_validate({"type": self.type, "json_schema": given}).constraint
 
 
 class TextFields(Fields):
@@ -128,7 +130,7 @@ class ResponsesRequest(BudgetAliases, RequestSampling):
     top_logprobs: Annotated[StrictInt, Field(ge=0, le=MAX_TOP_LOGPROBS)] | None = None
     tools: Annotated[BoundedList[Tool], Field(max_length=MAX_TOOLS)] | None = None
     parallel_tool_calls: StrictBool | None = None
-    """False keeps the first call only."""
+    """False: one call at most."""
     metadata: Annotated[dict[Text, Text], Field(max_length=16), BeforeValidator(few_fields)] | None = None
     """Returned with the response."""
     anytime: AnytimeFields | None = None
@@ -145,7 +147,8 @@ class ResponsesRequest(BudgetAliases, RequestSampling):
     max_tool_calls: AtLeastOne | None = None
     """Limits tools that a server runs by itself; this server has none."""
 
-    tool_choice: Annotated[Any, Unserved(("none", "auto"))] = None
+    tool_choice: Any = None
+    """`auto`; `none`: the model does not see the tools; `required`, a tool, or some: it must call one."""
     previous_response_id: Nothing = None
     conversation: Nothing = None
     prompt: Nothing = None
@@ -167,15 +170,22 @@ class ResponsesRequest(BudgetAliases, RequestSampling):
         """Whether the thinking carries what it can be continued from."""
         return ENCRYPTED in (self.include or ())
 
-    @property
-    def offered_tools(self) -> list[dict[str, Any]]:
-        """The tools that the model may call, as chat templates take them."""
-        return [] if self.tool_choice == "none" else [tool.for_template() for tool in self.tools or ()]
+    def chosen_tools(self, ignored: IgnoredFields) -> ToolChoice:
+        """What `tool_choice` means for the tools.
+
+        Raises:
+            InvalidRequest, NotSupported: naming the field.
+        """
+        tools = self.tools or []
+        choice = tool_choice_of(self.tool_choice, [tool.name for tool in tools], ignored)
+        for position, tool in enumerate(tools):
+            note_strict(f"tools.{position}.strict", tool, choice, ignored)
+        return choice
 
     @property
     def _answer_logprobs(self) -> int | None:
         """Alternatives to report of each token of the answer; None reports no tokens."""
-        if LOGPROBS not in (self.include or ()) or self.offered_tools:
+        if LOGPROBS not in (self.include or ()):
             return None
         return self.top_logprobs or 0
 
@@ -188,7 +198,9 @@ class ResponsesRequest(BudgetAliases, RequestSampling):
         Raises:
             NotSupported, InvalidRequest: naming the field.
         """
-        self._note_ignored(context.ignored)
+        choice = self.chosen_tools(context.ignored)
+        tools = choice.offered([tool.for_template() for tool in self.tools or ()])
+        self._note_ignored(context.ignored, has_tools=bool(tools))
         anytime, dialogue = self.anytime or AnytimeFields(), dialogue_of(self.input, self.instructions)
         if None not in (dialogue.continuation, anytime.continuation):
             raise InvalidRequest(
@@ -208,11 +220,12 @@ class ResponsesRequest(BudgetAliases, RequestSampling):
             **anytime.generate_fields() | {"continuation": dialogue.continuation or anytime.continuation},
             is_budget_a_share=is_effort(budget_field),
             **self.sampling(),
-            json_schema=self.text.format and self.text.format.schema_text,
-            top_logprobs=self._answer_logprobs,
+            constraint=self.text.format and self.text.format.constraint,
+            top_logprobs=None if tools else self._answer_logprobs,
             with_confidence=False,
-            tools=self.offered_tools,
-            max_tool_calls=1 if self.parallel_tool_calls is False else None,
+            tools=tools,
+            required_tools=choice.required,
+            max_tool_calls=1 if choice.is_named or self.parallel_tool_calls is False else None,
             id_prefix="resp",
             context=context,
             field_names={
@@ -222,13 +235,13 @@ class ResponsesRequest(BudgetAliases, RequestSampling):
                 "effort": self.effort_field,
                 "total_tokens": "max_output_tokens",
                 "answer.max_tokens": "max_output_tokens",
-                "answer.response_format": "text.format",
-                "answer.json_schema": "text.format.schema",
+                "answer.constraint": "text.format.schema",
+                "answer.schema": "text.format.schema",
                 "continuation": dialogue.continuation_field or "anytime.continuation",
             },
         )
 
-    def _note_ignored(self, ignored: IgnoredFields) -> None:
+    def _note_ignored(self, ignored: IgnoredFields, *, has_tools: bool) -> None:
         include = self.include or ()
         if self.top_logprobs and LOGPROBS not in include:
             ignored.add("top_logprobs", f"needs {LOGPROBS} in include")
@@ -236,5 +249,5 @@ class ResponsesRequest(BudgetAliases, RequestSampling):
             ignored.add(
                 "include", f"{ENCRYPTED} is of the reasoning item, which reasoning.exclude leaves out"
             )
-        if self.offered_tools and LOGPROBS in include:
+        if has_tools and LOGPROBS in include:
             ignored.add("include", f"{LOGPROBS} is not served beside tools")

@@ -7,6 +7,7 @@ from typing import Any
 
 import openai
 import pytest
+from anytime_server.engine.constraint import Constraint, Enforced
 from anytime_server.errors import InvalidRequest
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from openai.types.chat.chat_completion import ChoiceLogprobs
@@ -126,10 +127,10 @@ async def test_schema_that_cannot_be_enforced_is_refused(sdk: Any, monkeypatch: 
     schema = {"type": "json_schema", "json_schema": {"name": "a", "schema": {}}}
     assert await create(client, response_format=schema)
 
-    async def refuse(engine: Any, json_schema: str) -> None:
-        raise InvalidRequest(f"not {json_schema}")
+    async def refuse(engine: Any, constraint: Constraint) -> Enforced:
+        raise InvalidRequest(f"not {constraint.text}")
 
-    monkeypatch.setattr("anytime_server.engine.scripted.ScriptedEngine.check_json_schema", refuse)
+    monkeypatch.setattr("anytime_server.engine.scripted.ScriptedEngine.enforced", refuse)
     with pytest.raises(openai.BadRequestError, match=r"not \{\}") as refused:
         await create(client, response_format=schema)
     assert refused.value.param == "response_format"

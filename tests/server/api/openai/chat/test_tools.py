@@ -181,7 +181,12 @@ BAD: list[tuple[str, dict[str, Any]]] = [
     ("tools.0.function.parameters", {"tools": [FUNCTION | {"function": {"name": "f", "parameters": 1}}]}),
     ("tools", {"tools": [FUNCTION] * 129}),
     ("parallel_tool_calls", {"tools": [FUNCTION], "parallel_tool_calls": "no"}),
-    ("response_format", {"tools": [FUNCTION], "response_format": {"type": "json_object"}}),
+    ("tool_choice", {"tools": [FUNCTION], "tool_choice": "always"}),
+    ("tool_choice", {"tools": [FUNCTION], "tool_choice": 3}),
+    ("tool_choice", {"tool_choice": "required"}),
+    ("tool_choice", {"tools": [FUNCTION], "tool_choice": {"type": "function", "function": {"name": "g"}}}),
+    ("tool_choice", {"tools": [FUNCTION], "tool_choice": {"type": "function"}}),
+    ("tool_choice", {"tools": [FUNCTION], "tool_choice": {"type": "allowed_tools", "allowed_tools": {}}}),
 ]  # fmt: skip
 
 

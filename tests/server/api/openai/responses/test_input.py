@@ -10,6 +10,7 @@ import pytest
 from anytime_server.api.openai.responses.input import dialogue_of
 from anytime_server.api.openai.responses.schema import ResponsesRequest
 from anytime_server.api.schema.messages import Arguments
+from anytime_server.engine.constraint import Constraint, Enforced
 from anytime_server.engine.scripted import ScriptedEngine
 from anytime_server.errors import InvalidRequest
 from anytime_server.text.model import Model
@@ -241,7 +242,7 @@ BAD: list[tuple[str, dict[str, Any]]] = [
     ("tools", {"tools": [TOOL]}),
     ("tools.0", {"tools": [{"type": "web_search"}]}),
     ("tools.0.name", {"tools": [TOOL | {"name": ""}]}),
-    ("text.format", {"tools": [TOOL], "text": {"format": SCHEMA}}),
+    ("tool_choice", {"tools": [TOOL], "tool_choice": {"type": "function", "name": "g"}}),
     ("metadata.a", {"metadata": {"a": 1}}),
     ("stream", {"stream": "yes"}),
 ]  # fmt: skip
@@ -287,8 +288,7 @@ async def test_deep_json_and_lone_surrogates_are_refused(served: Any, tool_model
         ("answer.max_tokens", "max_output_tokens"),
         ("continuation", "anytime.continuation"),
         ("model", "model"),
-        ("answer.response_format", "text.format"),
-        ("answer.json_schema", "text.format.schema"),
+        ("answer.constraint", "text.format.schema"),
         (None, None),
     ],
 )
@@ -299,10 +299,10 @@ def test_core_field_names_are_mapped_to_own_fields(core_field: str | None, own_f
 
 
 async def test_schema_error_names_the_schema_field(served: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def refuse(engine: ScriptedEngine, json_schema: str) -> None:
+    async def refuse(engine: ScriptedEngine, constraint: Constraint) -> Enforced:
         raise InvalidRequest("the JSON schema cannot be enforced")
 
-    monkeypatch.setattr(ScriptedEngine, "check_json_schema", refuse)
+    monkeypatch.setattr(ScriptedEngine, "enforced", refuse)
     server = await served()
     reply = await server.http.post("/v1/responses", json=BODY | {"text": {"format": SCHEMA}})
     assert (reply.status_code, reply.json()["error"]["param"]) == (400, "text.format.schema")

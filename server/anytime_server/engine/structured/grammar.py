@@ -1,0 +1,47 @@
+"""Constraints as llguidance's grammars. Knows no vocabulary."""
+
+from __future__ import annotations
+
+import json
+
+from anytime_server.engine.constraint import Constraint
+
+
+def grammar_of(constraint: Constraint) -> str:
+    """llguidance's grammar of an enforceable constraint, as vLLM makes it.
+
+    Raises:
+        ValueError: it has a fault.
+    """
+    from llguidance import LLMatcher, grammar_from
+
+    if constraint.kind == "json_schema":
+        return LLMatcher.grammar_from_json_schema(constraint.text)
+    return grammar_from(constraint.kind, constraint.text)
+
+
+def with_calls(constraint: Constraint, *, start: str, start_id: int | None) -> Constraint:
+    """A constraint whose texts may be tool calls instead: anything that begins with `start`.
+
+    Args:
+        constraint: enforceable, and no grammar.
+        start: text that begins a call; white space may come before it, as models write it.
+        start_id: the token of that text, if there is one.
+    """
+    match constraint.kind:
+        case "json_schema":
+            answer = f"%json {constraint.text}"
+        case "regex":
+            answer = "/{}/".format(constraint.text.replace("/", r"\/"))
+        case _:
+            answer = " | ".join(json.dumps(choice) for choice in json.loads(constraint.text))
+    begin = json.dumps(start, ensure_ascii=False) + ("" if start_id is None else f" | <[{start_id}]>")
+    rules = {
+        "start": "space? (answer | call)",
+        "space": r"/[ \n]{1,4}/",
+        "answer": answer,
+        "call": "begin rest*",
+        "begin": begin,
+        "rest": "<[*]>",
+    }
+    return Constraint("grammar", "\n".join(f"{name}: {rule}" for name, rule in rules.items()))
