@@ -50,7 +50,8 @@ class Script(BaseModel):
     never_end: bool = False
     """Whether the thinking never ends."""
     answer: str = Field(default="42", min_length=1)
-    """Text of every answer."""
+    """Text of every answer, but for answers of a JSON schema or of choices that it does not suit: these are
+    short ones."""
     settle_after: int = Field(default=0, ge=0)
     """Thinking tokens after which `answer` is the answer; before that, the answer is the number of tokens."""
     fault: Fault = "none"
@@ -96,7 +97,7 @@ class ScriptedEngine(Engine):
         return self._alive
 
     async def enforced(self, constraint: Constraint) -> Enforced:
-        """What an engine with a model would hold tokens to; the answers are scripted."""
+        """What an engine with a model would hold tokens to."""
         if constraint.kind != "json_schema":
             return Enforced(constraint=constraint)
         from anytime_server.engine.structured.faults import find_fault, read_schema
@@ -199,7 +200,7 @@ class ScriptedEngine(Engine):
         if script.fault == "blank_answer" and not request.sampling.banned_ids.issuperset(self._blank_ids):
             yield from self._blank_ids
         else:
-            yield from self._encode(self._answer(request.prompt_ids))
+            yield from self._encode(_held_to(request.sampling.constraint, self._answer(request.prompt_ids)))
         while True:
             yield min(reasoning.eos_ids)
 
@@ -230,6 +231,19 @@ class ScriptedEngine(Engine):
     def _require_alive(self) -> None:
         if not self._alive:
             raise EngineDead("the engine is not running")
+
+
+def _held_to(constraint: Constraint | None, answer: str) -> str:
+    """The scripted answer, or a short one of the constraint where that is not, as far as one is found."""
+    if constraint is None or constraint.kind not in ("json_schema", "choice"):
+        return answer
+    if constraint.kind == "choice":
+        choices = json.loads(constraint.text)
+        return answer if answer in choices else choices[0]
+    from anytime_server.engine.structured.example import example_of
+    from anytime_server.engine.structured.violations import violation
+
+    return answer if violation(constraint.text, answer) is None else example_of(constraint.text) or answer
 
 
 def _last(ids: list[int], sequence: tuple[int, ...]) -> int:

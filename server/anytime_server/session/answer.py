@@ -22,7 +22,7 @@ from anytime_server.text.answer_text import AnswerText, AnswerToken
 PRIORITY, EARLY_PRIORITY = 0, 1
 """Ahead of thinking: final answers, then early answers."""
 ATTEMPTS = 4
-"""Times that an answer is sampled before giving up on getting one that is not blank and matches its schema."""
+"""Times that an answer is sampled before giving up on one that is not blank and matches its schema."""
 AGAIN_TEMPERATURE = 0.7
 """The least temperature after an answer that does not match: the likeliest tokens would come again."""
 

@@ -16,6 +16,7 @@ import httpx2
 import pytest
 import uvicorn
 from anytime_server.api.app import create_app
+from anytime_server.engine import Engine
 from anytime_server.engine.environment import prepare_environment
 from anytime_server.engine.scripted import ScriptedEngine
 from anytime_server.scheduler.scheduler import Scheduler
@@ -124,9 +125,10 @@ async def served(
         app: dict[str, Any] | None = None,
         connections: dict[str, Any] | None = None,
         keep_alive_s: float = 5,
+        engine: Engine | None = None,
         **script: Any,
     ) -> Served:
-        engine = scripted(**script, **({} if model is None else {"model": model}))
+        engine = engine or scripted(**script, **({} if model is None else {"model": model}))
         scheduler = Scheduler(model or tiny_model, engine, measure_speed=measure_speed, **options or {})
         listener = socket.create_server(("127.0.0.1", 0))
         config = uvicorn.Config(

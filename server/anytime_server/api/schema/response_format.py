@@ -1,4 +1,4 @@
-"""The form that a request gives its answer, under the many names that it has: a schema, an expression, choices."""
+"""The form that a request gives its answer, under its many names: a schema, an expression, choices."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, StrictBool, ValidationInfo, field_validator, model_validator
+from pydantic import BeforeValidator, Field, StrictBool, ValidationInfo, field_validator
 
 from anytime_server.api.openapi import NoEffect
 from anytime_server.api.schema.fields import BoundedList, Fields, JsonObject, Text
@@ -20,20 +20,13 @@ OF_SCHEMAS = ("type", "properties", "$ref", "anyOf", "oneOf", "allOf", "enum", "
 
 
 class JsonSchema(Fields):
-    """A JSON schema as OpenAI wraps it; llama.cpp's clients leave the wrapping out."""
+    """A JSON schema as OpenAI wraps it."""
 
     name: Text | None = None
     description: Text | None = None
     schema_: JsonObject | None = Field(default=None, alias="schema")
     strict: bool | None = None
     """No effect: the answer is held to the schema in any case."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _wrapped(cls, value: Any) -> Any:
-        if isinstance(value, dict) and "schema" not in value and any(name in value for name in OF_SCHEMAS):
-            return {"schema": value}
-        return value
 
 
 class ResponseFormat(Fields):
@@ -43,6 +36,13 @@ class ResponseFormat(Fields):
     schema_: JsonObject | None = Field(default=None, alias="schema")
     """llama.cpp's place of the schema."""
     json_schema: JsonSchema | None = Field(default=None, validate_default=True)
+
+    @field_validator("json_schema", mode="before")
+    @classmethod
+    def _wrapped(cls, value: Any) -> Any:
+        if isinstance(value, dict) and "schema" not in value and any(name in value for name in OF_SCHEMAS):
+            return {"schema": value}
+        return value
 
     @field_validator("json_schema")
     @classmethod

@@ -21,8 +21,8 @@ class FunctionFields(Fields):
     parameters: JsonObject | None = None
     """JSON Schema of the arguments."""
     strict: StrictBool | None = None
-    """Required by OpenAI's SDK for parsing arguments. They are held to the schema where `tool_choice` requires
-    the call; where the model decides, `strict` is reported as ignored."""
+    """Required by OpenAI's SDK for parsing arguments. They are held to the schema where a call is required;
+    where the model decides, `strict` is reported as ignored."""
 
 
 class ToolFields(Fields):

@@ -35,7 +35,7 @@ def violation(json_schema: str, text: str) -> str | None:
 
 
 def pattern_fault(pattern: str) -> str | None:
-    """What is wrong with a regular expression; None where it is one, if not always one that can be checked."""
+    """What is wrong with a regular expression; None where it is one, even if it cannot be checked."""
     try:
         re.compile(UNICODE_CLASS.sub("x", pattern))
     except (re.error, RecursionError, OverflowError) as error:
