@@ -53,7 +53,7 @@ def schemas(folder: Path) -> Iterator[tuple[str, Any]]:
 
 
 async def _ask(http: httpx2.AsyncClient, schema: Any, seed: int) -> tuple[str, str]:
-    """What became of a request, and its text or its error."""
+    """The outcome of a request, and its text or its error."""
     form = {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
     body = {
         "model": MODEL_NAME,

@@ -168,7 +168,7 @@ class GenerateRequest:
     stop: tuple[str, ...] = ()
     """Strings before which the answer ends."""
     constraint: Constraint | None = None
-    """What the answer must be; a call of a tool need not."""
+    """The form of the answer; a call of a tool need not have it."""
     template_variables: Mapping[str, Any] = field(default_factory=dict)
     """Variables of the chat template, over those that follow from the rest of the request."""
     effort: str | None = None

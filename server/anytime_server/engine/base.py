@@ -59,9 +59,9 @@ class Sampling:
     top_logprobs: int = 0
     """Number of likeliest tokens to report at each position, up to `MAX_TOP_LOGPROBS`."""
     constraint: Constraint | None = None
-    """What the sampled tokens must spell, followed by a stop id or the tokenizer's end-of-turn token: a
-    constraint that `enforced()` returned. `min_tokens` then has no effect, and log-probabilities are relative
-    to the allowed tokens. None for no constraint."""
+    """Constraint of the text that the tokens spell, which a stop id or the tokenizer's end-of-turn token
+    follows: one that `enforced()` returned. `min_tokens` then has no effect, and log-probabilities are
+    relative to the allowed tokens. None for no constraint."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,8 +179,10 @@ class Engine(ABC):
         return frozenset()
 
     async def enforced(self, constraint: Constraint) -> Enforced:
-        """What the engine can hold tokens to. Call it after the start: a constraint that is new to the engine
-        is compiled, which takes some time, and some seconds more without `prepare_constraints()`.
+        """The part of a constraint that the engine can hold tokens to.
+
+        Call it after the start: a constraint that is new to the engine is compiled, which takes some time,
+        and some seconds more without `prepare_constraints()`.
 
         Raises:
             InvalidRequest: the constraint is malformed, matches nothing, or costs too much; the caller sets

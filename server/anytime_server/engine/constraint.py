@@ -1,4 +1,4 @@
-"""What an answer's text must be: a JSON schema, a regular expression, some choices or a grammar.
+"""Constraints of an answer's text: a JSON schema, a regular expression, some choices or a grammar.
 
 A client's constraint may be more than tokens can be held to; `Enforced` says what an engine makes of it.
 """

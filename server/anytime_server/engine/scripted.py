@@ -97,7 +97,7 @@ class ScriptedEngine(Engine):
         return self._alive
 
     async def enforced(self, constraint: Constraint) -> Enforced:
-        """What an engine with a model would hold tokens to."""
+        """The part of a constraint that an engine with a model would hold tokens to."""
         if constraint.kind != "json_schema":
             return Enforced(constraint=constraint)
         from anytime_server.engine.structured.faults import find_fault, read_schema

@@ -1,4 +1,4 @@
-"""The form of an answer: what its tokens are held to, what it is checked for, and who reads its calls."""
+"""The form of an answer: the constraint of its tokens, the check of its text, the reader of its calls."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ ARGUMENTS_FIELD = "tools.parameters"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnswerForm:
-    """What an answer must be."""
+    """The form of one request's answers."""
 
     constraint: Constraint | None = None
-    """One that the engine enforces."""
+    """A constraint that the engine enforces."""
     check: AnswerCheck | None = None
     tool_parser: CallParser | None = None
 
@@ -134,7 +134,7 @@ class AnswerFormResolver:
     async def _enforced(
         self, request: GenerateRequest, constraint: Constraint, calls: JsonCalls | None = None
     ) -> Enforced:
-        """What the engine makes of a constraint; what nobody can check is reported.
+        """The part of a constraint that the engine enforces; keywords that nobody can check are reported.
 
         Raises:
             InvalidRequest, NotSupported: as `resolve()`.

@@ -1,4 +1,4 @@
-"""What of a JSON schema an answer was not held to, and whether it matches that."""
+"""Checks answers for the parts of JSON schemas that their tokens were not held to."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class AnswerCheck:
     """Of the arguments of calls, by function."""
 
     async def fault(self, text: str, parser: CallParser | None, engine: Engine) -> Fault | None:
-        """What an answer does not match; None if it matches all.
+        """The part of a schema that an answer does not match; None if it matches all.
 
         Raises:
             EngineDead, EngineFailed: it cannot be checked now.

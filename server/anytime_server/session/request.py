@@ -34,9 +34,9 @@ class AnswerOptions:
     stop: tuple[str, ...] = ()
     """Strings before which an answer ends."""
     constraint: Constraint | None = None
-    """What the answer is held to; one that the engine enforces."""
+    """The constraint of the answer's tokens, which the engine enforces."""
     check: AnswerCheck | None = None
-    """What the answer must match beyond that."""
+    """Schemas that the answer must match beyond that."""
     top_logprobs: int | None = None
     """Report answer tokens with this many of the likeliest alternatives each; None reports no tokens."""
     with_confidence: bool = True

@@ -59,7 +59,7 @@ class JsonCalls:
 
     @property
     def json_schema(self) -> str:
-        """What the answer must be, as JSON."""
+        """The schema of the answer, as JSON."""
         if self._single is not None:
             return json.dumps(self.parameters[self._single])
         schemas = list(self.parameters.values())

@@ -27,7 +27,7 @@ def json_schema(schema: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def constraints(monkeypatch: pytest.MonkeyPatch) -> list[Constraint]:
-    """What the answers of all engines were held to, grows."""
+    """The constraints of all answers; the list grows."""
     seen: list[Constraint] = []
     generate = ScriptedEngine.generate
 
@@ -133,7 +133,7 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 async def test_answer_that_does_not_match_is_sampled_again(served: Any, answers: list[str]) -> None:
-    """What a schema has beyond that is checked; the client sees the answer that matches, and pays for all."""
+    """The client sees the attempt that matches, and pays for all."""
     server = await served()
     for stream in (False, True):
         answers[:] = ["[1,1]", "[2,2,2]", "[1,2]"]

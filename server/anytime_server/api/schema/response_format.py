@@ -56,7 +56,7 @@ class ResponseFormat(Fields):
 
     @property
     def constraint(self) -> Constraint | None:
-        """What the answer must be; None for any text."""
+        """The constraint of the answer; None for any text."""
         if self.type == "text":
             return None
         schema = self.schema_ if self.json_schema is None else self.json_schema.schema_
@@ -124,7 +124,7 @@ class ConstraintFields(Fields):
     """SGLang's name of a grammar."""
 
     def constraint(self, ignored: IgnoredFields) -> tuple[Constraint | None, str]:
-        """What the answer must be, None for any text, and the field that says so. It is the first that is
+        """The constraint of the answer, None for any text, and the field that has it. It is the first that is
         given; others are reported unless they are the same.
 
         Raises:

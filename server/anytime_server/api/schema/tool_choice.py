@@ -1,4 +1,4 @@
-"""Which tools a request lets the model call, or makes it call, in the forms of several dialects."""
+"""The tools that a request lets the model call, or makes it call, in the forms of several dialects."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CALLABLE = ("function", "custom", "tool")
 
 @dataclass(frozen=True, slots=True)
 class ToolChoice:
-    """What a request says about the calls of its answer."""
+    """A request's wishes about the calls of its answer."""
 
     allowed: frozenset[str] | None = None
     """Names of the tools that the model is shown; None for all."""

@@ -48,7 +48,7 @@ PROGRAM = ("-P", "-m", "anytime_server.engine.structured.process")
 
 
 class ConstraintCompiler:
-    """Finds what one checkpoint's tokens can be held to. Belongs to one event loop."""
+    """Finds the constraints that one checkpoint's tokens can be held to. Belongs to one event loop."""
 
     def __init__(
         self, folder: Path, num_ids: int, *, limit_s: float = LIMIT_S, limit_bytes: int = LIMIT_BYTES
@@ -80,7 +80,7 @@ class ConstraintCompiler:
             self._keeping = asyncio.create_task(self._keep_running())
 
     async def check(self, constraint: Constraint) -> Enforced:
-        """What tokens can be held to of a constraint.
+        """The part of a constraint that tokens can be held to.
 
         Raises:
             InvalidRequest: nothing.

@@ -23,7 +23,7 @@ from anytime_server.engine.structured.faults import find_fault, read_schema
 from anytime_server.engine.structured.grammar import grammar_of
 from anytime_server.engine.structured.masks import find_mask_fault
 from anytime_server.engine.structured.relax import in_present_form, relax, relax_further
-from anytime_server.engine.structured.violations import violation
+from anytime_server.engine.structured.violations import unresolved, violation
 from anytime_server.engine.structured.vocabulary import Vocabulary
 
 START_LIMIT_S = 120
@@ -37,7 +37,7 @@ CHECK_LIMIT_S = 2.0
 
 
 class Reply(TypedDict, total=False):
-    """What is said of a constraint, or of a text."""
+    """The verdict on a constraint, or on a text."""
 
     refusal: str
     """Why tokens cannot be held to the constraint; the rest is missing then."""
@@ -53,7 +53,7 @@ class Reply(TypedDict, total=False):
 
 
 def compiled(vocabulary: Vocabulary, constraint: Constraint) -> Reply:
-    """What tokens can be held to of a constraint."""
+    """The part of a constraint that tokens can be held to."""
     if constraint.kind != "json_schema":
         refused = _refusal(vocabulary, constraint)
         return {"refusal": refused} if refused else {"text": constraint.text}
@@ -74,6 +74,8 @@ def compiled(vocabulary: Vocabulary, constraint: Constraint) -> Reply:
             return {"refusal": f"the JSON schema cannot be enforced: {reason}"}
         text = json.dumps(relaxed.closed, separators=(",", ":"))
         refused = _refusal(vocabulary, Constraint("json_schema", text))
+        if not refused and not relaxed.is_exact and (reason := unresolved(constraint.text)) is not None:
+            refused = f"the JSON schema cannot be enforced: {reason}"
     except MemoryError:
         refused = "the JSON schema cannot be enforced: it takes too much memory to compile"
     if refused:
@@ -108,7 +110,7 @@ def _refusal(vocabulary: Vocabulary, constraint: Constraint) -> str | None:
 
 
 def checked(json_schema: str, text: str) -> Reply:
-    """Which keyword of a JSON schema a text violates."""
+    """The keyword of a JSON schema that a text violates."""
     try:
         return {"violated": violation(json_schema, text)}
     except Exception as error:

@@ -1,6 +1,6 @@
-"""What of a JSON schema tokens can be held to: keywords that llguidance does not know are left out.
+"""The part of a JSON schema that tokens can be held to: keywords that llguidance does not know are left out.
 
-What is left out makes the schema match more, never less; the text is then checked for it.
+Without them the schema matches more, never less; the text is then checked for them.
 """
 
 from __future__ import annotations
@@ -94,6 +94,9 @@ def relax(schema: dict[str, Any]) -> Relaxed:
                 del one["format"]
             else:
                 relaxed.leave_out(pointer, "format", one)
+        factor = one.get("multipleOf")
+        if isinstance(factor, float) and not factor.is_integer():
+            relaxed.is_exact = False  # by the arithmetic of whoever checks, 0.3 may be no multiple of 0.1
         branches = [branch for _, branch in items(one.get("oneOf"))]
         if not are_disjoint(branches, relaxed.schema):
             relaxed.is_exact = False

@@ -1,4 +1,4 @@
-"""Whether a text is an instance of a JSON schema, by the letter: what sampling did not hold it to."""
+"""Whether a text is an instance of a JSON schema, by the letter."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import re
 from typing import Any
 
+SMALL_VALUES = ("null", "0", '""', "[]", "{}", "[null]", '{"a": null}')
 UNICODE_CLASS = re.compile(r"\\[pP]\{[^}]*\}")
 """A class of characters that Python does not know."""
 
@@ -34,8 +35,25 @@ def violation(json_schema: str, text: str) -> str | None:
     return None if error is None else "/".join(("#", *map(str, error.absolute_schema_path)))
 
 
+def unresolved(json_schema: str) -> str | None:
+    """Why a schema cannot be checked for: it refers to a schema that is elsewhere. None if none was found.
+
+    Only references that small values lead to are found.
+    """
+    from referencing.exceptions import Unresolvable
+
+    for text in SMALL_VALUES:
+        try:
+            violation(json_schema, text)
+        except Unresolvable as error:
+            return f"{error.ref} is not in it"
+        except Exception:  # which checking reports
+            return None
+    return None
+
+
 def pattern_fault(pattern: str) -> str | None:
-    """What is wrong with a regular expression; None where it is one, even if it cannot be checked."""
+    """The fault of a regular expression; None where it has none, even if it cannot be checked."""
     try:
         re.compile(UNICODE_CLASS.sub("x", pattern))
     except (re.error, RecursionError, OverflowError) as error:

@@ -44,6 +44,10 @@ def test_schema_that_compiles_is_accepted(vocabulary: Vocabulary, schema: dict[s
         ({"type": "text"}, "cannot be enforced: Invalid type: text"),
         ({"allOf": [{"type": "string"}, {"type": "null"}]}, "cannot be enforced: #/allOf/0: Unsatisfiable"),
         ({"$ref": "http://localhost/schema.json"}, "cannot be enforced: Resource 'http://localhost"),
+        (
+            {"$dynamicRef": "http://localhost/schema.json"},
+            "cannot be enforced: http://localhost/schema.",
+        ),
         ({"type": "array", "items": {"$ref": "#"}, "minItems": 1}, "cannot be enforced: # has no instance"),
         # vLLM converts schemas on the server's event loop.
         (

@@ -139,6 +139,12 @@ def test_keyword_that_is_left_out_is_named_and_checked(
     assert (violation(text, invalid) or "").startswith(left_out)
 
 
+def test_multiples_of_a_fraction_are_checked(vocabulary: Vocabulary) -> None:
+    schema = json.dumps({"type": "number", "multipleOf": 0.0001})
+    assert compiled(vocabulary, Constraint("json_schema", schema)).get("is_exact") is False
+    assert violation(schema, "0.09") == "#/multipleOf", "as it is with the floats of Python and JavaScript"
+
+
 def test_schemas_of_one_of_that_overlap_are_checked(vocabulary: Vocabulary) -> None:
     schema = json.dumps({"oneOf": [{"type": "integer"}, {"type": "number", "minimum": 2}]})
     reply = compiled(vocabulary, Constraint("json_schema", schema))

@@ -117,7 +117,7 @@ class ChatRequest(Conversation, BudgetAliases, RequestSampling, ConstraintFields
         return isinstance(self.tool_choice, dict) and self.tool_choice.get("type") in CALLABLE
 
     def chosen_tools(self, ignored: IgnoredFields) -> ToolChoice:
-        """What `tool_choice` means for the tools.
+        """The meaning of `tool_choice` for the tools.
 
         Raises:
             InvalidRequest, NotSupported: naming the field.

@@ -57,7 +57,7 @@ class TextFormat(Fields):
 
     @property
     def constraint(self) -> Constraint | None:
-        """What the answer must be; None for any text.
+        """The constraint of the answer; None for any text.
 
         Raises:
             InvalidRequest: a field is missing, or there that belongs to another type.
@@ -171,7 +171,7 @@ class ResponsesRequest(BudgetAliases, RequestSampling):
         return ENCRYPTED in (self.include or ())
 
     def chosen_tools(self, ignored: IgnoredFields) -> ToolChoice:
-        """What `tool_choice` means for the tools.
+        """The meaning of `tool_choice` for the tools.
 
         Raises:
             InvalidRequest, NotSupported: naming the field.
