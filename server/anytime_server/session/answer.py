@@ -219,6 +219,7 @@ class AnswerPhase:
             begun=self._truncation.answer_text,
             is_opened=self._is_opened,
             may_still_think=self._truncation.is_truncated,
+            is_constrained=answer.constraint is not None,
         )
 
     def _without_thinking(self, sampled_ids: list[int], text: AnswerText, *, is_first: bool) -> list[int]:

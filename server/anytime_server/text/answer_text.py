@@ -46,6 +46,7 @@ class AnswerText:
         begun: str = "",
         is_opened: bool = False,
         may_still_think: bool = False,
+        is_constrained: bool = False,
     ) -> None:
         """
         Args:
@@ -56,6 +57,7 @@ class AnswerText:
             begun: text that the answer begins with, which is there before its first token.
             is_opened: whether its prompt ends in text for the user even if the model may call tools.
             may_still_think: the thinking was truncated, so that the model may end it in its own way first.
+            is_constrained: a constraint says where the answer ends, and not the text that closes others.
         """
         self.token_ids: list[int] = []
         self.shown_ids: set[int] = set()
@@ -83,7 +85,7 @@ class AnswerText:
         )
         self._may_still_think = may_still_think
         self._markers = None if self._channels else ThinkMarkers(model)
-        answer_end = "" if self._channels else model.manifest.answer_end
+        answer_end = "" if self._channels or is_constrained else model.manifest.answer_end
         self._answer_ends = tuple(dict.fromkeys((answer_end, answer_end.strip()))) if answer_end else ()
         """With the white space that the model was trained with, and without."""
         self._dropped = self._answer_ends if self._calls_in_own_syntax else ()

@@ -44,7 +44,7 @@ def calling_model(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactor
     return Model.load(folder)
 
 
-def engine_of(kind: str, folder: Path, device: str) -> Engine:
+def engine_of(kind: str, folder: Path, device: Any) -> Engine:
     if kind == "transformers":
         options = TransformersOptions(device=device, dtype="float32")
         return TransformersEngine(folder, options=options)

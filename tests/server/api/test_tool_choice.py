@@ -227,7 +227,8 @@ async def test_strict_of_a_tool_is_reported_where_the_model_decides(served: Any,
         (messages, [{"name": "add", "input_schema": ADD, "strict": True}], "tools.0.strict", {"type": "any"}),
     ]
     for request_of, tools, field, required in cases:
-        for choice, ignored in ((None, [field]), (required, [])):
+        none = {"type": "none"} if request_of is messages else "none"
+        for choice, ignored in ((None, [field]), (required, []), (none, [])):
             path, body = request_of(choice, tools=tools)
             assert (await server.http.post(path, json=body)).json()["anytime"]["ignored"] == ignored
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from anytime_server.reasoning import (
     Cause,
@@ -180,6 +182,19 @@ def test_thinking_is_closed_before_a_tool_call_without_a_lead_in(forcing: Forcin
     )
     assert (truncation.cause, truncation.num_thinking_tokens) == (Cause.NATURAL, 3)
     assert (truncation.thinking_ids, truncation.inserted_ids) == ((50, 51), (THINK_END,))
+
+
+def test_answer_is_opened_where_the_start_of_a_call_ended_the_thinking_and_no_call_may_follow() -> None:
+    reasoning = replace(FORMAT, answer_start_ids=(80, 81), answer_start_with_tools_ids=(80,))
+    for may_call_tools, inserted_ids in ((False, (THINK_END, 80, 81)), (True, (THINK_END,))):
+        truncation = truncate_thinking(
+            [50, 70],
+            reasoning,
+            cause=Cause.BUDGET,
+            tool_start_ids=frozenset({70}),
+            may_call_tools=may_call_tools,
+        )
+        assert truncation.inserted_ids == inserted_ids
 
 
 def test_closed_thinking_has_no_lead_in() -> None:

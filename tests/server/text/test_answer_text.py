@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from anytime_server.engine import Delta
 from anytime_server.text.answer_text import AnswerText
+from anytime_server.text.json_calls import JsonCalls
 from anytime_server.text.model import Model
 
 
@@ -99,6 +100,22 @@ def test_tokens_are_reported_with_their_text(tiny_model: Model, ids: Any) -> Non
     text, _ = push_all(tiny_model, pieces(ids("<a>12|"), 2), reports_tokens=True)
     assert [(token.text, token.logprob) for token in text.take_tokens()] == [("1", -0.5), ("2", -0.5)]
     assert text.take_tokens() == ()
+
+
+def test_text_that_closes_an_answer_does_not_end_a_constrained_one(tiny_model: Model) -> None:
+    model = copy.copy(tiny_model)
+    model.manifest = tiny_model.manifest.model_copy(update={"answer_end": "]"})
+    text = '{"a":"]b"}'
+    delta = Delta(
+        token_ids=tuple(model.tokenizer.encode(text)), logprobs=(), cached_tokens=0, finish_reason="length"
+    )
+    answer = AnswerText(model, is_constrained=True)
+    assert answer.push(delta) == text
+    parameters = {"type": "object", "properties": {"a": {"type": "string"}}}
+    tool = {"type": "function", "function": {"name": "f", "parameters": parameters}}
+    calling = AnswerText(model, is_constrained=True, tool_parser=JsonCalls([tool], ["f"], max_calls=1))
+    assert calling.push(delta) + calling.finish() == ""
+    assert [call.arguments for call in calling.tool_calls] == ['{"a": "]b"}']
 
 
 def test_text_that_closes_an_answer_ends_a_step_of_several_tokens(tiny_model: Model) -> None:

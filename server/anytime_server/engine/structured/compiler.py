@@ -118,7 +118,7 @@ class ConstraintCompiler:
             reply = await asyncio.shield(asking)
         if "unchecked" in reply:
             raise NotSupported(reply["unchecked"])
-        return reply["violated"]
+        return reply.get("violated")
 
     async def close(self) -> None:
         """End the process; checks that wait for it get EngineDead. May be called more than once."""
@@ -161,7 +161,7 @@ class ConstraintCompiler:
                 "compiled a %s of %d characters in %.1f s", constraint.title, len(constraint.text), seconds
             )
         self._verdicts[constraint] = reply.get("refusal") or Enforced(
-            constraint=Constraint(constraint.kind, reply["text"]),
+            constraint=Constraint(constraint.kind, reply.get("text", "")),
             left_out=tuple(reply.get("left_out", ())),
             unknown=tuple(reply.get("unknown", ())),
             is_exact=reply.get("is_exact", True),

@@ -77,7 +77,7 @@ def compiled(vocabulary: Vocabulary, constraint: Constraint) -> Reply:
         if not refused and not relaxed.is_exact and (reason := unresolved(constraint.text)) is not None:
             refused = f"the JSON schema cannot be enforced: {reason}"
     except MemoryError:
-        refused = "the JSON schema cannot be enforced: it takes too much memory to compile"
+        return {"refusal": "the JSON schema cannot be enforced: it takes too much memory to compile"}
     if refused:
         return {"refusal": refused}
     return {

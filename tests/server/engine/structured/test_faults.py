@@ -20,12 +20,12 @@ def nested(depth: int) -> dict[str, Any]:
 
 
 def fault_of(schema: dict[str, Any]) -> str | None:
-    schema = read_schema(json.dumps(schema))
-    if isinstance(schema, str):
-        return schema
-    if (fault := find_fault(schema)) is not None:
+    read = read_schema(json.dumps(schema))
+    if isinstance(read, str):
+        return read
+    if (fault := find_fault(read)) is not None:
         return fault
-    refusal = refusal_of(closed(schema))
+    refusal = refusal_of(closed(read))
     return refusal and ": ".join(part for part in refusal if part)
 
 

@@ -166,6 +166,12 @@ def test_object_that_may_need_other_properties_is_not_closed(vocabulary: Vocabul
     assert "additionalProperties" not in json.loads(reply.get("text", ""))
 
 
+def test_patterns_of_names_that_are_left_out_do_not_forbid_these_names(vocabulary: Vocabulary) -> None:
+    schema = {"patternProperties": {"a": NUMBER, "b": NUMBER}, "additionalProperties": False}
+    reply = compiled(vocabulary, Constraint("json_schema", json.dumps(schema)))
+    assert json.loads(reply.get("text", ""))["additionalProperties"] == {}
+
+
 def test_several_faults_are_all_left_out(vocabulary: Vocabulary) -> None:
     fields = {"a": {"type": "string", "pattern": "(?=a)"}, "b": {"type": "string", "pattern": "(?!b)"}}
     schema = {"type": "object", "properties": fields}
