@@ -80,7 +80,7 @@ class AnswerFormResolver:
         parser = await self._parser(request)
         assert parser is not None
         if constraint.kind == "grammar":
-            # A grammar cannot be put into another one without knowing its rules.
+            # Its rules could have the names of ours.
             request.ignore("tools", "no tool can be called beside a grammar")
             enforced = await self._enforced(request, constraint)
             return AnswerForm(constraint=enforced.constraint)
@@ -88,7 +88,12 @@ class AnswerFormResolver:
         if parser.format is not None and not model.family.channels:
             enforced = await self._enforced(request, constraint)
             start = parser.format.start
-            either = with_calls(enforced.constraint, start=start, start_id=model.tokenizer.token_id(start))
+            either = with_calls(
+                enforced.constraint,
+                start=start,
+                start_id=model.tokenizer.token_id(start),
+                excluded_id=self._token_of_no_call(),
+            )
             return AnswerForm(
                 constraint=(await self._enforced(request, either)).constraint,
                 check=_check_of_answer(request, enforced),
@@ -99,6 +104,18 @@ class AnswerFormResolver:
         request.ignore("tools", f"no tool can be called beside a {constraint.title}")
         enforced = await self._enforced(request, constraint)
         return AnswerForm(constraint=enforced.constraint)
+
+    def _token_of_no_call(self) -> int:
+        """A token that the model's calls never have."""
+        reasoning, tokenizer = self._runtime.model.reasoning, self._runtime.model.tokenizer.hugging_face
+        ids = (
+            reasoning.think_start_id,
+            reasoning.think_end_id,
+            tokenizer.pad_token_id,
+            tokenizer.bos_token_id,
+        )
+        # Without any special token, the last is one of those that are hardly ever used.
+        return next((i for i in ids if i is not None and i not in reasoning.eos_ids), len(tokenizer) - 1)
 
     async def _calls(self, request: GenerateRequest, *, answer: Constraint | None) -> AnswerForm:
         """Calls as JSON of our own, or an answer in JSON."""
@@ -139,6 +156,9 @@ class AnswerFormResolver:
         Raises:
             InvalidRequest, NotSupported: as `resolve()`.
         """
+        if constraint is request.constraint and constraint.kind == "grammar" and "<[" in constraint.text:
+            # One that allows every token would make vLLM write beyond its logits; see `with_calls()`.
+            raise InvalidRequest("a grammar must not name tokens by their ids", field="answer.constraint")
         try:
             enforced = await self._runtime.engine.enforced(constraint)
         except InvalidRequest as error:

@@ -110,6 +110,7 @@ BAD_FORMS: list[tuple[str, dict[str, Any]]] = [
     ("regex", {"regex": ""}),
     ("response_format.json_schema", {"response_format": {"type": "json_schema"}}),
     ("response_format", json_schema({"properties": {"a": 3}})),
+    ("grammar", {"grammar": "start: <[*]>"}),
 ]
 
 

@@ -20,13 +20,15 @@ def grammar_of(constraint: Constraint) -> str:
     return grammar_from(constraint.kind, constraint.text)
 
 
-def with_calls(constraint: Constraint, *, start: str, start_id: int | None) -> Constraint:
+def with_calls(constraint: Constraint, *, start: str, start_id: int | None, excluded_id: int) -> Constraint:
     """A constraint whose texts may be tool calls instead: anything that begins with `start`.
 
     Args:
         constraint: enforceable, and no grammar.
         start: text that begins a call; white space may come before it, as models write it.
         start_id: the token of that text, if there is one.
+        excluded_id: a token that is in no call. There must be one: xgrammar 0.2, which applies vLLM's masks
+            on a CPU, writes beyond the logits where every token is allowed.
     """
     match constraint.kind:
         case "json_schema":
@@ -42,6 +44,6 @@ def with_calls(constraint: Constraint, *, start: str, start_id: int | None) -> C
         "answer": answer,
         "call": "begin rest*",
         "begin": begin,
-        "rest": "<[*]>",
+        "rest": f"<[^{excluded_id}]>",
     }
     return Constraint("grammar", "\n".join(f"{name}: {rule}" for name, rule in rules.items()))

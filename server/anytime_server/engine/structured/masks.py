@@ -42,6 +42,8 @@ def find_mask_fault(grammar: str, vocabulary: Vocabulary) -> str | None:
             allowed = np.unpackbits(bits.view(np.uint8)[0], count=len(tokens), bitorder="little")
             if matcher.is_stopped():
                 break
+            if allowed.all():  # see `with_calls()`
+                return "cannot be enforced: it allows every token at some point"
             if not allowed.any():
                 return "cannot be enforced: no token is allowed at some point"
             # Every second walk ends strings early, to come to what follows. Long tokens have most readings.

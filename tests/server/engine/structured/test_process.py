@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from anytime_server.engine.constraint import Constraint
 from anytime_server.engine.structured.grammar import grammar_of, with_calls
@@ -96,6 +97,7 @@ def test_other_constraints_are_enforced(
     [
         (Constraint("regex", "(?=a)b"), "the regular expression cannot be enforced: "),
         (Constraint("grammar", "root ::= other"), "the grammar cannot be enforced: "),
+        (Constraint("grammar", "start: <[*]>"), "the grammar cannot be enforced: it allows every token"),
     ],
 )
 def test_other_constraint_with_a_fault_is_refused(
@@ -116,12 +118,26 @@ def test_other_constraint_with_a_fault_is_refused(
 def test_call_may_take_the_place_of_what_an_answer_must_be(
     vocabulary: Vocabulary, constraint: Constraint
 ) -> None:
-    either = with_calls(constraint, start="<tool_call>", start_id=None)
+    either = with_calls(constraint, start="<tool_call>", start_id=None, excluded_id=0)
     assert compiled(vocabulary, either) == {"text": either.text}
     for text in ("1", "\n1", '<tool_call>{"name": "f"}</tool_call>', "\n\n<tool_call>"):
         assert spells(vocabulary, either, text), text
     for text in ("2", "x<tool_call>", "<tool"):
         assert not spells(vocabulary, either, text), text
+
+
+def test_some_token_is_never_allowed(vocabulary: Vocabulary) -> None:
+    """Or a mask of vLLM's would be applied beyond the logits."""
+    from llguidance import LLMatcher
+    from llguidance.numpy import allocate_token_bitmask, fill_next_token_bitmask
+
+    either = with_calls(Constraint("choice", '["1"]'), start="<tool_call>", start_id=None, excluded_id=7)
+    matcher = LLMatcher(vocabulary.tokenizer, grammar_of(either), log_level=0)
+    assert matcher.consume_tokens(vocabulary.tokenizer.tokenize_str("<tool_call>a"))
+    bits = allocate_token_bitmask(1, vocabulary.tokenizer.vocab_size)
+    fill_next_token_bitmask(matcher, bits)
+    allowed = np.unpackbits(bits.view(np.uint8)[0], bitorder="little", count=vocabulary.tokenizer.vocab_size)
+    assert np.flatnonzero(allowed == 0).tolist() == [7]
 
 
 def spells(vocabulary: Vocabulary, constraint: Constraint, text: str) -> bool:
