@@ -157,7 +157,7 @@ class AnswerFormResolver:
             InvalidRequest, NotSupported: as `resolve()`.
         """
         if constraint is request.constraint and constraint.kind == "grammar" and "<[" in constraint.text:
-            # One that allows every token would make vLLM write beyond its logits; see `with_calls()`.
+            # vLLM would write beyond its logits where every token is allowed; see `with_calls()`.
             raise InvalidRequest("a grammar must not name tokens by their ids", field="answer.constraint")
         try:
             enforced = await self._runtime.engine.enforced(constraint)

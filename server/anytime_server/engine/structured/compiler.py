@@ -213,6 +213,17 @@ class ConstraintCompiler:
             await process.communicate()
 
 
+def running(compiler: ConstraintCompiler | None) -> ConstraintCompiler:
+    """An engine's compiler.
+
+    Raises:
+        EngineDead: the engine has not started.
+    """
+    if compiler is None:
+        raise EngineDead("the engine is not running")
+    return compiler
+
+
 def _kill(process: Process) -> None:
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)  # with its child that compiles

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from anytime_server.engine.base import Delta, Engine, EngineLoad, EngineRequest, Generation
 from anytime_server.engine.constraint import Constraint, Enforced
-from anytime_server.engine.structured.compiler import ConstraintCompiler
+from anytime_server.engine.structured.compiler import ConstraintCompiler, running
 from anytime_server.errors import EngineDead, EngineFailed, UnusableModel, WeightSyncFailed, first_line
 
 if TYPE_CHECKING:
@@ -131,16 +131,10 @@ class TransformersEngine(Engine):
         return (0, 0.0) if self._constraints is None else self._constraints.compilations
 
     async def enforced(self, constraint: Constraint) -> Enforced:
-        return await self._compiler.check(constraint)
+        return await running(self._constraints).check(constraint)
 
     async def violation(self, json_schema: str, text: str) -> str | None:
-        return await self._compiler.violation(json_schema, text)
-
-    @property
-    def _compiler(self) -> ConstraintCompiler:
-        if self._constraints is None:
-            raise EngineDead("the engine is not running")
-        return self._constraints
+        return await running(self._constraints).violation(json_schema, text)
 
     async def stop(self) -> None:
         self._alive = False

@@ -31,7 +31,7 @@ from anytime_server.engine.base import (
 from anytime_server.engine.constraint import Constraint, Enforced
 from anytime_server.engine.environment import SERVER_PID, interrupts_blocked, prepare_environment
 from anytime_server.engine.processes import ProcessThread
-from anytime_server.engine.structured.compiler import ConstraintCompiler
+from anytime_server.engine.structured.compiler import ConstraintCompiler, running
 from anytime_server.engine.vllm.adapters import lora_arguments, lora_requests
 from anytime_server.engine.vllm.arguments import VllmOptions, config_fault, engine_config, loads_weights
 from anytime_server.engine.vllm.failures import (
@@ -272,16 +272,10 @@ class VllmEngine(Engine):
                 await self._whole(EngineRequest(id="constraints", prompt_ids=prompt_ids, sampling=sampling))
 
     async def enforced(self, constraint: Constraint) -> Enforced:
-        return await self._compiler.check(constraint)
+        return await running(self._constraints).check(constraint)
 
     async def violation(self, json_schema: str, text: str) -> str | None:
-        return await self._compiler.violation(json_schema, text)
-
-    @property
-    def _compiler(self) -> ConstraintCompiler:
-        if self._constraints is None:
-            raise EngineDead("the engine is not running")
-        return self._constraints
+        return await running(self._constraints).violation(json_schema, text)
 
     @property
     def schema_compilations(self) -> tuple[int, float]:
