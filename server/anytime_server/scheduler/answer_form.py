@@ -115,7 +115,7 @@ class AnswerFormResolver:
             tokenizer.bos_token_id,
         )
         # Without any special token, the last is one of those that are hardly ever used.
-        return next((i for i in ids if i is not None and i not in reasoning.eos_ids), len(tokenizer) - 1)
+        return next((i for i in ids if isinstance(i, int) and i not in reasoning.eos_ids), len(tokenizer) - 1)
 
     async def _calls(self, request: GenerateRequest, *, answer: Constraint | None) -> AnswerForm:
         """Calls as JSON of our own, or an answer in JSON."""
