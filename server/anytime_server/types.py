@@ -161,7 +161,7 @@ class GenerateRequest:
     max_tool_calls: int | None = None
     """The most tool calls of an answer, further ones are dropped; None for no limit."""
     seed: int | None = None
-    id_prefix: str = "any"
+    id_prefix: str = "any-"
     """Beginning of the session's id."""
     context: RequestContext = field(default_factory=RequestContext)
     field_names: Mapping[str, str] = field(default_factory=dict)

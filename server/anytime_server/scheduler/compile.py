@@ -326,4 +326,4 @@ class RequestCompiler:
 
 def new_id(request: GenerateRequest) -> str:
     """A session id."""
-    return f"{request.id_prefix}-{uuid4().hex}"
+    return f"{request.id_prefix}{uuid4().hex}"

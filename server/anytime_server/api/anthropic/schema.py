@@ -244,7 +244,7 @@ class MessagesRequest(Prompt, RequestSampling):
             with_confidence=False,
             tools=self.offered_tools(),
             max_tool_calls=self.max_tool_calls,
-            id_prefix="msg_any",
+            id_prefix="msg_",
             context=context,
             field_names={
                 **OWN_NAMES,

@@ -29,7 +29,7 @@ from anytime_server.types import StopWhen
 
 DAY_MS = 24 * 60 * 60 * 1000
 MAX_BUDGETS = 64
-MAX_TOOLS = 128
+MAX_TOOLS = 1024
 MAX_ITEMS = 4096
 """In any list, also in a conversation, whatever `--max-messages` allows."""
 MAX_FIELDS = 128

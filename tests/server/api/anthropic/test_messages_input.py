@@ -94,7 +94,7 @@ BAD_FIELDS: list[tuple[str, dict[str, Any]]] = [
     ("tools.0.name", {"tools": [TOOL | {"name": "a b"}]}),
     ("tools.0.input_schema", {"tools": [{"name": "add"}]}),
     ("tools.0.input_schema", {"tools": [TOOL | {"input_schema": {"a": "\ud800"}}]}),
-    ("tools", {"tools": [TOOL] * 129}),
+    ("tools", {"tools": [TOOL] * 1025}),
     ("tools", {"tools": [TOOL]}),  # this model's template takes no tools
     ("tool_choice.type", {"tools": [TOOL], "tool_choice": {"type": "any"}}),
     ("tool_choice.type", {"tools": [TOOL], "tool_choice": {"type": "tool", "name": "add"}}),
@@ -117,7 +117,7 @@ async def test_bad_requests_are_400_and_name_the_field(served: Any) -> None:
     assert (await server.http.post("/v1/messages", json=BODY)).status_code == 200
 
 
-@pytest.mark.parametrize(("name", "limit"), [("stop_sequences", 16), ("tools", 128)])
+@pytest.mark.parametrize(("name", "limit"), [("stop_sequences", 16), ("tools", 1024)])
 def test_lists_have_limits_of_their_own(name: str, limit: int) -> None:
     assert MessagesRequest.model_json_schema()["properties"][name]["maxItems"] == limit
 

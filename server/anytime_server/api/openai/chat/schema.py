@@ -154,7 +154,7 @@ class ChatRequest(Conversation, BudgetAliases, RequestSampling):
             with_confidence=False,
             tools=self.offered_tools,
             max_tool_calls=1 if self.parallel_tool_calls is False else None,
-            id_prefix="chatcmpl",
+            id_prefix="chatcmpl-",
             context=context,
             field_names={
                 **OWN_NAMES,

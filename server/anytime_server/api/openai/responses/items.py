@@ -93,7 +93,7 @@ class Items:
     """Output items of one response, with ids that follow from its own."""
 
     def __init__(self, response_id: str) -> None:
-        self._suffix = response_id.rpartition("-")[2]
+        self._suffix = response_id.rpartition("_")[2]
         self._number = self._suffix
 
     def next_block(self) -> None:

@@ -213,7 +213,7 @@ class ResponsesRequest(BudgetAliases, RequestSampling):
             with_confidence=False,
             tools=self.offered_tools,
             max_tool_calls=1 if self.parallel_tool_calls is False else None,
-            id_prefix="resp",
+            id_prefix="resp_",
             context=context,
             field_names={
                 **OWN_NAMES,

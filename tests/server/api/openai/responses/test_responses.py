@@ -84,7 +84,7 @@ def event_types(events: list[dict[str, Any]]) -> list[str]:
 async def test_whole_response(sdk: Any) -> None:
     client = await sdk(never_end=True)
     response = await create(client, thinking_token_budget=20, metadata={"a": "b"}, instructions="Be brief.")
-    assert response.id.startswith("resp")
+    assert response.id.startswith("resp_")
     assert (response.status, response.error, response.incomplete_details) == ("completed", None, None)
     assert response.output_text == "42"
     thinking, message = response.output
