@@ -5,14 +5,15 @@ from fastapi import APIRouter
 from anytime_server.api.openai.chat import handler as chat
 from anytime_server.api.openai.errors import error_response
 from anytime_server.api.openai.responses import handler as responses
+from anytime_server.api.openai.responses.store import ResponseStore
 from anytime_server.scheduler.scheduler import Scheduler
 
-__all__ = ["error_response", "router"]
+__all__ = ["ResponseStore", "error_response", "router"]
 
 
-def router(scheduler: Scheduler) -> APIRouter:
+def router(scheduler: Scheduler, store: ResponseStore) -> APIRouter:
     """The endpoints of these dialects."""
     routes = APIRouter()
     routes.include_router(chat.router(scheduler))
-    routes.include_router(responses.router(scheduler))
+    routes.include_router(responses.router(scheduler, store))
     return routes

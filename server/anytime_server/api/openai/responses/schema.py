@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, StrictBool, StrictInt, StrictStr
 
-from anytime_server.api.openai.responses.input import Items, dialogue_of
+from anytime_server.api.openai.responses.dialogue import Conversation, dialogue_of
+from anytime_server.api.openai.responses.input import Items
+from anytime_server.api.openai.responses.tools import Toolbox, Tools
 from anytime_server.api.openapi import NoEffect
 from anytime_server.api.schema.budgets import BudgetAliases, ReasoningFields, is_effort
 from anytime_server.api.schema.fields import (
-    MAX_TOOLS,
     AnytimeFields,
     AtLeastOne,
     BoundedList,
@@ -23,7 +25,6 @@ from anytime_server.api.schema.fields import (
 from anytime_server.api.schema.ignored import Unserved
 from anytime_server.api.schema.messages import Nothing
 from anytime_server.api.schema.sampling import OWN_NAMES, RequestSampling
-from anytime_server.api.schema.tools import FunctionFields
 from anytime_server.engine.base import MAX_TOP_LOGPROBS
 from anytime_server.errors import InvalidRequest
 from anytime_server.types import GenerateRequest, IgnoredFields, RequestContext
@@ -35,13 +36,20 @@ class ResponsesReasoning(ReasoningFields):
     """How to think."""
 
     summary: Literal["auto", "concise", "detailed", "none"] | None = None
-    """Taken, but none is made: the thinking itself is in the response."""
+    """Any but `none` puts the thinking into the item's `summary`, instead of its `content`. It is not
+    shortened."""
     generate_summary: Literal["auto", "concise", "detailed"] | None = None
     """The older name of `summary`."""
     context: Annotated[
         Any, Unserved(("auto",), "the chat template chooses what the model sees of earlier thinking")
     ] = None
     mode: Annotated[Any, Unserved(("standard",))] = None
+
+    @property
+    def wanted_summary(self) -> str | None:
+        """The kind of summary that is wanted; None for none."""
+        wanted = self.summary or self.generate_summary
+        return None if wanted == "none" else wanted
 
 
 class TextFormat(Fields):
@@ -80,26 +88,6 @@ class TextFields(Fields):
     verbosity: Annotated[Any, Unserved(("medium",))] = None
 
 
-def _function(value: Any) -> Any:
-    if isinstance(value, dict) and (kind := value.get("type")) != "function":
-        raise ValueError(f"tools of type {str(kind)[:40]!r} are not served, only function")
-    return value
-
-
-class FunctionTool(FunctionFields):
-    """A function that the model may call, written flat."""
-
-    type: Literal["function"]
-
-    def for_template(self) -> dict[str, Any]:
-        """The function as chat templates take it."""
-        function = self.model_dump(exclude_none=True, exclude={"type", "strict"})
-        return {"type": self.type, "function": function}
-
-
-Tool = Annotated[FunctionTool, BeforeValidator(_function)]
-
-
 class ResponsesStreamOptions(Fields):
     include_obfuscation: StrictBool = False
     """Taken, but there is none."""
@@ -126,16 +114,23 @@ class ResponsesRequest(BudgetAliases, RequestSampling):
     """Further content to return: `reasoning.encrypted_content` and `message.output_text.logprobs`. Others
     have no content here."""
     top_logprobs: Annotated[StrictInt, Field(ge=0, le=MAX_TOP_LOGPROBS)] | None = None
-    tools: Annotated[BoundedList[Tool], Field(max_length=MAX_TOOLS)] | None = None
+    tools: Tools | None = None
+    """Functions, custom tools and namespaces of both. Others are left out, and reported."""
     parallel_tool_calls: StrictBool | None = None
     """False keeps the first call only."""
     metadata: Annotated[dict[Text, Text], Field(max_length=16), BeforeValidator(few_fields)] | None = None
     """Returned with the response."""
     anytime: AnytimeFields | None = None
 
-    # No effect on what is sampled.
     store: StrictBool | None = None
-    """Nothing is stored in any case, and the response says so."""
+    """False does not store the response. Default: it is stored, where the server stores any."""
+    background: StrictBool | None = None
+    """Answer at once, and think on after the client has left; needs a response that is stored."""
+    previous_response_id: Text | None = None
+    """A stored response, whose conversation comes before the input. Its `instructions` do not."""
+
+    # No effect on what is sampled.
+    client_metadata: NoEffect = None
     user: Text | None = None
     safety_identifier: Text | None = None
     prompt_cache_key: Text | None = None
@@ -146,12 +141,10 @@ class ResponsesRequest(BudgetAliases, RequestSampling):
     """Limits tools that a server runs by itself; this server has none."""
 
     tool_choice: Annotated[Any, Unserved(("none", "auto"))] = None
-    previous_response_id: Nothing = None
     conversation: Nothing = None
     prompt: Nothing = None
 
     # Known, and reported for values that ask for something.
-    background: Annotated[Any, Unserved()] = None
     truncation: Annotated[
         Any, Unserved(("disabled",), "an input that is too long is refused, not truncated")
     ] = None
@@ -168,9 +161,22 @@ class ResponsesRequest(BudgetAliases, RequestSampling):
         return ENCRYPTED in (self.include or ())
 
     @property
+    def summarises_thinking(self) -> bool:
+        """Whether the thinking is sent as a summary: the form that agents show."""
+        return self.reasoning is not None and self.reasoning.wanted_summary is not None
+
+    @cached_property
+    def toolbox(self) -> Toolbox:
+        """The tools, those that the input adds among them."""
+        tools = [(f"tools.{place}", tool) for place, tool in enumerate(self.tools or ())]
+        for position, item in enumerate(self.input):
+            tools += [(f"input.{position}.tools.{place}", tool) for place, tool in enumerate(item.more_tools)]
+        return Toolbox(tools)
+
+    @property
     def offered_tools(self) -> list[dict[str, Any]]:
         """The tools that the model may call, as chat templates take them."""
-        return [] if self.tool_choice == "none" else [tool.for_template() for tool in self.tools or ()]
+        return [] if self.tool_choice == "none" else self.toolbox.for_template()
 
     @property
     def _answer_logprobs(self) -> int | None:
@@ -179,17 +185,26 @@ class ResponsesRequest(BudgetAliases, RequestSampling):
             return None
         return self.top_logprobs or 0
 
-    def to_generate_request(self, context: RequestContext, *, window_tokens: int) -> GenerateRequest:
+    def to_generate_request(
+        self, context: RequestContext, *, window_tokens: int, conversation: Conversation | None = None
+    ) -> GenerateRequest:
         """The request in no dialect.
 
         Args:
             window_tokens: what an effort is a share of, where there is no `max_output_tokens`.
+            conversation: the input together with what is stored of it; by default nothing is.
 
         Raises:
             NotSupported, InvalidRequest: naming the field.
         """
         self._note_ignored(context.ignored)
-        anytime, dialogue = self.anytime or AnytimeFields(), dialogue_of(self.input, self.instructions)
+        anytime = self.anytime or AnytimeFields()
+        dialogue = dialogue_of(
+            conversation or Conversation(items=self.input),
+            instructions=self.instructions,
+            toolbox=self.toolbox,
+            ignored=context.ignored,
+        )
         if None not in (dialogue.continuation, anytime.continuation):
             raise InvalidRequest(
                 f"{dialogue.continuation_field} and anytime.continuation: give one",
@@ -229,6 +244,8 @@ class ResponsesRequest(BudgetAliases, RequestSampling):
         )
 
     def _note_ignored(self, ignored: IgnoredFields) -> None:
+        for field in self.toolbox.left_out:
+            ignored.add(field, "tools of this type are not served, only functions and custom tools")
         include = self.include or ()
         if self.top_logprobs and LOGPROBS not in include:
             ignored.add("top_logprobs", f"needs {LOGPROBS} in include")
