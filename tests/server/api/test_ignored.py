@@ -48,7 +48,7 @@ IGNORED: list[tuple[str, str, dict[str, Any]]] = [
     ("chat", "functions", {"functions": [{"name": "f"}]}),
     ("chat", "tools.0.function.mood", {"tools": [CHAT_TOOL | {"function": FUNCTION | {"mood": 1}}]}),
     ("responses", "input.0.mood", {"input": [USER | {"mood": "x"}]}),
-    ("responses", "background", {"background": True}),
+    ("responses", "background", {"background": True, "store": False}),
     ("responses", "truncation", {"truncation": "auto"}),
     ("responses", "reasoning.mode", {"reasoning": {"mode": "pro"}}),
     ("responses", "top_logprobs", {"top_logprobs": 2}),

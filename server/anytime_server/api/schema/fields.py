@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from functools import cache
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -83,6 +83,9 @@ class Fields(BaseModel):
     """Part of a request. Names of unknown fields are kept, to be reported (see `ignored.py`)."""
 
     model_config = ConfigDict(extra="ignore", use_attribute_docstrings=True)
+
+    unserved_because: ClassVar[str | None] = None
+    """Why the whole object is ignored, and reported; None for one that has an effect."""
 
     _unknown: tuple[str, ...] = PrivateAttr(())
 

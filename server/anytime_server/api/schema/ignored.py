@@ -62,6 +62,9 @@ def _described(kind: type[Fields]) -> dict[str, tuple[str, Unserved | None]]:
 
 
 def _ignored(fields: Fields, path: str) -> Iterator[tuple[str, Unserved | None]]:
+    if (why := type(fields).unserved_because) is not None:
+        yield path.removesuffix("."), Unserved(why=why)
+        return
     for name in fields.unknown:
         yield path + name, None
     described = _described(type(fields))

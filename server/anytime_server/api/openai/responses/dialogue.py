@@ -17,7 +17,6 @@ from anytime_server.api.openai.responses.input_items import (
 from anytime_server.api.openai.responses.tools import Toolbox
 from anytime_server.api.schema.messages import CalledFunction, CalledTool
 from anytime_server.errors import AnytimeError, InvalidRequest
-from anytime_server.types import IgnoredFields
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,14 +45,11 @@ class Conversation:
         return "previous_response_id" if own < 0 else f"input.{own}"
 
 
-def dialogue_of(
-    conversation: Conversation, *, instructions: str | None, toolbox: Toolbox, ignored: IgnoredFields
-) -> Dialogue:
+def dialogue_of(conversation: Conversation, *, instructions: str | None, toolbox: Toolbox) -> Dialogue:
     """The conversation, which ends with what is to be answered.
 
     Args:
         toolbox: the tools of the request, which calls are named after.
-        ignored: gets the items that the model does not see.
 
     Raises:
         InvalidRequest: there is nothing to answer, or a result without its call; names the item.
@@ -77,7 +73,7 @@ def dialogue_of(
             )
         items = items[:-1]
     _require_something_to_answer(items, conversation)
-    turns = _Turns(conversation, toolbox=toolbox, ignored=ignored).of(items)
+    turns = _Turns(conversation, toolbox=toolbox).of(items)
     if instructions:
         turns.insert(0, {"role": "system", "content": instructions})
     return Dialogue(turns=turns, continuation=continuation, continuation_field=field)
@@ -103,10 +99,9 @@ def _require_something_to_answer(items: Sequence[InputItem], conversation: Conve
 class _Turns:
     """Collects turns: the assistant's thinking, message and calls are one; each other item is a turn."""
 
-    def __init__(self, conversation: Conversation, *, toolbox: Toolbox, ignored: IgnoredFields) -> None:
+    def __init__(self, conversation: Conversation, *, toolbox: Toolbox) -> None:
         self._conversation = conversation
         self._toolbox = toolbox
-        self._ignored = ignored
         self._turns: list[dict[str, Any]] = []
         self._names: dict[str, str] = {}
         """Names of functions, by the id of the call."""
@@ -139,8 +134,6 @@ class _Turns:
                     self._add_call(call)
                 if (result := item.result) is not None:
                     self._add_result(result, field)
-                elif call is None and not item.more_tools and field.startswith("input"):
-                    self._ignored.add(field, "a record of a tool that is not here, without content")
 
     def _add_call(self, call: Call) -> None:
         turn = self._assistant(with_content=True)

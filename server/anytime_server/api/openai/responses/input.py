@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, PlainValidator
 
 from anytime_server.api.openai.responses.input_items import (
     CallItem,
@@ -16,7 +16,7 @@ from anytime_server.api.openai.responses.input_items import (
     MoreToolsItem,
     ReasoningItem,
 )
-from anytime_server.api.openai.responses.records import RECORDS, RecordItem
+from anytime_server.api.openai.responses.records import RECORDS, EmptyRecordItem, RecordItem
 from anytime_server.api.schema.fields import BoundedList, whole_characters
 
 ITEMS: dict[str, type[InputItem]] = {
@@ -61,7 +61,7 @@ def item_of(value: Any) -> InputItem:
     return item
 
 
-Item = Annotated[
+AnyItem = (
     MessageItem
     | ReasoningItem
     | CallItem
@@ -69,9 +69,10 @@ Item = Annotated[
     | CallOutputItem
     | MoreToolsItem
     | ItemReference
-    | RecordItem,
-    BeforeValidator(item_of),
-]
+    | RecordItem
+    | EmptyRecordItem
+)
+Item = Annotated[InputItem, PlainValidator(item_of, json_schema_input_type=AnyItem)]
 
 
 def _text_or_items(value: Any) -> Any:

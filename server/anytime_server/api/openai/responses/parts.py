@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, PlainValidator
 
 from anytime_server.api.openapi import NoEffect
 from anytime_server.api.schema.fields import BoundedList, Fields, Text, of_type, text_or_parts
@@ -51,7 +51,7 @@ def _text_or_parts(content: Any) -> Any:
     return text_or_parts(content, TextPart, "input_text")
 
 
-Part = Annotated[TextPart | RefusalPart, BeforeValidator(_part)]
+Part = Annotated[TextPart | RefusalPart, PlainValidator(_part, json_schema_input_type=TextPart | RefusalPart)]
 Parts = Annotated[BoundedList[Part], BeforeValidator(_text_or_parts, str | list[Part])]
 """A string, which is one part, or a list of parts."""
 

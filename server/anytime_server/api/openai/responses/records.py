@@ -62,18 +62,18 @@ class RecordItem(InputItem):
 
     @model_validator(mode="after")
     def _can_be_rendered(self) -> RecordItem:
-        content = CALLS.get(self.type)
+        content = CALLS[self.type]
         written_again(self._fields)
-        if content is not None and not self._call_id:
+        if not self._call_id:
             raise ValueError("has no id of its call")
-        if content is not None and content.arguments is not None and not self._name:
+        if content.arguments is not None and not self._name:
             raise ValueError("has no name")
         return self
 
     @property
     def call(self) -> Call | None:
-        content = CALLS.get(self.type)
-        if content is None or content.arguments is None:
+        content = CALLS[self.type]
+        if content.arguments is None:
             return None
         value = self._fields.get(content.arguments)
         if not isinstance(value, dict | str) or self.type == "code_interpreter_call":
@@ -82,8 +82,8 @@ class RecordItem(InputItem):
 
     @property
     def result(self) -> Result | None:
-        content = CALLS.get(self.type)
-        if content is None or not content.results:
+        content = CALLS[self.type]
+        if not content.results:
             return None
         given = (self._fields.get(name) for name in content.results)
         value = next((one for one in given if one is not None), "")
@@ -106,7 +106,16 @@ class RecordItem(InputItem):
         return name if isinstance(name, str) else ""
 
 
-RECORDS: dict[str, type[InputItem]] = dict.fromkeys((*CALLS, *EMPTY), RecordItem)
+class EmptyRecordItem(InputItem):
+    """A record of which the model sees nothing."""
+
+    model_config = ConfigDict(extra="allow")
+    unserved_because = "a record of a tool that is not here, without content"
+
+    type: StrictStr
+
+
+RECORDS: dict[str, type[InputItem]] = dict.fromkeys(CALLS, RecordItem) | dict.fromkeys(EMPTY, EmptyRecordItem)
 
 
 def _text(value: Any) -> str:

@@ -168,10 +168,7 @@ class ResponsesRequest(BudgetAliases, RequestSampling):
     @cached_property
     def toolbox(self) -> Toolbox:
         """The tools, those that the input adds among them."""
-        tools = [(f"tools.{place}", tool) for place, tool in enumerate(self.tools or ())]
-        for position, item in enumerate(self.input):
-            tools += [(f"input.{position}.tools.{place}", tool) for place, tool in enumerate(item.more_tools)]
-        return Toolbox(tools)
+        return Toolbox([*(self.tools or ()), *(tool for item in self.input for tool in item.more_tools)])
 
     @property
     def offered_tools(self) -> list[dict[str, Any]]:
@@ -203,7 +200,6 @@ class ResponsesRequest(BudgetAliases, RequestSampling):
             conversation or Conversation(items=self.input),
             instructions=self.instructions,
             toolbox=self.toolbox,
-            ignored=context.ignored,
         )
         if None not in (dialogue.continuation, anytime.continuation):
             raise InvalidRequest(
@@ -244,8 +240,6 @@ class ResponsesRequest(BudgetAliases, RequestSampling):
         )
 
     def _note_ignored(self, ignored: IgnoredFields) -> None:
-        for field in self.toolbox.left_out:
-            ignored.add(field, "tools of this type are not served, only functions and custom tools")
         include = self.include or ()
         if self.top_logprobs and LOGPROBS not in include:
             ignored.add("top_logprobs", f"needs {LOGPROBS} in include")

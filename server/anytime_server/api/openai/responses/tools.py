@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field, StrictStr
+from pydantic import ConfigDict, Field, PlainValidator, StrictStr
 
 from anytime_server.api.schema.fields import MAX_TOOLS, BoundedList, Fields, JsonObject, Text, written_again
 from anytime_server.api.schema.ignored import Unserved
@@ -72,6 +72,7 @@ class HostedTool(Fields):
     """A tool that OpenAI runs itself, or whose calls have an item type of their own. It is left out."""
 
     model_config = ConfigDict(extra="allow")
+    unserved_because = "tools of this type are not served, only functions and custom tools"
 
     type: StrictStr
 
@@ -98,7 +99,10 @@ def _validated(value: Any, kinds: dict[str, type[Fields]]) -> Any:
     return (kinds[kind] if isinstance(kind, str) and kind in kinds else HostedTool).model_validate(value)
 
 
-OwnTool = Annotated[FunctionTool | CustomTool | HostedTool, BeforeValidator(_own)]
+OwnTool = Annotated[
+    FunctionTool | CustomTool | HostedTool,
+    PlainValidator(_own, json_schema_input_type=FunctionTool | CustomTool | HostedTool),
+]
 
 
 class NamespaceTool(Fields):
@@ -114,7 +118,10 @@ class NamespaceTool(Fields):
         return {"type": self.type, "name": self.name, "description": self.description, "tools": tools}
 
 
-Tool = Annotated[FunctionTool | CustomTool | NamespaceTool | HostedTool, BeforeValidator(_any)]
+Tool = Annotated[
+    FunctionTool | CustomTool | NamespaceTool | HostedTool,
+    PlainValidator(_any, json_schema_input_type=FunctionTool | CustomTool | NamespaceTool | HostedTool),
+]
 Tools = Annotated[BoundedList[Tool], Field(max_length=MAX_TOOLS)]
 
 
@@ -139,14 +146,8 @@ class OfferedTool:
 class Toolbox:
     """All tools of a request, by the names that the model knows and by those of the client."""
 
-    def __init__(self, tools: Sequence[tuple[str, Tool]] = ()) -> None:
-        """
-        Args:
-            tools: each with its field in the request.
-        """
-        self.left_out: list[str] = []
-        """Fields of the tools that the model is not offered."""
-        found = list(self._own_tools(tools))
+    def __init__(self, tools: Iterable[Tool] = ()) -> None:
+        found = list(_callable(tools))
         times = Counter(tool.name for tool, _ in found)
         self._offered = [
             OfferedTool(
@@ -162,18 +163,6 @@ class Toolbox:
         self._names = {
             (one.namespace and one.namespace.name, one.tool.name): one.name for one in self._offered
         }
-
-    def _own_tools(
-        self, tools: Sequence[tuple[str, Tool]]
-    ) -> Iterator[tuple[FunctionTool | CustomTool, NamespaceTool | None]]:
-        for field, tool in tools:
-            within = tool.tools if isinstance(tool, NamespaceTool) else [tool]
-            namespace = tool if isinstance(tool, NamespaceTool) else None
-            for place, one in enumerate(within):
-                if isinstance(one, FunctionTool | CustomTool):
-                    yield one, namespace
-                else:
-                    self.left_out.append(field if namespace is None else f"{field}.tools.{place}")
 
     def for_template(self) -> list[dict[str, Any]]:
         """The functions as chat templates take them."""
@@ -194,6 +183,17 @@ class Toolbox:
         if isinstance(offered.tool, CustomTool):
             return {"type": "custom_tool_call", **named, "input": _input_of(call.arguments)}
         return {"type": "function_call", **named, "arguments": call.arguments}
+
+
+def _callable(
+    tools: Iterable[Tool],
+) -> Iterator[tuple[FunctionTool | CustomTool, NamespaceTool | None]]:
+    """The tools that are not hosted, each with its namespace."""
+    for tool in tools:
+        namespace = tool if isinstance(tool, NamespaceTool) else None
+        for one in [tool] if namespace is None else namespace.tools:
+            if isinstance(one, FunctionTool | CustomTool):
+                yield one, namespace
 
 
 def _input_of(arguments: str) -> str:

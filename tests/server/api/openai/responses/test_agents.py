@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 from anytime_server.api.openai.responses.schema import ResponsesRequest
+from anytime_server.api.schema.ignored import report_ignored
 from anytime_server.text.model import Model
-from anytime_server.types import RequestContext
+from anytime_server.types import IgnoredFields, RequestContext
 
 from .test_input import ANSWER, OUTPUT, THINKING, USER
 from .test_responses import BODY, event_types, streamed, whole, without_ids
@@ -199,9 +200,12 @@ async def test_tools_within_the_conversation_are_offered(served: Any, tool_model
 
 
 def test_hosted_tool_of_a_namespace_is_left_out() -> None:
-    request = generate(tools=[TEAM | {"tools": [SEARCH, RUN]}])
-    assert [tool["function"]["name"] for tool in request.tools] == ["run_command"]
-    assert request.context.ignored.fields == ["tools.0.tools.0"]
+    fields = {"model": "tiny", "input": "7-3", "tools": [TEAM | {"tools": [SEARCH, RUN]}]}
+    request = ResponsesRequest.model_validate(fields)
+    ignored = IgnoredFields()
+    report_ignored(request, ignored)
+    assert [tool["function"]["name"] for tool in request.offered_tools] == ["run_command"]
+    assert ignored.fields == ["tools.0.tools.0"]
 
 
 async def test_hosted_tools_are_left_out_and_reported(served: Any) -> None:
