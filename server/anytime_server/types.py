@@ -120,6 +120,9 @@ class GenerateRequest:
     is_budget_a_share: bool = False
     """Whether the budget is a share that an effort came to: it is lowered where it leaves the answer too
     little. A number of the client's own is refused instead."""
+    keeps_room: bool = False
+    """Whether a number that is below `total_tokens`, but leaves the answer too little, is lowered, and that
+    reported, instead of refused."""
     deadline_s: float | None = None
     """Seconds from the request's arrival by which the last answer token is due."""
     answer_tokens: int | None = None

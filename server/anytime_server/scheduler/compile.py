@@ -127,7 +127,7 @@ class RequestCompiler:
             raise InvalidRequest("messages must not be empty", field="messages")
         request = self._within_window(request)
         request = self._sampling.fit(request)
-        self._check_budget_and_total(request)
+        request = self._with_room_for_answer(request)
         self._note_effort(request)
         if request.tools and request.json_schema is not None:
             raise NotSupported(
@@ -270,17 +270,26 @@ class RequestCompiler:
         if request.budgets[-1] > most:
             raise InvalidRequest(f"budgets: {request.budgets[-1]} is more than the {limit}", field="budgets")
 
-    def _check_budget_and_total(self, request: GenerateRequest) -> None:
-        """Refuse a budget that leaves the answer less than its reserve: it is never lowered silently."""
+    def _with_room_for_answer(self, request: GenerateRequest) -> GenerateRequest:
+        """The request with a budget that leaves the answer its reserve: it is never lowered silently.
+
+        Raises:
+            InvalidRequest: the budget leaves less.
+        """
         budget, total = request.budget_tokens, request.total_tokens
         if not budget or total is None or request.is_budget_a_share:
-            return
-        if (left := total - budget) < (reserve := self._reserve_tokens(request)):
+            return request
+        left, reserve = total - budget, self._reserve_tokens(request)
+        if 0 < left < reserve and request.keeps_room:
+            request.ignore("budget", f"leaves {left} tokens for the answer, which needs at least {reserve}")
+            return replace(request, budget_tokens=total - reserve)
+        if left < reserve:
             raise InvalidRequest(
                 f"{request.name_of('budget')} ({budget}) leaves {max(0, left)} tokens of "
                 f"{request.name_of('total_tokens')} ({total}) for the answer, which needs at least {reserve}",
                 field="budget",
             )
+        return request
 
     def _reserve_tokens(self, request: GenerateRequest) -> int:
         """The least that a budget leaves for the answer."""

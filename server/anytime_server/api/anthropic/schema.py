@@ -6,13 +6,15 @@ import json
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, StrictBool, StrictStr, model_validator
+from pydantic import BeforeValidator, Field, StrictBool, StrictStr, model_validator
 
-from anytime_server.api.anthropic.content import Message, TextBlocks, text_of, turns_of
+from anytime_server.api.anthropic.blocks import TextBlocks, text_of
+from anytime_server.api.anthropic.content import Message
+from anytime_server.api.anthropic.tools import ServerTool, Tools
+from anytime_server.api.anthropic.turns import turns_of
 from anytime_server.api.openapi import NoEffect
 from anytime_server.api.schema.budgets import SHARES, agreed_budget, is_effort
 from anytime_server.api.schema.fields import (
-    MAX_TOOLS,
     AnytimeFields,
     AtLeastOne,
     BoundedList,
@@ -22,6 +24,7 @@ from anytime_server.api.schema.fields import (
     Text,
 )
 from anytime_server.api.schema.ignored import Unserved
+from anytime_server.api.schema.messages import Nothing
 from anytime_server.api.schema.sampling import OWN_NAMES, RequestSampling
 from anytime_server.errors import InvalidRequest, NotSupported
 from anytime_server.types import GenerateRequest, RequestContext
@@ -56,30 +59,7 @@ class OutputConfig(Fields):
     effort: Literal["low", "medium", "high", "xhigh", "max"] | None = None
     """Share of `max_tokens` that adaptive thinking may have."""
     format: JsonOutputFormat | None = None
-
-
-class Tool(Fields):
-    """A function of the client's that the model may call."""
-
-    type: Literal["custom"] | None = None
-    name: Annotated[StrictStr, Field(pattern=r"^[a-zA-Z0-9_-]{1,128}$")]
-    description: Text | None = None
-    input_schema: JsonObject
-    cache_control: Any = None
-    eager_input_streaming: Any = None
-    """No effect: the input of a call is sent once it is whole."""
-    strict: Annotated[Any, Unserved(why="calls are not constrained by their schema")] = None
-    defer_loading: Annotated[Any, Unserved(why="the model sees every tool")] = None
-    input_examples: Annotated[Any, Unserved(why="the model does not see them")] = None
-    allowed_callers: Annotated[Any, Unserved((["direct"],))] = None
-
-    def for_template(self) -> dict[str, Any]:
-        """The function as chat templates take it."""
-        described = {} if self.description is None else {"description": self.description}
-        return {
-            "type": "function",
-            "function": {"name": self.name, **described, "parameters": self.input_schema},
-        }
+    task_budget: Annotated[Any, Unserved(why="a budget is of one message, not of several")] = None
 
 
 class ToolChoice(Fields):
@@ -89,6 +69,13 @@ class ToolChoice(Fields):
     """At most one call."""
 
 
+def _new_thread(value: Any) -> Any:
+    """Pass what does not go on from a message that is stored."""
+    if isinstance(value, dict) and value.get("type") == "continue":
+        raise ValueError("no earlier messages are stored here: send them")
+    return value
+
+
 class Prompt(Fields):
     """The model's input: conversation, system text and tools."""
 
@@ -96,7 +83,8 @@ class Prompt(Fields):
     messages: BoundedList[Message] = Field(min_length=1)
     """The conversation. Thinking alone as the assistant's last turn is resumed."""
     system: TextBlocks | None = None
-    tools: Annotated[BoundedList[Tool], Field(max_length=MAX_TOOLS)] = Field(default_factory=list)
+    tools: Tools = Field(default_factory=list)
+    """Functions, and Anthropic's tools for a shell, files and memory. Others are left out, and reported."""
     tool_choice: ToolChoice | None = None
     thinking: ThinkingFields | None = None
     """Absent: no thinking, unless `anytime` has a budget or `stop_when.stable`."""
@@ -114,6 +102,10 @@ class Prompt(Fields):
     # Known, and reported for values that ask for something.
     context_management: Annotated[Any, Unserved(why="the conversation is taken as it is")] = None
     mcp_servers: Annotated[Any, Unserved()] = None
+    thread: Annotated[
+        Any, BeforeValidator(_new_thread), Unserved(why="messages are not stored: send all of them")
+    ] = None
+    compaction: Nothing = None
 
     @property
     def continued(self) -> str | None:
@@ -162,7 +154,7 @@ class Prompt(Fields):
             raise InvalidRequest("is not taken with this tool_choice.type", field="tool_choice.name")
         if choice is not None and choice.type == "none":
             return []
-        return [tool.for_template() for tool in self.tools]
+        return [tool.for_template() for tool in self.tools if not isinstance(tool, ServerTool)]
 
     def to_prompt_request(self, context: RequestContext) -> GenerateRequest:
         """The prompt alone, for counting its tokens.
@@ -238,6 +230,7 @@ class MessagesRequest(Prompt, RequestSampling):
             effort=self.output_config and self.output_config.effort,
             **anytime.generate_fields() | own,
             is_budget_a_share=is_effort(budget_field),
+            keeps_room=budget_field == "thinking.budget_tokens",
             **self.sampling(),
             stop=tuple(self.stop_sequences),
             json_schema=json_schema,
