@@ -17,7 +17,7 @@ from anytime_server.api.openai.responses.input_items import (
     ReasoningItem,
 )
 from anytime_server.api.openai.responses.records import RECORDS, EmptyRecordItem, RecordItem
-from anytime_server.api.schema.fields import BoundedList, whole_characters
+from anytime_server.api.schema.fields import BoundedList, whole_characters, written_again
 
 ITEMS: dict[str, type[InputItem]] = {
     "message": MessageItem,
@@ -55,6 +55,7 @@ def item_of(value: Any) -> InputItem:
         raise ValueError(f"an item of type {kind} is not served: {UNREADABLE[kind]}")
     if not isinstance(kind, str) or kind not in ITEMS:
         raise ValueError(f"items of type {str(kind)[:40]!r} are not served, only {', '.join(ITEMS)}")
+    written_again(value)  # it may be stored, and returned
     # The SDK writes out every field of an item; those without a value mean nothing.
     item = ITEMS[kind].model_validate({name: one for name, one in value.items() if one is not None})
     item.keep_wire({"type": kind} | value)

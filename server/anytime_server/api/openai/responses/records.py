@@ -13,7 +13,6 @@ from typing import Any
 from pydantic import ConfigDict, StrictStr, model_validator
 
 from anytime_server.api.openai.responses.input_items import Call, InputItem, Result
-from anytime_server.api.schema.fields import written_again
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,9 +60,8 @@ class RecordItem(InputItem):
     type: StrictStr
 
     @model_validator(mode="after")
-    def _can_be_rendered(self) -> RecordItem:
+    def _is_whole(self) -> RecordItem:
         content = CALLS[self.type]
-        written_again(self._fields)
         if not self._call_id:
             raise ValueError("has no id of its call")
         if content.arguments is not None and not self._name:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, PlainValidator, StrictStr
+from pydantic import ConfigDict, Field, PlainValidator, StrictStr, model_validator
 
 from anytime_server.api.schema.fields import MAX_TOOLS, BoundedList, Fields, JsonObject, Text, written_again
 from anytime_server.api.schema.ignored import Unserved
@@ -76,8 +76,13 @@ class HostedTool(Fields):
 
     type: StrictStr
 
+    @model_validator(mode="after")
+    def _can_be_returned(self) -> HostedTool:
+        written_again(self.model_dump())
+        return self
+
     def for_response(self) -> dict[str, Any]:
-        return written_again(self.model_dump())
+        return self.model_dump()
 
 
 def _own(value: Any) -> Any:
