@@ -43,7 +43,7 @@ class Played:
 
     @property
     def prompts(self) -> list[str]:
-        """What the model has seen before each of its answers."""
+        """The prompt of each answer, thinking included."""
         decode = self.model.tokenizer.decode
         return [decode(request.prompt_ids) for request in self.requests if "-answer-" in request.id]
 

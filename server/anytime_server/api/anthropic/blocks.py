@@ -182,7 +182,7 @@ class ToolResultBlock(Block):
 
 
 class DirectiveBlock(Block):
-    """What another server is to do with the tools from here on, or has noted for itself."""
+    """A note for another server, such as a change of its tools from here on."""
 
     unserved_because = "the model sees every tool, from the beginning"
 

@@ -1,4 +1,4 @@
-"""What agents send to the Messages API: tools, blocks of other servers, and budgets up to `max_tokens`."""
+"""Requests of agents to the Messages API: tools, blocks of other servers, and budgets up to `max_tokens`."""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ IGNORED: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
-async def test_what_has_no_effect_is_reported(served: Any) -> None:
+async def test_tools_and_blocks_without_effect_are_reported(served: Any) -> None:
     server = await served()  # this model takes no tools
     for field, fields in IGNORED:
         reply = await server.http.post("/v1/messages", json=BODY | fields)
@@ -259,6 +259,7 @@ async def test_sdk_runs_a_loop_of_tool_calls(sdk: Any, tool_model: Model) -> Non
     answer = '<tool_call>\n{"name": "add", "arguments": {"a": 1}}\n</tool_call>'
     client = await sdk(model=tool_model, answer=answer, thinking_tokens=5, window_tokens=4096)
     messages = list(MESSAGES)
+    message: Any = None
     for _ in range(3):
         message = await client.messages.create(
             model="tiny",

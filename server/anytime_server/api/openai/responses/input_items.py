@@ -168,4 +168,4 @@ class ItemReference(InputItem):
     """An item of a stored response, by its id."""
 
     type: Literal["item_reference"] = "item_reference"
-    id: Text
+    id: Text = Field(default=...)  # pyright: ignore[reportIncompatibleVariableOverride]

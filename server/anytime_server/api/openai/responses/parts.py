@@ -1,4 +1,4 @@
-"""Content of input items: text in parts. What a model of text cannot see is refused by its name."""
+"""Content of input items: text in parts. Images and files, which no model here sees, are refused by name."""
 
 from __future__ import annotations
 

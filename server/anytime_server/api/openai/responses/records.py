@@ -7,6 +7,7 @@ reported.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -113,7 +114,10 @@ class EmptyRecordItem(InputItem):
     type: StrictStr
 
 
-RECORDS: dict[str, type[InputItem]] = dict.fromkeys(CALLS, RecordItem) | dict.fromkeys(EMPTY, EmptyRecordItem)
+RECORDS: Mapping[str, type[InputItem]] = {
+    **dict.fromkeys(CALLS, RecordItem),
+    **dict.fromkeys(EMPTY, EmptyRecordItem),
+}
 
 
 def _text(value: Any) -> str:

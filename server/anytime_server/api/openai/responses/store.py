@@ -1,4 +1,4 @@
-"""Responses that are kept in memory, for a while: at most so many, and so many bytes. Each is of one API key.
+"""Responses that are kept in memory for a while, within limits of number and bytes. Each is of one API key.
 
 Knows no HTTP, and is of one process: another replica has a store of its own.
 """

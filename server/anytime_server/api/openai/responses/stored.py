@@ -50,7 +50,7 @@ def router(store: ResponseStore) -> APIRouter:
 
     @routes.delete("/{response_id}")
     async def delete(response_id: str, request: Request) -> Deleted:
-        """Forget a response. One that thinks in the background is cancelled."""
+        """Forget a response, and cancel it if it thinks in the background."""
         kept = store.remove(response_id, client=request.state.context.client)
         if isinstance(kept, BackgroundResponse):
             await kept.cancel()
@@ -58,7 +58,7 @@ def router(store: ResponseStore) -> APIRouter:
 
     @routes.post("/{response_id}/cancel")
     async def cancel(response_id: str, request: Request) -> Response:
-        """Cancel a response, and return it. One that is over is returned as it is."""
+        """Cancel a response if it is not over, and return it."""
         kept = store.find(response_id, client=request.state.context.client)
         await kept.cancel()
         return _response(kept.current)

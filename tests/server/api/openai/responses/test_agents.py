@@ -1,4 +1,4 @@
-"""What agents send to the Responses API: namespaces, custom and hosted tools, records, and summaries."""
+"""Requests of agents to the Responses API: namespaces, custom and hosted tools, records, and summaries."""
 
 from __future__ import annotations
 

@@ -30,9 +30,9 @@ async def sdk_of(served: Any) -> AsyncGenerator[Callable[..., Any], None]:
     clients: list[openai.AsyncOpenAI] = []
 
     async def start(*, api_key: str = "none", server: Served | None = None, **script: Any) -> Any:
-        server = server or await served(**script)
-        clients.append(openai.AsyncOpenAI(base_url=f"{server.url}/v1", api_key=api_key, max_retries=0))
-        return server, clients[-1]
+        started: Served = server or await served(**script)
+        clients.append(openai.AsyncOpenAI(base_url=f"{started.url}/v1", api_key=api_key, max_retries=0))
+        return started, clients[-1]
 
     yield start
     for client in clients:
@@ -213,9 +213,9 @@ async def test_deleted_background_response_is_cancelled(served: Any) -> None:
 async def test_response_whose_client_left_is_cancelled(served: Any) -> None:
     server = await served(**SLOW)
     async with server.http.stream("POST", "/v1/responses", json=BODY | {"stream": True}) as reply:
-        async for line in reply.aiter_lines():
-            if line.startswith("data: "):
-                break
+        lines = reply.aiter_lines()
+        while not (line := await anext(lines)).startswith("data: "):
+            pass
     await server.idle()
     response_id = json.loads(line[6:])["response"]["id"]
     async with asyncio.timeout(10):
