@@ -101,7 +101,7 @@ class ServerTool(Fields):
     model_config = ConfigDict(extra="allow")
     unserved_because = "tools of this type are not served"
 
-    type: StrictStr
+    type: Annotated[StrictStr, Field(max_length=64)]
 
 
 def _tool(value: Any) -> Any:

@@ -68,9 +68,10 @@ def _ignored(fields: Fields, path: str) -> Iterator[tuple[str, Unserved | None]]
     for name in fields.unknown:
         yield path + name, None
     described = _described(type(fields))
-    for name in fields.model_fields_set.intersection(described):
+    for name, (wire_name, unserved) in described.items():
+        if name not in fields.model_fields_set:
+            continue
         value = getattr(fields, name)
-        wire_name, unserved = described[name]
         if unserved is not None and unserved.reports(value):
             yield path + wire_name, unserved
         elif isinstance(value, Fields):

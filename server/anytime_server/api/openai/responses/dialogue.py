@@ -40,9 +40,8 @@ class Conversation:
     """Items at the beginning that are not in the request."""
 
     def field(self, position: int) -> str:
-        """The field of an item."""
-        own = position - self.num_earlier
-        return "previous_response_id" if own < 0 else f"input.{own}"
+        """The field of an item of the request."""
+        return f"input.{position - self.num_earlier}"
 
 
 def dialogue_of(conversation: Conversation, *, instructions: str | None, toolbox: Toolbox) -> Dialogue:
@@ -57,7 +56,7 @@ def dialogue_of(conversation: Conversation, *, instructions: str | None, toolbox
     items = conversation.items
     continuation, field = None, None
     last = len(items) - 1
-    if not items:
+    if len(items) == conversation.num_earlier:
         raise InvalidRequest("input: there is nothing to answer", field="input")
     if isinstance(thinking := items[last], ReasoningItem):
         field = f"{conversation.field(last)}.encrypted_content"

@@ -74,7 +74,7 @@ class HostedTool(Fields):
     model_config = ConfigDict(extra="allow")
     unserved_because = "tools of this type are not served, only functions and custom tools"
 
-    type: StrictStr
+    type: Annotated[StrictStr, Field(max_length=64)]
 
     @model_validator(mode="after")
     def _can_be_returned(self) -> HostedTool:

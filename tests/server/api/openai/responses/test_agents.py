@@ -204,7 +204,7 @@ def test_hosted_tool_of_a_namespace_is_left_out() -> None:
     request = ResponsesRequest.model_validate(fields)
     ignored = IgnoredFields()
     report_ignored(request, ignored)
-    assert [tool["function"]["name"] for tool in request.offered_tools] == ["run_command"]
+    assert [tool["function"]["name"] for tool in request.toolbox.for_template()] == ["run_command"]
     assert ignored.fields == ["tools.0.tools.0"]
 
 

@@ -129,8 +129,9 @@ async def test_items_are_referred_to_by_id(sdk_of: Any) -> None:
     lost = {"type": "item_reference", "id": "rs_x"}
     without = await client.responses.create(model="tiny", input=[USER, lost, MORE])
     assert without.anytime["ignored"] == ["input.1"]
-    with pytest.raises(openai.BadRequestError, match="nothing to answer"):
-        await client.responses.create(model="tiny", input=[lost])
+    for previous in (None, first.id):
+        with pytest.raises(openai.BadRequestError, match="input: there is nothing to answer"):
+            await client.responses.create(model="tiny", input=[lost], previous_response_id=previous)
 
 
 async def test_another_api_key_finds_nothing(sdk_of: Any) -> None:
@@ -300,6 +301,11 @@ def test_responses_under_way_are_not_dropped() -> None:
     assert kept(store, 0, 1, 2) == [0, 1, 2]
     store.add(stored(3))
     assert kept(store, 0, 1, 2, 3) == [0, 1, 2, 3]
+
+
+def test_session_is_let_go_when_the_response_is_over() -> None:
+    assert stored(0, is_over=False).session is not None
+    assert stored(1).session is None
 
 
 def test_api_key_with_the_most_makes_room() -> None:
