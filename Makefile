@@ -1,4 +1,4 @@
-.PHONY: setup setup-dev setup-browser setup-prometheus setup-families setup-guidellm serve test test-nightly mutation check docs docs-parts format clean dist sbom audit
+.PHONY: setup setup-dev setup-browser setup-prometheus setup-families setup-guidellm setup-agents serve test test-nightly mutation check docs docs-parts format clean dist sbom audit
 VENV := .venv/bin
 WORKERS ?= 2
 BALANCED := -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
@@ -21,6 +21,9 @@ setup-families: setup  ## download real tokenizers and chat templates for the te
 setup-guidellm: setup  ## install guidellm for the nightly tests
 	@scripts/setup-guidellm.sh
 
+setup-agents:     ## install Codex and Claude Code for the nightly tests
+	@scripts/setup-agents.sh
+
 serve: setup      ## serve the bundled checkpoint on 127.0.0.1:8000, or MODEL; MODEL=smollm2 is got first
 	@$(if $(filter smollm2,$(MODEL)),$(VENV)/anytime models get $(MODEL))
 	@$(VENV)/anytime serve $(if $(MODEL),--model $(MODEL)) $(ARGS)
@@ -28,7 +31,7 @@ serve: setup      ## serve the bundled checkpoint on 127.0.0.1:8000, or MODEL; M
 test: setup-browser setup-prometheus setup-families  ## run all tests
 	OMP_NUM_THREADS=1 $(VENV)/python -m pytest $(BALANCED) $(ARGS)
 
-test-nightly: setup-browser setup-prometheus setup-families setup-guidellm  ## also run the long attacks, draw new Hypothesis examples, and require coverage
+test-nightly: setup-browser setup-prometheus setup-families setup-guidellm setup-agents  ## also run the long attacks, draw new Hypothesis examples, and require coverage
 	OMP_NUM_THREADS=1 $(VENV)/python -m pytest $(BALANCED) --nightly --timeout 1800 --cov --cov-report=term:skip-covered --cov-fail-under=93 $(ARGS)
 
 mutation: setup   ## change the core's code in one place after another; print which changes no test notices

@@ -172,6 +172,9 @@ class GenerateRequest:
     """The most tokens over the budget, to the end of a sentence."""
     max_budget_tokens: int | None = None
     """The most that the operator lets the budget with its grace be, or be raised to."""
+    keeps_room: bool = False
+    """Whether a number that is below `total_tokens`, but leaves the answer too little, is lowered, and that
+    reported, instead of refused."""
     deadline_s: float | None = None
     """Seconds from the request's arrival by which the last answer token is due."""
     answer_tokens: int | None = None
@@ -221,7 +224,7 @@ class GenerateRequest:
     max_tool_calls: int | None = None
     """The most tool calls of an answer, further ones are dropped; None for no limit."""
     seed: int | None = None
-    id_prefix: str = "any"
+    id_prefix: str = "any-"
     """Beginning of the session's id."""
     context: RequestContext = field(default_factory=RequestContext)
     field_names: Mapping[str, str] = field(default_factory=dict)

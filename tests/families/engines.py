@@ -37,6 +37,7 @@ class PlayedModel(ScriptedEngine):
         *,
         answers: Sequence[str] = (),
         pause_after: int | None = None,
+        window_tokens: int = WINDOW_TOKENS,
     ) -> None:
         """
         Args:
@@ -45,7 +46,7 @@ class PlayedModel(ScriptedEngine):
             pause_after: number of tokens of an answer after which it waits for `go_on`.
         """
         super().__init__(
-            model.tokenizer, model.reasoning, script=Script(**script), window_tokens=WINDOW_TOKENS
+            model.tokenizer, model.reasoning, script=Script(**script), window_tokens=window_tokens
         )
         self.go_on = asyncio.Event()
         self._answers = iter(answers)

@@ -73,6 +73,8 @@ def create_app(
     max_header_bytes: int = 1 << 16,
     max_body_bytes: int = 1 << 20,
     max_messages: int = 1024,
+    max_stored_responses: int = 1024,
+    max_stored_bytes: int = 1 << 26,
     is_strict: bool = False,
     reasoning_field: ReasoningField = "reasoning_content",
     on_started: Callable[[BaseException | None], None] | None = None,
@@ -87,6 +89,7 @@ def create_app(
         metrics_are_open: `/metrics`, `/load` and `/version` need no key.
         trusted_hosts_only: accept only requests whose `Host` is localhost or a loopback address.
         cors_origins: origins of web pages that may use the server; `*` is any.
+        max_stored_responses, max_stored_bytes: of the Responses API, for later requests; 0 stores none.
         is_strict: refuse fields that would be ignored.
         reasoning_field: where chat completions have their thinking, unless the request says otherwise.
         on_started: called once, with the error that prevented the start, or None when ready; by default the
@@ -146,9 +149,10 @@ def create_app(
         app.add_middleware(TrustedHostMiddleware, refuse=DIALECTS.refuse)
     app.add_middleware(RequestContextMiddleware, is_strict=is_strict)
     app.add_middleware(AccessLogMiddleware, metrics=metrics)
+    store = openai.ResponseStore(max_responses=max_stored_responses, max_bytes=max_stored_bytes)
     bounded = [Depends(MessageLimit(max_messages))]
     app.include_router(native.router(scheduler), dependencies=bounded)
-    app.include_router(openai.router(scheduler, reasoning_field=reasoning_field), dependencies=bounded)
+    app.include_router(openai.router(scheduler, store, reasoning_field=reasoning_field), dependencies=bounded)
     app.include_router(anthropic.router(scheduler), dependencies=bounded)
     app.include_router(tokenization.router(scheduler), dependencies=bounded)
     app.include_router(models.router(scheduler))

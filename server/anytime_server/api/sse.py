@@ -86,7 +86,8 @@ async def _stream(sessions: Sequence[Session], encoder: Encoder[Any]) -> AsyncGe
     async with aclosing(read_sessions(sessions, idle_s=KEEP_ALIVE_S)) as batches:
         sent_at = time.monotonic()
         async for batch in batches:
-            data, failed = _encode(encoder, batch)
+            frames, failed = frames_of(encoder, batch)
+            data = b"".join(frames)
             # Events may have no wire form; the connection is kept alive all the same.
             if not batch or (not data and time.monotonic() - sent_at >= KEEP_ALIVE_S):
                 data = encoder.keep_alive
@@ -97,17 +98,17 @@ async def _stream(sessions: Sequence[Session], encoder: Encoder[Any]) -> AsyncGe
                 return
 
 
-def _encode(encoder: Encoder[Any], batch: Sequence[tuple[int, events.Event]]) -> tuple[bytes, bool]:
-    """The wire form of a batch, and whether the encoder failed, which ends the stream."""
-    data: list[bytes] = []
+def frames_of(encoder: Encoder[Any], batch: Sequence[tuple[int, events.Event]]) -> tuple[list[bytes], bool]:
+    """The server-sent events of a batch, and whether the encoder failed, which ends the stream."""
+    frames: list[bytes] = []
     for index, event in batch:
         try:
-            data += [encoder.frame(wire) for wire in encoder.encode(index, event)]
+            frames += [encoder.frame(wire) for wire in encoder.encode(index, event)]
         except Exception:
             logger.exception("a stream cannot be encoded")
             failure = events.Failed(error=AnytimeError("an unexpected error; the server's log has it"))
-            return b"".join([*data, *map(encoder.frame, encoder.encode(index, failure))]), True
-    return b"".join(data), False
+            return [*frames, *map(encoder.frame, encoder.encode(index, failure))], True
+    return frames, False
 
 
 async def _all_done(sessions: Sequence[Session]) -> None:

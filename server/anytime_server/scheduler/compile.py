@@ -164,7 +164,7 @@ class RequestCompiler:
             window_tokens=self._runtime.engine.window_tokens,
         )
         request = self._sampling.fit(request)
-        self._check_budget_and_total(request)
+        request = self._with_room_for_answer(request)
         if (begun := self._begun(request)) is not None:
             self._check_begun(request, begun)
         self._forms.check(request)
@@ -329,19 +329,27 @@ class RequestCompiler:
         if request.budgets[-1] > most:
             raise InvalidRequest(f"budgets: {request.budgets[-1]} is more than the {limit}", field="budgets")
 
-    def _check_budget_and_total(self, request: GenerateRequest) -> None:
-        """Refuse a budget that leaves the answer less than its reserve: it is never lowered silently."""
+    def _with_room_for_answer(self, request: GenerateRequest) -> GenerateRequest:
+        """The request with a budget that leaves the answer its reserve: it is never lowered silently.
+
+        Raises:
+            InvalidRequest: the budget leaves less.
+        """
         budget, total = request.budget_tokens, request.total_tokens
         if not budget or total is None or request.lowers_budget:
-            return
-        most = budget + request.grace_tokens
-        if (left := total - most) < (reserve := self._reserve_tokens(request)):
+            return request
+        left, reserve = total - budget - request.grace_tokens, self._reserve_tokens(request)
+        if 0 < left < reserve and request.keeps_room:
+            request.ignore("budget", f"leaves {left} tokens for the answer, which needs at least {reserve}")
+            return replace(request, budget_tokens=total - reserve - request.grace_tokens)
+        if left < reserve:
             with_grace = f" with {request.grace_tokens} of grace" if request.grace_tokens else ""
             raise InvalidRequest(
                 f"{request.name_of('budget')} ({budget}{with_grace}) leaves {max(0, left)} tokens of "
                 f"{request.name_of('total_tokens')} ({total}) for the answer, which needs at least {reserve}",
                 field="budget",
             )
+        return request
 
     def _reserve_tokens(self, request: GenerateRequest) -> int:
         """The least that a budget leaves for the answer."""
@@ -392,4 +400,4 @@ class RequestCompiler:
 
 def new_id(request: GenerateRequest) -> str:
     """A session id."""
-    return f"{request.id_prefix}-{uuid4().hex}"
+    return f"{request.id_prefix}{uuid4().hex}"

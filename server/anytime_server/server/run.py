@@ -182,6 +182,8 @@ def _http_config(
         max_header_bytes=settings.max_header_bytes,
         max_body_bytes=settings.max_body_bytes,
         max_messages=settings.max_messages,
+        max_stored_responses=settings.max_stored_responses,
+        max_stored_bytes=settings.max_stored_bytes,
         is_strict=settings.strict,
         reasoning_field=settings.reasoning_field,
         on_started=on_started,

@@ -155,6 +155,12 @@ class ServeSettings(  # pyright: ignore[reportIncompatibleVariableOverride]
     """Maximum bytes in the body of a request."""
     max_messages: Annotated[int, Field(ge=1, le=4096)] = 1024
     """Maximum number of messages in a conversation."""
+    max_stored_responses: Annotated[int, Field(ge=0, le=1_000_000)] = 1024
+    """Responses of the Responses API that are kept in memory, for `previous_response_id` and
+    `GET /v1/responses/{id}`, up to a day after their last use; 0 stores none. The oldest of the API key with
+    the most are dropped first. A request with `store: false` is never stored."""
+    max_stored_bytes: Annotated[int, Field(ge=1)] = 1 << 26
+    """Bytes that stored responses may take together, with their conversations."""
     drain_s: Annotated[float, Field(ge=0, le=86_400)] = 30
     """Seconds that running requests get to end when the server shuts down."""
     max_waiting: Annotated[int, Field(ge=0)] = 1024

@@ -34,7 +34,7 @@ async def test_each_choice_has_its_own_id_and_the_next_seed(
     start_scheduler: Callable[..., Any], seed: int | None, seeds: list[int | None]
 ) -> None:
     scheduler = await start_scheduler()
-    sessions = await scheduler.submit_choices(request(seed=seed, id_prefix="chatcmpl", budget_tokens=3), 3)
+    sessions = await scheduler.submit_choices(request(seed=seed, id_prefix="chatcmpl-", budget_tokens=3), 3)
     assert [session.request.seed for session in sessions] == seeds
     ids = [session.request.id for session in sessions]
     assert len(set(ids)) == 3

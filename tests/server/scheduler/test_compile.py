@@ -89,7 +89,7 @@ async def test_every_field_reaches_the_session(compiler_of: Callable[..., Any]) 
             stop=("x", "y"),
             top_logprobs=3,
             seed=9,
-            id_prefix="chatcmpl",
+            id_prefix="chatcmpl-",
             context=context,
         )
     )
@@ -129,7 +129,7 @@ async def test_every_field_reaches_the_session(compiler_of: Callable[..., Any]) 
 
 async def test_ids_have_the_prefix_and_are_unique(compiler_of: Callable[..., Any]) -> None:
     compiler = await compiler_of()
-    ids = [(await compiler.compile(request(id_prefix="chatcmpl"))).id for _ in range(3)]
+    ids = [(await compiler.compile(request(id_prefix="chatcmpl-"))).id for _ in range(3)]
     assert all(len(session_id.removeprefix("chatcmpl-")) == 32 for session_id in ids)
     assert len(set(ids)) == 3
 

@@ -6,14 +6,16 @@ import json
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, StrictBool, StrictStr, model_validator
+from pydantic import BeforeValidator, Field, StrictBool, StrictStr, model_validator
 
-from anytime_server.api.anthropic.content import Message, TextBlocks, text_of, turns_of
+from anytime_server.api.anthropic.blocks import TextBlocks, text_of
+from anytime_server.api.anthropic.content import Message
+from anytime_server.api.anthropic.tools import ServerTool, Tools
+from anytime_server.api.anthropic.turns import turns_of
 from anytime_server.api.openapi import NoEffect
 from anytime_server.api.schema.budgets import agreed_budget
 from anytime_server.api.schema.fields import (
     ANYTIME_NAMES,
-    MAX_TOOLS,
     AnytimeFields,
     AtLeastOne,
     BoundedList,
@@ -23,6 +25,7 @@ from anytime_server.api.schema.fields import (
     Text,
 )
 from anytime_server.api.schema.ignored import Unserved
+from anytime_server.api.schema.messages import Nothing
 from anytime_server.api.schema.sampling import OWN_NAMES, RequestSampling
 from anytime_server.api.schema.tool_choice import note_strict, tool_choice_of
 from anytime_server.engine.constraint import Constraint
@@ -60,31 +63,7 @@ class OutputConfig(Fields):
     """How long to think where there is no number: a number of tokens, and no more than a share of
     `max_tokens`."""
     format: JsonOutputFormat | None = None
-
-
-class Tool(Fields):
-    """A function of the client's that the model may call."""
-
-    type: Literal["custom"] | None = None
-    name: Annotated[StrictStr, Field(pattern=r"^[a-zA-Z0-9_-]{1,128}$")]
-    description: Text | None = None
-    input_schema: JsonObject
-    cache_control: Any = None
-    eager_input_streaming: Any = None
-    """No effect: the input of a call is sent once it is whole."""
-    strict: Any = None
-    """The input is held to the schema where `tool_choice` requires the call; elsewhere this is reported."""
-    defer_loading: Annotated[Any, Unserved(why="the model sees every tool")] = None
-    input_examples: Annotated[Any, Unserved(why="the model does not see them")] = None
-    allowed_callers: Annotated[Any, Unserved((["direct"],))] = None
-
-    def for_template(self) -> dict[str, Any]:
-        """The function as chat templates take it."""
-        described = {} if self.description is None else {"description": self.description}
-        return {
-            "type": "function",
-            "function": {"name": self.name, **described, "parameters": self.input_schema},
-        }
+    task_budget: Annotated[Any, Unserved(why="a budget is of one message, not of several")] = None
 
 
 class ToolChoice(Fields):
@@ -92,6 +71,13 @@ class ToolChoice(Fields):
     name: StrictStr | None = None
     disable_parallel_tool_use: StrictBool = False
     """At most one call."""
+
+
+def _new_thread(value: Any) -> Any:
+    """Pass what does not go on from a message that is stored."""
+    if isinstance(value, dict) and value.get("type") == "continue":
+        raise ValueError("no earlier messages are stored here: send them")
+    return value
 
 
 class Prompt(Fields):
@@ -102,7 +88,8 @@ class Prompt(Fields):
     """The conversation. A last turn of the assistant is continued: text, as the beginning of the answer, or
     one thinking block with its signature, which is resumed."""
     system: TextBlocks | None = None
-    tools: Annotated[BoundedList[Tool], Field(max_length=MAX_TOOLS)] = Field(default_factory=list)
+    tools: Tools = Field(default_factory=list)
+    """Functions, and Anthropic's tools for a shell, files and memory. Others are left out, and reported."""
     tool_choice: ToolChoice | None = None
     thinking: ThinkingFields | None = None
     """Absent: no thinking, unless `anytime` has a budget or `stop_when.stable`."""
@@ -120,6 +107,10 @@ class Prompt(Fields):
     # Known, and reported for values that ask for something.
     context_management: Annotated[Any, Unserved(why="the conversation is taken as it is")] = None
     mcp_servers: Annotated[Any, Unserved()] = None
+    thread: Annotated[
+        Any, BeforeValidator(_new_thread), Unserved(why="messages are not stored: send all of them")
+    ] = None
+    compaction: Nothing = None
 
     @property
     def continued(self) -> str | None:
@@ -159,14 +150,16 @@ class Prompt(Fields):
             InvalidRequest, NotSupported: naming the field.
         """
         given = None if self.tool_choice is None else self.tool_choice.model_dump(exclude_none=True)
-        choice = tool_choice_of(given, [tool.name for tool in self.tools], ignored)
+        tools = [tool for tool in self.tools if not isinstance(tool, ServerTool)]
+        choice = tool_choice_of(given, [tool.name for tool in tools], ignored)
         for position, tool in enumerate(self.tools):
-            note_strict(f"tools.{position}.strict", tool, choice, ignored)
+            if not isinstance(tool, ServerTool):
+                note_strict(f"tools.{position}.strict", tool, choice, ignored)
         if given is not None and "name" in given and not choice.is_named:
             ignored.add("tool_choice.name", "has no effect with this tool_choice.type")
         is_single = choice.is_named or bool(given and given["disable_parallel_tool_use"])
         return {
-            "tools": choice.offered([tool.for_template() for tool in self.tools]),
+            "tools": choice.offered([tool.for_template() for tool in tools]),
             "required_tools": choice.required,
             "max_tool_calls": 1 if is_single else None,
         }
@@ -234,12 +227,13 @@ class MessagesRequest(Prompt, RequestSampling):
             total_tokens=self.max_tokens,
             effort=self.output_config and self.output_config.effort,
             **anytime.generate_fields() | own,
+            keeps_room=budget_field == "thinking.budget_tokens",
             **self.sampling(),
             stop=tuple(self.stop_sequences),
             constraint=self._constraint(),
             with_confidence=False,
             **self.tool_fields(context.ignored),
-            id_prefix="msg_any",
+            id_prefix="msg_",
             context=context,
             field_names={
                 **OWN_NAMES,

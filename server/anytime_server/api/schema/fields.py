@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from functools import cache
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -35,7 +35,7 @@ MAX_BUDGETS = 64
 MAX_SHARE = 100
 MAX_GRACE = 4096
 """Tokens; no sentence is longer."""
-MAX_TOOLS = 128
+MAX_TOOLS = 1024
 MAX_ITEMS = 4096
 """In any list, also in a conversation, whatever `--max-messages` allows."""
 MAX_FIELDS = 128
@@ -90,6 +90,9 @@ class Fields(BaseModel):
     absence of a field that may be left out."""
 
     model_config = ConfigDict(extra="ignore", use_attribute_docstrings=True)
+
+    unserved_because: ClassVar[str | None] = None
+    """Why the whole object is ignored, and reported; None for one that has an effect."""
 
     _unknown: tuple[str, ...] = PrivateAttr(())
 

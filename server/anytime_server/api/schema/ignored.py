@@ -62,12 +62,16 @@ def _described(kind: type[Fields]) -> dict[str, tuple[str, Unserved | None]]:
 
 
 def _ignored(fields: Fields, path: str) -> Iterator[tuple[str, Unserved | None]]:
+    if (why := type(fields).unserved_because) is not None:
+        yield path.removesuffix("."), Unserved(why=why)
+        return
     for name in fields.unknown:
         yield path + name, None
     described = _described(type(fields))
-    for name in fields.model_fields_set.intersection(described):
+    for name, (wire_name, unserved) in described.items():
+        if name not in fields.model_fields_set:
+            continue
         value = getattr(fields, name)
-        wire_name, unserved = described[name]
         if unserved is not None and unserved.reports(value):
             yield path + wire_name, unserved
         elif isinstance(value, Fields):

@@ -17,6 +17,8 @@ from .test_messages import BODY, CALL, ENABLED, MESSAGES, TOOL, create
 
 JSON = {"content-type": "application/json"}
 IMAGE = {"type": "image", "source": {"type": "url", "url": "http://127.0.0.1/x.png"}}
+PDF = {"type": "base64", "media_type": "application/pdf", "data": "JVBERi0="}
+FETCHED: dict[str, Any] = {"type": "web_fetch_tool_result", "tool_use_id": "srvtoolu_1", "content": "seven"}
 USE: dict[str, Any] = {"type": "tool_use", "id": "toolu_1", "name": "add", "input": {"a": 1}}
 RESULT: dict[str, Any] = {"type": "tool_result", "tool_use_id": "toolu_1", "content": "4"}
 FORGED = {"type": "thinking", "thinking": "x", "signature": "forged"}
@@ -31,6 +33,12 @@ def user(*blocks: Any) -> dict[str, Any]:
     return {"messages": [{"role": "user", "content": list(blocks)}]}
 
 
+def searched(*blocks: dict[str, Any]) -> dict[str, Any]:
+    """An answer in the middle of a conversation."""
+    turn = {"role": "assistant", "content": list(blocks)}
+    return {"messages": [*MESSAGES, turn, *MESSAGES]}
+
+
 BAD_FIELDS: list[tuple[str, dict[str, Any]]] = [
     ("max_tokens", {"max_tokens": None}),
     ("max_tokens", {"max_tokens": 0}),
@@ -42,7 +50,14 @@ BAD_FIELDS: list[tuple[str, dict[str, Any]]] = [
     ("messages.0.content", user({"type": "text", "text": " "})),
     ("messages.0.content.0", user("7")),
     ("messages.0.content.0", user(IMAGE)),
-    ("messages.0.content.0", user({"type": "document"})),
+    ("messages.0.content.0.source", user({"type": "document"})),
+    ("messages.0.content.0.source", user({"type": "document", "source": PDF})),
+    ("messages.0.content.0", user({"type": "container_upload", "file_id": "f"})),
+    ("messages.0.content.0", user({"type": "tool_addition", "tool": {"definition": TOOL}})),
+    ("messages.1.content.0.content", assistant(FETCHED | {"content": {"source": PDF}})),
+    ("messages.1.content.0.tool_use_id", searched(FETCHED)),
+    ("thread", {"thread": {"type": "continue", "previous_message_id": "msg_1"}}),
+    ("compaction", {"compaction": {"type": "summary"}}),
     ("messages.0.content.0", user({"type": ["text"]})),
     ("messages.0.content.0", user(USE)),
     ("messages.0.content.1.text", user({"type": "text", "text": "7"}, {"type": "text"})),
@@ -52,7 +67,7 @@ BAD_FIELDS: list[tuple[str, dict[str, Any]]] = [
         "messages.1.content.0.signature",
         assistant(FORGED),
     ),
-    ("messages.1.content.0.signature", assistant({"type": "thinking", "thinking": "x"})),
+    ("messages.1", assistant({"type": "thinking", "thinking": "x"})),
     (
         "messages.0",
         {"messages": assistant(FORGED)["messages"][1:]},
@@ -84,14 +99,14 @@ BAD_FIELDS: list[tuple[str, dict[str, Any]]] = [
     ("top_p", {"top_p": 0}),
     ("top_k", {"top_k": -2}),
     ("logit_bias", {"logit_bias": {"999": 1}}),
-    ("thinking.budget_tokens", {"thinking": {"type": "enabled", "budget_tokens": 89}}),
     ("stop_sequences.0", {"stop_sequences": [""]}),
     ("stop_sequences", {"stop_sequences": ["x"] * 100}),
-    ("tools.0.type", {"tools": [{"type": "web_search_20250305", "name": "web_search"}]}),
+    ("tools.0.name", {"tools": [{"type": "bash_20250124"}]}),
+    ("tools.0", {"tools": ["bash"]}),
     ("tools.0.name", {"tools": [TOOL | {"name": "a b"}]}),
     ("tools.0.input_schema", {"tools": [{"name": "add"}]}),
     ("tools.0.input_schema", {"tools": [TOOL | {"input_schema": {"a": "\ud800"}}]}),
-    ("tools", {"tools": [TOOL] * 129}),
+    ("tools", {"tools": [TOOL] * 1025}),
     ("tools", {"tools": [TOOL]}),  # this model's template takes no tools
     ("tool_choice", {"tool_choice": {"type": "any"}}),
     ("tool_choice", {"tools": [TOOL], "tool_choice": {"type": "tool", "name": "other"}}),
@@ -114,7 +129,7 @@ async def test_bad_requests_are_400_and_name_the_field(served: Any) -> None:
     assert (await server.http.post("/v1/messages", json=BODY)).status_code == 200
 
 
-@pytest.mark.parametrize(("name", "limit"), [("stop_sequences", 16), ("tools", 128)])
+@pytest.mark.parametrize(("name", "limit"), [("stop_sequences", 16), ("tools", 1024)])
 def test_lists_have_limits_of_their_own(name: str, limit: int) -> None:
     items, null = MessagesRequest.model_json_schema()["properties"][name]["anyOf"]
     assert (items["maxItems"], null) == (limit, {"type": "null"})

@@ -241,7 +241,7 @@ class ChatRequest(Conversation, BudgetAliases, RequestSampling, ConstraintFields
             tools=choice.offered([tool.for_template() for tool in self.tools or []]),
             required_tools=choice.required,
             max_tool_calls=1 if choice.is_named or self.parallel_tool_calls is False else None,
-            id_prefix="chatcmpl",
+            id_prefix="chatcmpl-",
             context=context,
             field_names={
                 **OWN_NAMES,

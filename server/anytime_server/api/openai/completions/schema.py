@@ -149,7 +149,7 @@ class CompletionRequest(BudgetAliases, ConstraintFields, RequestSampling):
                 top_logprobs=self.logprobs,
                 scores_prompt=self.scores_prompt,
                 with_confidence=False,
-                id_prefix="cmpl",
+                id_prefix="cmpl-",
                 context=context,
                 field_names={
                     **OWN_NAMES,

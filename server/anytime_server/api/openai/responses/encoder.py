@@ -12,9 +12,11 @@ from anytime_server.api.openai.responses.items import (
     logprobs,
     opening,
     reasoning_part,
+    summary_part,
     text_part,
 )
 from anytime_server.api.openai.responses.schema import ResponsesRequest
+from anytime_server.api.openai.responses.store import StoredResponse
 from anytime_server.api.sse import Encoder, named_event
 from anytime_server.session import Session, events
 from anytime_server.text.answer_text import AnswerToken
@@ -26,12 +28,24 @@ Wire = dict[str, Any]
 class ResponsesEncoder(Encoder[Wire]):
     """Items are opened when their first text comes, one at a time, and numbered as they come."""
 
-    def __init__(self, request: ResponsesRequest, session: Session) -> None:
+    def __init__(
+        self, request: ResponsesRequest, session: Session, *, stored: StoredResponse | None = None
+    ) -> None:
+        """
+        Args:
+            stored: gets the response, each time that it is sent.
+        """
         response_id = session.request.id
         self._request = request
         self._ignored = session.request.context.ignored
-        self._opened = opening(request, response_id=response_id, model=session.model_name)
+        self._opened = opening(
+            request, response_id=response_id, model=session.model_name, is_stored=stored is not None
+        )
+        self._stored = stored
+        if stored is not None:
+            stored.update(self._opened)
         self._items = Items(response_id)
+        self._summarises = request.summarises_thinking
         self._sequence_number = 0
         self._output: list[dict[str, Any]] = []
         """Items that are complete."""
@@ -47,6 +61,8 @@ class ResponsesEncoder(Encoder[Wire]):
         for wire in self._encode(event):
             wire["sequence_number"] = self._sequence_number
             self._sequence_number += 1
+            if self._stored is not None and "response" in wire:
+                self._stored.update(wire["response"])
             yield wire
 
     def fold(self, stream: Iterable[Wire]) -> dict[str, Any]:
@@ -95,18 +111,30 @@ class ResponsesEncoder(Encoder[Wire]):
         item = self._items.reasoning("", status="in_progress")
         if not self._thinking:
             yield self._about("output_item.added", item=item)
-            yield self._within("content_part.added", item, part=reasoning_part(""))
+            if self._summarises:
+                yield self._of_summary("part.added", item, part=summary_part(""))
+            else:
+                yield self._within("content_part.added", item, part=reasoning_part(""))
         self._thinking += text
-        yield self._within("reasoning_text.delta", item, delta=text)
+        if self._summarises:
+            yield self._of_summary("text.delta", item, delta=text)
+        else:
+            yield self._within("reasoning_text.delta", item, delta=text)
 
     def _end_thinking(self, continuation: str | None = None) -> Iterator[Wire]:
         if not self._thinking:
             return
         text = self._thinking
         shown = continuation if self._request.shows_continuation else None
-        item = self._items.reasoning(text, status="completed", continuation=shown)
-        yield self._within("reasoning_text.done", item, text=text)
-        yield self._within("content_part.done", item, part=reasoning_part(text))
+        item = self._items.reasoning(
+            text, status="completed", is_summary=self._summarises, continuation=shown
+        )
+        if self._summarises:
+            yield self._of_summary("text.done", item, text=text)
+            yield self._of_summary("part.done", item, part=summary_part(text))
+        else:
+            yield self._within("reasoning_text.done", item, text=text)
+            yield self._within("content_part.done", item, part=reasoning_part(text))
         yield self._complete(item)
         self._thinking = ""
 
@@ -137,11 +165,14 @@ class ResponsesEncoder(Encoder[Wire]):
 
     def _add_calls(self, calls: tuple[ToolCall, ...]) -> Iterator[Wire]:
         for index, call in enumerate(calls):
-            item = self._items.call(index, call, status="completed")
-            yield self._about("output_item.added", item=self._items.call(index, call, status="in_progress"))
+            fields = self._request.toolbox.call_fields(call)
+            item = self._items.call(index, fields, status="completed")
+            yield self._about("output_item.added", item=self._items.call(index, fields, status="in_progress"))
             position = {"item_id": item["id"], "output_index": len(self._output)}
-            yield {"type": "response.function_call_arguments.delta", "delta": call.arguments, **position}
-            yield {"type": "response.function_call_arguments.done", "arguments": call.arguments, **position}
+            given = "input" if item["type"] == "custom_tool_call" else "arguments"
+            kind = f"response.{item['type']}_{given}"
+            yield {"type": f"{kind}.delta", "delta": item[given], **position}
+            yield {"type": f"{kind}.done", given: item[given], **position}
             yield self._complete(item)
 
     def _unfinished(self) -> list[dict[str, Any]]:
@@ -149,7 +180,8 @@ class ResponsesEncoder(Encoder[Wire]):
         if self._answer:
             return [self._items.message(self._answer, status="incomplete", tokens=self._tokens)]
         if self._thinking:
-            return [self._items.reasoning(self._thinking, status="incomplete")]
+            thinking = self._items.reasoning(self._thinking, status="incomplete", is_summary=self._summarises)
+            return [thinking]
         return []
 
     def _complete(self, item: dict[str, Any]) -> Wire:
@@ -160,6 +192,11 @@ class ResponsesEncoder(Encoder[Wire]):
     def _about(self, name: str, *, item: dict[str, Any]) -> Wire:
         """An event of a whole item."""
         return {"type": f"response.{name}", "output_index": len(self._output), "item": item}
+
+    def _of_summary(self, name: str, item: dict[str, Any], **fields: Any) -> Wire:
+        """An event of the summary of an item, which has one part."""
+        position = {"item_id": item["id"], "output_index": len(self._output), "summary_index": 0}
+        return {"type": f"response.reasoning_summary_{name}", **position, **fields}
 
     def _within(self, name: str, item: dict[str, Any], **fields: Any) -> Wire:
         """An event of the one part that an item has."""

@@ -12,13 +12,14 @@ from anytime_server.api.schema.tools import CALL_ID_CHARACTERS
 from anytime_server.errors import AnytimeError
 from anytime_server.session import events
 from anytime_server.text.answer_text import AnswerToken
-from anytime_server.text.tool_calls import ToolCall
 from anytime_server.types import IgnoredFields
 
 ItemStatus = Literal["in_progress", "completed", "incomplete"]
 
 
-def opening(request: ResponsesRequest, *, response_id: str, model: str) -> dict[str, Any]:
+def opening(
+    request: ResponsesRequest, *, response_id: str, model: str, is_stored: bool = False
+) -> dict[str, Any]:
     """The response before anything is sampled: the request's fields, with the defaults."""
     reasoning, text = request.reasoning, request.text
     return {
@@ -27,7 +28,7 @@ def opening(request: ResponsesRequest, *, response_id: str, model: str) -> dict[
         "created_at": int(time.time()),
         "completed_at": None,
         "status": "in_progress",
-        "background": False,
+        "background": bool(request.background),
         "error": None,
         "incomplete_details": None,
         "instructions": request.instructions,
@@ -37,12 +38,15 @@ def opening(request: ResponsesRequest, *, response_id: str, model: str) -> dict[
         "model": model,
         "output": [],
         "parallel_tool_calls": request.parallel_tool_calls is not False,
-        "previous_response_id": None,
+        "previous_response_id": request.previous_response_id,
         "prompt_cache_key": request.prompt_cache_key,
-        "reasoning": {"effort": reasoning and reasoning.effort, "summary": None},
+        "reasoning": {
+            "effort": reasoning and reasoning.effort,
+            "summary": reasoning and reasoning.wanted_summary,
+        },
         "safety_identifier": request.safety_identifier,
         "service_tier": "default",
-        "store": False,
+        "store": is_stored,
         "temperature": request.temperature,
         "text": {
             "format": text.format.model_dump(by_alias=True, exclude_none=True)
@@ -51,7 +55,7 @@ def opening(request: ResponsesRequest, *, response_id: str, model: str) -> dict[
             "verbosity": "medium",
         },
         "tool_choice": "none" if request.tool_choice == "none" else "auto",
-        "tools": [tool.model_dump() for tool in request.tools or ()],
+        "tools": [tool.for_response() for tool in request.tools or ()],
         "top_logprobs": request.top_logprobs or 0,
         "top_p": request.top_p,
         "truncation": "disabled",
@@ -93,17 +97,24 @@ class Items:
     """Output items of one response, with ids that follow from its own."""
 
     def __init__(self, response_id: str) -> None:
-        self._suffix = response_id.rpartition("-")[2]
+        self._suffix = response_id.rpartition("_")[2]
         self._number = self._suffix
 
     def next_block(self) -> None:
         """Begin another reasoning item, and another message after it."""
         self._number = f"{int(self._number, 16) + 1:032x}"
 
-    def reasoning(self, text: str, *, status: ItemStatus, continuation: str | None = None) -> dict[str, Any]:
-        """An item of thinking; one that is in progress has no content yet."""
-        content = [] if status == "in_progress" else [reasoning_part(text)]
-        item = {"id": f"rs_{self._number}", "type": "reasoning", "summary": [], "content": content}
+    def reasoning(
+        self, text: str, *, status: ItemStatus, is_summary: bool = False, continuation: str | None = None
+    ) -> dict[str, Any]:
+        """An item of thinking; one that is in progress has no content yet.
+
+        Args:
+            is_summary: the client reads summaries, and gets the text as one.
+        """
+        item: dict[str, Any] = {"id": f"rs_{self._number}", "type": "reasoning", "summary": [], "content": []}
+        if status != "in_progress":
+            item |= {"summary": [summary_part(text)]} if is_summary else {"content": [reasoning_part(text)]}
         return (
             item | ({} if continuation is None else {"encrypted_content": continuation}) | {"status": status}
         )
@@ -114,21 +125,31 @@ class Items:
         head = {"id": f"msg_{self._number}", "type": "message", "role": "assistant"}
         return head | {"content": content, "status": status}
 
-    def call(self, index: int, call: ToolCall, *, status: ItemStatus) -> dict[str, Any]:
-        """A call of a function; one that is in progress has no arguments yet."""
+    def call(self, index: int, call: dict[str, Any], *, status: ItemStatus) -> dict[str, Any]:
+        """A call of a tool; one that is in progress has no arguments yet.
+
+        Args:
+            call: its fields, as `Toolbox.call_fields()` gives them.
+        """
         number = f"{int(self._suffix, 16) + index:032x}"
-        return {
-            "id": f"fc_{number}",
-            "type": "function_call",
+        is_custom = call["type"] == "custom_tool_call"
+        item = {
+            "id": f"{'ctc' if is_custom else 'fc'}_{number}",
             "call_id": number[-CALL_ID_CHARACTERS:],
-            "name": call.name,
-            "arguments": "" if status == "in_progress" else call.arguments,
+            **call,
             "status": status,
         }
+        if status == "in_progress":
+            item["input" if is_custom else "arguments"] = ""
+        return item
 
 
 def reasoning_part(text: str) -> dict[str, Any]:
     return {"type": "reasoning_text", "text": text}
+
+
+def summary_part(text: str) -> dict[str, Any]:
+    return {"type": "summary_text", "text": text}
 
 
 def text_part(text: str, tokens: Sequence[AnswerToken] = ()) -> dict[str, Any]:

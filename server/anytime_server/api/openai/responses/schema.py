@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, StrictBool, StrictInt, StrictStr
 
-from anytime_server.api.openai.responses.input import Items, dialogue_of
+from anytime_server.api.openai.responses.dialogue import Conversation, dialogue_of
+from anytime_server.api.openai.responses.input import Items
+from anytime_server.api.openai.responses.tools import FunctionTool, Toolbox, Tools
 from anytime_server.api.openapi import NoEffect
 from anytime_server.api.schema.budgets import BudgetAliases, ReasoningFields, is_unlimited
 from anytime_server.api.schema.fields import (
     ANYTIME_NAMES,
-    MAX_TOOLS,
     AnytimeFields,
     AtLeastOne,
     BoundedList,
@@ -25,7 +27,6 @@ from anytime_server.api.schema.messages import Nothing
 from anytime_server.api.schema.response_format import ResponseFormat
 from anytime_server.api.schema.sampling import OWN_NAMES, RequestSampling
 from anytime_server.api.schema.tool_choice import ToolChoice, note_strict, tool_choice_of
-from anytime_server.api.schema.tools import FunctionFields
 from anytime_server.engine.base import MAX_TOP_LOGPROBS
 from anytime_server.engine.constraint import Constraint
 from anytime_server.errors import InvalidRequest
@@ -38,13 +39,20 @@ class ResponsesReasoning(ReasoningFields):
     """How to think."""
 
     summary: Literal["auto", "concise", "detailed", "none"] | None = None
-    """Taken, but none is made: the thinking itself is in the response."""
+    """Any but `none` puts the thinking into the item's `summary`, instead of its `content`. It is not
+    shortened."""
     generate_summary: Literal["auto", "concise", "detailed"] | None = None
     """The older name of `summary`."""
     context: Annotated[
         Any, Unserved(("auto",), "the chat template chooses what the model sees of earlier thinking")
     ] = None
     mode: Annotated[Any, Unserved(("standard",))] = None
+
+    @property
+    def wanted_summary(self) -> str | None:
+        """The kind of summary that is wanted; None for none."""
+        wanted = self.summary or self.generate_summary
+        return None if wanted == "none" else wanted
 
 
 class TextFormat(Fields):
@@ -83,26 +91,6 @@ class TextFields(Fields):
     verbosity: Annotated[Any, Unserved(("medium",))] = None
 
 
-def _function(value: Any) -> Any:
-    if isinstance(value, dict) and (kind := value.get("type")) != "function":
-        raise ValueError(f"tools of type {str(kind)[:40]!r} are not served, only function")
-    return value
-
-
-class FunctionTool(FunctionFields):
-    """A function that the model may call, written flat."""
-
-    type: Literal["function"]
-
-    def for_template(self) -> dict[str, Any]:
-        """The function as chat templates take it."""
-        function = self.model_dump(exclude_none=True, exclude={"type", "strict"})
-        return {"type": self.type, "function": function}
-
-
-Tool = Annotated[FunctionTool, BeforeValidator(_function)]
-
-
 class ResponsesStreamOptions(Fields):
     include_obfuscation: StrictBool = False
     """Taken, but there is none."""
@@ -129,16 +117,23 @@ class ResponsesRequest(BudgetAliases, RequestSampling):
     """Further content to return: `reasoning.encrypted_content` and `message.output_text.logprobs`. Others
     have no content here."""
     top_logprobs: Annotated[StrictInt, Field(ge=0, le=MAX_TOP_LOGPROBS)] | None = None
-    tools: Annotated[BoundedList[Tool], Field(max_length=MAX_TOOLS)] | None = None
+    tools: Tools | None = None
+    """Functions, custom tools and namespaces of both. Others are left out, and reported."""
     parallel_tool_calls: StrictBool | None = None
     """False: one call at most."""
     metadata: Annotated[dict[Text, Text], Field(max_length=16), BeforeValidator(few_fields)] | None = None
     """Returned with the response."""
     anytime: AnytimeFields | None = None
 
-    # No effect on what is sampled.
     store: StrictBool | None = None
-    """Nothing is stored in any case, and the response says so."""
+    """False does not store the response. Default: it is stored, where the server stores any."""
+    background: StrictBool | None = None
+    """Answer at once, and think on after the client has left; needs a response that is stored."""
+    previous_response_id: Text | None = None
+    """A stored response, whose conversation comes before the input. Its `instructions` do not."""
+
+    # No effect on what is sampled.
+    client_metadata: NoEffect = None
     user: Text | None = None
     safety_identifier: Text | None = None
     prompt_cache_key: Text | None = None
@@ -150,12 +145,10 @@ class ResponsesRequest(BudgetAliases, RequestSampling):
 
     tool_choice: Any = None
     """`auto`; `none`: the model does not see the tools; `required`, a tool, or some: it must call one."""
-    previous_response_id: Nothing = None
     conversation: Nothing = None
     prompt: Nothing = None
 
     # Known, and reported for values that ask for something.
-    background: Annotated[Any, Unserved()] = None
     truncation: Annotated[
         Any, Unserved(("disabled",), "an input that is too long is refused, not truncated")
     ] = None
@@ -171,16 +164,26 @@ class ResponsesRequest(BudgetAliases, RequestSampling):
         """Whether the thinking carries what it can be continued from."""
         return ENCRYPTED in (self.include or ())
 
+    @property
+    def summarises_thinking(self) -> bool:
+        """Whether the thinking is sent as a summary: the form that agents show."""
+        return self.reasoning is not None and self.reasoning.wanted_summary is not None
+
+    @cached_property
+    def toolbox(self) -> Toolbox:
+        """The tools, those that the input adds among them."""
+        return Toolbox([*(self.tools or ()), *(tool for item in self.input for tool in item.more_tools)])
+
     def chosen_tools(self, ignored: IgnoredFields) -> ToolChoice:
         """The meaning of `tool_choice` for the tools.
 
         Raises:
             InvalidRequest, NotSupported: naming the field.
         """
-        tools = self.tools or []
-        choice = tool_choice_of(self.tool_choice, [tool.name for tool in tools], ignored)
-        for position, tool in enumerate(tools):
-            note_strict(f"tools.{position}.strict", tool, choice, ignored)
+        choice = tool_choice_of(self.tool_choice, self.toolbox.names, ignored)
+        for position, tool in enumerate(self.tools or ()):
+            if isinstance(tool, FunctionTool):
+                note_strict(f"tools.{position}.strict", tool, choice, ignored)
         return choice
 
     @property
@@ -190,16 +193,26 @@ class ResponsesRequest(BudgetAliases, RequestSampling):
             return None
         return self.top_logprobs or 0
 
-    def to_generate_request(self, context: RequestContext) -> GenerateRequest:
+    def to_generate_request(
+        self, context: RequestContext, *, conversation: Conversation | None = None
+    ) -> GenerateRequest:
         """The request in no dialect.
+
+        Args:
+            conversation: the input together with what is stored of it; by default nothing is.
 
         Raises:
             NotSupported, InvalidRequest: naming the field.
         """
         choice = self.chosen_tools(context.ignored)
-        tools = choice.offered([tool.for_template() for tool in self.tools or ()])
+        tools = choice.offered(self.toolbox.for_template())
         self._note_ignored(context.ignored, has_tools=bool(tools))
-        anytime, dialogue = self.anytime or AnytimeFields(), dialogue_of(self.input, self.instructions)
+        anytime = self.anytime or AnytimeFields()
+        dialogue = dialogue_of(
+            conversation or Conversation(items=self.input),
+            instructions=self.instructions,
+            toolbox=self.toolbox,
+        )
         if None not in (dialogue.continuation, anytime.continuation):
             raise InvalidRequest(
                 f"{dialogue.continuation_field} and anytime.continuation: give one",
@@ -221,7 +234,7 @@ class ResponsesRequest(BudgetAliases, RequestSampling):
             tools=tools,
             required_tools=choice.required,
             max_tool_calls=1 if choice.is_named or self.parallel_tool_calls is False else None,
-            id_prefix="resp",
+            id_prefix="resp_",
             context=context,
             field_names={
                 **OWN_NAMES,

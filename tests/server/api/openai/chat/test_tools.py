@@ -179,7 +179,7 @@ BAD: list[tuple[str, dict[str, Any]]] = [
     ("tools.0.function.name", {"tools": [{"type": "function", "function": {}}]}),
     ("tools.0.function.name", {"tools": [{"type": "function", "function": {"name": ""}}]}),
     ("tools.0.function.parameters", {"tools": [FUNCTION | {"function": {"name": "f", "parameters": 1}}]}),
-    ("tools", {"tools": [FUNCTION] * 129}),
+    ("tools", {"tools": [FUNCTION] * 1025}),
     ("parallel_tool_calls", {"tools": [FUNCTION], "parallel_tool_calls": "no"}),
     ("tool_choice", {"tools": [FUNCTION], "tool_choice": "always"}),
     ("tool_choice", {"tools": [FUNCTION], "tool_choice": 3}),

@@ -18,7 +18,7 @@ def answer(text: str) -> events.AnswerDelta:
 def test_every_item_has_an_id_of_its_own_even_if_text_comes_before_any_thinking() -> None:
     request = ResponsesRequest.model_validate({"model": "tiny", "input": "7-3"})
     session: Any = SimpleNamespace(
-        request=SimpleNamespace(id="resp-1a", context=RequestContext()), model_name="tiny"
+        request=SimpleNamespace(id="resp_1a", context=RequestContext()), model_name="tiny"
     )
     encoder = ResponsesEncoder(request, session)
     emitted = [

@@ -7,7 +7,6 @@ from typing import Any
 
 import openai
 import pytest
-from anytime_server.api.openai.responses.input import dialogue_of
 from anytime_server.api.openai.responses.schema import ResponsesRequest
 from anytime_server.api.schema.messages import Arguments
 from anytime_server.engine.constraint import Constraint, Enforced
@@ -40,7 +39,8 @@ ENCRYPTED = {"include": ["reasoning.encrypted_content"]}
 
 def turns(items: Any, **fields: Any) -> list[dict[str, Any]]:
     request = ResponsesRequest.model_validate({"model": "tiny", "input": items} | fields)
-    return dialogue_of(request.input, request.instructions).turns
+    generate = request.to_generate_request(RequestContext(), window_tokens=512)
+    return list(generate.messages)
 
 
 def test_string_input_is_a_user_message_after_the_instructions() -> None:
@@ -78,7 +78,7 @@ def test_items_become_turns() -> None:
                 {"id": "c2", "type": "function", "function": {"name": "add", "arguments": "none"}},
             ],
         },
-        {"role": "tool", "content": "2", "tool_call_id": "c1"},
+        {"role": "tool", "content": "2", "tool_call_id": "c1", "name": "add"},
         {"role": "assistant", "content": "done"},
         USER,
     ]
@@ -208,6 +208,8 @@ async def test_sdk_parses_calls_and_sends_them_back(sdk: Any, tool_model: Model)
 
 
 IMAGE = {"type": "input_image", "image_url": "data:,"}
+TEXT = {"type": "input_text", "text": "7-3"}
+FILE = {"type": "input_file", "file_data": "data:text/plain;base64,Nw=="}
 SCHEMA = {"type": "json_schema", "name": "n", "schema": {"type": "object"}}
 BAD: list[tuple[str, dict[str, Any]]] = [
     ("input", {"input": ""}),
@@ -220,8 +222,13 @@ BAD: list[tuple[str, dict[str, Any]]] = [
     ("input.0.content", {"input": [{"role": "user"}]}),
     ("input.0.role", {"input": [{"role": "tool", "content": "x"}]}),
     ("input.1.role", {"input": [USER, ANSWER]}),
-    ("input.0.content.0.type", {"input": [{"role": "user", "content": [IMAGE]}]}),
-    ("input.1", {"input": [USER, {"type": "item_reference", "id": "x"}]}),
+    ("input.0.content.0", {"input": [{"role": "user", "content": [IMAGE]}]}),
+    ("input.0.content.1", {"input": [{"role": "user", "content": [TEXT, FILE]}]}),
+    ("input.2.output.0", {"input": [USER, CALL, OUTPUT | {"output": [IMAGE]}]}),
+    ("input.1", {"input": [USER, {"type": "compaction", "encrypted_content": "gAAAA"}]}),
+    ("input.1", {"input": [USER, {"type": "image_generation_call", "id": "ig_1", "result": "iVBO"}]}),
+    ("input.1", {"input": [USER, {"type": "mcp_call", "id": "mcp_1", "arguments": "{}"}]}),
+    ("input.1", {"input": [USER, {"type": "shell_call", "action": {"commands": ["ls"]}}]}),
     ("input.1", {"input": [USER, CALL]}),
     ("input.1.call_id", {"input": [USER, OUTPUT]}),
     ("input.2.output", {"input": [USER, CALL, OUTPUT | {"output": 2}]}),
@@ -240,7 +247,8 @@ BAD: list[tuple[str, dict[str, Any]]] = [
     ("text.format.schema", {"text": {"format": {"type": "json_schema", "name": "n"}}}),
     ("text.format.name", {"text": {"format": {"type": "text", "name": "n"}}}),
     ("tools", {"tools": [TOOL]}),
-    ("tools.0", {"tools": [{"type": "web_search"}]}),
+    ("tools.0.tools", {"tools": [{"type": "namespace", "name": "n"}]}),
+    ("tools.0", {"tools": ["web_search"]}),
     ("tools.0.name", {"tools": [TOOL | {"name": ""}]}),
     ("tool_choice", {"tools": [TOOL], "tool_choice": {"type": "function", "name": "g"}}),
     ("metadata.a", {"metadata": {"a": 1}}),
@@ -268,6 +276,10 @@ async def test_deep_json_and_lone_surrogates_are_refused(served: Any, tool_model
         json.dumps(BODY | {"input": [USER | {"content": "\ud800"}]}),
         json.dumps(BODY | {"metadata": {"a": "\ud800"}}),
         json.dumps(BODY | {"tools": [TOOL | {"description": "\ud800"}]}),
+        json.dumps(BODY | {"tools": [{"type": "web_search", "x": "\ud800"}]}),
+        json.dumps(BODY | {"tools": [{"type": "web_search", "x": "DEEP"}]}).replace('"DEEP"', deep),
+        json.dumps(BODY | {"input": [USER | {"x": "\ud800"}]}),
+        json.dumps(BODY | {"input": [USER | {"x": "DEEP"}]}).replace('"DEEP"', deep),
         json.dumps(BODY | {"text": {"format": SCHEMA | {"schema": {"\ud800": 1}}}}),
         json.dumps(BODY | {"text": {"format": SCHEMA | {"schema": "DEEP"}}}).replace('"DEEP"', deep),
         json.dumps(BODY | {"tools": [TOOL | {"parameters": "DEEP"}]}).replace('"DEEP"', deep),
@@ -313,6 +325,8 @@ async def test_endpoints_are_in_the_openapi_document(served: Any) -> None:
     paths = (await server.http.get("/openapi.json")).json()["paths"]
     assert set(paths["/v1/responses"]) == {"post"}
     assert set(paths["/v1/responses/{response_id}"]) == {"get", "delete"}
+    for path in ("{response_id}/cancel", "{response_id}/input_items", "input_tokens", "compact"):
+        assert f"/v1/responses/{path}" in paths
 
 
 async def test_requests_before_the_model_is_loaded_get_503(served: Any) -> None:

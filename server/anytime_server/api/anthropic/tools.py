@@ -1,0 +1,125 @@
+"""Tools of a Messages request: functions, and tools of Anthropic's whose schema the client leaves out."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field, PlainValidator, StrictStr
+
+from anytime_server.api.openapi import NoEffect
+from anytime_server.api.schema.fields import MAX_TOOLS, BoundedList, Fields, JsonObject, Text
+from anytime_server.api.schema.ignored import Unserved
+
+
+class Tool(Fields):
+    """A function of the client's that the model may call."""
+
+    type: Literal["custom"] | None = None
+    name: Annotated[StrictStr, Field(pattern=r"^[a-zA-Z0-9_-]{1,128}$")]
+    description: Text | None = None
+    input_schema: JsonObject
+    cache_control: NoEffect = None
+    eager_input_streaming: NoEffect = None
+    """The input of a call is sent once it is whole."""
+    strict: Any = None
+    """The input is held to the schema where `tool_choice` requires the call; elsewhere this is reported."""
+    defer_loading: Annotated[Any, Unserved(why="the model sees every tool")] = None
+    input_examples: Annotated[Any, Unserved(why="the model does not see them")] = None
+    allowed_callers: Annotated[Any, Unserved((["direct"],))] = None
+
+    def for_template(self) -> dict[str, Any]:
+        """The function as chat templates take it."""
+        described = {} if self.description is None else {"description": self.description}
+        return {
+            "type": "function",
+            "function": {"name": self.name, **described, "parameters": self.input_schema},
+        }
+
+
+TEXT: dict[str, Any] = {"type": "string"}
+EDITS = {
+    "path": TEXT,
+    "file_text": TEXT | {"description": "Of the file to create."},
+    "old_str": TEXT | {"description": "Text to replace; it must be in the file exactly once."},
+    "new_str": TEXT,
+    "insert_line": {"type": "integer", "description": "Line after which to insert."},
+    "insert_text": TEXT,
+    "view_range": {"type": "array", "items": {"type": "integer"}, "description": "First and last line."},
+}
+
+
+def _commands(*names: str) -> dict[str, Any]:
+    return {"command": TEXT | {"enum": list(names)}}
+
+
+CLIENT_TOOLS: dict[str, tuple[str, dict[str, Any], list[str]]] = {
+    "bash_": (
+        "Run a command in a persistent shell.",
+        {"command": TEXT, "restart": {"type": "boolean", "description": "Start the shell anew instead."}},
+        [],
+    ),
+    "text_editor_": (
+        "View, create and edit files.",
+        _commands("view", "create", "str_replace", "insert") | EDITS,
+        ["command", "path"],
+    ),
+    "memory_": (
+        "View, create and edit files under /memories, which stay from one conversation to the next.",
+        _commands("view", "create", "str_replace", "insert", "delete", "rename")
+        | EDITS
+        | {"old_path": TEXT, "new_path": TEXT},
+        ["command"],
+    ),
+}
+"""Description, parameters and required ones of tools that the client runs, by the beginning of their type."""
+
+
+class ClientTool(Fields):
+    """A tool that Anthropic's models know without its schema, and that the client runs."""
+
+    type: Annotated[StrictStr, Field(pattern=f"^({'|'.join(CLIENT_TOOLS)})")]
+    name: Annotated[StrictStr, Field(pattern=r"^[a-zA-Z0-9_-]{1,128}$")]
+    cache_control: NoEffect = None
+    max_characters: NoEffect = None
+    strict: Any = None
+    """The input is held to the schema where `tool_choice` requires the call; elsewhere this is reported."""
+    defer_loading: Annotated[Any, Unserved(why="the model sees every tool")] = None
+    input_examples: Annotated[Any, Unserved(why="the model does not see them")] = None
+    allowed_callers: Annotated[Any, Unserved((["direct"],))] = None
+
+    def for_template(self) -> dict[str, Any]:
+        """A function with the parameters that the client expects."""
+        description, properties, required = next(
+            tool for start, tool in CLIENT_TOOLS.items() if self.type.startswith(start)
+        )
+        parameters = {"type": "object", "properties": properties, "required": required}
+        function = {"name": self.name, "description": description, "parameters": parameters}
+        return {"type": "function", "function": function}
+
+
+class ServerTool(Fields):
+    """A tool that Anthropic runs itself, or that needs images. It is left out."""
+
+    model_config = ConfigDict(extra="allow")
+    unserved_because = "tools of this type are not served"
+
+    type: Annotated[StrictStr, Field(max_length=64)]
+
+
+def _tool(value: Any) -> Any:
+    """Validate a tool as the type that it names, so that errors are about that type alone."""
+    if isinstance(value, Fields):
+        return value
+    if not isinstance(value, dict):
+        raise ValueError("must be an object")
+    kind = value.get("type")
+    if not isinstance(kind, str) or kind == "custom":
+        return Tool.model_validate(value)
+    return (ClientTool if kind.startswith(tuple(CLIENT_TOOLS)) else ServerTool).model_validate(value)
+
+
+AnyTool = Tool | ClientTool | ServerTool
+Tools = Annotated[
+    BoundedList[Annotated[AnyTool, PlainValidator(_tool, json_schema_input_type=AnyTool)]],
+    Field(max_length=MAX_TOOLS),
+]
