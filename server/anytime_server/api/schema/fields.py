@@ -34,6 +34,8 @@ MAX_ITEMS = 4096
 """In any list, also in a conversation, whatever `--max-messages` allows."""
 MAX_FIELDS = 128
 """In any object whose fields have meanings; the requests with the most have half of that."""
+MAX_EXACT = 2**53
+"""Whole numbers up to this are exact as floats."""
 DEEPER = 32
 """Levels of nesting that a prompt or a response adds around an object of the client's."""
 
@@ -66,8 +68,18 @@ A smaller limit is `Annotated[BoundedList[...], Field(max_length=...)]`: one bes
 Text = Annotated[str, AfterValidator(whole_characters)]
 JsonObject = Annotated[dict[str, Any], AfterValidator(written_again)]
 """A JSON object of the client's that is rendered into the prompt, or returned."""
-Temperature = Annotated[float, Strict(), Field(ge=0, le=2)]
-TopP = Annotated[float, Strict(), Field(gt=0, le=1)]
+MAX_TEMPERATURE = 100
+"""OpenAI's maximum is 2; with `min_p`, higher ones make sense."""
+LIKELIEST_ALONE = 1e-6
+"""A `top_p` that only the likeliest token is in, for 0, which engines do not take."""
+
+
+def _likeliest_alone(top_p: float) -> float:
+    return top_p or LIKELIEST_ALONE
+
+
+Temperature = Annotated[float, Strict(), Field(ge=0, le=MAX_TEMPERATURE)]
+TopP = Annotated[float, Strict(), Field(ge=0, le=1), AfterValidator(_likeliest_alone)]
 Seed = Annotated[StrictInt, Field(ge=-(2**63), lt=2**63)]
 AtLeastOne = Annotated[StrictInt, Field(ge=1)]
 
@@ -77,6 +89,17 @@ def few_fields(value: Any) -> Any:
     if isinstance(value, dict) and len(value) > MAX_FIELDS:
         raise ValueError(f"must not have more than {MAX_FIELDS} fields")
     return value
+
+
+def whole_numbers(value: Any) -> Any:
+    """An object with whole numbers as such: JSON has one type of numbers, and 12.0 is that of 12."""
+    if not isinstance(value, dict):
+        return value
+    return {name: int(one) if _is_whole(one) else one for name, one in value.items()}
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, float) and value.is_integer() and abs(value) <= MAX_EXACT
 
 
 class Fields(BaseModel):
@@ -94,7 +117,7 @@ class Fields(BaseModel):
     @model_validator(mode="wrap")
     @classmethod
     def _note_unknown(cls, value: Any, validate: ModelWrapValidatorHandler[Self]) -> Self:
-        fields = validate(few_fields(value))
+        fields = validate(whole_numbers(few_fields(value)))
         if isinstance(value, dict) and cls.model_config.get("extra") != "allow":
             names = _names(cls)
             fields._unknown = tuple(str(name) for name in value if name not in names)
