@@ -53,7 +53,7 @@ BAD_FIELDS: list[tuple[str, dict[str, Any]]] = [
     ("temprature", {"temprature": 1}),
     ("thinking.temperature", {"thinking": {"temperature": -1}}),
     ("thinking.temperature", {"thinking": {"temperature": "hot"}}),
-    ("thinking.top_p", {"thinking": {"top_p": 0}}),
+    ("thinking.top_p", {"thinking": {"top_p": -0.1}}),
     ("thinking.seed", {"thinking": {"seed": 2**64}}),
     ("thinking.budget", {"thinking": {"budget": 3}}),
     ("answer.max_tokens", {"answer": {"max_tokens": 0}}),

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
+from anytime_server.api.schema.fields import LIKELIEST_ALONE
 from anytime_server.engine import Delta, EngineRequest, Sampling
 from anytime_server.engine.scripted import ScriptedEngine
 from anytime_server.reasoning import SamplingDefaults, SamplingOptions
@@ -130,7 +131,7 @@ async def test_defaults_are_the_models(served: Any, monkeypatch: pytest.MonkeyPa
 
 BAD: list[tuple[str, dict[str, Any]]] = [
     ("temperature", {"temperature": 2.1}),
-    ("top_p", {"top_p": 0}),
+    ("top_p", {"top_p": -0.1}),
     ("top_k", {"top_k": -2}),
     ("top_k", {"top_k": 1.5}),
     ("min_p", {"min_p": 1.1}),
@@ -157,7 +158,19 @@ WHOLE_BAD: list[tuple[str, dict[str, Any]]] = [
     ("min_tokens", {"min_tokens": 51}),
     ("skip_special_tokens", {"skip_special_tokens": "no"}),
     ("seed", {"seed": 2**63}),
+    ("seed", {"seed": 7.0}),
+    ("seed", {"seed": 1.5}),
 ]
+
+
+@pytest.mark.parametrize(("path", "body"), DIALECTS)
+async def test_share_of_nothing_leaves_the_likeliest_token(
+    served: Any, path: str, body: dict[str, Any]
+) -> None:
+    server = await served()
+    found = record(server)
+    assert (await server.http.post(path, json=body | {"top_p": 0})).status_code == 200
+    assert {request.sampling.top_p for request in found} == {LIKELIEST_ALONE}
 
 
 @pytest.mark.parametrize(("path", "body"), DIALECTS)

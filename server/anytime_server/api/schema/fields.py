@@ -72,8 +72,16 @@ A smaller limit is `Annotated[BoundedList[...], Field(max_length=...)]`: one bes
 Text = Annotated[str, AfterValidator(whole_characters)]
 JsonObject = Annotated[dict[str, Any], AfterValidator(written_again)]
 """A JSON object of the client's that is rendered into the prompt, or returned."""
+LIKELIEST_ALONE = 1e-6
+"""A `top_p` that only the likeliest token is in, for 0, which engines do not take."""
+
+
+def _likeliest_alone(top_p: float) -> float:
+    return top_p or LIKELIEST_ALONE
+
+
 Temperature = Annotated[float, Strict(), Field(ge=0, le=2)]
-TopP = Annotated[float, Strict(), Field(gt=0, le=1)]
+TopP = Annotated[float, Strict(), Field(ge=0, le=1), AfterValidator(_likeliest_alone)]
 Seed = Annotated[StrictInt, Field(ge=-(2**63), lt=2**63)]
 AtLeastOne = Annotated[StrictInt, Field(ge=1)]
 

@@ -19,9 +19,9 @@ class Part(Fields):
 
 
 class TextPart(Part):
-    """A piece of text."""
+    """A piece of text, in chat's or the Responses API's form."""
 
-    type: Literal["text"]
+    type: Literal["text", "input_text", "output_text"]
     text: Text
 
 
@@ -63,21 +63,29 @@ class ReasoningPart(Part):
         return self.text
 
 
-GIVEN: dict[str, type[Part]] = {"text": TextPart}
+GIVEN: dict[str, type[Part]] = {"text": TextPart, "input_text": TextPart}
 """Parts of a turn that the model did not write."""
-WRITTEN = GIVEN | {"refusal": RefusalPart, "thinking": ThinkingPart, "reasoning": ReasoningPart}
+WRITTEN = {
+    **GIVEN,
+    "output_text": TextPart,
+    "refusal": RefusalPart,
+    "thinking": ThinkingPart,
+    "reasoning": ReasoningPart,
+}
 """Parts of the assistant's turn."""
 
 
 def _of_role(part: Any, info: ValidationInfo) -> Any:
+    if isinstance(part, str):
+        return TextPart(type="text", text=part)
     return of_type(part, WRITTEN if info.data.get("role") == "assistant" else GIVEN, "part")
 
 
 ContentPart = Annotated[
     TextPart | RefusalPart | ThinkingPart | ReasoningPart,
-    BeforeValidator(_of_role),
+    BeforeValidator(_of_role, str | TextPart | RefusalPart | ThinkingPart | ReasoningPart),
 ]
-"""A part of a message, by its `type` and the message's `role`."""
+"""A part of a message, by its `type` and the message's `role`; a string is a text part."""
 
 
 class ThinkingBlock(Fields):

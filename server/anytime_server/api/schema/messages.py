@@ -57,12 +57,12 @@ class Arguments(dict[str, Any]):
 
 
 def _json_text(value: Any) -> Any:
-    return json.dumps(value) if isinstance(value, dict) else value
+    return json.dumps(value or {}) if value is None or isinstance(value, dict) else value
 
 
 class CalledFunction(Fields):
     name: Annotated[Text, Field(min_length=1)]
-    arguments: Annotated[Text, BeforeValidator(_json_text, str | dict[str, Any])]
+    arguments: Annotated[Text, BeforeValidator(_json_text, str | dict[str, Any] | None)] = "{}"
     """Text of a JSON object, or the object; other text is passed on unchanged."""
     parsed_arguments: Any = None
     """Added by OpenAI's SDK, which sends it back."""
@@ -78,14 +78,16 @@ class CalledFunction(Fields):
 class CalledTool(Fields):
     """A call that the assistant made."""
 
-    id: Text
+    id: Text | None = None
+    """Absent in the turns of clients that match results to calls by their order."""
     type: Literal["function"] = "function"
     function: CalledFunction
     index: Any = None
     """Of the call in a stream, which clients may leave in."""
 
     def for_template(self) -> dict[str, Any]:
-        return {"id": self.id, "type": self.type, "function": self.function.for_template()}
+        own_id = {"id": self.id} if self.id else {}
+        return {**own_id, "type": self.type, "function": self.function.for_template()}
 
 
 class Message(Fields):
@@ -106,8 +108,8 @@ class Message(Fields):
     """The same as OpenRouter returns it."""
     tool_calls: BoundedList[CalledTool] | None = None
     """Calls that the assistant made in this turn."""
-    tool_call_id: Text | None = Field(default=None, validate_default=True)
-    """The call that a tool's turn is the result of."""
+    tool_call_id: Text | None = None
+    """The call that a tool's turn is the result of. Ignored, and reported, in other turns."""
     prefix: StrictBool | None = None
     """DeepSeek's and llama.cpp's mark of a last turn to be continued, which it is without it, too."""
 
@@ -137,15 +139,10 @@ class Message(Fields):
             raise ValueError("only the assistant calls tools")
         return tool_calls
 
-    @field_validator("tool_call_id")
-    @classmethod
-    def _of_a_tool(cls, tool_call_id: str | None, info: ValidationInfo) -> str | None:
-        role = info.data.get("role")
-        if role == "tool" and not tool_call_id:
-            raise ValueError("is required in the turn of a tool")
-        if role is not None and role != "tool" and tool_call_id is not None:
-            raise ValueError("belongs to the turn of a tool")
-        return tool_call_id
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        is_misplaced = self.role != "tool" and self.tool_call_id is not None
+        return (*super().unknown, "tool_call_id") if is_misplaced else super().unknown
 
     @property
     def text(self) -> str:
@@ -172,7 +169,8 @@ class Message(Fields):
         if self.tool_calls:
             turn["tool_calls"] = [call.for_template() for call in self.tool_calls]
         if self.role == "tool":
-            turn |= {"tool_call_id": self.tool_call_id} | ({"name": self.name} if self.name else {})
+            own = {"tool_call_id": self.tool_call_id, "name": self.name}
+            turn |= {field: value for field, value in own.items() if value}
         return turn
 
 

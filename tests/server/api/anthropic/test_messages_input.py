@@ -96,7 +96,7 @@ BAD_FIELDS: list[tuple[str, dict[str, Any]]] = [
         {"output_config": {"format": SCHEMA}, "output_format": SCHEMA | {"schema": {"type": "array"}}},
     ),
     ("temperature", {"temperature": 1.5}),
-    ("top_p", {"top_p": 0}),
+    ("top_p", {"top_p": -1}),
     ("top_k", {"top_k": -2}),
     ("logit_bias", {"logit_bias": {"999": 1}}),
     ("stop_sequences.0", {"stop_sequences": [""]}),

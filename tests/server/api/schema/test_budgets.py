@@ -202,7 +202,7 @@ def test_other_negative_numbers_are_refused(field: str) -> None:
 
 
 @pytest.mark.parametrize("field", COUNTS)
-@pytest.mark.parametrize("tokens", [1.0, "1", True, [1]])
+@pytest.mark.parametrize("tokens", [1.0, 1.5, "1", True, [1]])
 def test_budget_must_be_an_integer(field: str, tokens: Any) -> None:
     with pytest.raises(ValidationError):
         budget(COUNTS[field](tokens))

@@ -76,6 +76,44 @@ def test_arguments_may_be_an_object() -> None:
 
 
 @pytest.mark.parametrize(
+    "call",
+    [
+        {"function": {"name": "f", "arguments": "{}"}},
+        {"function": {"name": "f", "arguments": None}},
+        {"function": {"name": "f"}},
+        {"id": "", "function": {"name": "f", "arguments": " "}},
+    ],
+)
+def test_call_without_an_id_or_arguments_is_shown(call: dict[str, Any]) -> None:
+    turn, ignored = turn_of({"role": "assistant", "content": None, "tool_calls": [call]})
+    assert turn["tool_calls"] == [{"type": "function", "function": {"name": "f", "arguments": {}}}]
+    assert ignored == []
+
+
+def test_result_without_an_id_is_shown() -> None:
+    result = {"role": "tool", "content": "4"}
+    assert turn_of(result) == (result, [])
+
+
+def test_id_of_a_call_elsewhere_is_ignored_and_reported() -> None:
+    assert turn_of(USER | {"tool_call_id": "c"}) == (USER, ["messages.0.tool_call_id"])
+    assert turn_of(USER | {"tool_call_id": None}) == (USER, [])
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        ["7-", "3"],
+        [{"type": "input_text", "text": "7-"}, {"type": "text", "text": "3"}],
+    ],
+)
+def test_parts_of_text_have_several_forms(content: list[Any]) -> None:
+    assert turn_of(USER | {"content": content}) == (USER, [])
+    turn, _ = turn_of(SAID | {"content": [{"type": "output_text", "text": "4"}]})
+    assert turn == SAID
+
+
+@pytest.mark.parametrize(
     ("message", "reason"),
     [
         (USER | {"content": [BLOCK]}, "a part of type 'thinking' is not served here, only text"),

@@ -241,7 +241,7 @@ BAD: list[tuple[str, dict[str, Any]]] = [
     ("reasoning.effort", {"reasoning": {"effort": "some"}}),
     ("thinking_token_budget", {"anytime": {"budget": 4}, "thinking_token_budget": 3}),
     ("anytime.continuation", {"anytime": {"continuation": "x"}}),
-    ("temperature", {"temperature": 3}),
+    ("temperature", {"temperature": -1}),
     ("top_logprobs", {"top_logprobs": 21, "include": ["message.output_text.logprobs"]}),
     ("text.format.type", {"text": {"format": {"type": "xml"}}}),
     ("text.format.schema", {"text": {"format": {"type": "json_schema", "name": "n"}}}),
