@@ -95,11 +95,11 @@ IGNORED: list[tuple[str, dict[str, Any], str]] = [
 
 
 def test_schema_ends_an_answer_before_the_least_tokens(resolver: SamplingResolver) -> None:
-    asked = request(least_tokens=20, json_schema="{}")
+    asked = request(least_tokens=20, constraint=ANY_JSON)
     assert resolver.fit(asked).least_tokens is None
     assert asked.context.ignored.fields == ["least_tokens"]
     assert resolver.fit(request(least_tokens=20)).least_tokens == 20
-    harmless = request(least_tokens=1, json_schema="{}")
+    harmless = request(least_tokens=1, constraint=ANY_JSON)
     resolver.fit(harmless)
     assert not harmless.context.ignored.fields
 

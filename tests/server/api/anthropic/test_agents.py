@@ -187,7 +187,7 @@ async def test_tools_and_blocks_without_effect_are_reported(served: Any) -> None
 def test_tools_that_the_client_runs_are_functions(kind: str, name: str, parameter: str) -> None:
     tools = [{"type": kind, "name": name, "max_characters": 9, "cache_control": CACHED}]
     request = MessagesRequest.model_validate(BODY | {"tools": tools})
-    [tool] = request.to_generate_request(RequestContext(), window_tokens=512).tools
+    [tool] = request.to_generate_request(RequestContext()).tools
     assert (tool["function"]["name"], tool["type"]) == (name, "function")
     assert {"command", parameter} <= set(tool["function"]["parameters"]["properties"])
     assert tool["function"]["description"]

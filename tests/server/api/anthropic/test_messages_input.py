@@ -67,7 +67,6 @@ BAD_FIELDS: list[tuple[str, dict[str, Any]]] = [
         "messages.1.content.0.signature",
         assistant(FORGED),
     ),
-    ("messages.1", assistant({"type": "thinking", "thinking": "x"})),
     (
         "messages.0",
         {"messages": assistant(FORGED)["messages"][1:]},

@@ -276,7 +276,7 @@ async def test_turns_of_loosely_typed_clients_are_answered(served: Any) -> None:
         {"role": "assistant", "content": None, "tool_calls": [call]},
         {"role": "tool", "content": "4"},
     ]
-    body = {"messages": turns, "max_tokens": 50.0, "temperature": 3, "top_p": 0}
+    body = {"messages": turns, "max_tokens": 50, "top_p": 0}
     response = await server.http.post("/v1/chat/completions", json=body)
     assert response.status_code == 200, response.text
     assert response.json()["anytime"]["ignored"] == ["messages.0.tool_call_id"]

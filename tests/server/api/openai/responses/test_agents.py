@@ -75,7 +75,7 @@ def call_text(name: str, **arguments: Any) -> str:
 
 def generate(**fields: Any) -> Any:
     request = ResponsesRequest.model_validate({"model": "tiny", "input": [USER]} | fields)
-    return request.to_generate_request(RequestContext(), window_tokens=512)
+    return request.to_generate_request(RequestContext())
 
 
 def turns(*items: dict[str, Any], **fields: Any) -> list[dict[str, Any]]:

@@ -39,7 +39,7 @@ ENCRYPTED = {"include": ["reasoning.encrypted_content"]}
 
 def turns(items: Any, **fields: Any) -> list[dict[str, Any]]:
     request = ResponsesRequest.model_validate({"model": "tiny", "input": items} | fields)
-    generate = request.to_generate_request(RequestContext(), window_tokens=512)
+    generate = request.to_generate_request(RequestContext())
     return list(generate.messages)
 
 
