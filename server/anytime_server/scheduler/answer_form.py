@@ -28,6 +28,11 @@ class AnswerForm:
     check: AnswerCheck | None = None
     tool_parser: CallParser | None = None
 
+    @property
+    def may_call_in_own_syntax(self) -> bool:
+        """Whether the answer may have calls in the syntax of the model's family."""
+        return self.tool_parser is not None and self.tool_parser.in_own_syntax
+
 
 class AnswerFormResolver:
     """Resolves the forms of answers of one model on one engine, which has started."""

@@ -1,16 +1,14 @@
-"""Compilation: from a `GenerateRequest` to token ids and limits. The model's limits are checked here."""
+"""Compilation: from a `GenerateRequest` to token ids and limits. The model's limits are checked here.
+
+Knows no chat templates: `prompts.py` renders.
+"""
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import secrets
-import threading
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
-from typing import Any
 from uuid import uuid4
 
 from anytime_server.errors import InvalidRequest, NotSupported
@@ -24,20 +22,15 @@ from anytime_server.reasoning import (
 )
 from anytime_server.scheduler.answer_form import AnswerForm, AnswerFormResolver
 from anytime_server.scheduler.operator_limits import OperatorLimits, with_share
+from anytime_server.scheduler.prompts import PromptRenderer
 from anytime_server.scheduler.sampling import SamplingResolver
 from anytime_server.session import AnswerOptions, CompiledRequest, Runtime
-from anytime_server.text.prompt import BegunTurn, Prompt
+from anytime_server.text.prompt import BegunTurn
 from anytime_server.text.tool_calls import ModelTools
 from anytime_server.types import GenerateRequest
 
 STRUCTURED_ANSWER_TOKENS = 256
 """Room for an answer that is JSON or may call tools, where neither client nor manifest gives more."""
-BUDGET_VARIABLE = "thinking_budget"
-"""Variable of chat templates that show the model its budget."""
-SHORT_PROMPT = 4096
-"""Characters that are tokenised faster than a thread could be started for them."""
-PROMPT_THREADS = 2
-"""Long prompts that are rendered at the same time."""
 MAX_EARLY_ANSWERS = 4
 """Early answers of one session that are sampled at the same time; further ones wait."""
 
@@ -67,7 +60,7 @@ class RequestCompiler:
         self._sampling = SamplingResolver(runtime.model, runtime.engine)
         self._salt_key = None if shares_prefixes else secrets.token_bytes(32)
         self._stop_loop = LoopRule() if stops_loops else None
-        self._threads = ThreadPoolExecutor(PROMPT_THREADS, thread_name_prefix="prompts")
+        self.prompts = PromptRenderer(runtime)
 
     async def compile(self, request: GenerateRequest) -> CompiledRequest:
         """Render the prompt, resolve the limits, check the constraints. The request comes from `fit()`.
@@ -76,7 +69,7 @@ class RequestCompiler:
             InvalidRequest: it cannot be served; names the field by its neutral path.
         """
         form = await self._forms.resolve(request)
-        prompt = await self.prompt(request)
+        prompt = await self.prompts.render(request)
         if len(prompt.ids) < (least := self._runtime.engine.min_prompt_tokens):
             raise InvalidRequest(
                 f"the prompt has {len(prompt.ids)} tokens; the engine needs at least {least} here",
@@ -88,11 +81,11 @@ class RequestCompiler:
                 prompt_tokens=len(prompt.ids),
                 window_tokens=self._runtime.engine.window_tokens,
             )
-            if BUDGET_VARIABLE in self._runtime.model.tokenizer.chat.variables:
-                prompt = await self.prompt(request)
+            if self.prompts.show_budget:
+                prompt = await self.prompts.render(request)
         if request.thinks_in_text and not prompt.is_open and request.budget_tokens != 0:
             request.ignore("budget", "the prompt does not end within thinking")
-        signed_prompt_ids = await self._signed_prompt_ids(request, prompt)
+        signed_prompt_ids = await self.prompts.signed_ids(request, prompt)
         carried_ids: tuple[int, ...] = ()
         if request.continuation is not None:
             carried_ids = self._runtime.signer.verify(request.continuation, prompt_ids=signed_prompt_ids)
@@ -120,7 +113,9 @@ class RequestCompiler:
             id=new_id(request),
             prompt=prompt,
             signed_prompt_ids=signed_prompt_ids,
-            no_thinking_prompt_ids=await self._no_thinking_prompt_ids(request, prompt, form),
+            no_thinking_prompt_ids=await self.prompts.no_thinking_ids(
+                request, prompt, may_call_tools=form.may_call_in_own_syntax
+            ),
             carried_ids=carried_ids,
             limits=limits,
             least_tokens=request.least_tokens or 0,
@@ -157,6 +152,8 @@ class RequestCompiler:
             )
         request = self._within_window(request)
         self._note_effort(request)
+        if (begun := self.prompts.begun_turn(request)) is not None:
+            self._check_begun(request, begun)
         request = self._limits.apply(
             request,
             alias=alias,
@@ -165,8 +162,6 @@ class RequestCompiler:
         )
         request = self._sampling.fit(request)
         request = self._with_room_for_answer(request)
-        if (begun := self._begun(request)) is not None:
-            self._check_begun(request, begun)
         self._forms.check(request)
         return request
 
@@ -192,61 +187,8 @@ class RequestCompiler:
 
     def _note_effort(self, request: GenerateRequest) -> None:
         """Report an effort that neither sets the budget nor is shown to the model."""
-        if request.effort is not None and request.has_budget and self._effort_word(request) is None:
+        if request.effort is not None and request.has_budget and self.prompts.effort_word(request) is None:
             request.ignore("effort", f"has no effect beside {request.name_of('budget')}")
-
-    async def prompt(
-        self, request: GenerateRequest, *, thinking: bool = True, is_bounded: bool = True
-    ) -> Prompt:
-        """The conversation, with thinking open at its end if there can be any; or the text, as it is.
-
-        A long prompt is rendered in a thread, a few at a time: a megabyte takes most of a second, and more
-        than a hundred megabytes of memory. The work ends soon after this call is cancelled.
-
-        Args:
-            thinking: False for the chat template's form without thinking.
-            is_bounded: whether a prompt that is much longer than the window is refused.
-
-        Raises:
-            InvalidRequest: the chat template refuses the conversation, or it is much too long.
-        """
-        abandoned = threading.Event()
-        prompt = partial(
-            self._renderer(request, thinking=thinking),
-            window_tokens=self._runtime.engine.window_tokens if is_bounded else None,
-            abandoned=abandoned,
-        )
-        rendered = (request.text, request.messages, request.tools, request.template_variables)
-        if sum(len(str(part)) for part in rendered) <= SHORT_PROMPT:
-            return prompt()
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, prompt)
-        finally:
-            abandoned.set()
-
-    def _renderer(self, request: GenerateRequest, *, thinking: bool) -> Callable[..., Prompt]:
-        """Makes the prompt of a request, given `window_tokens` and `abandoned`."""
-        model = self._runtime.model
-        if request.text is not None:
-            return partial(
-                model.raw_prompt,
-                request.text,
-                may_think=request.thinks_in_text,
-                adds_special=request.adds_special_tokens,
-            )
-        begun = self._begun(request)
-        turns = request.messages if begun is None else request.messages[:-1]
-        arguments = (turns, list(request.tools) or None)
-        variables = self._template_variables(request)
-        if begun is None or begun == BegunTurn():
-            return partial(model.prompt, *arguments, thinking=thinking, variables=variables)
-        return partial(model.begun_prompt, *arguments, begun=begun, variables=variables)
-
-    def _begun(self, request: GenerateRequest) -> BegunTurn | None:
-        """The assistant's turn that the request is to continue."""
-        if request.adds_turn or not request.messages or request.messages[-1]["role"] != "assistant":
-            return None
-        return BegunTurn.of(request.messages[-1], self._runtime.model.manifest)
 
     def _check_begun(self, request: GenerateRequest, begun: BegunTurn) -> None:
         """Refuse what cannot be had of an answer that has begun."""
@@ -257,8 +199,13 @@ class RequestCompiler:
             request.ignore(field, "the model does not think")
         if not begun.text:
             return
-        if request.budget_tokens and not begun.is_thinking:
-            request.ignore("budget", "the last message begins the answer: there is no thinking")
+        if not begun.is_thinking:
+            for field, asks in (
+                ("budget", request.budget_tokens),
+                ("effort", request.effort not in (None, "none")),
+            ):
+                if asks:
+                    request.ignore(field, "the last message begins the answer: there is no thinking")
         if request.constraint is not None or request.required_tools:
             field = "tool_choice" if request.constraint is None else "answer.constraint"
             raise NotSupported(
@@ -269,44 +216,6 @@ class RequestCompiler:
             raise InvalidRequest(
                 "there is no thinking to resume: the last message begins the answer", field="continuation"
             )
-
-    def _template_variables(self, request: GenerateRequest) -> dict[str, Any]:
-        """Variables of the chat template that follow from the request, and those that it gives itself."""
-        model, variables = self._runtime.model, {}
-        if (word := self._effort_word(request)) is not None:
-            variables[model.family.effort_variable] = word
-        if request.budget_tokens is not None and BUDGET_VARIABLE in model.tokenizer.chat.variables:
-            variables[BUDGET_VARIABLE] = request.budget_tokens
-        return variables | dict(request.template_variables)
-
-    def _effort_word(self, request: GenerateRequest) -> str | None:
-        """The effort as the chat template names it; None where the model does not see it."""
-        family = self._runtime.model.family
-        if (
-            request.effort is None
-            or family.effort_variable not in self._runtime.model.tokenizer.chat.variables
-        ):
-            return None
-        return (family.efforts.get(request.effort) if family.efforts else request.effort) or None
-
-    async def _signed_prompt_ids(self, request: GenerateRequest, prompt: Prompt) -> list[int]:
-        """The prompt that continuation tokens are bound to: it does not show the model its budget."""
-        if request.budget_tokens is None or BUDGET_VARIABLE not in self._template_variables(request):
-            return prompt.ids
-        return (await self.prompt(replace(request, budget_tokens=None))).ids
-
-    async def _no_thinking_prompt_ids(
-        self, request: GenerateRequest, prompt: Prompt, form: AnswerForm
-    ) -> list[int] | None:
-        """Prompt of an answer without thinking, where one is needed and the template has a form of it."""
-        model = self._runtime.model
-        if not prompt.is_open or not (model.switch.off or model.switch.system_off):
-            return None
-        if request.budget_tokens != 0 and 0 not in request.budgets:
-            return None
-        may_call_tools = form.tool_parser is not None and form.tool_parser.in_own_syntax
-        form_ids = model.reasoning.form_without_thinking(may_call_tools=may_call_tools)
-        return (await self.prompt(request, thinking=False)).closed(form_ids)
 
     def _cache_salt(self, client: str) -> str:
         """The same for all requests of an API key, and different for each server; empty without keys."""

@@ -283,7 +283,7 @@ class Scheduler:
             request = self.compiler.fit(request)
             account = request.context.account
             with _counting_cancelled(account):
-                prompt = await self.compiler.prompt(request, is_bounded=is_bounded)
+                prompt = await self.compiler.prompts.render(request, is_bounded=is_bounded)
             if account is not None:
                 account.count_request()
             return prompt.ids

@@ -6,7 +6,9 @@ from typing import Any
 
 import anthropic
 import pytest
+from anytime_server.auth import RequestLimits
 from anytime_server.engine import EngineRequest
+from anytime_server.scheduler.operator_limits import OperatorLimits
 
 from .conftest import Served
 from .test_adapters import record
@@ -218,3 +220,15 @@ async def test_budget_that_has_no_effect_is_reported(server: Served) -> None:
     assert fresh["anytime"]["ignored"] == ["add_generation_prompt"]
     response = await server.http.post(NATIVE, json={"messages": BEGUN, "budget": 9})
     assert (response.status_code, response.json()["error"]["field"]) == (422, "budget")
+
+
+async def test_effort_has_no_effect_and_the_servers_default_budget_is_not_reported(served: Any) -> None:
+    server = await served(options={"limits": OperatorLimits(server=RequestLimits(default_budget=8))})
+    messages = [{"role": "user", "content": "7-3"}, {"role": "assistant", "content": "The answer is "}]
+    for fields, ignored in [
+        ({}, []),
+        ({"reasoning_effort": "low"}, ["reasoning_effort"]),
+        ({"thinking_budget": 4}, ["thinking_budget"]),
+    ]:
+        reply = await server.http.post("/v1/chat/completions", json={"messages": messages} | fields)
+        assert reply.json()["anytime"]["ignored"] == ignored

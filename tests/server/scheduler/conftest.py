@@ -7,7 +7,7 @@ import threading
 from typing import Any
 
 import pytest
-from anytime_server.scheduler.compile import SHORT_PROMPT
+from anytime_server.scheduler.prompts import SHORT_PROMPT
 from anytime_server.scheduler.scheduler import Scheduler
 from anytime_server.session import Session, events
 from anytime_server.text.prompt import Prompt

@@ -15,7 +15,8 @@ from anytime_server.engine.constraint import Constraint
 from anytime_server.engine.scripted import ScriptedEngine
 from anytime_server.errors import AnytimeError, InvalidRequest, NotSupported, UnknownModel
 from anytime_server.reasoning import Cause, Forcing, LoopRule, SamplingOptions, TokenLimits
-from anytime_server.scheduler.compile import MAX_EARLY_ANSWERS, SHORT_PROMPT, RequestCompiler
+from anytime_server.scheduler.compile import MAX_EARLY_ANSWERS, RequestCompiler
+from anytime_server.scheduler.prompts import SHORT_PROMPT
 from anytime_server.session import AnswerOptions, CompiledRequest, Runtime
 from anytime_server.session.continuation import ContinuationSigner
 from anytime_server.session.latency import LatencyEstimator
@@ -323,7 +324,7 @@ async def test_all_that_is_rendered_counts_as_the_prompts_length(
         return Prompt(ids=PROMPT_IDS, is_open=True)
 
     monkeypatch.setattr(tiny_model, "prompt", render)
-    await (await compiler_of(tools=True)).prompt(request(**fields))
+    await (await compiler_of(tools=True)).prompts.render(request(**fields))
     assert (threads != {threading.get_ident()}) is in_a_thread
 
 
@@ -343,7 +344,7 @@ async def test_tools_are_rendered_with_the_messages(
     messages = [{"role": "user", "content": content}]
     compiler = await compiler_of(tools=True)
     for tools in (TOOLS, ()):
-        assert await compiler.prompt(GenerateRequest(messages=messages, tools=tools)) is prompt
+        assert await compiler.prompts.render(GenerateRequest(messages=messages, tools=tools)) is prompt
     assert rendered == [(messages, TOOLS), (messages, None)]
 
 
