@@ -194,7 +194,7 @@ CHAT: list[Sent] = [
         wants_json=True,
     ),
     Sent(
-        "LangChain json_mode",
+        "LangChain openai 1.7 json_mode",
         "chat",
         {"messages": [USER], "response_format": {"type": "json_object"}},
         wants_json=True,
