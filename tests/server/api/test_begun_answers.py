@@ -52,6 +52,20 @@ def stop(path: str, body: dict[str, Any]) -> dict[str, Any]:
     return body["stop"] if path == NATIVE else body["anytime"]["stop"]
 
 
+async def test_last_items_of_a_response_are_continued(server: Served) -> None:
+    thinking = {"type": "reasoning", "summary": [], "content": [{"type": "reasoning_text", "text": "7-3=4"}]}
+    found = record(server)
+    for items, ending in [
+        ([BEGUN[1]], "</think>It is "),
+        ([thinking], "7-3=4</think>"),
+        ([thinking, BEGUN[1]], "7-3=4</think>It is "),
+    ]:
+        found.clear()
+        reply = await server.http.post("/v1/responses", json={"input": [USER, *items]})
+        assert reply.json()["output"][-1]["content"][0]["text"] == "42"
+        assert prompt(server, found[-1]).startswith(f"{QUESTION}{ending}")
+
+
 @pytest.mark.parametrize("path", REQUESTS)
 async def test_text_of_the_last_message_is_continued_without_thinking(server: Served, path: str) -> None:
     found = record(server)

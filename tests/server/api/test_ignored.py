@@ -42,6 +42,7 @@ IGNORED: list[tuple[str, str, dict[str, Any]]] = [
     ("chat", "thinking.display", {"thinking": ADAPTIVE | {"display": "omitted"}}),
     ("chat", "top_logprobs", {"top_logprobs": 2}),
     ("chat", "verbosity", {"verbosity": "low"}),
+    ("chat", "custom_params.more", {"custom_params": {"more": 1}}),
     ("chat", "modalities", {"modalities": ["text", "audio"]}),
     ("chat", "reasoning_format", {"reasoning_format": "deepseek-legacy"}),
     ("chat", "stream_options.continuous_usage_stats", {"stream_options": {"continuous_usage_stats": True}}),

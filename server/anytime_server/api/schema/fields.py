@@ -86,6 +86,14 @@ Seed = Annotated[StrictInt, Field(ge=-(2**63), lt=2**63)]
 AtLeastOne = Annotated[StrictInt, Field(ge=1)]
 
 
+def _limit(value: Any) -> Any:
+    return None if value == -1 and isinstance(value, int) else value
+
+
+Limit = Annotated[AtLeastOne | None, BeforeValidator(_limit, int | None)]
+"""A limit on tokens, which llama.cpp and LM Studio write as -1 where there is none."""
+
+
 def few_fields(value: Any) -> Any:
     """Pass a value that is no object of too many fields."""
     if isinstance(value, dict) and len(value) > MAX_FIELDS:

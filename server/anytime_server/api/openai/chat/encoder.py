@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal
 
-from pydantic_core import to_json
-
 from anytime_server.api.openai.chat.choices import StreamedChoice, ThinkingPlace, WholeChoice
+from anytime_server.api.openai.chunks import DONE, Chunk, frame, head
 from anytime_server.api.openai.errors import error_object
 from anytime_server.api.schema.outcome import anytime_object
 from anytime_server.api.schema.tools import call_object
@@ -17,9 +15,6 @@ from anytime_server.session import events
 from anytime_server.text.answer_text import AnswerToken
 from anytime_server.types import IgnoredFields
 
-Chunk = dict[str, Any]
-DONE: Chunk = {}
-"""Stands for `[DONE]`, which ends every stream."""
 StreamedUsage = Literal["none", "last chunk", "every chunk"]
 """Chunks with the usage; on every chunk, it is that until now."""
 
@@ -60,7 +55,7 @@ class ChatEncoder(Encoder[Chunk]):
         choice = self._choices[index]
         match event:
             case events.Started():
-                self._head = self._head or _head(event)
+                self._head = self._head or head(event, "chat.completion.chunk")
                 self._prompt_tokens = event.prompt_tokens
             case events.ThinkingDelta():
                 choice.thinking_tokens = event.total_tokens
@@ -155,16 +150,7 @@ class ChatEncoder(Encoder[Chunk]):
         }
 
     def frame(self, wire: Chunk) -> bytes:
-        return b"data: %s\n\n" % (b"[DONE]" if wire is DONE else to_json(wire))
-
-
-def _head(started: events.Started) -> dict[str, Any]:
-    return {
-        "id": started.id,
-        "object": "chat.completion.chunk",
-        "created": int(time.time()),
-        "model": started.model,
-    }
+        return frame(wire)
 
 
 def _logprobs(tokens: Sequence[AnswerToken]) -> dict[str, Any]:

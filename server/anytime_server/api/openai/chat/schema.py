@@ -16,9 +16,9 @@ from anytime_server.api.schema.fields import (
     ANYTIME_NAMES,
     MAX_TOOLS,
     AnytimeFields,
-    AtLeastOne,
     BoundedList,
     Fields,
+    Limit,
     Seed,
     Text,
 )
@@ -54,6 +54,19 @@ class StreamOptions(Fields):
     """vLLM's: every chunk has the usage until then. Needs `include_usage`."""
     include_obfuscation: NoEffect = None
 
+    def note_ignored(self, ignored: IgnoredFields, *, counts_each_chunk: bool = True) -> None:
+        """Report what has no effect.
+
+        Args:
+            counts_each_chunk: whether the endpoint can put the usage on every chunk.
+
+        Raises:
+            NotSupported: there is something, and the server is strict.
+        """
+        if self.continuous_usage_stats and not (counts_each_chunk and self.include_usage):
+            why = "needs include_usage to be true" if counts_each_chunk else "is not served here"
+            ignored.add("stream_options.continuous_usage_stats", why)
+
 
 class ChatAnytimeFields(AnytimeFields):
     """The `anytime` object of a chat completion."""
@@ -79,10 +92,10 @@ class ChatRequest(Conversation, BudgetAliases, RequestSampling, ConstraintFields
     """
 
     model: StrictStr | None = None
-    max_tokens: AtLeastOne | None = None
+    max_tokens: Limit = None
     """The most tokens of thinking and answer together; enough of them for an answer are kept for it.
     Without it, an answer may have all that the window leaves."""
-    max_completion_tokens: AtLeastOne | None = None
+    max_completion_tokens: Limit = None
     """The newer name of `max_tokens`."""
     seed: Seed | None = None
     """Of the first choice; each further one has the next."""
@@ -216,9 +229,8 @@ class ChatRequest(Conversation, BudgetAliases, RequestSampling, ConstraintFields
             context.ignored.add("top_logprobs", "needs logprobs to be true")
         if self.add_generation_prompt is False and not self.continues_last_message:
             context.ignored.add("add_generation_prompt", "a turn of the assistant begins in any case")
-        options = self.stream_options
-        if options is not None and options.continuous_usage_stats and not options.include_usage:
-            context.ignored.add("stream_options.continuous_usage_stats", "needs include_usage to be true")
+        if self.stream_options is not None:
+            self.stream_options.note_ignored(context.ignored)
         total_tokens, total_field = self._total_tokens()
         anytime = self.anytime or ChatAnytimeFields()
         budget_tokens, budget_field = budget = self.budget(more=anytime.budget_fields)

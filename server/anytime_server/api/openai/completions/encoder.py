@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from pydantic_core import to_json
-
+from anytime_server.api.openai.chunks import DONE, Chunk, frame, head
 from anytime_server.api.openai.errors import error_object
 from anytime_server.api.schema.outcome import anytime_object
 from anytime_server.api.sse import Encoder
@@ -15,9 +13,6 @@ from anytime_server.session import events
 from anytime_server.text.answer_text import AnswerToken
 from anytime_server.types import IgnoredFields
 
-Chunk = dict[str, Any]
-DONE: Chunk = {}
-"""Stands for `[DONE]`, which ends every stream."""
 FIRST: dict[str, list[Any]] = {
     "tokens": [],
     "token_logprobs": [None],
@@ -61,7 +56,7 @@ class CompletionEncoder(Encoder[Chunk]):
         choice = self._choices[index]
         match event:
             case events.Started():
-                self._head = self._head or _head(event)
+                self._head = self._head or head(event, "text_completion")
             case events.ThinkingDelta(text=text) if text:
                 choice.has_thought = True
                 yield self._chunk(index, text)
@@ -113,7 +108,7 @@ class CompletionEncoder(Encoder[Chunk]):
         return {**self._head, "choices": choices, **whole}
 
     def frame(self, wire: Chunk) -> bytes:
-        return b"data: %s\n\n" % (b"[DONE]" if wire is DONE else to_json(wire))
+        return frame(wire)
 
 
 class _Choice:
@@ -143,15 +138,6 @@ class _Choice:
         first = FIRST | {"tokens": [scored.first]}
         of_prompt = _joined_lists(first, _logprobs(scored.tokens, len(scored.first)))
         return text, _joined_lists(of_prompt, logprobs) if logprobs else of_prompt
-
-
-def _head(started: events.Started) -> dict[str, Any]:
-    return {
-        "id": started.id,
-        "object": "text_completion",
-        "created": int(time.time()),
-        "model": started.model,
-    }
 
 
 def _logprobs(tokens: Sequence[AnswerToken], offset: int) -> dict[str, list[Any]]:

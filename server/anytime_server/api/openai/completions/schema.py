@@ -82,7 +82,6 @@ class CompletionRequest(BudgetAliases, ConstraintFields, RequestSampling):
     """Begin the text, and the log-probabilities, with the prompt."""
     suffix: StrictStr | None = None
     """Text after the completion: refused, unless it is empty."""
-    """The form that the text must have."""
     add_special_tokens: StrictBool = True
     """vLLM's. Whether a text gets the special tokens that the tokenizer adds at its beginning or end."""
     stream: StrictBool = False
@@ -116,6 +115,8 @@ class CompletionRequest(BudgetAliases, ConstraintFields, RequestSampling):
             raise NotSupported("suffix: text after the completion is not served", field="suffix")
         if self.best_of is not None and self.best_of > self.num_choices:
             context.ignored.add("best_of", "no more than `n` choices are sampled")
+        if self.stream_options is not None:
+            self.stream_options.note_ignored(context.ignored, counts_each_chunk=False)
         anytime = self.anytime or AnytimeFields()
         constraint, constraint_field = self.constraint(context.ignored)
         budget_tokens, budget_field = budget = self.budget(more=anytime.budget_fields)

@@ -45,7 +45,7 @@ class Conversation:
 
 
 def dialogue_of(conversation: Conversation, *, instructions: str | None, toolbox: Toolbox) -> Dialogue:
-    """The conversation, which ends with what is to be answered.
+    """The conversation, which ends with what is to be answered, or with the beginning of the answer.
 
     Args:
         toolbox: the tools of the request, which calls are named after.
@@ -58,19 +58,17 @@ def dialogue_of(conversation: Conversation, *, instructions: str | None, toolbox
     last = len(items) - 1
     if len(items) == conversation.num_earlier:
         raise InvalidRequest("input: there is nothing to answer", field="input")
-    if isinstance(thinking := items[last], ReasoningItem):
+    if isinstance(thinking := items[last], ReasoningItem) and thinking.encrypted_content:
         field = f"{conversation.field(last)}.encrypted_content"
         continuation = thinking.encrypted_content
-        if not continuation:
-            raise InvalidRequest(
-                f"{field}: required of a reasoning item that comes last, whose thinking is resumed",
-                field=field,
-            )
         if last == 0:
             raise InvalidRequest(
                 "input.0: the items that this thinking came from must be before it", field="input.0"
             )
         items = items[:-1]
+        if _is_assistants(items[-1]):
+            field = conversation.field(last - 1)
+            raise InvalidRequest(f"{field}: only one reasoning item can be resumed", field=field)
     _require_something_to_answer(items, conversation)
     turns = _Turns(conversation, toolbox=toolbox).of(items)
     if instructions:
@@ -82,17 +80,18 @@ def _require_something_to_answer(items: Sequence[InputItem], conversation: Conve
     last = len(items) - 1
     field = conversation.field(last)
     match items[last]:
-        case MessageItem(role="assistant"):
-            raise InvalidRequest(
-                f"{field}.role: the last message must not be the assistant's", field=f"{field}.role"
-            )
+        case MessageItem(role="assistant") | ReasoningItem():
+            if all(_is_assistants(item) for item in items):
+                raise InvalidRequest(f"{field}: there is no message before it to answer", field=field)
         case MessageItem(text=text):
             if not text.strip():
                 raise InvalidRequest(f"{field}.content: the prompt is empty", field=f"{field}.content")
-        case ReasoningItem():
-            raise InvalidRequest(f"{field}: only one reasoning item can be resumed", field=field)
         case item if item.call is not None and item.result is None:
             raise InvalidRequest(f"{field}: the last item is a call, whose output is missing", field=field)
+
+
+def _is_assistants(item: InputItem) -> bool:
+    return isinstance(item, ReasoningItem) or (isinstance(item, MessageItem) and item.role == "assistant")
 
 
 class _Turns:
@@ -109,7 +108,9 @@ class _Turns:
         """The turns of all items, as chat templates take them."""
         for position, item in enumerate(items):
             self._add(self._conversation.field(position), item)
-        # Thinking without message or calls is no turn, and an empty text no thinking.
+        if isinstance(items[-1], ReasoningItem):
+            self._turns[-1].setdefault("content", "")  # its answer is yet to come
+        # Other thinking without message or calls is no turn, and an empty text no thinking.
         turns = [turn for turn in self._turns if "content" in turn]
         for turn in turns:
             if not turn.get("reasoning_content", "x"):

@@ -35,6 +35,14 @@ async def message_of(server: Any, **fields: Any) -> dict[str, Any]:
     return response.json()["choices"][0]["message"]
 
 
+async def test_no_limit_may_be_written_as_minus_one(served: Any) -> None:
+    server = await served()
+    for field in ("max_tokens", "max_completion_tokens"):
+        body = {"messages": [{"role": "user", "content": "7-3"}], field: -1}
+        reply = await server.http.post("/v1/chat/completions", json=body)
+        assert (reply.status_code, reply.json()["anytime"]["ignored"]) == (200, [])
+
+
 async def test_role_comes_with_the_first_token(served: Any) -> None:
     """So that load tools, which time the first chunk, measure the time to the first token."""
     server = await served(never_end=True, seconds_per_token=0.002)

@@ -286,3 +286,11 @@ async def test_unknown_model_is_404(sdk: Any) -> None:
     with pytest.raises(openai.NotFoundError) as refused:
         await create(await sdk(), model="gpt-0")
     assert refused.value.code == "model_not_found"
+
+
+async def test_usage_on_every_chunk_is_not_served(served: Any) -> None:
+    server = await served()
+    options = {"include_usage": True, "continuous_usage_stats": True}
+    reply = await server.http.post("/v1/completions", json={"prompt": "7-3=", "stream_options": options})
+    assert reply.json()["anytime"]["ignored"] == ["stream_options.continuous_usage_stats"]
+    assert reply.json()["system_fingerprint"].startswith("anytime-")
