@@ -37,14 +37,12 @@ MAX_STOPS = 16
 
 
 def _one_or_more(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
+    """A list of texts. Empty ones, which clients send for none, end nothing."""
+    texts = [value] if isinstance(value, str) else value
+    return [text for text in texts if text != ""] if isinstance(texts, list) else texts
 
 
-Stop = Annotated[
-    BoundedList[Annotated[Text, Field(min_length=1)]],
-    Field(max_length=MAX_STOPS),
-    BeforeValidator(_one_or_more),
-]
+Stop = Annotated[BoundedList[Text], Field(max_length=MAX_STOPS), BeforeValidator(_one_or_more)]
 
 
 class StreamOptions(Fields):

@@ -181,8 +181,8 @@ BAD: list[tuple[str, dict[str, Any]]] = [
     ("n", {"n": 17}),
     ("n", {"n": True}),
     ("stop", {"stop": [f"{i}" for i in range(17)]}),
-    ("stop.0", {"stop": ""}),
-    ("stop.1", {"stop": ["x", ""]}),
+    ("stop.0", {"stop": [7]}),
+    ("stop.1", {"stop": ["x", None]}),
     ("logprobs", {"logprobs": 0}),
     ("top_logprobs", {"logprobs": True, "top_logprobs": 21}),
     ("response_format.type", {"response_format": {"type": "yaml"}}),
@@ -280,6 +280,15 @@ async def test_turns_of_loosely_typed_clients_are_answered(served: Any) -> None:
     response = await server.http.post("/v1/chat/completions", json=body)
     assert response.status_code == 200, response.text
     assert response.json()["anytime"]["ignored"] == ["messages.0.tool_call_id"]
+
+
+async def test_empty_stop_string_ends_nothing(served: Any) -> None:
+    server = await served(thinking_tokens=9)
+    for stop in ("", ["", "no"]):
+        body = {"messages": MESSAGES, "stop": stop}
+        response = (await server.http.post("/v1/chat/completions", json=body)).json()
+        assert response["choices"][0]["message"]["content"] == "42"
+        assert response["anytime"]["ignored"] == []
 
 
 async def test_request_during_loading_gets_503(served: Any, monkeypatch: pytest.MonkeyPatch) -> None:
