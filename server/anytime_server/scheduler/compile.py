@@ -25,7 +25,7 @@ from anytime_server.scheduler.operator_limits import OperatorLimits, with_share
 from anytime_server.scheduler.prompts import PromptRenderer
 from anytime_server.scheduler.sampling import SamplingResolver
 from anytime_server.session import AnswerOptions, CompiledRequest, Runtime
-from anytime_server.text.prompt import BegunTurn
+from anytime_server.text.prompt import BegunTurn, Prompt
 from anytime_server.text.tool_calls import ModelTools
 from anytime_server.types import GenerateRequest
 
@@ -83,8 +83,8 @@ class RequestCompiler:
             )
             if self.prompts.show_budget:
                 prompt = await self.prompts.render(request)
-        if request.thinks_in_text and not prompt.is_open and request.budget_tokens != 0:
-            request.ignore("budget", "the prompt does not end within thinking")
+        if request.text is not None:
+            request = self._within_text(request, prompt)
         signed_prompt_ids = await self.prompts.signed_ids(request, prompt)
         carried_ids: tuple[int, ...] = ()
         if request.continuation is not None:
@@ -153,15 +153,21 @@ class RequestCompiler:
         request = self._within_window(request)
         self._note_effort(request)
         if (begun := self.prompts.begun_turn(request)) is not None:
-            self._check_begun(request, begun)
+            request = self._with_begun(request, begun)
         request = self._limits.apply(
             request,
             alias=alias,
             efforts=self._runtime.model.manifest.efforts,
             window_tokens=self._runtime.engine.window_tokens,
         )
+        require_within_window(
+            budget_tokens=request.budget_tokens,
+            total_tokens=None,
+            window_tokens=self._runtime.engine.window_tokens,
+        )
         request = self._sampling.fit(request)
-        request = self._with_room_for_answer(request)
+        if request.text is None:  # else it may turn out to have no budget
+            request = self._with_room_for_answer(request)
         self._forms.check(request)
         return request
 
@@ -169,9 +175,6 @@ class RequestCompiler:
         """The request with a limit over the whole window removed: the window is the limit then.
 
         A budget that only such a limit has room for goes with it.
-
-        Raises:
-            InvalidRequest: the budget alone is over the window.
         """
         window_tokens = self._runtime.engine.window_tokens
         budget_tokens, total_tokens = request.budget_tokens, request.total_tokens
@@ -182,23 +185,34 @@ class RequestCompiler:
                 request.ignore("budget", over)
                 budget_tokens = None
             request = replace(request, total_tokens=None, budget_tokens=budget_tokens)
-        require_within_window(budget_tokens=budget_tokens, total_tokens=None, window_tokens=window_tokens)
         return request
+
+    def _within_text(self, request: GenerateRequest, prompt: Prompt) -> GenerateRequest:
+        """A request for the rest of a text, with a budget only where the text ends within thinking."""
+        if prompt.is_open:
+            return self._with_room_for_answer(request)
+        if request.thinks_in_text and request.budget_tokens != 0:
+            request.ignore("budget", "the prompt does not end within thinking")
+        return replace(request, budget_tokens=None)
 
     def _note_effort(self, request: GenerateRequest) -> None:
         """Report an effort that neither sets the budget nor is shown to the model."""
         if request.effort is not None and request.has_budget and self.prompts.effort_word(request) is None:
             request.ignore("effort", f"has no effect beside {request.name_of('budget')}")
 
-    def _check_begun(self, request: GenerateRequest, begun: BegunTurn) -> None:
-        """Refuse what cannot be had of an answer that has begun."""
+    def _with_begun(self, request: GenerateRequest, begun: BegunTurn) -> GenerateRequest:
+        """The request without what has no effect on an answer that has begun.
+
+        Raises:
+            InvalidRequest, NotSupported: something cannot be had of such an answer.
+        """
         if request.messages[-1].get("tool_calls"):
             raise InvalidRequest("the last message calls a tool; its result must follow", field="messages")
         if begun.thinking and not self._runtime.model.reasoning.thinks:
             field = f"messages.{len(request.messages) - 1}.reasoning_content"
             request.ignore(field, "the model does not think")
         if not begun.text:
-            return
+            return request
         if not begun.is_thinking:
             for field, asks in (
                 ("budget", request.budget_tokens),
@@ -206,6 +220,7 @@ class RequestCompiler:
             ):
                 if asks:
                     request.ignore(field, "the last message begins the answer: there is no thinking")
+            request = replace(request, budget_tokens=None, effort=None)
         if request.constraint is not None or request.required_tools:
             field = "tool_choice" if request.constraint is None else "answer.constraint"
             raise NotSupported(
@@ -216,6 +231,7 @@ class RequestCompiler:
             raise InvalidRequest(
                 "there is no thinking to resume: the last message begins the answer", field="continuation"
             )
+        return request
 
     def _cache_salt(self, client: str) -> str:
         """The same for all requests of an API key, and different for each server; empty without keys."""

@@ -44,7 +44,8 @@ class OperatorLimits:
         """
         limits = self._limits(request, alias)
         request = self._with_budget(request, limits, efforts=efforts, window_tokens=window_tokens)
-        request = replace(request, max_budget_tokens=limits.max_budget)
+        most = limits.max_budget
+        request = replace(request, max_budget_tokens=None if most is None or most >= window_tokens else most)
         if request.budget_share is None:
             request = _within_max_budget(request)
         return _with_answer(_with_deadline(request, limits), limits)
@@ -125,7 +126,8 @@ def _within_max_budget(request: GenerateRequest) -> GenerateRequest:
         over = "budget.grace" if grace > most else None
         tokens = min(most if tokens is None else tokens, max(0, most - grace))
     if over is not None:
-        request.ignore(over, f"the maximum here is {most} thinking tokens")
+        with_grace = ", those of the grace included" if grace else ""
+        request.ignore(over, f"the maximum here is {most} thinking tokens{with_grace}")
     return replace(request, budget_tokens=tokens, grace_tokens=min(grace, most - tokens), lowers_budget=True)
 
 

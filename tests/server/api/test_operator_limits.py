@@ -75,6 +75,20 @@ async def test_larger_budget_is_lowered_to_the_maximum_and_reported(
     assert (stop(body), body["anytime"]["ignored"]) == (("budget", 40, 40), [])
 
 
+async def test_maximum_comes_before_the_window(served: Callable[..., Any]) -> None:
+    server = await limited(served, max_budget=40)
+    body = await post(server, CHAT, {"thinking_token_budget": 9_999, "max_tokens": 100})
+    assert (stop(body), body["anytime"]["ignored"]) == (("budget", 40, 40), ["thinking_token_budget"])
+
+
+async def test_maximum_over_the_window_is_none(served: Callable[..., Any]) -> None:
+    server = await limited(served, max_budget=99_999, default_budget=9)
+    body = await post(server, CHAT, {"thinking_token_budget": -1})
+    assert stop(body)[0] == "context"
+    refused = await server.http.post(CHAT, json=DIALECTS[CHAT] | {"thinking_token_budget": 9_999})
+    assert refused.status_code == 400
+
+
 @pytest.mark.parametrize("path", DIALECTS)
 async def test_strict_servers_refuse_a_larger_budget(served: Callable[..., Any], path: str) -> None:
     server = await limited(served, max_budget=40, app={"is_strict": True})

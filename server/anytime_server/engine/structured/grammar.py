@@ -39,10 +39,10 @@ def with_calls(constraint: Constraint, *, start: str, start_id: int | None, excl
             answer = " | ".join(json.dumps(choice) for choice in json.loads(constraint.text))
     begin = json.dumps(start, ensure_ascii=False) + ("" if start_id is None else f" | <[{start_id}]>")
     rules = {
-        "start": "space? (answer | call)",
-        "space": r"/[ \n]{1,4}/",
+        "start": "answer | call",
         "answer": answer,
-        "call": "begin rest*",
+        "call": "space? begin rest*",
+        "space": r"/[ \n]{1,4}/",
         "begin": begin,
         "rest": f"<[^{excluded_id}]>",
     }

@@ -120,9 +120,9 @@ def test_call_may_take_the_place_of_what_an_answer_must_be(
 ) -> None:
     either = with_calls(constraint, start="<tool_call>", start_id=None, excluded_id=0)
     assert compiled(vocabulary, either) == {"text": either.text}
-    for text in ("1", "\n1", '<tool_call>{"name": "f"}</tool_call>', "\n\n<tool_call>"):
+    for text in ("1", '<tool_call>{"name": "f"}</tool_call>', "\n\n<tool_call>"):
         assert spells(vocabulary, either, text), text
-    for text in ("2", "x<tool_call>", "<tool"):
+    for text in ("2", "\n1", "x<tool_call>", "<tool"):
         assert not spells(vocabulary, either, text), text
 
 

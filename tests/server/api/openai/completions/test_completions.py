@@ -231,7 +231,16 @@ async def test_budget_without_open_thinking_is_reported(served: Any) -> None:
     assert body["anytime"]["ignored"] == ["thinking_token_budget"]
     body = await post(server, prompt="<think>so</think>", reasoning_effort="low", max_tokens=200)
     assert body["anytime"]["ignored"] == ["reasoning_effort"]
+    body = await post(server, thinking_token_budget=9, max_tokens=4)
+    assert body["anytime"]["ignored"] == ["thinking_token_budget"]
     assert (await post(server, thinking_token_budget=0))["anytime"]["ignored"] == []
+
+
+async def test_budget_leaves_the_answer_its_room(served: Any) -> None:
+    server = await served()
+    fields = {"prompt": "7-3<think>so", "thinking_token_budget": 9, "max_tokens": 9}
+    refused = (await server.http.post(PATH, json=fields)).json()["error"]
+    assert (refused["param"], "leaves 0 tokens" in refused["message"]) == ("thinking_token_budget", True)
 
 
 async def test_fields_without_effect_are_reported(served: Any) -> None:
