@@ -109,6 +109,10 @@ class Detokenized(Body):
     """The same under llama.cpp's name."""
 
 
+def _pieces(ids: Sequence[int], tokenizer: ModelTokenizer) -> list[Piece]:
+    return [Piece(id=one, piece=tokenizer.decode([one], keeps_special=True)) for one in ids]
+
+
 def router(scheduler: Scheduler) -> APIRouter:
     """The endpoints. With an API key each call counts as a request."""
     routes = APIRouter(route_class=BodyRoute, tags=["openai"], responses=ERRORS)
@@ -120,7 +124,7 @@ def router(scheduler: Scheduler) -> APIRouter:
         ids, tokenizer = await scheduler.prompt_ids(prompt, is_bounded=False), scheduler.model.tokenizer
         tokens: Any = ids
         if body.with_pieces:
-            tokens = [Piece(id=one, piece=tokenizer.decode([one], keeps_special=True)) for one in ids]
+            tokens = await asyncio.to_thread(_pieces, ids, tokenizer)
         return Tokenized(
             count=len(ids),
             max_model_len=scheduler.engine.window_tokens,

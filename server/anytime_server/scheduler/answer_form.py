@@ -55,6 +55,8 @@ class AnswerFormResolver:
         for name in request.required_tools:
             if name not in names:
                 raise InvalidRequest(f"there is no tool {name!r}", field="tool_choice")
+        if request.required_tools:
+            self._note_ignored(request)
         if not request.tools or self._tools is not None:
             return
         if not self._runtime.model.takes_tools:
@@ -64,6 +66,13 @@ class AnswerFormResolver:
                 "the format of this model's tool calls is not known: give --tool-parser to the server",
                 field="tools",
             )
+
+    def _note_ignored(self, request: GenerateRequest) -> None:
+        """Report what has no effect beside a call that is required."""
+        if request.constraint is not None:
+            request.ignore("answer.constraint", "a call is required")
+        if request.stop:
+            request.ignore("stop", "a call is required, which ends by itself")
 
     async def resolve(self, request: GenerateRequest) -> AnswerForm:
         """The form of a request's answer.

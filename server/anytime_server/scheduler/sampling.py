@@ -11,7 +11,7 @@ from anytime_server.reasoning import SamplingOptions
 from anytime_server.text.model import Model
 from anytime_server.types import GenerateRequest
 
-ENDS_ITSELF = "the JSON schema says where the answer ends"
+ENDS_ITSELF = "the form of the answer says where it ends"
 USUAL = Sampling(max_tokens=1)
 """Its values ask an engine for nothing."""
 
@@ -42,7 +42,7 @@ class SamplingResolver:
         if isinstance(request.text, tuple):
             self._check_ids(request, "messages", request.text)
         self._check_lengths(request)
-        if request.constraint is None:
+        if request.constraint is None and not request.required_tools:
             return request
         if (request.least_tokens or 0) > 1:
             request.ignore("least_tokens", ENDS_ITSELF)
@@ -97,11 +97,13 @@ class SamplingResolver:
                 ("ignore_eos", options.ignore_eos),
                 ("min_tokens", (options.min_tokens or 0) > 1),
                 ("stop_token_ids", own_ids),
+                ("bad_words", options.bad_words),
             )
             if is_given
         ]
         for name in without:
-            request.ignore(f"answer.{name}", ENDS_ITSELF)
+            why = "no word can be kept out of an answer with a form" if name == "bad_words" else ENDS_ITSELF
+            request.ignore(f"answer.{name}", why)
         return options.without(without)
 
     def thinking(self, request: GenerateRequest) -> SamplingOptions:

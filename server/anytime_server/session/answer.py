@@ -169,7 +169,7 @@ class AnswerPhase:
                 if text.is_blank or self._max_tokens > 0:
                     continue
                 text.finish_reason = "length"
-            if not text.is_blank:
+            if not text.is_blank or (attempt + 1 == ATTEMPTS and self._may_be_blank):
                 if await self._is_final(text, timer, attempt):
                     return self._result(text, timer)
                 self._text, self._sampled_ids = None, []
@@ -181,6 +181,12 @@ class AnswerPhase:
             banned_ids |= text.shown_ids | text.header_ids
             banned_ids |= self._think_start_ids | _known(reasoning.think_end_id)
         raise EmptyAnswer(f"the model gave a blank answer {ATTEMPTS} times")
+
+    @property
+    def _may_be_blank(self) -> bool:
+        """Whether a blank text can be all that the client's own expression or grammar has."""
+        constraint = self._request.answer.constraint
+        return constraint is not None and constraint.kind in ("regex", "grammar")
 
     async def _is_final(self, text: AnswerText, timer: TokenTimer, attempt: int) -> bool:
         """Whether an answer stays: it matches what it must, or was truncated, or there is no other attempt.

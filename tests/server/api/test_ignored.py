@@ -23,7 +23,7 @@ ADAPTIVE = {"type": "adaptive"}
 PARTS = [{"type": "text", "text": "7", "mood": 1, "cache_control": {"type": "ephemeral"}}]
 IGNORED: list[tuple[str, str, dict[str, Any]]] = [
     *((dialect, "nonsense", {"nonsense": {"deep": [1]}}) for dialect in PATHS),
-    *((dialect, "anytime.nonsense", {"anytime": {"nonsense": None}}) for dialect in PATHS),
+    *((dialect, "anytime.nonsense", {"anytime": {"nonsense": False}}) for dialect in PATHS),
     ("chat", "max_tokens", {"max_tokens": 100_000}),
     ("chat", "max_completion_tokens", {"max_tokens": None, "max_completion_tokens": 100_000}),
     ("responses", "max_output_tokens", {"max_output_tokens": 100_000}),

@@ -84,7 +84,7 @@ IGNORED: list[tuple[str, dict[str, Any], str]] = [
     ("answer.bad_words", {"answer": options(bad_words=("x",))}, "engine does not support"),
     ("thinking.min_p", {"thinking": options(min_p=0.1)}, "engine does not support"),
     *(
-        (f"answer.{name}", {"answer": options(**given), "constraint": ANY_JSON}, "JSON schema")
+        (f"answer.{name}", {"answer": options(**given), "constraint": ANY_JSON}, "form")
         for name, given in (
             ("ignore_eos", {"ignore_eos": True}),
             ("min_tokens", {"min_tokens": 2}),

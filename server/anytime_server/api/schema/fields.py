@@ -123,7 +123,9 @@ class Fields(BaseModel):
         fields = validate(without_nulls(few_fields(value), cls))
         if isinstance(value, dict) and cls.model_config.get("extra") != "allow":
             names = _names(cls)
-            fields._unknown = tuple(str(name) for name in value if name not in names)
+            fields._unknown = tuple(
+                str(name) for name, one in value.items() if one is not None and name not in names
+            )
         return fields
 
     @classmethod

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, StrictBool, ValidationInfo, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, StrictBool, ValidationInfo, field_validator
 
 from anytime_server.api.openapi import NoEffect
 from anytime_server.api.schema.fields import BoundedList, Fields, JsonObject, Text
@@ -79,8 +79,27 @@ def _schema(value: Any) -> Any:
 
 
 SchemaOrText = Annotated[JsonObject, BeforeValidator(_schema, JsonObject | str)]
-Choices = Annotated[BoundedList[Text], Field(min_length=1, max_length=MAX_CHOICES)]
-Pattern = Annotated[Text, Field(min_length=1)]
+
+
+def _not_blank(choices: list[str]) -> list[str]:
+    """The choices that can be an answer, which is never blank."""
+    found = [choice for choice in choices if choice.strip()]
+    if not found:
+        raise ValueError("must have a choice that is not blank")
+    return found
+
+
+def _without_nul(pattern: str) -> str:
+    if "\0" in pattern:
+        raise ValueError("must not have a NUL character")
+    return pattern
+
+
+Choices = Annotated[
+    BoundedList[Text], Field(min_length=1, max_length=MAX_CHOICES), AfterValidator(_not_blank)
+]
+Pattern = Annotated[Text, Field(min_length=1), AfterValidator(_without_nul)]
+Grammar = Annotated[Text, AfterValidator(_without_nul)]
 
 
 class StructuredOutputs(Fields):
@@ -89,7 +108,7 @@ class StructuredOutputs(Fields):
     json_: SchemaOrText | None = Field(default=None, alias="json")
     regex: Pattern | None = None
     choice: Choices | None = None
-    grammar: Text | None = None
+    grammar: Grammar | None = None
     json_object: StrictBool | None = None
     disable_any_whitespace: NoEffect = None
     """There is no white space in any case."""
@@ -112,15 +131,15 @@ class ConstraintFields(Fields):
     """An earlier name of vLLM's `structured_outputs.json`; so are the others."""
     guided_regex: Pattern | None = None
     guided_choice: Choices | None = None
-    guided_grammar: Text | None = None
+    guided_grammar: Grammar | None = None
     guided_decoding_backend: NoEffect = None
     json_schema: SchemaOrText | None = None
     """llama.cpp's and SGLang's."""
-    grammar: Text | None = None
+    grammar: Grammar | None = None
     """llama.cpp's: a grammar in GBNF."""
     regex: Pattern | None = None
     """SGLang's."""
-    ebnf: Text | None = None
+    ebnf: Grammar | None = None
     """SGLang's name of a grammar."""
 
     def constraint(self, ignored: IgnoredFields) -> tuple[Constraint | None, str]:

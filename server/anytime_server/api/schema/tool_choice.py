@@ -51,7 +51,9 @@ def tool_choice_of(choice: Any, names: Sequence[str], ignored: IgnoredFields) ->
         case "allowed_tools":
             given = choice.get("allowed_tools", choice)
             allowed = _known([_name(tool) for tool in _items(given)], names)
-            required = allowed if given.get("mode") in ("required", "any") else ()
+            if (mode := given.get("mode", "auto")) not in ("auto", "required", "any"):
+                raise InvalidRequest(f"{FIELD}.mode: must be auto or required", field=f"{FIELD}.mode")
+            required = () if mode == "auto" else allowed
             return ToolChoice(allowed=frozenset(allowed), required=required)
         case str() if kind in CALLABLE and isinstance(choice, dict):
             return ToolChoice(required=_known([_name(choice)], names), is_named=True)
@@ -87,7 +89,8 @@ def _items(given: Any) -> list[Any]:
 
 def _name(tool: Any) -> str:
     """The name of a tool, which some dialects have within a further object."""
-    inner = tool.get(tool.get("type"), tool) if isinstance(tool, dict) else None
+    kind = tool.get("type") if isinstance(tool, dict) else None
+    inner = tool.get(kind, tool) if isinstance(kind, str) else tool
     name = inner.get("name") if isinstance(inner, dict) else None
     if not isinstance(name, str):
         raise InvalidRequest(f"{FIELD}: must have the name of a tool", field=FIELD)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 from anytime_server.engine.constraint import Constraint
 
@@ -34,7 +35,7 @@ def with_calls(constraint: Constraint, *, start: str, start_id: int | None, excl
         case "json_schema":
             answer = f"%json {constraint.text}"
         case "regex":
-            answer = "/{}/".format(constraint.text.replace("/", r"\/"))
+            answer = f"/{_within_slashes(constraint.text)}/"
         case _:
             answer = " | ".join(json.dumps(choice) for choice in json.loads(constraint.text))
     begin = json.dumps(start, ensure_ascii=False) + ("" if start_id is None else f" | <[{start_id}]>")
@@ -47,3 +48,14 @@ def with_calls(constraint: Constraint, *, start: str, start_id: int | None, excl
         "rest": f"<[^{excluded_id}]>",
     }
     return Constraint("grammar", "\n".join(f"{name}: {rule}" for name, rule in rules.items()))
+
+
+def _within_slashes(pattern: str) -> str:
+    """A regular expression as a grammar has it: no slash or line break of its own ends it."""
+    escaped = {"/": r"\/", "\n": r"\n", "\r": r"\r"}
+    return re.sub(
+        r"\\?(.)",
+        lambda found: escaped.get(found[1], found[0]),
+        pattern,
+        flags=re.DOTALL,
+    )
