@@ -14,8 +14,8 @@ from anytime_server.api.anthropic.tools import ServerTool, Tools
 from anytime_server.api.anthropic.turns import turns_of
 from anytime_server.api.openapi import NoEffect
 from anytime_server.api.schema.budgets import agreed_budget
+from anytime_server.api.schema.field_names import field_names
 from anytime_server.api.schema.fields import (
-    ANYTIME_NAMES,
     AnytimeFields,
     AtLeastOne,
     BoundedList,
@@ -26,7 +26,7 @@ from anytime_server.api.schema.fields import (
 )
 from anytime_server.api.schema.ignored import Unserved
 from anytime_server.api.schema.messages import Nothing
-from anytime_server.api.schema.sampling import OWN_NAMES, RequestSampling
+from anytime_server.api.schema.sampling import RequestSampling
 from anytime_server.api.schema.tool_choice import note_strict, tool_choice_of
 from anytime_server.engine.constraint import Constraint
 from anytime_server.errors import InvalidRequest, NotSupported
@@ -235,18 +235,16 @@ class MessagesRequest(Prompt, RequestSampling):
             **self.tool_fields(context.ignored),
             id_prefix="msg_",
             context=context,
-            field_names={
-                **OWN_NAMES,
-                **ANYTIME_NAMES,
-                "budget": budget_field or "anytime.budget",
-                "effort": "output_config.effort",
-                "total_tokens": "max_tokens",
-                "answer.max_tokens": "max_tokens",
-                "answer.constraint": f"{self.format_field}.schema",
-                "answer.schema": f"{self.format_field}.schema",
-                "tools.parameters": "tools.input_schema",
-                "continuation": "anytime.continuation" if self.continued is None else self.last_signature,
-            },
+            field_names=field_names(
+                messages="messages",
+                budget=budget_field,
+                effort="output_config.effort",
+                total_tokens="max_tokens",
+                constraint=f"{self.format_field}.schema",
+                schema=f"{self.format_field}.schema",
+                tool_parameters="tools.input_schema",
+                continuation=None if self.continued is None else self.last_signature,
+            ),
         )
 
     @property

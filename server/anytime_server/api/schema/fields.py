@@ -291,12 +291,6 @@ def of_type(value: Any, served: Mapping[str, type[Fields]], what: str) -> Any:
     return served[kind].model_validate(value)
 
 
-ANYTIME_NAMES: Mapping[str, str] = {
-    path: f"anytime.{path}" for path in ("budget.of", "budget.grace", "budget.deadline_ms", "continuation")
-}
-"""The dialects' names of fields that only the `anytime` object has, by neutral path."""
-
-
 class AnytimeFields(Fields):
     """The `anytime` object of a request: what another dialect has no fields for."""
 
