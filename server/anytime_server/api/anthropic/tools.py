@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, PlainValidator, StrictStr
 
 from anytime_server.api.openapi import NoEffect
-from anytime_server.api.schema.fields import MAX_TOOLS, BoundedList, Fields, JsonObject, Text
+from anytime_server.api.schema.fields import MAX_TOOLS, BoundedList, Fields, JsonObject, Text, of_type
 from anytime_server.api.schema.ignored import Unserved
 
 
@@ -107,15 +107,12 @@ class ServerTool(Fields):
 
 
 def _tool(value: Any) -> Any:
-    """Validate a tool as the type that it names, so that errors are about that type alone."""
-    if isinstance(value, Fields):
-        return value
-    if not isinstance(value, dict):
-        raise ValueError("must be an object")
-    kind = value.get("type")
-    if not isinstance(kind, str) or kind == "custom":
-        return Tool.model_validate(value)
-    return (ClientTool if kind.startswith(tuple(CLIENT_TOOLS)) else ServerTool).model_validate(value)
+    kind = value.get("type") if isinstance(value, dict) else None
+    if kind is None:
+        otherwise: type[Fields] = Tool
+    else:
+        otherwise = ClientTool if str(kind).startswith(tuple(CLIENT_TOOLS)) else ServerTool
+    return of_type(value, {"custom": Tool}, "a tool", otherwise=otherwise)
 
 
 AnyTool = Tool | ClientTool | ServerTool

@@ -14,7 +14,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, PlainValidator, StrictStr, model_validator
 
-from anytime_server.api.schema.fields import MAX_TOOLS, BoundedList, Fields, JsonObject, Text, written_again
+from anytime_server.api.schema.fields import (
+    MAX_TOOLS,
+    BoundedList,
+    Fields,
+    JsonObject,
+    Text,
+    of_type,
+    written_again,
+)
 from anytime_server.api.schema.ignored import Unserved
 from anytime_server.api.schema.tools import FunctionFields
 from anytime_server.text.tool_calls import ToolCall
@@ -85,23 +93,16 @@ class HostedTool(Fields):
         return self.model_dump()
 
 
+OWN_TOOLS: dict[str, type[Fields]] = {"function": FunctionTool, "custom": CustomTool}
+
+
 def _own(value: Any) -> Any:
     """A function or a custom tool; any other is hosted."""
-    return _validated(value, {"function": FunctionTool, "custom": CustomTool})
+    return of_type(value, OWN_TOOLS, "a tool", otherwise=HostedTool)
 
 
 def _any(value: Any) -> Any:
-    return _validated(value, {"function": FunctionTool, "custom": CustomTool, "namespace": NamespaceTool})
-
-
-def _validated(value: Any, kinds: dict[str, type[Fields]]) -> Any:
-    """Validate a tool as the type that it names, so that errors are about that type alone."""
-    if isinstance(value, Fields):
-        return value
-    if not isinstance(value, dict):
-        raise ValueError("must be an object")
-    kind = value.get("type")
-    return (kinds[kind] if isinstance(kind, str) and kind in kinds else HostedTool).model_validate(value)
+    return of_type(value, OWN_TOOLS | {"namespace": NamespaceTool}, "a tool", otherwise=HostedTool)
 
 
 OwnTool = Annotated[
