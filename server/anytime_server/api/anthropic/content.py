@@ -20,10 +20,10 @@ from anytime_server.api.anthropic.blocks import (
     ToolUseBlock,
     text_or_blocks,
 )
-from anytime_server.api.anthropic.server_tools import (
-    SERVER_BLOCKS,
-    ServerToolResultBlock,
-    ServerToolUseBlock,
+from anytime_server.api.anthropic.hosted_tools import (
+    HOSTED_BLOCKS,
+    HostedToolResultBlock,
+    HostedToolUseBlock,
 )
 from anytime_server.api.schema.fields import BoundedList, Fields, of_type
 
@@ -37,8 +37,8 @@ AnyBlock = (
     | SearchResultBlock
     | CompactionBlock
     | DirectiveBlock
-    | ServerToolUseBlock
-    | ServerToolResultBlock
+    | HostedToolUseBlock
+    | HostedToolResultBlock
 )
 DIRECTIVES: dict[str, type[Block]] = dict.fromkeys(
     ("tool_addition", "tool_removal", "mcp_tool_listing", "fallback"), DirectiveBlock
@@ -49,7 +49,7 @@ BLOCKS: dict[str, dict[str, type[Block]]] = {
     | {"tool_result": ToolResultBlock, "document": DocumentBlock, "search_result": SearchResultBlock},
     "assistant": ANY
     | {"thinking": ThinkingBlock, "redacted_thinking": RedactedThinkingBlock, "tool_use": ToolUseBlock}
-    | SERVER_BLOCKS,
+    | HOSTED_BLOCKS,
     "system": ANY,
 }
 """Blocks that a message can have, by its role."""
