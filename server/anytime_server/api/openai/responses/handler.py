@@ -42,7 +42,6 @@ def router(scheduler: Scheduler, store: ResponseStore) -> APIRouter:
     @routes.post("", responses=RESPONSES)
     async def responses(body: ResponsesRequest, request: Request) -> Response:
         """A response whose thinking keeps to a budget."""
-        scheduler.require_ready()
         context: RequestContext = request.state.context
         conversation = store.conversation(body, client=context.client, ignored=context.ignored)
         stores = store.is_on and body.store is not False
