@@ -7,7 +7,11 @@ import pytest
 from gpu_check.record import ROOT
 from gpu_check.stages import CheckFailed, Context
 
-FILES = ("tests/server/engine/test_conformance.py", "tests/server/engine/transformers/test_engine.py")
+FILES = (
+    "tests/server/engine/test_conformance.py",
+    "tests/server/engine/test_constraints.py",
+    "tests/server/engine/transformers/test_engine.py",
+)
 SELECTED = "transformers_engine or plain_models_logprobs"
 """The transformers engine's conformance, and its log-probabilities against those of the plain model."""
 SELECTED_TINY = "transformers_engine and (max_tokens or seed or prefixes)"

@@ -3,6 +3,7 @@
     AnytimeError
     ├── InvalidRequest          422  the request cannot be served as written; names the field
     │   ├── NotSupported        422  the field or value is not supported
+    │   ├── UnknownPrevious     422  the response to continue is not stored
     │   └── ContextOverflow     422  the prompt, with the least that an answer needs, is over the window
     ├── BodyTooLarge            413
     ├── HeadersTooLarge         431
@@ -11,6 +12,9 @@
     ├── RateLimited             429  a limit of the API key is reached
     ├── UnknownModel            404
     ├── UnknownSession          404
+    ├── UnknownResponse         404  no such response is stored
+    ├── UnknownItem             404  no stored response has the item
+    ├── UnservedEndpoint        404  an endpoint of another server that is known, but not served
     ├── AlreadyAnswering        409
     ├── SessionCancelled        409  the session was cancelled by its owner
     ├── Unavailable             503  loading, draining or stopped
@@ -68,6 +72,10 @@ class InvalidRequest(AnytimeError):
 
 class NotSupported(InvalidRequest):
     code = "not_supported"
+
+
+class UnknownPrevious(InvalidRequest):
+    code = "previous_response_not_found"
 
 
 class ContextOverflow(InvalidRequest):
@@ -128,6 +136,21 @@ class UnknownModel(AnytimeError):
 
 class UnknownSession(AnytimeError):
     code = "unknown_session"
+    status = 404
+
+
+class UnknownResponse(AnytimeError):
+    code = "response_not_found"
+    status = 404
+
+
+class UnknownItem(AnytimeError):
+    code = "item_not_found"
+    status = 404
+
+
+class UnservedEndpoint(AnytimeError):
+    code = "not_supported"
     status = 404
 
 

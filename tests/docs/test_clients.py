@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests.server.api.clients.test_bodies import BODIES
+from tests.server.api.client_bodies.test_bodies import BODIES
 
 from .running import ROOT
 

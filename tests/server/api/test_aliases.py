@@ -34,7 +34,7 @@ async def test_response_has_the_alias_that_the_request_had(served: Callable[...,
 
 
 @pytest.mark.parametrize("path", DIALECTS)
-async def test_star_is_every_name(served: Callable[..., Any], path: str) -> None:
+async def test_star_alias_accepts_every_name(served: Callable[..., Any], path: str) -> None:
     server = await with_aliases(served, "*", adapters=["french"])
     found = record(server)
     for name in ("o3", "french"):

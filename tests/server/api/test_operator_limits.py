@@ -197,6 +197,7 @@ async def test_budget_is_a_share_of_max_tokens(served: Callable[..., Any]) -> No
     for path, body, field in [
         ("/v1/anytime", {"messages": USER, "budget": budget}, "budget.of"),
         (CHAT, {"messages": USER, "anytime": {"budget": budget}}, "anytime.budget.of"),
+        ("/v1/completions", {"prompt": "7+3", "anytime": {"budget": budget}}, "anytime.budget.of"),
     ]:
         refused = await server.http.post(path, json=body)
         assert refused.status_code in (400, 422)

@@ -62,7 +62,7 @@ async def ask(server: Any, path: str, **body: Any) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("kind", ["transformers", pytest.param("vllm", marks=pytest.mark.nightly)])
-async def test_calls_and_answers_are_what_the_request_says(
+async def test_sampled_calls_match_their_schemas(
     served: Any, calling_model: Model, tiny_checkpoint: Path, pytestconfig: pytest.Config, kind: str
 ) -> None:
     engine = engine_of(kind, tiny_checkpoint, pytestconfig.getoption("--device"))

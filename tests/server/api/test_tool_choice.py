@@ -185,7 +185,7 @@ async def test_streamed_calls_are_those_of_the_whole_response(
 
 
 @pytest.mark.parametrize(("request_of", "choice", "reason"), [*REQUIRED[::2], *NAMED])
-async def test_call_that_is_truncated_is_none(
+async def test_truncated_call_is_returned_as_text(
     served: Any, tool_model: Model, request_of: Callable[..., Any], choice: Any, reason: str
 ) -> None:
     server = await served(window_tokens=2048, model=tool_model)

@@ -8,7 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from anytime_server.engine import Engine, EngineRequest, Sampling
+from anytime_server.engine import Delta, Engine, EngineRequest, Sampling
 from anytime_server.engine.transformers import TransformersEngine, TransformersOptions
 from anytime_server.text.model import Model
 
@@ -37,3 +37,11 @@ def request_of(tiny_model: Model) -> Callable[..., EngineRequest]:
         return EngineRequest(id=uuid4().hex, prompt_ids=prompt_ids, sampling=Sampling(**sampling))
 
     return make
+
+
+async def run(engine: Engine, request: EngineRequest) -> list[Delta]:
+    return [delta async for delta in engine.generate(request)]
+
+
+def tokens(deltas: list[Delta]) -> list[int]:
+    return [token_id for delta in deltas for token_id in delta.token_ids]

@@ -5,55 +5,25 @@ The prompt has 7 tokens; a truncation inserts 3 + 1 + 8 = 12.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from anytime_server.engine.constraint import Constraint
-from anytime_server.engine.scripted import ScriptedEngine
 from anytime_server.errors import AnytimeError, InvalidRequest, NotSupported, UnknownModel
 from anytime_server.reasoning import Cause, Forcing, LoopRule, SamplingOptions, TokenLimits
-from anytime_server.scheduler.compile import MAX_EARLY_ANSWERS, RequestCompiler
-from anytime_server.scheduler.prompts import SHORT_PROMPT
-from anytime_server.session import AnswerOptions, CompiledRequest, Runtime
+from anytime_server.scheduler.compile import MAX_EARLY_ANSWERS
+from anytime_server.session import AnswerOptions, CompiledRequest
 from anytime_server.session.continuation import ContinuationSigner
-from anytime_server.session.latency import LatencyEstimator
 from anytime_server.text.model import Model
 from anytime_server.text.prompt import Prompt
 from anytime_server.types import GenerateRequest, IgnoredFields, RequestContext, StopWhen
 
-from .conftest import MESSAGES, request
+from .conftest import MESSAGES, START_IDS, request
 
 ANY_JSON = Constraint("json_schema", "{}")
 PROMPT_IDS = [257, 22, 12, 18, 259, 258, 260]
 TOOLS = [{"type": "function", "function": {"name": "f"}}]
-START_IDS = frozenset({7})
-
-
-@pytest.fixture
-def compiler_of(scripted: Callable[..., ScriptedEngine], tiny_model: Model) -> Callable[..., Any]:
-    """Makes compilers on an engine with a window of 512 tokens; its tool parser reads no calls."""
-
-    async def make(
-        *, tools: bool = False, stops_loops: bool = False, **engine_options: Any
-    ) -> RequestCompiler:
-        engine = scripted(**engine_options)
-        await engine.start()
-        runtime = Runtime(
-            engine=engine,
-            model=tiny_model,
-            latency=LatencyEstimator(),
-            signer=ContinuationSigner(b"k" * 32, model="tiny", fingerprint="f"),
-        )
-        request_class = SimpleNamespace(model_validate=lambda fields: fields)
-        model_tools: Any = SimpleNamespace(
-            start_ids=START_IDS, keeps_special_tokens=False, format=None, imported=(object, request_class)
-        )
-        return RequestCompiler(runtime, tools=model_tools if tools else None, stops_loops=stops_loops)
-
-    return make
 
 
 @pytest.mark.parametrize(
@@ -299,53 +269,6 @@ async def test_schema_that_the_engine_refuses_is_named(compiler_of: Callable[...
     with pytest.raises(InvalidRequest) as refused:
         await (await compiler_of()).compile(request(constraint=Constraint("json_schema", "[]")))
     assert refused.value.field == "answer.constraint"
-
-
-@pytest.mark.parametrize(
-    ("fields", "in_a_thread"),
-    [
-        ({}, False),
-        ({"template_variables": {"note": "7" * (SHORT_PROMPT + 1)}}, True),
-        ({"template_variables": {"notes": [{"a": 7}] * SHORT_PROMPT}}, True),
-        ({"tools": [TOOLS[0] | {"description": "7" * SHORT_PROMPT}]}, True),
-    ],
-)
-async def test_all_that_is_rendered_counts_as_the_prompts_length(
-    compiler_of: Callable[..., Any],
-    tiny_model: Model,
-    monkeypatch: pytest.MonkeyPatch,
-    fields: dict[str, Any],
-    in_a_thread: bool,
-) -> None:
-    threads = set[int]()
-
-    def render(*_: Any, **__: Any) -> Prompt:
-        threads.add(threading.get_ident())
-        return Prompt(ids=PROMPT_IDS, is_open=True)
-
-    monkeypatch.setattr(tiny_model, "prompt", render)
-    await (await compiler_of(tools=True)).prompts.render(request(**fields))
-    assert (threads != {threading.get_ident()}) is in_a_thread
-
-
-@pytest.mark.parametrize("content", ["7-3", "7" * (SHORT_PROMPT + 1)], ids=["short", "long"])
-async def test_tools_are_rendered_with_the_messages(
-    compiler_of: Callable[..., Any], tiny_model: Model, monkeypatch: pytest.MonkeyPatch, content: str
-) -> None:
-    rendered = []
-
-    prompt = Prompt(ids=PROMPT_IDS, is_open=True)
-
-    def render(messages: Any, tools: Any, **_: Any) -> Prompt:
-        rendered.append((messages, tools))
-        return prompt
-
-    monkeypatch.setattr(tiny_model, "prompt", render)
-    messages = [{"role": "user", "content": content}]
-    compiler = await compiler_of(tools=True)
-    for tools in (TOOLS, ()):
-        assert await compiler.prompts.render(GenerateRequest(messages=messages, tools=tools)) is prompt
-    assert rendered == [(messages, TOOLS), (messages, None)]
 
 
 @pytest.mark.parametrize(

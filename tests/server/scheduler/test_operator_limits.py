@@ -58,7 +58,7 @@ def test_without_limits_nothing_changes() -> None:
         ({"max_budget": 0}, {}, 0, []),
     ],
 )
-def test_budgets(
+def test_budget_is_lowered_to_the_maximum(
     limits: dict[str, Any], fields: dict[str, Any], budget: int | None, ignored: list[str]
 ) -> None:
     made = limited(limits, **fields)
@@ -97,7 +97,7 @@ def test_maximum_includes_the_grace(
         ({"max_deadline_ms": 800, "default_deadline_ms": 300}, None, 0.3, []),
     ],
 )
-def test_deadlines(
+def test_deadline_is_shortened_to_the_maximum(
     limits: dict[str, int], given: float | None, deadline_s: float, ignored: list[str]
 ) -> None:
     made = limited(limits, deadline_s=given)
@@ -127,7 +127,7 @@ def test_deadlines(
         ),
     ],
 )
-def test_answers(
+def test_answer_is_shortened_to_the_maximum(
     limits: dict[str, int], fields: dict[str, Any], answer: int | None, cap: int | None, ignored: list[str]
 ) -> None:
     made = limited(limits, **fields)
@@ -204,7 +204,7 @@ def test_a_number_beats_an_effort(fields: dict[str, Any]) -> None:
         (BudgetShare(share=0.5, of="max_tokens"), {"answer_tokens": 30}, 15),
     ],
 )
-def test_shares(share: BudgetShare, fields: dict[str, Any], tokens: int) -> None:
+def test_share_is_of_the_named_number(share: BudgetShare, fields: dict[str, Any], tokens: int) -> None:
     made = with_share(request(budget_share=share, **fields), prompt_tokens=101, window_tokens=WINDOW)
     assert (made.budget_tokens, made.lowers_budget) == (tokens, False)
 

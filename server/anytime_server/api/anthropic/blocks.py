@@ -24,17 +24,18 @@ class TextBlock(Block):
     citations: NoEffect = None
 
 
-def _text_or_blocks(content: Any) -> Any:
+def text_or_blocks(content: Any) -> Any:
+    """Content as a list of blocks: a string becomes one. Before validation."""
     return text_or_parts(content, TextBlock, "text")
 
 
 def _text_only(block: Any) -> Any:
-    return of_type(block, {"text": TextBlock}, "block")
+    return of_type(block, {"text": TextBlock}, "a block")
 
 
 TextBlocks = Annotated[
     BoundedList[Annotated[TextBlock, PlainValidator(_text_only, json_schema_input_type=TextBlock)]],
-    BeforeValidator(_text_or_blocks, str | list[TextBlock]),
+    BeforeValidator(text_or_blocks, str | list[TextBlock]),
 ]
 """A string, which is one block, or text blocks."""
 
@@ -59,7 +60,7 @@ class ContentSource(Fields):
 
 
 def _source(value: Any) -> Any:
-    return of_type(value, {"text": PlainTextSource, "content": ContentSource}, "source")
+    return of_type(value, {"text": PlainTextSource, "content": ContentSource}, "a source")
 
 
 class DocumentBlock(Block):
@@ -155,13 +156,13 @@ RESULTS: dict[str, type[Block]] = {
 
 
 def _of_result(block: Any) -> Any:
-    return of_type(block, RESULTS, "block")
+    return of_type(block, RESULTS, "a block")
 
 
 ResultBlock = TextBlock | DocumentBlock | SearchResultBlock | ToolReferenceBlock
 ResultBlocks = Annotated[
     BoundedList[Annotated[ResultBlock, PlainValidator(_of_result, json_schema_input_type=ResultBlock)]],
-    BeforeValidator(_text_or_blocks, str | list[ResultBlock]),
+    BeforeValidator(text_or_blocks, str | list[ResultBlock]),
 ]
 
 

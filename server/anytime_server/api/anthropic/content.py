@@ -18,13 +18,14 @@ from anytime_server.api.anthropic.blocks import (
     ThinkingBlock,
     ToolResultBlock,
     ToolUseBlock,
+    text_or_blocks,
 )
-from anytime_server.api.anthropic.server_tools import (
-    SERVER_BLOCKS,
-    ServerToolResultBlock,
-    ServerToolUseBlock,
+from anytime_server.api.anthropic.hosted_tools import (
+    HOSTED_BLOCKS,
+    HostedToolResultBlock,
+    HostedToolUseBlock,
 )
-from anytime_server.api.schema.fields import BoundedList, Fields, of_type, text_or_parts
+from anytime_server.api.schema.fields import BoundedList, Fields, of_type
 
 AnyBlock = (
     TextBlock
@@ -36,8 +37,8 @@ AnyBlock = (
     | SearchResultBlock
     | CompactionBlock
     | DirectiveBlock
-    | ServerToolUseBlock
-    | ServerToolResultBlock
+    | HostedToolUseBlock
+    | HostedToolResultBlock
 )
 DIRECTIVES: dict[str, type[Block]] = dict.fromkeys(
     ("tool_addition", "tool_removal", "mcp_tool_listing", "fallback"), DirectiveBlock
@@ -48,7 +49,7 @@ BLOCKS: dict[str, dict[str, type[Block]]] = {
     | {"tool_result": ToolResultBlock, "document": DocumentBlock, "search_result": SearchResultBlock},
     "assistant": ANY
     | {"thinking": ThinkingBlock, "redacted_thinking": RedactedThinkingBlock, "tool_use": ToolUseBlock}
-    | SERVER_BLOCKS,
+    | HOSTED_BLOCKS,
     "system": ANY,
 }
 """Blocks that a message can have, by its role."""
@@ -56,11 +57,7 @@ BLOCKS: dict[str, dict[str, type[Block]]] = {
 
 def _of_role(block: Any, info: ValidationInfo) -> Any:
     role = info.data.get("role")  # none where that is at fault itself
-    return of_type(block, BLOCKS[role] if role else BLOCKS["user"] | BLOCKS["assistant"], "block")
-
-
-def _text_or_blocks(content: Any) -> Any:
-    return text_or_parts(content, TextBlock, "text")
+    return of_type(block, BLOCKS[role] if role else BLOCKS["user"] | BLOCKS["assistant"], "a block")
 
 
 class Message(Fields):
@@ -69,7 +66,7 @@ class Message(Fields):
     role: Literal["user", "assistant", "system"]
     content: Annotated[
         BoundedList[Annotated[AnyBlock, PlainValidator(_of_role, json_schema_input_type=AnyBlock)]],
-        BeforeValidator(_text_or_blocks, str | list[AnyBlock]),
+        BeforeValidator(text_or_blocks, str | list[AnyBlock]),
     ]
     """A string, which is one text block, or a list of blocks."""
 

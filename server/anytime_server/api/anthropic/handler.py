@@ -32,7 +32,6 @@ def router(scheduler: Scheduler) -> APIRouter:
     @routes.post("", responses=RESPONSES)
     async def messages(body: MessagesRequest, request: Request) -> Response:
         """A message whose thinking keeps to a budget."""
-        scheduler.require_ready()
         generate = body.to_generate_request(request.state.context)
         session = await scheduler.submit(generate)
         encoder = MessagesEncoder(omits_thinking=body.omits_thinking, ignored=generate.context.ignored)
@@ -42,7 +41,6 @@ def router(scheduler: Scheduler) -> APIRouter:
     @routes.post("/count_tokens")
     async def count_tokens(body: Prompt, request: Request) -> TokenCount:
         """Count the tokens of a prompt, with thinking opened. With an API key it counts as a request."""
-        scheduler.require_ready()
         prompt = body.to_prompt_request(request.state.context)
         return TokenCount(input_tokens=await scheduler.count_tokens(prompt))
 

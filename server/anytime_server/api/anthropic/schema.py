@@ -10,12 +10,12 @@ from pydantic import BeforeValidator, Field, StrictBool, StrictStr, model_valida
 
 from anytime_server.api.anthropic.blocks import TextBlocks, text_of
 from anytime_server.api.anthropic.content import Message
-from anytime_server.api.anthropic.tools import ServerTool, Tools
+from anytime_server.api.anthropic.tools import Tools
 from anytime_server.api.anthropic.turns import turns_of
 from anytime_server.api.openapi import NoEffect
 from anytime_server.api.schema.budgets import agreed_budget
+from anytime_server.api.schema.field_names import field_names
 from anytime_server.api.schema.fields import (
-    ANYTIME_NAMES,
     AnytimeFields,
     AtLeastOne,
     BoundedList,
@@ -26,8 +26,9 @@ from anytime_server.api.schema.fields import (
 )
 from anytime_server.api.schema.ignored import Unserved
 from anytime_server.api.schema.messages import Nothing
-from anytime_server.api.schema.sampling import OWN_NAMES, RequestSampling
+from anytime_server.api.schema.sampling import RequestSampling
 from anytime_server.api.schema.tool_choice import note_strict, tool_choice_of
+from anytime_server.api.schema.tools import HostedTool
 from anytime_server.engine.constraint import Constraint
 from anytime_server.errors import InvalidRequest, NotSupported
 from anytime_server.types import GenerateRequest, IgnoredFields, RequestContext
@@ -150,10 +151,10 @@ class Prompt(Fields):
             InvalidRequest, NotSupported: naming the field.
         """
         given = None if self.tool_choice is None else self.tool_choice.model_dump(exclude_none=True)
-        tools = [tool for tool in self.tools if not isinstance(tool, ServerTool)]
+        tools = [tool for tool in self.tools if not isinstance(tool, HostedTool)]
         choice = tool_choice_of(given, [tool.name for tool in tools], ignored)
         for position, tool in enumerate(self.tools):
-            if not isinstance(tool, ServerTool):
+            if not isinstance(tool, HostedTool):
                 note_strict(f"tools.{position}.strict", tool, choice, ignored)
         if given is not None and "name" in given and not choice.is_named:
             ignored.add("tool_choice.name", "has no effect with this tool_choice.type")
@@ -235,18 +236,16 @@ class MessagesRequest(Prompt, RequestSampling):
             **self.tool_fields(context.ignored),
             id_prefix="msg_",
             context=context,
-            field_names={
-                **OWN_NAMES,
-                **ANYTIME_NAMES,
-                "budget": budget_field or "anytime.budget",
-                "effort": "output_config.effort",
-                "total_tokens": "max_tokens",
-                "answer.max_tokens": "max_tokens",
-                "answer.constraint": f"{self.format_field}.schema",
-                "answer.schema": f"{self.format_field}.schema",
-                "tools.parameters": "tools.input_schema",
-                "continuation": "anytime.continuation" if self.continued is None else self.last_signature,
-            },
+            field_names=field_names(
+                messages="messages",
+                budget=budget_field,
+                effort="output_config.effort",
+                total_tokens="max_tokens",
+                constraint=f"{self.format_field}.schema",
+                schema=f"{self.format_field}.schema",
+                tool_parameters="tools.input_schema",
+                continuation=None if self.continued is None else self.last_signature,
+            ),
         )
 
     @property

@@ -4,28 +4,32 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, PlainValidator, StrictStr
+from pydantic import Field, PlainValidator, StrictStr
 
 from anytime_server.api.openapi import NoEffect
-from anytime_server.api.schema.fields import MAX_TOOLS, BoundedList, Fields, JsonObject, Text
+from anytime_server.api.schema.fields import MAX_TOOLS, BoundedList, Fields, JsonObject, Text, of_type
 from anytime_server.api.schema.ignored import Unserved
+from anytime_server.api.schema.tools import HostedTool, ToolHints
 
 
-class Tool(Fields):
+class NamedTool(ToolHints):
+    """A tool that the model may call, and the client runs."""
+
+    name: Annotated[StrictStr, Field(pattern=r"^[a-zA-Z0-9_-]{1,128}$")]
+    cache_control: NoEffect = None
+    strict: Any = None
+    """The input is held to the schema where `tool_choice` requires the call; elsewhere this is reported."""
+    input_examples: Annotated[Any, Unserved(why="the model does not see them")] = None
+
+
+class Tool(NamedTool):
     """A function of the client's that the model may call."""
 
     type: Literal["custom"] | None = None
-    name: Annotated[StrictStr, Field(pattern=r"^[a-zA-Z0-9_-]{1,128}$")]
     description: Text | None = None
     input_schema: JsonObject
-    cache_control: NoEffect = None
     eager_input_streaming: NoEffect = None
     """The input of a call is sent once it is whole."""
-    strict: Any = None
-    """The input is held to the schema where `tool_choice` requires the call; elsewhere this is reported."""
-    defer_loading: Annotated[Any, Unserved(why="the model sees every tool")] = None
-    input_examples: Annotated[Any, Unserved(why="the model does not see them")] = None
-    allowed_callers: Annotated[Any, Unserved((["direct"],))] = None
 
     def for_template(self) -> dict[str, Any]:
         """The function as chat templates take it."""
@@ -74,18 +78,11 @@ CLIENT_TOOLS: dict[str, tuple[str, dict[str, Any], list[str]]] = {
 """Description, parameters and required ones of tools that the client runs, by the beginning of their type."""
 
 
-class ClientTool(Fields):
+class ClientTool(NamedTool):
     """A tool that Anthropic's models know without its schema, and that the client runs."""
 
     type: Annotated[StrictStr, Field(pattern=f"^({'|'.join(CLIENT_TOOLS)})")]
-    name: Annotated[StrictStr, Field(pattern=r"^[a-zA-Z0-9_-]{1,128}$")]
-    cache_control: NoEffect = None
     max_characters: NoEffect = None
-    strict: Any = None
-    """The input is held to the schema where `tool_choice` requires the call; elsewhere this is reported."""
-    defer_loading: Annotated[Any, Unserved(why="the model sees every tool")] = None
-    input_examples: Annotated[Any, Unserved(why="the model does not see them")] = None
-    allowed_callers: Annotated[Any, Unserved((["direct"],))] = None
 
     def for_template(self) -> dict[str, Any]:
         """A function with the parameters that the client expects."""
@@ -97,28 +94,16 @@ class ClientTool(Fields):
         return {"type": "function", "function": function}
 
 
-class ServerTool(Fields):
-    """A tool that Anthropic runs itself, or that needs images. It is left out."""
-
-    model_config = ConfigDict(extra="allow")
-    unserved_because = "tools of this type are not served"
-
-    type: Annotated[StrictStr, Field(max_length=64)]
-
-
 def _tool(value: Any) -> Any:
-    """Validate a tool as the type that it names, so that errors are about that type alone."""
-    if isinstance(value, Fields):
-        return value
-    if not isinstance(value, dict):
-        raise ValueError("must be an object")
-    kind = value.get("type")
-    if not isinstance(kind, str) or kind == "custom":
-        return Tool.model_validate(value)
-    return (ClientTool if kind.startswith(tuple(CLIENT_TOOLS)) else ServerTool).model_validate(value)
+    kind = value.get("type") if isinstance(value, dict) else None
+    if kind is None:  # functions may be without a type
+        otherwise: type[Fields] = Tool
+    else:
+        otherwise = ClientTool if str(kind).startswith(tuple(CLIENT_TOOLS)) else HostedTool
+    return of_type(value, {"custom": Tool}, "a tool", otherwise=otherwise)
 
 
-AnyTool = Tool | ClientTool | ServerTool
+AnyTool = Tool | ClientTool | HostedTool
 Tools = Annotated[
     BoundedList[Annotated[AnyTool, PlainValidator(_tool, json_schema_input_type=AnyTool)]],
     Field(max_length=MAX_TOOLS),

@@ -7,7 +7,7 @@ from typing import Any
 
 from anytime_server.api.anthropic.blocks import TEXTS, ThinkingBlock, ToolResultBlock, ToolUseBlock, text_of
 from anytime_server.api.anthropic.content import Message
-from anytime_server.api.anthropic.server_tools import ServerToolResultBlock, ServerToolUseBlock
+from anytime_server.api.anthropic.hosted_tools import HostedToolResultBlock, HostedToolUseBlock
 from anytime_server.errors import InvalidRequest
 
 
@@ -30,7 +30,7 @@ def _answered_turns(message: Message, called: dict[str, str], *, field: str) -> 
     turns: list[dict[str, Any]] = []
     blocks: list[Any] = []
     for place, block in enumerate(message.content):
-        if isinstance(block, ServerToolResultBlock):
+        if isinstance(block, HostedToolResultBlock):
             if blocks:
                 turns.append(_answered_turn(blocks, called))
                 blocks = []
@@ -45,7 +45,7 @@ def _answered_turn(blocks: Sequence[Any], called: dict[str, str]) -> dict[str, A
     thinking = [block.thinking for block in blocks if isinstance(block, ThinkingBlock)]
     if any(thinking):
         turn["reasoning_content"] = "".join(thinking)
-    calls = [block for block in blocks if isinstance(block, ToolUseBlock | ServerToolUseBlock)]
+    calls = [block for block in blocks if isinstance(block, ToolUseBlock | HostedToolUseBlock)]
     if calls:
         turn["tool_calls"] = [
             {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.input}}
@@ -69,7 +69,7 @@ def _given_turns(message: Message, called: dict[str, str], *, field: str) -> lis
 
 
 def _result(
-    block: ToolResultBlock | ServerToolResultBlock, called: dict[str, str], *, field: str
+    block: ToolResultBlock | HostedToolResultBlock, called: dict[str, str], *, field: str
 ) -> dict[str, Any]:
     if (name := called.get(block.tool_use_id)) is None:
         raise InvalidRequest(

@@ -276,27 +276,25 @@ def text_or_parts(content: Any, part: type[BaseModel], part_type: str) -> Any:
     return content
 
 
-def of_type(value: Any, served: Mapping[str, type[Fields]], what: str) -> Any:
+def of_type(
+    value: Any, served: Mapping[str, type[Fields]], what: str, *, otherwise: type[Fields] | None = None
+) -> Any:
     """An object validated as its `type` says: pydantic's union would put the type into an error's field.
 
     Args:
         served: classes by `type`.
-        what: noun for an error.
+        what: noun for an error, with its article.
+        otherwise: for any other type; None refuses it.
     """
     if isinstance(value, Fields):
         return value
     if not isinstance(value, dict):
         raise ValueError("must be an object")
     kind = value.get("type")
-    if not isinstance(kind, str) or kind not in served:
-        raise ValueError(f"a {what} of type {str(kind)[:40]!r} is not served here, only {', '.join(served)}")
-    return served[kind].model_validate(value)
-
-
-ANYTIME_NAMES: Mapping[str, str] = {
-    path: f"anytime.{path}" for path in ("budget.of", "budget.grace", "budget.deadline_ms", "continuation")
-}
-"""The dialects' names of fields that only the `anytime` object has, by neutral path."""
+    known = served.get(kind, otherwise) if isinstance(kind, str) else otherwise
+    if known is None:
+        raise ValueError(f"{what} of type {str(kind)[:40]!r} is not served here, only {', '.join(served)}")
+    return known.model_validate(value)
 
 
 class AnytimeFields(Fields):

@@ -78,7 +78,7 @@ WRITTEN = {
 def _of_role(part: Any, info: ValidationInfo) -> Any:
     if isinstance(part, str):
         return TextPart(type="text", text=part)
-    return of_type(part, WRITTEN if info.data.get("role") == "assistant" else GIVEN, "part")
+    return of_type(part, WRITTEN if info.data.get("role") == "assistant" else GIVEN, "a part")
 
 
 ContentPart = Annotated[

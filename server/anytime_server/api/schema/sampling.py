@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, Strict, StrictBool, StrictInt
@@ -114,10 +113,3 @@ class RequestSampling(SamplingFields):
             "skip_special_tokens": self.skip_special_tokens is not False,
             "seed": self.seed,
         }
-
-
-OWN_NAMES: Mapping[str, str] = {
-    **{f"{phase}.{name}": name for phase in ("thinking", "answer") for name in SamplingFields.model_fields},
-    "least_tokens": "min_tokens",
-}
-"""The dialects' names of a request's sampling options, by neutral path."""

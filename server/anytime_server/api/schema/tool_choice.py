@@ -57,7 +57,7 @@ def tool_choice_of(choice: Any, names: Sequence[str], ignored: IgnoredFields) ->
             return ToolChoice(allowed=frozenset(allowed), required=required)
         case str() if kind in CALLABLE and isinstance(choice, dict):
             return ToolChoice(required=_known([_name(choice)], names), is_named=True)
-        case str() if isinstance(choice, dict):  # of tools that servers run themselves
+        case str() if isinstance(choice, dict):  # of hosted tools
             ignored.add(FIELD, f"the model cannot be made to use {kind[:40]!r}")
             return ToolChoice()
     raise InvalidRequest(f"{FIELD}: must be none, auto, required or a tool", field=FIELD)

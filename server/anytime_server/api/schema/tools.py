@@ -5,14 +5,32 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 from uuid import uuid4
 
-from pydantic import Field, StrictBool
+from pydantic import ConfigDict, Field, StrictBool, StrictStr
 
 from anytime_server.api.openapi import NoEffect
 from anytime_server.api.schema.fields import Fields, JsonObject, Text
+from anytime_server.api.schema.ignored import Unserved
 from anytime_server.text.tool_calls import ToolCall
 
 CALL_ID_CHARACTERS = 9
 """Mistral's chat templates take only ids of this length, of letters and digits."""
+
+
+class ToolHints(Fields):
+    """Fields of a tool that other servers understand, in several dialects."""
+
+    defer_loading: Annotated[Any, Unserved(why="the model sees every tool")] = None
+    allowed_callers: Annotated[Any, Unserved((["direct"],))] = None
+
+
+class HostedTool(Fields):
+    """A hosted tool, which its vendor runs itself, or one of another type that is not served. It is left
+    out."""
+
+    model_config = ConfigDict(extra="allow")
+    unserved_because = "tools of this type are not served"
+
+    type: Annotated[StrictStr, Field(max_length=64)]
 
 
 class FunctionFields(Fields):

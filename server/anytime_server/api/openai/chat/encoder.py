@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any, Literal
 
+from anytime_server.api.openai import logprobs
 from anytime_server.api.openai.chat.choices import StreamedChoice, ThinkingPlace, WholeChoice
 from anytime_server.api.openai.chunks import DONE, Chunk, frame, head
 from anytime_server.api.openai.errors import error_object
@@ -12,7 +13,6 @@ from anytime_server.api.schema.outcome import anytime_object
 from anytime_server.api.schema.tools import call_object
 from anytime_server.api.sse import Encoder
 from anytime_server.session import events
-from anytime_server.text.answer_text import AnswerToken
 from anytime_server.types import IgnoredFields
 
 StreamedUsage = Literal["none", "last chunk", "every chunk"]
@@ -111,7 +111,7 @@ class ChatEncoder(Encoder[Chunk]):
         body = {
             "index": choice.index,
             "delta": delta,
-            "logprobs": _logprobs(tokens) if tokens else None,
+            "logprobs": {"content": logprobs.entries(tokens), "refusal": None} if tokens else None,
             "finish_reason": finish_reason,
         }
         chunk = {**self._head, "choices": [body]}
@@ -151,18 +151,3 @@ class ChatEncoder(Encoder[Chunk]):
 
     def frame(self, wire: Chunk) -> bytes:
         return frame(wire)
-
-
-def _logprobs(tokens: Sequence[AnswerToken]) -> dict[str, Any]:
-    content = [
-        _logprob(token.text, token.logprob)
-        | {"top_logprobs": [_logprob(text, logprob) for text, logprob in token.top]}
-        for token in tokens
-    ]
-    return {"content": content, "refusal": None}
-
-
-def _logprob(text: str, logprob: float) -> dict[str, Any]:
-    # The bytes of a token that is a part of a character are not known here any more.
-    data = None if "\ufffd" in text else list(text.encode())
-    return {"token": text, "logprob": logprob, "bytes": data}

@@ -81,7 +81,6 @@ def router(scheduler: Scheduler, *, reasoning_field: ReasoningField) -> APIRoute
     @routes.post("/chat/completions", responses=RESPONSES)
     async def chat_completions(body: ChatRequest, request: Request) -> Response:
         """A chat completion whose thinking keeps to a budget."""
-        scheduler.require_ready()
         generate = body.to_generate_request(request.state.context)
         sessions = await scheduler.submit_choices(generate, body.num_choices)
         completion = Completion(sessions, is_controllable=body.reasoning_control is not False)

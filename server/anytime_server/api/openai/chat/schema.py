@@ -12,8 +12,8 @@ from anytime_server.api.openai.chat.choices import ThinkingPlace
 from anytime_server.api.openai.chat.encoder import StreamedUsage
 from anytime_server.api.openapi import NoEffect
 from anytime_server.api.schema.budgets import BudgetAliases, is_unlimited
+from anytime_server.api.schema.field_names import field_names
 from anytime_server.api.schema.fields import (
-    ANYTIME_NAMES,
     MAX_TOOLS,
     AnytimeFields,
     BoundedList,
@@ -25,7 +25,7 @@ from anytime_server.api.schema.fields import (
 from anytime_server.api.schema.ignored import Unserved
 from anytime_server.api.schema.messages import Conversation
 from anytime_server.api.schema.response_format import ConstraintFields
-from anytime_server.api.schema.sampling import OWN_NAMES, RequestSampling
+from anytime_server.api.schema.sampling import RequestSampling
 from anytime_server.api.schema.tool_choice import CALLABLE, ToolChoice, note_strict, tool_choice_of
 from anytime_server.api.schema.tools import ToolFields
 from anytime_server.engine.base import MAX_TOP_LOGPROBS
@@ -253,18 +253,16 @@ class ChatRequest(Conversation, BudgetAliases, RequestSampling, ConstraintFields
             max_tool_calls=1 if choice.is_named or self.parallel_tool_calls is False else None,
             id_prefix="chatcmpl-",
             context=context,
-            field_names={
-                **OWN_NAMES,
-                **ANYTIME_NAMES,
-                "budget": budget_field or "anytime.budget",
-                "effort": self.effort_field,
-                "total_tokens": total_field,
-                "answer.max_tokens": total_field,
-                "answer.constraint": constraint_field.split(".")[0],
-                "answer.schema": constraint_field,
-                "tools.parameters": "tools.function.parameters",
-                "continuation": "anytime.continuation",
-            },
+            field_names=field_names(
+                messages="messages",
+                budget=budget_field,
+                effort=self.effort_field,
+                total_tokens=total_field,
+                constraint=constraint_field.split(".")[0],
+                schema=constraint_field,
+                tool_parameters="tools.function.parameters",
+                continuation=None,
+            ),
         )
 
     def _total_tokens(self) -> tuple[int | None, str]:

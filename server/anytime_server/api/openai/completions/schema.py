@@ -9,9 +9,10 @@ from pydantic import BeforeValidator, Field, StrictBool, StrictInt, StrictStr, W
 from anytime_server.api.openai.chat.schema import MAX_CHOICES, Stop, StreamOptions
 from anytime_server.api.openapi import NoEffect
 from anytime_server.api.schema.budgets import BudgetAliases, is_unlimited
+from anytime_server.api.schema.field_names import field_names
 from anytime_server.api.schema.fields import AnytimeFields, AtLeastOne, Seed, whole_characters
 from anytime_server.api.schema.response_format import ConstraintFields
-from anytime_server.api.schema.sampling import MAX_ID, OWN_NAMES, RequestSampling
+from anytime_server.api.schema.sampling import MAX_ID, RequestSampling
 from anytime_server.engine.base import MAX_TOP_LOGPROBS
 from anytime_server.errors import InvalidRequest, NotSupported
 from anytime_server.types import GenerateRequest, RequestContext
@@ -152,16 +153,17 @@ class CompletionRequest(BudgetAliases, ConstraintFields, RequestSampling):
                 with_confidence=False,
                 id_prefix="cmpl-",
                 context=context,
-                field_names={
-                    **OWN_NAMES,
-                    "messages": "prompt",
-                    "budget": budget_field or "anytime.budget",
-                    "total_tokens": "max_tokens",
-                    "answer.max_tokens": "max_tokens",
-                    "answer.constraint": constraint_field.split(".")[0],
-                    "answer.schema": constraint_field,
-                    "answer.top_logprobs": "logprobs",
-                },
+                field_names=field_names(
+                    messages="prompt",
+                    budget=budget_field,
+                    effort=self.effort_field,
+                    total_tokens="max_tokens",
+                    constraint=constraint_field.split(".")[0],
+                    schema=constraint_field,
+                    tool_parameters="tools.parameters",
+                    continuation=None,
+                    top_logprobs="logprobs",
+                ),
             )
             for prompt in self.prompt
         ]

@@ -16,7 +16,7 @@ from anytime_server.api.openai.responses.input_items import (
 )
 from anytime_server.api.openai.responses.tools import Toolbox
 from anytime_server.api.schema.messages import CalledFunction, CalledTool
-from anytime_server.errors import AnytimeError, InvalidRequest
+from anytime_server.errors import InvalidRequest, UnknownItem
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,11 +166,8 @@ class _Turns:
         return self._turns[-1]
 
 
-def not_stored(item_id: str, *, field: str) -> AnytimeError:
+def not_stored(item_id: str, *, field: str) -> UnknownItem:
     """The error of a reference to an item that is not here."""
-    return AnytimeError(
-        f"{field}: no stored response has the item {item_id!r}; send the item itself",
-        code="item_not_found",
-        status=404,
-        field=field,
+    return UnknownItem(
+        f"{field}: no stored response has the item {item_id!r}; send the item itself", field=field
     )

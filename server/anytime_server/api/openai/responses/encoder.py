@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from anytime_server.api.openai import logprobs
 from anytime_server.api.openai.responses.items import (
     Items,
     ended,
     failed,
-    logprobs,
     opening,
     reasoning_part,
     summary_part,
@@ -149,7 +149,7 @@ class ResponsesEncoder(Encoder[Wire]):
             yield self._within("content_part.added", item, part=text_part(""))
         self._answer += text
         if text or tokens:
-            entries = logprobs(tokens, with_bytes=False)
+            entries = logprobs.entries(tokens, with_bytes=False)
             yield self._within("output_text.delta", item, delta=text, logprobs=entries)
 
     def _end_message(self) -> Iterator[Wire]:
@@ -157,7 +157,7 @@ class ResponsesEncoder(Encoder[Wire]):
             return
         text, status = self._answer, "incomplete" if self._is_incomplete else "completed"
         item = self._items.message(text, status=status, tokens=self._tokens)
-        entries = logprobs(self._tokens, with_bytes=False)
+        entries = logprobs.entries(self._tokens, with_bytes=False)
         yield self._within("output_text.done", item, text=text, logprobs=entries)
         yield self._within("content_part.done", item, part=text_part(text, self._tokens))
         yield self._complete(item)

@@ -18,7 +18,7 @@ from anytime_server.api.openai.responses.schema import ResponsesRequest
 from anytime_server.api.openai.responses.store import ResponseStore, StoredResponse
 from anytime_server.api.openapi import Body, whole_or_stream
 from anytime_server.api.sse import STREAM_HEADERS, respond
-from anytime_server.errors import AnytimeError, NotSupported
+from anytime_server.errors import NotSupported, UnservedEndpoint
 from anytime_server.scheduler.scheduler import Scheduler
 from anytime_server.types import GenerateRequest, RequestContext
 
@@ -42,7 +42,6 @@ def router(scheduler: Scheduler, store: ResponseStore) -> APIRouter:
     @routes.post("", responses=RESPONSES)
     async def responses(body: ResponsesRequest, request: Request) -> Response:
         """A response whose thinking keeps to a budget."""
-        scheduler.require_ready()
         context: RequestContext = request.state.context
         conversation = store.conversation(body, client=context.client, ignored=context.ignored)
         stores = store.is_on and body.store is not False
@@ -76,9 +75,7 @@ def router(scheduler: Scheduler, store: ResponseStore) -> APIRouter:
     @routes.post("/compact")
     async def compact() -> Response:
         """Always 404: a conversation is not compacted here."""
-        raise AnytimeError(
-            "compaction is not served: ask the model itself for a summary", code="not_supported", status=404
-        )
+        raise UnservedEndpoint("compaction is not served: ask the model itself for a summary")
 
     routes.include_router(stored.router(store))
     return routes

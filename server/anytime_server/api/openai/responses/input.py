@@ -17,7 +17,7 @@ from anytime_server.api.openai.responses.input_items import (
     ReasoningItem,
 )
 from anytime_server.api.openai.responses.records import RECORDS, EmptyRecordItem, RecordItem
-from anytime_server.api.schema.fields import BoundedList, whole_characters, written_again
+from anytime_server.api.schema.fields import BoundedList, of_type, whole_characters, written_again
 
 ITEMS: dict[str, type[InputItem]] = {
     "message": MessageItem,
@@ -40,24 +40,21 @@ UNREADABLE = {
 
 
 def item_of(value: Any) -> InputItem:
-    """Validate an item as the type that it names, so that errors are about that type alone.
+    """Validate an item as the type that it names, or is without one.
 
     Raises:
         ValueError: it is no item that is served.
     """
-    if isinstance(value, InputItem):
-        return value
     if not isinstance(value, dict):
-        raise ValueError("must be an object")
+        return of_type(value, ITEMS, "an item")
     is_reference = "id" in value and "role" not in value and "content" not in value
     kind = value.get("type") or ("item_reference" if is_reference else "message")
     if isinstance(kind, str) and kind in UNREADABLE:
         raise ValueError(f"an item of type {kind} is not served: {UNREADABLE[kind]}")
-    if not isinstance(kind, str) or kind not in ITEMS:
-        raise ValueError(f"items of type {str(kind)[:40]!r} are not served, only {', '.join(ITEMS)}")
     written_again(value)  # it may be stored, and returned
     # The SDK writes out every field of an item; those without a value mean nothing.
-    item = ITEMS[kind].model_validate({name: one for name, one in value.items() if one is not None})
+    given = {name: one for name, one in value.items() if one is not None} | {"type": kind}
+    item = of_type(given, ITEMS, "an item")
     item.keep_wire({"type": kind} | value)
     return item
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, Literal
 
+from anytime_server.api.openai import logprobs
 from anytime_server.api.openai.responses.schema import ResponsesRequest
 from anytime_server.api.schema.outcome import anytime_object
 from anytime_server.api.schema.tools import CALL_ID_CHARACTERS
@@ -157,23 +158,8 @@ def text_part(text: str, tokens: Sequence[AnswerToken] = ()) -> dict[str, Any]:
         "type": "output_text",
         "text": text,
         "annotations": [],
-        "logprobs": logprobs(tokens, with_bytes=True),
+        "logprobs": logprobs.entries(tokens, unknown_bytes=[]),
     }
-
-
-def logprobs(tokens: Sequence[AnswerToken], *, with_bytes: bool) -> list[dict[str, Any]]:
-    """Log-probabilities of tokens. In items they have bytes, in events not."""
-
-    def one(text: str, logprob: float) -> dict[str, Any]:
-        entry: dict[str, Any] = {"token": text, "logprob": logprob}
-        if with_bytes:  # those of a token that is a part of a character are not known here any more
-            entry["bytes"] = [] if "\ufffd" in text else list(text.encode())
-        return entry
-
-    return [
-        one(token.text, token.logprob) | {"top_logprobs": [one(*likely) for likely in token.top]}
-        for token in tokens
-    ]
 
 
 def _usage(usage: events.Usage) -> dict[str, Any]:

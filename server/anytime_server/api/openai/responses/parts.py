@@ -44,7 +44,7 @@ PARTS: dict[str, type[Fields]] = {
 
 
 def _part(value: Any) -> Any:
-    return of_type(value, PARTS, "part")
+    return of_type(value, PARTS, "a part")
 
 
 def _text_or_parts(content: Any) -> Any:

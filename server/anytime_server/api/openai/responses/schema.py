@@ -12,8 +12,8 @@ from anytime_server.api.openai.responses.input import Items
 from anytime_server.api.openai.responses.tools import FunctionTool, Toolbox, Tools
 from anytime_server.api.openapi import NoEffect
 from anytime_server.api.schema.budgets import BudgetAliases, ReasoningFields, is_unlimited
+from anytime_server.api.schema.field_names import field_names
 from anytime_server.api.schema.fields import (
-    ANYTIME_NAMES,
     AnytimeFields,
     AtLeastOne,
     BoundedList,
@@ -25,7 +25,7 @@ from anytime_server.api.schema.fields import (
 from anytime_server.api.schema.ignored import Unserved
 from anytime_server.api.schema.messages import Nothing
 from anytime_server.api.schema.response_format import ResponseFormat
-from anytime_server.api.schema.sampling import OWN_NAMES, RequestSampling
+from anytime_server.api.schema.sampling import RequestSampling
 from anytime_server.api.schema.tool_choice import ToolChoice, note_strict, tool_choice_of
 from anytime_server.engine.base import MAX_TOP_LOGPROBS
 from anytime_server.engine.constraint import Constraint
@@ -236,18 +236,16 @@ class ResponsesRequest(BudgetAliases, RequestSampling):
             max_tool_calls=1 if choice.is_named or self.parallel_tool_calls is False else None,
             id_prefix="resp_",
             context=context,
-            field_names={
-                **OWN_NAMES,
-                **ANYTIME_NAMES,
-                "messages": "input",
-                "budget": budget_field or "anytime.budget",
-                "effort": self.effort_field,
-                "total_tokens": "max_output_tokens",
-                "answer.max_tokens": "max_output_tokens",
-                "answer.constraint": "text.format.schema",
-                "answer.schema": "text.format.schema",
-                "continuation": dialogue.continuation_field or "anytime.continuation",
-            },
+            field_names=field_names(
+                messages="input",
+                budget=budget_field,
+                effort=self.effort_field,
+                total_tokens="max_output_tokens",
+                constraint="text.format.schema",
+                schema="text.format.schema",
+                tool_parameters="tools.parameters",
+                continuation=dialogue.continuation_field,
+            ),
         )
 
     def _note_ignored(self, ignored: IgnoredFields, *, has_tools: bool) -> None:

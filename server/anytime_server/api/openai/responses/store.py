@@ -19,7 +19,12 @@ from anytime_server.api.openai.responses.input_items import InputItem, ItemRefer
 from anytime_server.api.openai.responses.items import failed
 from anytime_server.api.openai.responses.schema import ResponsesRequest
 from anytime_server.api.schema.fields import MAX_ITEMS
-from anytime_server.errors import AnytimeError, InvalidRequest, SessionCancelled
+from anytime_server.errors import (
+    InvalidRequest,
+    SessionCancelled,
+    UnknownPrevious,
+    UnknownResponse,
+)
 from anytime_server.session import Session
 from anytime_server.types import IgnoredFields
 
@@ -135,7 +140,7 @@ class ResponseStore:
         """A response of that API key, which is then the last to be dropped.
 
         Raises:
-            AnytimeError: there is none.
+            UnknownResponse: there is none.
         """
         self._drop_unused()
         stored = self._stored.get(response_id)
@@ -145,12 +150,7 @@ class ResponseStore:
                 if self.is_on
                 else "this server stores none (`--max-stored-responses 0`)"
             )
-            raise AnytimeError(
-                f"no response {response_id!r} is stored: {why}",
-                code="response_not_found",
-                status=404,
-                field="response_id",
-            )
+            raise UnknownResponse(f"no response {response_id!r} is stored: {why}", field="response_id")
         self._stored[response_id] = self._stored.pop(response_id)
         stored.used_at = self._clock()
         return stored
@@ -159,7 +159,7 @@ class ResponseStore:
         """Drop a response of that API key.
 
         Raises:
-            AnytimeError: there is none.
+            UnknownResponse: there is none.
         """
         stored = self.find(response_id, client=client)
         del self._stored[response_id]
@@ -173,7 +173,7 @@ class ResponseStore:
 
         Raises:
             InvalidRequest: the earlier response is not here, or not over.
-            AnytimeError: an item is not here.
+            UnknownItem: an item is not here.
         """
         earlier = self._earlier(request.previous_response_id, client=client)
         own = list(self._resolved(request.input, client=client, ignored=ignored))
@@ -188,12 +188,8 @@ class ResponseStore:
             return []
         try:
             stored = self.find(response_id, client=client)
-        except AnytimeError as error:
-            raise InvalidRequest(
-                f"previous_response_id: {error}",
-                field="previous_response_id",
-                code="previous_response_not_found",
-            ) from None
+        except UnknownResponse as error:
+            raise UnknownPrevious(f"previous_response_id: {error}", field="previous_response_id") from None
         if not stored.is_over:
             raise InvalidRequest(
                 f"previous_response_id: {response_id} is not over yet", field="previous_response_id"

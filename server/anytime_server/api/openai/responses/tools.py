@@ -1,7 +1,7 @@
 """Tools of a Responses request: what the model is offered, and what its calls are to the client.
 
 The model calls functions only. A custom tool is a function with one string, a namespace is its functions, and
-tools that OpenAI runs itself are left out.
+hosted tools, which OpenAI runs itself, are left out.
 """
 
 from __future__ import annotations
@@ -12,24 +12,30 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, PlainValidator, StrictStr, model_validator
+from pydantic import Field, PlainValidator, model_validator
 
-from anytime_server.api.schema.fields import MAX_TOOLS, BoundedList, Fields, JsonObject, Text, written_again
+from anytime_server.api.schema.fields import (
+    MAX_TOOLS,
+    BoundedList,
+    Fields,
+    JsonObject,
+    Text,
+    of_type,
+    written_again,
+)
 from anytime_server.api.schema.ignored import Unserved
-from anytime_server.api.schema.tools import FunctionFields
+from anytime_server.api.schema.tools import FunctionFields, HostedTool, ToolHints
 from anytime_server.text.tool_calls import ToolCall
 
 INPUT = "input"
 """The one parameter of a custom tool."""
 
 
-class FunctionTool(FunctionFields):
+class FunctionTool(FunctionFields, ToolHints):
     """A function that the model may call, written flat."""
 
     type: Literal["function"]
-    defer_loading: Annotated[Any, Unserved(why="the model sees every tool")] = None
     output_schema: Annotated[Any, Unserved(why="the model does not see it")] = None
-    allowed_callers: Annotated[Any, Unserved((["direct"],))] = None
 
     @property
     def function(self) -> dict[str, Any]:
@@ -40,7 +46,7 @@ class FunctionTool(FunctionFields):
         return self.model_dump(include={"type", "name", "description", "parameters", "strict"})
 
 
-class CustomTool(Fields):
+class CustomTool(ToolHints):
     """A tool that takes any text."""
 
     type: Literal["custom"]
@@ -50,8 +56,6 @@ class CustomTool(Fields):
         JsonObject | None,
         Unserved(({"type": "text"},), "the model sees the grammar, and its input is not constrained"),
     ] = None
-    defer_loading: Annotated[Any, Unserved(why="the model sees every tool")] = None
-    allowed_callers: Annotated[Any, Unserved((["direct"],))] = None
 
     @property
     def function(self) -> dict[str, Any]:
@@ -68,16 +72,14 @@ class CustomTool(Fields):
         return self.model_dump(exclude_none=True, include={"type", "name", "description", "format"})
 
 
-class HostedTool(Fields):
-    """A tool that OpenAI runs itself, or whose calls have an item type of their own. It is left out."""
+class ReturnedTool(HostedTool):
+    """A hosted tool, or one whose calls have an item type of their own. It is left out, but the response
+    returns it."""
 
-    model_config = ConfigDict(extra="allow")
     unserved_because = "tools of this type are not served, only functions and custom tools"
 
-    type: Annotated[StrictStr, Field(max_length=64)]
-
     @model_validator(mode="after")
-    def _can_be_returned(self) -> HostedTool:
+    def _can_be_returned(self) -> ReturnedTool:
         written_again(self.model_dump())
         return self
 
@@ -85,28 +87,21 @@ class HostedTool(Fields):
         return self.model_dump()
 
 
+OWN_TOOLS: dict[str, type[Fields]] = {"function": FunctionTool, "custom": CustomTool}
+
+
 def _own(value: Any) -> Any:
     """A function or a custom tool; any other is hosted."""
-    return _validated(value, {"function": FunctionTool, "custom": CustomTool})
+    return of_type(value, OWN_TOOLS, "a tool", otherwise=ReturnedTool)
 
 
 def _any(value: Any) -> Any:
-    return _validated(value, {"function": FunctionTool, "custom": CustomTool, "namespace": NamespaceTool})
-
-
-def _validated(value: Any, kinds: dict[str, type[Fields]]) -> Any:
-    """Validate a tool as the type that it names, so that errors are about that type alone."""
-    if isinstance(value, Fields):
-        return value
-    if not isinstance(value, dict):
-        raise ValueError("must be an object")
-    kind = value.get("type")
-    return (kinds[kind] if isinstance(kind, str) and kind in kinds else HostedTool).model_validate(value)
+    return of_type(value, OWN_TOOLS | {"namespace": NamespaceTool}, "a tool", otherwise=ReturnedTool)
 
 
 OwnTool = Annotated[
-    FunctionTool | CustomTool | HostedTool,
-    PlainValidator(_own, json_schema_input_type=FunctionTool | CustomTool | HostedTool),
+    FunctionTool | CustomTool | ReturnedTool,
+    PlainValidator(_own, json_schema_input_type=FunctionTool | CustomTool | ReturnedTool),
 ]
 
 
@@ -124,8 +119,8 @@ class NamespaceTool(Fields):
 
 
 Tool = Annotated[
-    FunctionTool | CustomTool | NamespaceTool | HostedTool,
-    PlainValidator(_any, json_schema_input_type=FunctionTool | CustomTool | NamespaceTool | HostedTool),
+    FunctionTool | CustomTool | NamespaceTool | ReturnedTool,
+    PlainValidator(_any, json_schema_input_type=FunctionTool | CustomTool | NamespaceTool | ReturnedTool),
 ]
 Tools = Annotated[BoundedList[Tool], Field(max_length=MAX_TOOLS)]
 

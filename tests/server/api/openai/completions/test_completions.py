@@ -131,7 +131,7 @@ async def test_sampling_fields_and_stops_hold(served: Any) -> None:
     assert (await post(server, stop="\n"))["choices"][0]["text"] == ""
 
 
-async def test_nothing_is_as_good_a_continuation_as_any(served: Any) -> None:
+async def test_blank_continuation_is_accepted(served: Any) -> None:
     server = await served(answer="<|end|>")
     found = record(server)
     assert (await post(server))["choices"][0]["text"] == ""

@@ -303,7 +303,7 @@ def test_responses_under_way_are_not_dropped() -> None:
     assert kept(store, 0, 1, 2, 3) == [0, 1, 2, 3]
 
 
-def test_session_is_let_go_when_the_response_is_over() -> None:
+def test_ended_response_frees_its_session() -> None:
     assert stored(0, is_over=False).session is not None
     assert stored(1).session is None
 

@@ -1,4 +1,4 @@
-"""Blocks of tools that Anthropic runs itself, in a conversation from there.
+"""Blocks of hosted tools, which Anthropic runs itself, in a conversation from there.
 
 The model sees them as calls of functions and their results, as far as they are text.
 """
@@ -19,7 +19,7 @@ ENCODED = ("base64", "image", "file", "url")
 """Types of content that is no text."""
 
 
-class ServerToolUseBlock(Block):
+class HostedToolUseBlock(Block):
     """A call that another server answered."""
 
     type: StrictStr
@@ -39,7 +39,7 @@ def _is_text(content: Any) -> Any:
     return content
 
 
-class ServerToolResultBlock(Block):
+class HostedToolResultBlock(Block):
     """The result of such a call."""
 
     type: StrictStr
@@ -57,17 +57,17 @@ class ServerToolResultBlock(Block):
         return content if isinstance(content, str) else json.dumps(_readable(content), ensure_ascii=False)
 
 
-SERVER_BLOCKS: dict[str, type[Block]] = {
-    "server_tool_use": ServerToolUseBlock,
-    "mcp_tool_use": ServerToolUseBlock,
-    "advisor_tool_result": ServerToolResultBlock,
-    "bash_code_execution_tool_result": ServerToolResultBlock,
-    "code_execution_tool_result": ServerToolResultBlock,
-    "mcp_tool_result": ServerToolResultBlock,
-    "text_editor_code_execution_tool_result": ServerToolResultBlock,
-    "tool_search_tool_result": ServerToolResultBlock,
-    "web_fetch_tool_result": ServerToolResultBlock,
-    "web_search_tool_result": ServerToolResultBlock,
+HOSTED_BLOCKS: dict[str, type[Block]] = {
+    "server_tool_use": HostedToolUseBlock,
+    "mcp_tool_use": HostedToolUseBlock,
+    "advisor_tool_result": HostedToolResultBlock,
+    "bash_code_execution_tool_result": HostedToolResultBlock,
+    "code_execution_tool_result": HostedToolResultBlock,
+    "mcp_tool_result": HostedToolResultBlock,
+    "text_editor_code_execution_tool_result": HostedToolResultBlock,
+    "tool_search_tool_result": HostedToolResultBlock,
+    "web_fetch_tool_result": HostedToolResultBlock,
+    "web_search_tool_result": HostedToolResultBlock,
 }
 
 
