@@ -74,7 +74,7 @@ class TextReasoning(ReasoningFields):
 
 
 class Switches(TemplateFields):
-    """vLLM's and SGLang's switches of the thinking. There is no chat template with further variables."""
+    """Variables of a chat template that set the budget of a text, too. Others have no effect on it."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -109,7 +109,9 @@ class CompletionRequest(BudgetAliases, ConstraintFields, RequestSampling):
     add_special_tokens: StrictBool = True
     """vLLM's. Whether a text gets the special tokens that the tokenizer adds at its beginning or end."""
     reasoning: TextReasoning | None = None  # pyright: ignore[reportIncompatibleVariableOverride]
+    """OpenRouter's."""
     chat_template_kwargs: Switches | None = None  # pyright: ignore[reportIncompatibleVariableOverride]
+    """vLLM's and SGLang's. Ignored, and reported, but for what sets the budget."""
     stream: StrictBool = False
     stream_options: StreamOptions | None = None
     anytime: AnytimeFields | None = None

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import inspect
 import json
+from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
 from anytime_server.engine.scripted import ScriptedEngine
+from anytime_server.text.model import Model
 
 from ...conftest import Served
 from ...test_adapters import record
@@ -260,6 +262,14 @@ async def test_effort_is_a_budget_within_open_thinking(served: Any, field: str, 
     assert body["anytime"]["ignored"] == [field]
     body = await post(server, max_tokens=100, **fields)
     assert body["anytime"]["ignored"] == [field]
+
+
+async def test_text_shows_the_model_no_effort(served: Any, tiny_checkpoint: Path) -> None:
+    """Whatever the chat template shows: beside a budget, the effort has no effect."""
+    template = "{{ messages[0].content }}{{ reasoning_effort }}<think>"
+    server = await served(model=Model.load(tiny_checkpoint, chat_template=template), never_end=True)
+    body = await post(server, prompt=OPEN, thinking_token_budget=6, reasoning_effort="low")
+    assert body["anytime"]["ignored"] == ["reasoning_effort"]
 
 
 async def test_no_effort_closes_open_thinking(served: Any) -> None:
