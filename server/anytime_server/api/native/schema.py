@@ -109,7 +109,7 @@ class AnswerNowResponse(Body):
 class ExtendResponse(Body):
     id: str
     budget_tokens: int
-    """The budget from now on; no more than the window has room for."""
+    """The budget from now on: at most the room in the window and the server's maximum."""
     at_tokens: int
     """Thinking tokens sampled until now."""
 
