@@ -265,7 +265,7 @@ async def test_effort_is_a_budget_within_open_thinking(served: Any, field: str, 
 
 
 async def test_text_shows_the_model_no_effort(served: Any, tiny_checkpoint: Path) -> None:
-    """Whatever the chat template shows: beside a budget, the effort has no effect."""
+    """An effort beside a budget has no effect on a text, even if the chat template shows efforts."""
     template = "{{ messages[0].content }}{{ reasoning_effort }}<think>"
     server = await served(model=Model.load(tiny_checkpoint, chat_template=template), never_end=True)
     body = await post(server, prompt=OPEN, thinking_token_budget=6, reasoning_effort="low")
