@@ -162,7 +162,7 @@ class GenerateRequest:
     budget_tokens: int | None = None
     """The most thinking tokens; None for all that fits."""
     is_unlimited: bool = False
-    """Whether the client asks for no budget, rather than for none in particular."""
+    """Whether the client asks for unlimited thinking; False where it says nothing."""
     lowers_budget: bool = False
     """Whether the budget is no number of the client's own: it is lowered where it leaves the answer too
     little. The client's own is refused instead."""

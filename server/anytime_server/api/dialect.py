@@ -51,15 +51,15 @@ class Dialect:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dialects:
-    """All of them."""
+    """The native dialect, OpenAI's and Anthropic's."""
 
     special: tuple[Dialect, ...]
-    """Of those that answer a request, the first one does."""
+    """Anthropic's, the native one and OpenAI's. The first that answers a request's path is used."""
     default: Dialect
-    """Of the paths that belong to no other."""
+    """The native dialect, for the paths of no other."""
 
     def of(self, scope: Scope) -> Dialect:
-        """The one in which a request is answered."""
+        """The dialect in which a request is answered."""
         return next((one for one in self.special if one.answers(scope)), self.default)
 
     def refuse(self, scope: Scope, error: AnytimeError) -> JSONResponse:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
@@ -18,6 +19,7 @@ from anytime_server.api.schema.sampling import MAX_ID
 from anytime_server.api.schema.tools import ToolFields
 from anytime_server.errors import InvalidRequest, NotSupported
 from anytime_server.scheduler.scheduler import Scheduler
+from anytime_server.text.tokenizer import ModelTokenizer
 from anytime_server.types import GenerateRequest, RequestContext
 
 

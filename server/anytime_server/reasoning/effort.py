@@ -34,8 +34,8 @@ def effort_budget(
 ) -> int:
     """The budget of an effort, in tokens.
 
-    It is a level, or a share of `total_tokens` if that is less. A level of the operator's or the model's own
-    is no share of the window; a default is.
+    It is a level, or a share of `total_tokens` if that is less. The window's share applies to the default
+    levels only, where there are no `total_tokens`.
 
     Args:
         levels: those of the operator or the model, which override `LEVELS`.

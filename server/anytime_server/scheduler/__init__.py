@@ -1,1 +1,1 @@
-"""Admission and order of requests: compilation, queue limits, leases, slots, load shedding, warm-up."""
+"""Compilation, admission and order of requests: limits, queue, leases, slots, load shedding, warm-up."""

@@ -148,7 +148,7 @@ def _with_answer(request: GenerateRequest, limits: RequestLimits) -> GenerateReq
     if not has_own and limits.default_answer_tokens is not None:
         default = max(limits.default_answer_tokens, request.answer.min_tokens or 0)
         cap = default if most is None else min(default, most)
-    if most is not None and (given := _most_answer_tokens(request)) is not None and given > most:
+    if most is not None and (given := _tokens_left_for_answer(request)) is not None and given > most:
         request.ignore("answer.max_tokens", f"the maximum here is {most} answer tokens")
     own = request.answer_tokens
     return replace(
@@ -158,7 +158,7 @@ def _with_answer(request: GenerateRequest, limits: RequestLimits) -> GenerateReq
     )
 
 
-def _most_answer_tokens(request: GenerateRequest) -> int | None:
+def _tokens_left_for_answer(request: GenerateRequest) -> int | None:
     """The least that the client's limit leaves the answer; None where it has no limit, or thinks without."""
     if request.answer_tokens is not None:
         return request.answer_tokens

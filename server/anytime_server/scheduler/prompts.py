@@ -102,8 +102,8 @@ class PromptRenderer:
 
     def effort_word(self, request: GenerateRequest) -> str | None:
         """The effort as the chat template names it; None where the model does not see it."""
-        family = self._model.family
-        if request.effort is None or family.effort_variable not in self._model.tokenizer.chat.variables:
+        family, variables = self._model.family, self._model.tokenizer.chat.variables
+        if request.effort is None or request.text is not None or family.effort_variable not in variables:
             return None
         return (family.efforts.get(request.effort) if family.efforts else request.effort) or None
 

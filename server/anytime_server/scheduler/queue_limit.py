@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from anytime_server.auth import Account
-from anytime_server.errors import Overloaded, RateLimited, Unavailable
+from anytime_server.errors import InvalidRequest, Overloaded, RateLimited, Unavailable
 from anytime_server.scheduler.leases import Leases
 from anytime_server.types import RequestContext
 
@@ -75,6 +75,8 @@ class QueueLimit:
         Without a `max_waiting` of its own, an API key may fill half of the room that other keys leave:
         one key alone fills half of it, two keys a third each.
         """
+        if num_sessions > (most := self._max_waiting + self._active.slots.num_slots):
+            raise InvalidRequest(f"{num_sessions} choices are more than the {most} that fit", field="n")
         waiting, num_free = self._active.waiting_by_client(), self._active.slots.num_free
         wanted = waiting + self._reserved_by_client
         # By then the queue is likely to be shorter.

@@ -2,6 +2,7 @@
 
 `Started`, any number of `ThinkingDelta`, answers (each `AnswerStarted`, `AnswerDelta`..., `AnswerDone`;
 early answers between the thinking, the final answer after it), then exactly one of `Done` and `Failed`.
+`PromptScored` comes at most once, before the first `AnswerDelta` of the final answer.
 """
 
 from __future__ import annotations
@@ -82,7 +83,8 @@ class AnswerDone:
     confidence: float | None
     """Mean probability of its tokens, 0 to 1; None where not requested."""
     finish_reason: Literal["stop", "length"]
-    """`length`: truncated at the most tokens that an answer may have."""
+    """`length`: truncated at the most tokens that an answer may have, or an answer that does not match its
+    schema."""
     stop_sequence: str | None = None
     """The client's stop string that ended the answer."""
 

@@ -336,7 +336,7 @@ class _EngineCollector(Collector):
         num_compiled, compiling_s = engine.schema_compilations
         yield SummaryMetricFamily(
             "anytime_json_schema_compile_seconds",
-            "Compilations of JSON schemas that were new to the engine.",
+            "Compilations of constraints of answers (JSON schemas and others) that were new to the engine.",
             count_value=num_compiled,
             sum_value=compiling_s,
         )

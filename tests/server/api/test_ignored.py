@@ -38,6 +38,7 @@ IGNORED: list[tuple[str, str, dict[str, Any]]] = [
         {"output_config": {"effort": "low"}, "thinking": ADAPTIVE | {"budget_tokens": 9}},
     ),
     ("chat", "messages.0.mood", {"messages": [USER | {"mood": "good"}, USER | {"mood": "bad"}]}),
+    ("chat", "messages.0.tool_call_id", {"messages": [USER | {"tool_call_id": "c"}]}),
     ("chat", "messages.0.content.0.mood", {"messages": [USER | {"content": PARTS}]}),
     ("chat", "thinking.display", {"thinking": ADAPTIVE | {"display": "omitted"}}),
     ("chat", "top_logprobs", {"top_logprobs": 2}),

@@ -6,10 +6,12 @@ import json
 from typing import Any
 
 import pytest
+from anytime_server.api.native.schema import AnytimeRequest
 from anytime_server.engine import scripted
 from anytime_server.engine.constraint import Constraint
 from anytime_server.engine.scripted import ScriptedEngine
 from anytime_server.text.model import Model
+from anytime_server.types import RequestContext
 
 MESSAGES = [{"role": "user", "content": "7-3"}]
 BODY: dict[str, Any] = {"messages": MESSAGES, "thinking_budget": 5}
@@ -100,6 +102,19 @@ async def test_second_form_is_reported(served: Any, constraints: list[Constraint
     assert constraints == [Constraint("choice", '["a"]')]
     assert reply["choices"][0]["message"]["content"] == "a"
     assert sorted(reply["anytime"]["ignored"]) == ["grammar", "guided_regex"]
+
+
+@pytest.mark.parametrize(
+    ("form", "field"),
+    [
+        (json_schema(SCHEMA), "answer.response_format.json_schema.schema"),
+        ({"response_format": {"type": "json_object", "schema": SCHEMA}}, "answer.response_format.schema"),
+        ({"response_format": {"type": "json_schema", "schema": SCHEMA}}, "answer.response_format.schema"),
+    ],
+)
+def test_native_schema_is_named_as_it_is_written(form: dict[str, Any], field: str) -> None:
+    request = AnytimeRequest.model_validate({"messages": MESSAGES, "answer": form})
+    assert request.to_generate_request(RequestContext()).name_of("answer.schema") == field
 
 
 BAD_FORMS: list[tuple[str, dict[str, Any]]] = [

@@ -239,6 +239,36 @@ async def test_choice_of_a_tool_that_servers_run_is_reported(served: Any, tool_m
     assert (await server.http.post(path, json=body)).json()["anytime"]["ignored"] == ["tool_choice"]
 
 
+ADD_TOOL = {"type": "function", "name": "add"}
+
+
+async def test_response_repeats_the_choice_of_the_request(served: Any, tool_model: Model) -> None:
+    server = await served(window_tokens=2048, model=tool_model)
+    some = {"type": "allowed_tools", "mode": "auto", "tools": [ADD_TOOL]}
+    for choice in ("none", "auto", "required", ADD_TOOL, some):
+        path, body = responses(choice)
+        assert (await server.http.post(path, json=body)).json()["tool_choice"] == choice
+    path, body = responses(None)
+    assert (await server.http.post(path, json=body)).json()["tool_choice"] == "auto"
+
+
+DEEP = [("[" * 200 + "]" * 200, 200), ("[" * 260 + "]" * 260, 400), ('"\\ud800"', 400)]
+"""Values that a response can repeat, and values that can only be parsed."""
+
+
+async def test_choice_that_cannot_be_repeated_is_refused(served: Any, tool_model: Model) -> None:
+    server = await served(window_tokens=2048, model=tool_model)
+    path, body = responses("auto")
+    for more, status in DEEP:
+        for field, place in (("tool_choice", '"auto"'), ("tools.1.parameters", json.dumps(ADD))):
+            value = f'{{"type": "function", "name": "add", "more": {more}}}'
+            content = json.dumps(body).replace(place, value)
+            headers = {"Content-Type": "application/json"}
+            reply = await server.http.post(path, content=content, headers=headers)
+            assert reply.status_code == status, (field, more)
+            assert status == 200 or reply.json()["error"]["param"] == field
+
+
 @pytest.mark.parametrize("thinking", [0, 5])
 async def test_engine_is_held_to_the_parameters(
     served: Any, tool_model: Model, monkeypatch: pytest.MonkeyPatch, thinking: int

@@ -237,6 +237,7 @@ class MessagesRequest(Prompt, RequestSampling):
             id_prefix="msg_",
             context=context,
             field_names=field_names(
+                stop="stop_sequences",
                 messages="messages",
                 budget=budget_field,
                 effort="output_config.effort",

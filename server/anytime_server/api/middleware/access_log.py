@@ -16,7 +16,7 @@ PROBES = frozenset({"/health", "/ready", "/ping", "/load", "/metrics"})
 
 
 class AccessLogMiddleware:
-    """Outermost ASGI middleware, so that requests that others refuse are logged too."""
+    """ASGI middleware outside all that refuse requests, so that refused requests are logged too."""
 
     def __init__(self, app: ASGIApp, *, metrics: Metrics) -> None:
         self._app = app

@@ -67,7 +67,8 @@ class Answer(Record):
     confidence: float
     """Mean probability of its tokens, 0 to 1."""
     finish_reason: Literal["stop", "length"]
-    """`length`: truncated at the most tokens that an answer may have."""
+    """`length`: truncated at the most tokens that an answer may have, or an answer that does not match its
+    schema."""
 
 
 class _AnswerDoneType(Record):

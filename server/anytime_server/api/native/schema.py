@@ -87,7 +87,9 @@ class AnytimeRequest(Conversation):
             context=context,
             field_names={
                 "answer.constraint": "answer.response_format",
-                "answer.schema": "answer.response_format.json_schema.schema",
+                "answer.schema": f"answer.response_format.{response_format.schema_field}"
+                if response_format
+                else "answer.response_format",
             },
             **(self.stop_when.generate_fields() if self.stop_when else {}),
         )
@@ -107,7 +109,7 @@ class AnswerNowResponse(Body):
 class ExtendResponse(Body):
     id: str
     budget_tokens: int
-    """The budget from now on; no more than the window has room for."""
+    """The budget from now on: at most the room in the window and the server's maximum."""
     at_tokens: int
     """Thinking tokens sampled until now."""
 

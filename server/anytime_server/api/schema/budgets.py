@@ -139,11 +139,21 @@ class BudgetAliases(Fields):
     @property
     def template_fields(self) -> dict[str, Any]:
         """The fields of a `GenerateRequest` for the chat template."""
-        kwargs, efforts = self.chat_template_kwargs, self._efforts()
+        kwargs = self.chat_template_kwargs
         return {
             "template_variables": {} if kwargs is None else kwargs.model_dump(exclude_unset=True),
-            "effort": next(iter(efforts.values()), None),
+            "effort": self.effort,
         }
+
+    @property
+    def effort(self) -> Effort | None:
+        """The effort that is given under any of its names."""
+        return next(iter(self._efforts().values()), None)
+
+    @property
+    def switched_on(self) -> list[str]:
+        """Fields that ask for thinking and do not say how much."""
+        return [field for field, is_on in self._switches().items() if is_on]
 
     @property
     def effort_field(self) -> str:

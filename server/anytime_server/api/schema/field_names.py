@@ -28,6 +28,7 @@ def field_names(
     tool_parameters: str,
     continuation: str | None,
     top_logprobs: str = "top_logprobs",
+    stop: str = "stop",
 ) -> dict[str, str]:
     """The client's names by neutral path, in a dialect with an `anytime` object.
 
@@ -46,6 +47,7 @@ def field_names(
         "answer.constraint": constraint,
         "answer.schema": schema,
         "answer.top_logprobs": top_logprobs,
+        "stop": stop,
         "tools.parameters": tool_parameters,
         "continuation": continuation or "anytime.continuation",
     }

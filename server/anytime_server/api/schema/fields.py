@@ -23,7 +23,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_core import CoreSchema
+from pydantic_core import CoreSchema, PydanticSerializationError, to_json
 
 from anytime_server.api.schema.nulls import with_nulls, without_nulls
 from anytime_server.auth.request_limits import DAY_MS
@@ -58,7 +58,8 @@ def written_again(value: dict[str, Any]) -> dict[str, Any]:
         nested = [nested]
     try:
         whole_characters(json.dumps(nested, ensure_ascii=False))
-    except RecursionError:
+        to_json(nested)  # which writes responses, and does not nest as deeply
+    except (RecursionError, PydanticSerializationError):
         raise ValueError("is nested too deeply") from None
     return value
 
@@ -116,6 +117,11 @@ class Fields(BaseModel):
     def unknown(self) -> tuple[str, ...]:
         """Names of fields that have no meaning here."""
         return self._unknown
+
+    @property
+    def misplaced(self) -> Mapping[str, str]:
+        """Fields that are given and have no effect beside the others, by name on the wire, and why."""
+        return {}
 
     @model_validator(mode="wrap")
     @classmethod
@@ -183,7 +189,9 @@ def _number_or_object(value: Any) -> Any:
             raise ValueError("must not be negative")
         return {"tokens": value}
     if value is not None and not isinstance(value, dict | BudgetFields):
-        raise ValueError("must be a whole number of tokens or an object with tokens and deadline_ms")
+        raise ValueError(
+            "must be a whole number of tokens, or an object with tokens, share, grace or deadline_ms"
+        )
     return value
 
 

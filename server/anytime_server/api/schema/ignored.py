@@ -1,4 +1,4 @@
-"""Fields of a request's body that have no effect: unknown ones, and those with a value that is not served.
+"""Fields of a request's body that have no effect: unknown, misplaced, or with a value that is not served.
 
 They are found after validation, in one walk over the body, whichever the dialect.
 """
@@ -40,7 +40,7 @@ class Unserved:
 
 
 def report_ignored(body: Fields, ignored: IgnoredFields) -> None:
-    """Add a body's unknown and unserved fields.
+    """Add a body's unknown, misplaced and unserved fields.
 
     Raises:
         InvalidRequest: there is one, and the server is strict.
@@ -67,6 +67,8 @@ def _ignored(fields: Fields, path: str) -> Iterator[tuple[str, Unserved | None]]
         return
     for name in fields.unknown:
         yield path + name, None
+    for name, why in fields.misplaced.items():
+        yield path + name, Unserved(why=why)
     described = _described(type(fields))
     for name, (wire_name, unserved) in described.items():
         if name not in fields.model_fields_set:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, cast
 
 from pydantic import BeforeValidator, Field, StrictBool, ValidationInfo, WithJsonSchema, field_validator
@@ -140,9 +141,10 @@ class Message(Fields):
         return tool_calls
 
     @property
-    def unknown(self) -> tuple[str, ...]:
-        is_misplaced = self.role != "tool" and self.tool_call_id is not None
-        return (*super().unknown, "tool_call_id") if is_misplaced else super().unknown
+    def misplaced(self) -> Mapping[str, str]:
+        if self.role == "tool" or self.tool_call_id is None:
+            return {}
+        return {"tool_call_id": "has an effect only in a message of a tool"}
 
     @property
     def text(self) -> str:

@@ -83,8 +83,8 @@ class ConstraintCompiler:
         """The part of a constraint that tokens can be held to.
 
         Raises:
-            InvalidRequest: nothing.
-            NotSupported: nor of any other.
+            InvalidRequest: the constraint is malformed, too long, too costly or cannot be enforced.
+            NotSupported: no constraint can be enforced over this vocabulary.
             EngineDead: closed.
             EngineFailed: the process cannot be started.
         """

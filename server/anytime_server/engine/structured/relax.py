@@ -104,7 +104,10 @@ def relax(schema: dict[str, Any]) -> Relaxed:
 
 
 def relax_further(relaxed: Relaxed) -> str | None:
-    """Leave out what llguidance turns out not to enforce. Returns why it accepts nothing of the kind."""
+    """Leave out what llguidance turns out not to enforce.
+
+    Returns the fault for which the schema is refused; None if it is not.
+    """
     if reason_of(relaxed.closed) is None:
         return None
     for pointer, one in list(schemas_in("#", relaxed.schema)):

@@ -1,4 +1,4 @@
-"""Whether a text is an instance of a JSON schema, by the letter."""
+"""Checks whether a text is an instance of a JSON schema: every keyword counts, also those not enforced."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ UNICODE_CLASS = re.compile(r"\\[pP]\{[^}]*\}")
 def violation(json_schema: str, text: str) -> str | None:
     """The JSON pointer of a keyword of a schema that a text violates; None if it violates none.
 
-    May take very long: patterns are searched by backtracking. `#` stands for a text that is no JSON.
+    May take very long: patterns are searched by backtracking. Returns `#` for a text that is no JSON.
 
     Raises:
-        Exception: of any kind: it cannot be said.
+        Exception: of any kind, where the text cannot be checked.
     """
     from jsonschema import Draft202012Validator
     from jsonschema.validators import validator_for
@@ -36,7 +36,7 @@ def violation(json_schema: str, text: str) -> str | None:
 
 
 def unresolved(json_schema: str) -> str | None:
-    """Why a schema cannot be checked for: it refers to a schema that is elsewhere. None if none was found.
+    """Why texts cannot be checked against a schema: it refers to another schema. None if none was found.
 
     Only references that small values lead to are found.
     """
@@ -47,7 +47,7 @@ def unresolved(json_schema: str) -> str | None:
             violation(json_schema, text)
         except Unresolvable as error:
             return f"{error.ref} is not in it"
-        except Exception:  # which checking reports
+        except Exception:  # reported when a text is checked
             return None
     return None
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from anytime_server.api.schema.ignored import report_ignored
 from anytime_server.api.schema.messages import Conversation
+from anytime_server.errors import NotSupported
 from anytime_server.types import IgnoredFields
 from pydantic import ValidationError
 
@@ -98,6 +99,12 @@ def test_result_without_an_id_is_shown() -> None:
 def test_id_of_a_call_elsewhere_is_ignored_and_reported() -> None:
     assert turn_of(USER | {"tool_call_id": "c"}) == (USER, ["messages.0.tool_call_id"])
     assert turn_of(USER | {"tool_call_id": None}) == (USER, [])
+    conversation = Conversation.model_validate({"messages": [USER | {"tool_call_id": "c"}]})
+    ignored = IgnoredFields()
+    report_ignored(conversation, ignored)
+    assert ignored.kinds == ["messages.tool_call_id"], "a known field, counted by its name"
+    with pytest.raises(NotSupported, match="has an effect only in a message of a tool"):
+        report_ignored(conversation, IgnoredFields(is_strict=True))
 
 
 @pytest.mark.parametrize(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, StrictBool, StrictInt, StrictStr, WithJsonSchema
+from pydantic import BeforeValidator, ConfigDict, Field, StrictBool, StrictInt, StrictStr, WithJsonSchema
 
 from anytime_server.api.openai.chat.schema import MAX_CHOICES, Stop, StreamOptions
 from anytime_server.api.openapi import NoEffect
-from anytime_server.api.schema.budgets import BudgetAliases, is_unlimited
+from anytime_server.api.schema.budgets import BudgetAliases, ReasoningFields, TemplateFields, is_unlimited
 from anytime_server.api.schema.field_names import field_names
 from anytime_server.api.schema.fields import AnytimeFields, AtLeastOne, Seed, whole_characters
+from anytime_server.api.schema.ignored import Unserved
 from anytime_server.api.schema.response_format import ConstraintFields
 from anytime_server.api.schema.sampling import MAX_ID, RequestSampling
 from anytime_server.engine.base import MAX_TOP_LOGPROBS
@@ -56,6 +57,18 @@ Prompts = Annotated[
 ]
 
 
+class TextReasoning(ReasoningFields):
+    """How to think within a text."""
+
+    exclude: Annotated[StrictBool, Unserved(why="the thinking is a part of the text")] = False
+
+
+class Switches(TemplateFields):
+    """Variables of a chat template that set the budget of a text, too. Others have no effect on it."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
 class CompletionRequest(BudgetAliases, ConstraintFields, RequestSampling):
     """A completion of texts as they are: no chat template, and no thinking unless it is asked for.
 
@@ -85,6 +98,10 @@ class CompletionRequest(BudgetAliases, ConstraintFields, RequestSampling):
     """Text after the completion: refused, unless it is empty."""
     add_special_tokens: StrictBool = True
     """vLLM's. Whether a text gets the special tokens that the tokenizer adds at its beginning or end."""
+    reasoning: TextReasoning | None = None  # pyright: ignore[reportIncompatibleVariableOverride]
+    """OpenRouter's."""
+    chat_template_kwargs: Switches | None = None  # pyright: ignore[reportIncompatibleVariableOverride]
+    """vLLM's and SGLang's. Ignored, and reported, but for what sets the budget."""
     stream: StrictBool = False
     stream_options: StreamOptions | None = None
     anytime: AnytimeFields | None = None
@@ -122,6 +139,9 @@ class CompletionRequest(BudgetAliases, ConstraintFields, RequestSampling):
         constraint, constraint_field = self.constraint(context.ignored)
         budget_tokens, budget_field = budget = self.budget(more=anytime.budget_fields)
         thinks = budget_field is not None or anytime.budget is not None or anytime.stop_when is not None
+        if not thinks:
+            for field in self.switched_on:
+                context.ignored.add(field, "a text is thought about only with a budget or an effort")
         if self.max_tokens == 0 and not self.echo:
             raise InvalidRequest("max_tokens: 0 needs echo to be true", field="max_tokens")
         if self.scores_prompt and thinks:
@@ -142,6 +162,7 @@ class CompletionRequest(BudgetAliases, ConstraintFields, RequestSampling):
                 adds_special_tokens=self.add_special_tokens,
                 model=self.model,
                 budget_tokens=budget_tokens,
+                effort=self.effort,
                 total_tokens=total_tokens,
                 **anytime.generate_fields(),
                 is_unlimited=is_unlimited(budget),
@@ -155,7 +176,8 @@ class CompletionRequest(BudgetAliases, ConstraintFields, RequestSampling):
                 context=context,
                 field_names=field_names(
                     messages="prompt",
-                    budget=budget_field,
+                    budget=budget_field
+                    or ("anytime.stop_when" if anytime.budget is None else "anytime.budget"),
                     effort=self.effort_field,
                     total_tokens="max_tokens",
                     constraint=constraint_field.split(".")[0],

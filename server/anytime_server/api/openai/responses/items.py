@@ -55,7 +55,7 @@ def opening(
             else {"type": "text"},
             "verbosity": "medium",
         },
-        "tool_choice": "none" if request.tool_choice == "none" else "auto",
+        "tool_choice": request.tool_choice or "auto",
         "tools": [tool.for_response() for tool in request.tools or ()],
         "top_logprobs": request.top_logprobs or 0,
         "top_p": request.top_p,

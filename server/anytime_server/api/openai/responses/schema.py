@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, StrictBool, StrictInt, StrictStr
+from pydantic import AfterValidator, BeforeValidator, Field, StrictBool, StrictInt, StrictStr
 
 from anytime_server.api.openai.responses.dialogue import Conversation, dialogue_of
 from anytime_server.api.openai.responses.input import Items
@@ -21,6 +21,7 @@ from anytime_server.api.schema.fields import (
     JsonObject,
     Text,
     few_fields,
+    written_again,
 )
 from anytime_server.api.schema.ignored import Unserved
 from anytime_server.api.schema.messages import Nothing
@@ -33,6 +34,10 @@ from anytime_server.errors import InvalidRequest
 from anytime_server.types import GenerateRequest, IgnoredFields, RequestContext
 
 ENCRYPTED, LOGPROBS = "reasoning.encrypted_content", "message.output_text.logprobs"
+
+
+def _returnable(choice: Any) -> Any:
+    return written_again(choice) if isinstance(choice, dict) else choice
 
 
 class ResponsesReasoning(ReasoningFields):
@@ -143,7 +148,7 @@ class ResponsesRequest(BudgetAliases, RequestSampling):
     max_tool_calls: AtLeastOne | None = None
     """Limits tools that a server runs by itself; this server has none."""
 
-    tool_choice: Any = None
+    tool_choice: Annotated[Any, AfterValidator(_returnable)] = None
     """`auto`; `none`: the model does not see the tools; `required`, a tool, or some: it must call one."""
     conversation: Nothing = None
     prompt: Nothing = None

@@ -38,7 +38,10 @@ def router(store: ResponseStore) -> APIRouter:
 
     @routes.get("/{response_id}")
     async def retrieve(
-        response_id: str, request: Request, stream: bool = False, starting_after: Annotated[int, Query(ge=-1)] = -1
+        response_id: str,
+        request: Request,
+        stream: bool = False,
+        starting_after: Annotated[int, Query(ge=-1)] = -1,
     ) -> Response:
         """A response as it is now; or the events of a background response, with those to come."""
         kept = store.find(response_id, client=request.state.context.client)

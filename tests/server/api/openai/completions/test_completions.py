@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import inspect
 import json
+from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
 from anytime_server.engine.scripted import ScriptedEngine
+from anytime_server.text.model import Model
 
 from ...conftest import Served
 from ...test_adapters import record
@@ -243,10 +245,71 @@ async def test_budget_leaves_the_answer_its_room(served: Any) -> None:
     assert (refused["param"], "leaves 0 tokens" in refused["message"]) == ("thinking_token_budget", True)
 
 
+EFFORTS = [
+    ("reasoning_effort", {"reasoning_effort": "low"}),
+    ("reasoning.effort", {"reasoning": {"effort": "low"}}),
+]
+
+
+@pytest.mark.parametrize(("field", "fields"), EFFORTS)
+async def test_effort_is_a_budget_within_open_thinking(served: Any, field: str, fields: Any) -> None:
+    server = await served(never_end=True)
+    body = await post(server, prompt=OPEN, max_tokens=100, **fields)
+    assert body["anytime"]["stop"] == {"cause": "budget", "budget_tokens": 20, "thinking_tokens": 20}
+    assert body["anytime"]["ignored"] == []
+    body = await post(server, prompt=OPEN, max_tokens=100, thinking_token_budget=6, **fields)
+    assert body["anytime"]["stop"]["thinking_tokens"] == 6
+    assert body["anytime"]["ignored"] == [field]
+    body = await post(server, max_tokens=100, **fields)
+    assert body["anytime"]["ignored"] == [field]
+
+
+async def test_text_shows_the_model_no_effort(served: Any, tiny_checkpoint: Path) -> None:
+    """An effort beside a budget has no effect on a text, even if the chat template shows efforts."""
+    template = "{{ messages[0].content }}{{ reasoning_effort }}<think>"
+    server = await served(model=Model.load(tiny_checkpoint, chat_template=template), never_end=True)
+    body = await post(server, prompt=OPEN, thinking_token_budget=6, reasoning_effort="low")
+    assert body["anytime"]["ignored"] == ["reasoning_effort"]
+
+
+async def test_no_effort_closes_open_thinking(served: Any) -> None:
+    server = await served(never_end=True)
+    body = await post(server, prompt=OPEN, reasoning_effort="none")
+    assert body["anytime"]["stop"] == {"cause": "budget", "budget_tokens": 0, "thinking_tokens": 0}
+    assert body["anytime"]["ignored"] == []
+
+
+WITHOUT_EFFECT: list[tuple[str, dict[str, Any]]] = [
+    ("reasoning.exclude", {"reasoning": {"exclude": True, "max_tokens": 6}}),
+    ("include_reasoning", {"include_reasoning": False, "thinking_token_budget": 6}),
+    ("chat_template_kwargs.tone", {"chat_template_kwargs": {"thinking_budget": 6, "tone": "dry"}}),
+    ("chat_template_kwargs.enable_thinking", {"chat_template_kwargs": {"enable_thinking": True}}),
+    ("thinking.type", {"thinking": {"type": "enabled"}}),
+    ("best_of", {"best_of": 3, "user": "me", "suffix": ""}),
+    ("priority", {"priority": 1}),
+]
+
+
 async def test_fields_without_effect_are_reported(served: Any) -> None:
+    server, strict = await served(never_end=True), await served(app={"is_strict": True})
+    for field, fields in WITHOUT_EFFECT:
+        body = await post(server, prompt=OPEN, **fields)
+        assert body["anytime"]["ignored"] == [field]
+        refused = await strict.http.post(PATH, json={"prompt": OPEN} | fields)
+        assert (refused.status_code, refused.json()["error"]["param"]) == (400, field)
+
+
+async def test_rule_that_ends_no_thinking_is_reported(served: Any) -> None:
     server = await served()
-    body = await post(server, best_of=3, user="me", suffix="", priority=1)
-    assert body["anytime"]["ignored"] == ["priority", "best_of"]
+    body = await post(server, anytime={"stop_when": {"stable": 2, "every_tokens": 4}})
+    assert body["anytime"]["ignored"] == ["anytime.stop_when"]
+
+
+async def test_field_of_the_anytime_object_is_named_as_it_is_written(served: Any) -> None:
+    server = await served()
+    fields = {"prompt": OPEN, "anytime": {"budget": {"share": 0.5, "of": "max_tokens"}}}
+    refused = await server.http.post(PATH, json=fields)
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "anytime.budget.of")
 
 
 BAD: list[tuple[str, Any]] = [
