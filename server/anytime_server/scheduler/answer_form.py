@@ -142,6 +142,10 @@ class AnswerFormResolver:
             start_ids=self._tools.start_ids if self._tools is not None else frozenset(),
         )
         enforced = await self._enforced(request, Constraint("json_schema", calls.json_schema), calls)
+        for name, place in map(calls.name_of, enforced.left_out):
+            if name is not None and place == "#":
+                field = _field_of_arguments(request, name)
+                raise InvalidRequest(f"{field}: the schema cannot be enforced", field=field)
         if enforced.is_exact:
             return AnswerForm(constraint=enforced.constraint, tool_parser=calls)
         check = AnswerCheck(

@@ -126,6 +126,9 @@ BAD_FORMS: list[tuple[str, dict[str, Any]]] = [
     ("response_format.json_schema", {"response_format": {"type": "json_schema"}}),
     ("response_format", json_schema({"properties": {"a": 3}})),
     ("grammar", {"grammar": "start: <[*]>"}),
+    ("guided_choice", {"guided_choice": ["", "\n"]}),
+    ("guided_regex", {"guided_regex": "a\0"}),
+    ("grammar", {"grammar": "a\0"}),
 ]
 
 
@@ -134,6 +137,30 @@ async def test_malformed_form_is_refused(served: Any) -> None:
     for param, fields in BAD_FORMS:
         reply = await server.http.post("/v1/chat/completions", json=BODY | fields)
         assert (reply.status_code, reply.json()["error"]["param"]) == (400, param), fields
+
+
+async def test_choices_are_not_blank(served: Any, constraints: list[Constraint]) -> None:
+    server = await served(answer="yes")
+    await server.http.post("/v1/chat/completions", json=BODY | {"guided_choice": ["", "yes"]})
+    assert constraints == [Constraint("choice", '["yes"]')]
+
+
+async def test_expression_may_match_nothing_only(served: Any, answers: list[str]) -> None:
+    server = await served()
+    answers.append("")
+    reply = await server.http.post("/v1/chat/completions", json=BODY | {"guided_regex": "a*"})
+    assert (reply.status_code, reply.json()["choices"][0]["message"]["content"]) == (200, "")
+
+
+async def test_words_cannot_be_kept_out_of_a_form(served: Any, tool_model: Model) -> None:
+    server = await served(model=tool_model, answer="yes")
+    call = {"tools": [TOOL], "tool_choice": "required", "stop": ["x"], "guided_choice": ["yes"]}
+    for fields, ignored in [
+        ({"guided_choice": ["yes", "no"]}, ["bad_words"]),
+        (call, ["bad_words", "guided_choice", "stop"]),
+    ]:
+        reply = await server.http.post("/v1/chat/completions", json=BODY | fields | {"bad_words": ["yes"]})
+        assert reply.json()["anytime"]["ignored"] == ignored
 
 
 @pytest.fixture

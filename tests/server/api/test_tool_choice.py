@@ -7,6 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from anytime_server.engine.base import Enforced
+from anytime_server.engine.constraint import Constraint
 from anytime_server.engine.scripted import ScriptedEngine
 from anytime_server.text.model import Model
 
@@ -313,3 +315,32 @@ async def test_thinking_that_ends_with_the_start_of_a_call_is_followed_by_the_re
     reason, thinking, found = outcome(path, reply)
     assert (reason, thinking, found) == ("tool_calls", "so", [("weather", {"city": "a", "days": 1})])
     assert reply["anytime"]["stop"]["cause"] == "natural"
+
+
+async def test_parameters_that_are_not_enforced_at_all_are_refused(
+    served: Any, tool_model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As an engine finds them, such as a reference that leads nowhere: the call would have any arguments."""
+
+    async def left_out(engine: ScriptedEngine, constraint: Constraint) -> Enforced:
+        return Enforced(constraint=constraint, left_out=("#/$defs/0",), is_exact=False)
+
+    monkeypatch.setattr(ScriptedEngine, "enforced", left_out)
+    server = await served(window_tokens=2048, model=tool_model)
+    path, body = chat("required")
+    reply = await server.http.post(path, json=body)
+    assert reply.status_code == 400, reply.text
+    assert "cannot be enforced" in reply.json()["error"]["message"]
+
+
+async def test_malformed_choices_are_refused(served: Any, tool_model: Model) -> None:
+    server = await served(window_tokens=2048, model=tool_model)
+    allowed = {"type": "allowed_tools", "tools": [{"type": "function", "function": {"name": "weather"}}]}
+    for fields, field in [
+        ({"tool_choice": {"type": "allowed_tools", "tools": [{"type": ["x"], "name": 1}]}}, "tool_choice"),
+        ({"tool_choice": allowed | {"mode": "zz"}}, "tool_choice.mode"),
+    ]:
+        path, body = chat("auto")
+        reply = await server.http.post(path, json=body | fields)
+        assert reply.status_code == 400, reply.text
+        assert reply.json()["error"]["param"] == field

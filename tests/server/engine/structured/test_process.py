@@ -126,6 +126,24 @@ def test_call_may_take_the_place_of_what_an_answer_must_be(
         assert not spells(vocabulary, either, text), text
 
 
+@pytest.mark.parametrize(
+    ("pattern", "text"),
+    [
+        ("a/b", "a/b"),
+        (r"a\/b", "a/b"),
+        (r"a\\/b", "a\\/b"),
+        ("a\nb", "a\nb"),
+        (r'q\/ | "z" #', "q/ "),
+    ],
+)
+def test_slashes_and_line_breaks_stay_within_an_expression(
+    vocabulary: Vocabulary, pattern: str, text: str
+) -> None:
+    either = with_calls(Constraint("regex", pattern), start="<tool_call>", start_id=None, excluded_id=0)
+    assert spells(vocabulary, either, text)
+    assert not spells(vocabulary, either, "z")
+
+
 def test_some_token_is_never_allowed(vocabulary: Vocabulary) -> None:
     """Or a mask of vLLM's would be applied beyond the logits."""
     from llguidance import LLMatcher
