@@ -132,23 +132,24 @@ class _Choice:
         offset = self._num_characters + len(self.before)
         text, self.before = self.before + text, ""
         self._num_characters += len(text)
-        logprobs = _logprobs(tokens, offset) if tokens else None
+        logprobs = _logprobs(tokens, offset, self._num_characters) if tokens else None
         if scored is None:
             return text, logprobs
         first = FIRST | {"tokens": [scored.first]}
-        of_prompt = _joined_lists(first, _logprobs(scored.tokens, len(scored.first)))
+        of_prompt = _joined_lists(first, _logprobs(scored.tokens, len(scored.first), offset))
         return text, _joined_lists(of_prompt, logprobs) if logprobs else of_prompt
 
 
-def _logprobs(tokens: Sequence[AnswerToken], offset: int) -> dict[str, list[Any]]:
+def _logprobs(tokens: Sequence[AnswerToken], offset: int, end: int) -> dict[str, list[Any]]:
     """OpenAI's four lists.
 
     Args:
         offset: of the first token in the text of its choice.
+        end: of that text until now, which parts of characters cannot go beyond.
     """
     offsets: list[int] = []
     for token in tokens:
-        offsets.append(offset)
+        offsets.append(min(offset, end))
         offset += len(token.text)
     return {
         "tokens": [token.text for token in tokens],

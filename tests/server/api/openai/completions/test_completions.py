@@ -366,3 +366,12 @@ async def test_usage_on_every_chunk_is_not_served(served: Any) -> None:
     reply = await server.http.post("/v1/completions", json={"prompt": "7-3=", "stream_options": options})
     assert reply.json()["anytime"]["ignored"] == ["stream_options.continuous_usage_stats"]
     assert reply.json()["system_fingerprint"].startswith("anytime-")
+
+
+async def test_offsets_of_parts_of_characters_are_within_the_text(served: Any) -> None:
+    server = await served(answer="\u00e9\u65e5\u672c")
+    fields = {"prompt": "\u00e9\u65e5", "logprobs": 0, "echo": True, "max_tokens": 8}
+    choice = (await post(server, **fields))["choices"][0]
+    offsets = choice["logprobs"]["text_offset"]
+    assert offsets == sorted(offsets)
+    assert offsets[-1] <= len(choice["text"])
