@@ -84,7 +84,7 @@ FLOODS: list[tuple[str, dict[str, Any], str]] = [
     ),
     ("/v1/anytime", {"budgets": ["x"] * 90_000}, "budgets.0"),
     ("/v1/anytime", {"budgets": DEEP}, "budgets.0"),
-    ("/v1/chat/completions", {"stop": [""] * 90_000}, "stop.0"),
+    ("/v1/chat/completions", {"stop": [""] * 90_000}, "stop"),
     ("/v1/chat/completions", {"tools": [{}] * 40_000}, "tools.0.type"),
     ("/v1/chat/completions", {"logit_bias": {str(i): 1 for i in range(70_000)}}, "logit_bias"),
     ("/v1/chat/completions", {"metadata": {"x": DEEP}, "top_k": DEEP}, "top_k"),

@@ -115,9 +115,10 @@ async def test_client_gets_the_call_that_it_requires(served: Any, tool_model: Mo
     if client != "smolagents":
         jsonschema.validate(json.loads(call["function"]["arguments"]), parameters)
     assert choice["message"]["reasoning_content"]
-    assert [
+    ignored = [
         field for field in reply.json()["anytime"]["ignored"] if field not in ("max_tokens", "extra_body")
-    ] == []
+    ]
+    assert ignored == (["stop"] if "stop" in body else [])  # a call ends by itself
 
 
 ZOD: dict[str, Any] = {

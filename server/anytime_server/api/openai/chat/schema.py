@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from operator import itemgetter
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, StrictBool, StrictInt, StrictStr
+from pydantic import AfterValidator, BeforeValidator, Field, StrictBool, StrictInt, StrictStr
 
 from anytime_server.api.openai.chat.choices import ThinkingPlace
 from anytime_server.api.openai.chat.encoder import StreamedUsage
@@ -37,12 +37,20 @@ MAX_STOPS = 16
 
 
 def _one_or_more(value: Any) -> Any:
-    """A list of texts. Empty ones, which clients send for none, end nothing."""
-    texts = [value] if isinstance(value, str) else value
-    return [text for text in texts if text != ""] if isinstance(texts, list) else texts
+    return [value] if isinstance(value, str) else value
 
 
-Stop = Annotated[BoundedList[Text], Field(max_length=MAX_STOPS), BeforeValidator(_one_or_more)]
+def _without_empty(texts: list[str]) -> list[str]:
+    """The texts but for empty ones, which clients send for none."""
+    return [text for text in texts if text]
+
+
+Stop = Annotated[
+    BoundedList[Text],
+    Field(max_length=MAX_STOPS),
+    BeforeValidator(_one_or_more),
+    AfterValidator(_without_empty),
+]
 
 
 class StreamOptions(Fields):
