@@ -22,12 +22,12 @@ ReasoningField = Literal["reasoning_content", "reasoning", "both"]
 
 
 class IgnoredFields:
-    """Fields of one request that have no effect, as they are found. A strict server refuses them instead."""
+    """Fields of one request that have no effect, as they are found; or they are refused instead."""
 
     def __init__(self, *, is_strict: bool = False) -> None:
         self.is_strict = is_strict
-        self.is_shown = True
-        """Whether the response has a place for them; where it has none, they are refused."""
+        self.refuses = is_strict
+        """Whether they are refused: by a strict server, and in the project's own dialect."""
         self._kinds: dict[str, tuple[str, bool]] = {}
         """Field and whether it is known, by the field without the positions in lists."""
 
@@ -39,9 +39,9 @@ class IgnoredFields:
                 reported.
 
         Raises:
-            NotSupported: the server is strict.
+            NotSupported: such fields are refused.
         """
-        if self._refuses:
+        if self.refuses:
             raise NotSupported(f"{field}: {why}", field=field)
         self._note(field, is_known=True)
 
@@ -49,9 +49,9 @@ class IgnoredFields:
         """Ignore a keyword of a JSON schema; its path has names of the client's own.
 
         Raises:
-            NotSupported: the server is strict.
+            NotSupported: such fields are refused.
         """
-        if self._refuses:
+        if self.refuses:
             raise NotSupported(f"{beginning(field)}: {why}", field=beginning(field))
         self.note_keyword(field)
 
@@ -63,16 +63,12 @@ class IgnoredFields:
         """Ignore a field that is unknown; its name is the client's own, and can be anything.
 
         Raises:
-            InvalidRequest: the server is strict.
+            InvalidRequest: such fields are refused.
         """
         field = beginning(field)
-        if self._refuses:
+        if self.refuses:
             raise InvalidRequest(f"{field}: unknown field", field=field)
         self._note(field, is_known=False)
-
-    @property
-    def _refuses(self) -> bool:
-        return self.is_strict or not self.is_shown
 
     def _note(self, field: str, *, is_known: bool) -> None:
         kind = ".".join(part for part in field.split(".") if not part.isdecimal())

@@ -43,7 +43,7 @@ class BodyRoute(APIRoute):
     which must take `request`.
     """
 
-    refuses_unknown = False
+    refuses_ignored = False
     """Refuse such fields, whether the server is strict or not."""
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
@@ -55,7 +55,7 @@ class BodyRoute(APIRoute):
             for body in arguments.values():
                 if isinstance(body, Fields):
                     ignored: IgnoredFields = arguments["request"].state.context.ignored
-                    ignored.is_shown = not self.refuses_unknown
+                    ignored.refuses = ignored.is_strict or self.refuses_ignored
                     report_ignored(body, ignored)
             return await endpoint(**arguments)
 

@@ -32,7 +32,7 @@ EVENTS: dict[str, Any] = {
 class StrictRoute(BodyRoute):
     """A route of the project's own dialect: a field that it does not know is a mistake."""
 
-    refuses_unknown = True
+    refuses_ignored = True
 
 
 def error_response(error: AnytimeError, request_id: str) -> JSONResponse:

@@ -25,7 +25,7 @@ class TextPart(Part):
     text: Text
 
 
-class RefusalPart(Part):
+class Refusal(Fields):
     """A refusal of the assistant's, which is text like any other."""
 
     type: Literal["refusal"]
@@ -34,6 +34,10 @@ class RefusalPart(Part):
     @property
     def text(self) -> str:
         return self.refusal
+
+
+class RefusalPart(Refusal, Part):
+    """The same in a message."""
 
 
 def _text_of_parts(value: Any) -> Any:

@@ -102,37 +102,41 @@ class ReasoningItem(InputItem):
         return "".join(part.text for part in self.content or self.summary)
 
 
-class CallItem(InputItem):
+class NamedCallItem(InputItem):
+    """A call of a tool of the client's."""
+
+    call_id: Text
+    name: Annotated[Text, Field(min_length=1)]
+    namespace: Text | None = None
+    caller: NoEffect = None
+
+    def call_with(self, arguments: str) -> Call:
+        """The call, with its arguments as JSON text."""
+        return Call(call_id=self.call_id, name=self.name, namespace=self.namespace, arguments=arguments)
+
+
+class CallItem(NamedCallItem):
     """A call of a function."""
 
     type: Literal["function_call"]
-    call_id: Text
-    name: Annotated[Text, Field(min_length=1)]
-    namespace: Text | None = None
     arguments: Text
     parsed_arguments: NoEffect = None
     """Added by OpenAI's SDK, which may send it back."""
-    caller: NoEffect = None
 
     @property
     def call(self) -> Call:
-        return Call(call_id=self.call_id, name=self.name, namespace=self.namespace, arguments=self.arguments)
+        return self.call_with(self.arguments)
 
 
-class CustomCallItem(InputItem):
+class CustomCallItem(NamedCallItem):
     """A call of a custom tool."""
 
     type: Literal["custom_tool_call"]
-    call_id: Text
-    name: Annotated[Text, Field(min_length=1)]
-    namespace: Text | None = None
     input: Text
-    caller: NoEffect = None
 
     @property
     def call(self) -> Call:
-        arguments = json.dumps({INPUT: self.input}, ensure_ascii=False)
-        return Call(call_id=self.call_id, name=self.name, namespace=self.namespace, arguments=arguments)
+        return self.call_with(json.dumps({INPUT: self.input}, ensure_ascii=False))
 
 
 class CallOutputItem(InputItem):

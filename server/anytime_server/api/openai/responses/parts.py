@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, PlainValidator
 
 from anytime_server.api.openapi import NoEffect
 from anytime_server.api.schema.fields import BoundedList, Fields, Text, of_type, text_or_parts
+from anytime_server.api.schema.message_parts import Refusal
 
 
 class TextPart(Fields):
@@ -24,22 +25,11 @@ class TextPart(Fields):
     prompt_cache_breakpoint: NoEffect = None
 
 
-class RefusalPart(Fields):
-    """A refusal of the assistant's, which is text like any other."""
-
-    type: Literal["refusal"]
-    refusal: Text
-
-    @property
-    def text(self) -> str:
-        return self.refusal
-
-
 PARTS: dict[str, type[Fields]] = {
     "input_text": TextPart,
     "output_text": TextPart,
     "text": TextPart,
-    "refusal": RefusalPart,
+    "refusal": Refusal,
 }
 
 
@@ -51,11 +41,11 @@ def _text_or_parts(content: Any) -> Any:
     return text_or_parts(content, TextPart, "input_text")
 
 
-Part = Annotated[TextPart | RefusalPart, PlainValidator(_part, json_schema_input_type=TextPart | RefusalPart)]
+Part = Annotated[TextPart | Refusal, PlainValidator(_part, json_schema_input_type=TextPart | Refusal)]
 Parts = Annotated[BoundedList[Part], BeforeValidator(_text_or_parts, str | list[Part])]
 """A string, which is one part, or a list of parts."""
 
 
-def text_of(parts: Sequence[TextPart | RefusalPart]) -> str:
+def text_of(parts: Sequence[TextPart | Refusal]) -> str:
     """The text of all parts."""
     return "".join(part.text for part in parts)
