@@ -11,12 +11,12 @@ from tests.server.api.client_bodies.test_bodies import BODIES
 from .running import ROOT
 
 RUN_BY = {
-    "OpenAI SDK (Python)": "tests/e2e/test_dialects.py",
-    "Anthropic SDK (Python)": "tests/e2e/test_dialects.py",
-    "Codex": "tests/e2e/test_agents.py",
-    "Claude Code": "tests/e2e/test_agents.py",
+    "OpenAI SDK (Python)": ("tests/e2e/test_dialects.py", "openai.OpenAI("),
+    "Anthropic SDK (Python)": ("tests/e2e/test_dialects.py", "anthropic.Anthropic("),
+    "Codex": ("tests/e2e/test_agents.py", "await codex("),
+    "Claude Code": ("tests/e2e/test_agents.py", '"claude",'),
 }
-"""Tests of clients that have no body among the others."""
+"""Tests of clients that have no body among the others, and how they call them."""
 
 
 def rows() -> list[list[str]]:
@@ -30,7 +30,8 @@ def rows() -> list[list[str]]:
 def test_every_client_of_the_table_has_a_test(row: list[str]) -> None:
     client, version, _, ignored = row
     if client in RUN_BY:
-        assert (ROOT / RUN_BY[client]).is_file()
+        path, call = RUN_BY[client]
+        assert call in (ROOT / path).read_text()
         return
     bodies = [sent for sent in BODIES if sent.client.startswith(client)]
     assert any(re.search(rf"\b{re.escape(version)}\b", sent.client) for sent in bodies), client

@@ -69,17 +69,17 @@ async def played(model: Model, answers: Sequence[str]) -> AsyncGenerator[Played,
 async def run(
     program: str, *arguments: str, folder: Path, **environment: str
 ) -> tuple[str, list[dict[str, Any]]]:
-    """Run a program within `folder/work`, with `folder` as its home.
+    """Run a program within `folder/project`, with `folder` as its home.
 
     Returns:
         Its output, and the lines of it that are JSON.
     """
-    work = folder / "work"
-    work.mkdir(parents=True, exist_ok=True)
+    project = folder / "project"
+    project.mkdir(parents=True, exist_ok=True)
     process = await asyncio.create_subprocess_exec(
         PROGRAMS / program,
         *arguments,
-        cwd=work,
+        cwd=project,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,

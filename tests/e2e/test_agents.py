@@ -70,7 +70,7 @@ async def test_codex_runs_a_command_and_shows_the_thinking(qwen3: Any, tmp_path:
     async with played(qwen3("anytime"), answers) as server:
         events = await codex(server.url, tmp_path / "codex", model="anytime")
         prompts = server.prompts
-    assert (tmp_path / "codex/work/sum.txt").read_text() == "7\n"
+    assert (tmp_path / "codex/project/sum.txt").read_text() == "7\n"
     [command] = items(events, "command_execution")
     assert (command["exit_code"], command["aggregated_output"]) == (0, "7\n")
     assert [item["text"] for item in items(events, "agent_message")] == [DONE]
@@ -123,7 +123,7 @@ async def test_claude_code_runs_a_command(qwen3: Any, tmp_path: Path, name: str)
             ENABLE_TOOL_SEARCH="true",
         )
         prompts = server.prompts
-    assert (tmp_path / "claude/work/sum.txt").read_text() == "7\n"
+    assert (tmp_path / "claude/project/sum.txt").read_text() == "7\n"
     assert (result["result"], result["is_error"], result["num_turns"]) == (DONE, False, 2)
     assert result["usage"]["output_tokens"] > 24
     assert prompts[-1].rpartition("<tool_response>")[2].strip().startswith("7")

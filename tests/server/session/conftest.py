@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
+from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,6 +18,7 @@ from anytime_server.session.continuation import ContinuationSigner
 from anytime_server.session.latency import LatencyEstimator
 from anytime_server.text.model import Model
 from anytime_server.text.prompt import Prompt
+from anytime_server.text.tool_calls import ToolCallReader
 from anytime_server.types import RequestContext
 
 PROMPT_IDS = [257, 22, 12, 18, 259, 258, 260]
@@ -43,6 +46,20 @@ class FakeLease(Lease):
 
     def release(self) -> None:
         self.num_released += 1
+
+
+def parser_of(parse: Callable[[str], Any], **fields: Any) -> Any:
+    """A parser of tool calls in a model's own syntax, which reads them with `parse`."""
+    usual: dict[str, Any] = {
+        "in_own_syntax": True,
+        "start_ids": frozenset(),
+        "keeps_special_tokens": False,
+        "format": None,
+        "max_calls": None,
+    }
+    parser: Any = SimpleNamespace(**usual | fields, parse=parse)
+    parser.reader = partial(ToolCallReader, parser)
+    return parser
 
 
 @pytest.fixture(autouse=True)

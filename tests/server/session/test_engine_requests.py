@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import AsyncGenerator
-from functools import partial
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,10 +13,9 @@ from anytime_server.engine.resuming import seed_after
 from anytime_server.reasoning import SamplingOptions
 from anytime_server.session import AnswerOptions, Session, events
 from anytime_server.text.model import Model
-from anytime_server.text.tool_calls import ToolCallReader
 from anytime_server.text.tool_formats import ToolFormat
 
-from .conftest import PROMPT_IDS, finished, run_session
+from .conftest import PROMPT_IDS, finished, parser_of, run_session
 
 ANY_JSON = Constraint("json_schema", "{}")
 THINK_START_ID = 260
@@ -178,15 +175,7 @@ async def test_answer_that_begins_to_think_at_its_limit_ends_there(open_session:
 
 async def test_thinking_also_stops_before_a_tool_call(open_session: Any, tiny_model: Model) -> None:
     [start_id] = tiny_model.tokenizer.encode("+")
-    parser: Any = SimpleNamespace(
-        in_own_syntax=True,
-        start_ids=frozenset({start_id}),
-        keeps_special_tokens=False,
-        format=None,
-        max_calls=None,
-        parse=lambda text: (text, []),
-    )
-    parser.reader = partial(ToolCallReader, parser)  # fmt: skip
+    parser = parser_of(lambda text: (text, []), start_ids=frozenset({start_id}))
     session = await open_session(budget_tokens=0, answer_options=AnswerOptions(tool_parser=parser))
     found = recorded(session)
     await run_session(session)
@@ -211,15 +200,7 @@ async def test_text_before_a_tool_call_is_shown_as_it_comes_and_the_rest_at_the_
     open_session: Any,
 ) -> None:
     """The eighth token is the last that the answer may have; it is shown, and the begun call after it."""
-    parser: Any = SimpleNamespace(
-        in_own_syntax=True,
-        start_ids=frozenset(),
-        keeps_special_tokens=False,
-        max_calls=None,
-        format=ToolFormat(start="<", end=">", template=()),
-        parse=lambda text: (text, []),
-    )
-    parser.reader = partial(ToolCallReader, parser)  # fmt: skip
+    parser = parser_of(lambda text: (text, []), format=ToolFormat(start="<", end=">", template=()))
     for answer in ("forty-two", "four <two"):
         session = await open_session(
             budget_tokens=0, answer=answer, answer_options=AnswerOptions(tool_parser=parser)
@@ -233,15 +214,7 @@ async def test_failures_of_the_tool_parser_add_up_over_blank_answers(open_sessio
     def fail(text: str) -> None:
         raise ValueError("a parser's fault")
 
-    parser: Any = SimpleNamespace(
-        in_own_syntax=True,
-        start_ids=frozenset(),
-        keeps_special_tokens=False,
-        format=None,
-        max_calls=None,
-        parse=fail,
-    )
-    parser.reader = partial(ToolCallReader, parser)
+    parser = parser_of(fail)
     session = await open_session(
         budget_tokens=0, answer=" \n \n", answer_options=AnswerOptions(tool_parser=parser)
     )

@@ -9,7 +9,6 @@ import asyncio
 import dataclasses
 from collections.abc import AsyncGenerator, Callable
 from functools import partial
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,10 +17,10 @@ from anytime_server.errors import InvalidRequest
 from anytime_server.reasoning import Cause
 from anytime_server.session import AnswerOptions, Session, events
 from anytime_server.session.latency import LatencyEstimator
-from anytime_server.text.tool_calls import ToolCall, ToolCallReader
+from anytime_server.text.tool_calls import ToolCall
 from anytime_server.types import RequestContext, StopWhen
 
-from .conftest import FakeLease, collect, finished
+from .conftest import FakeLease, collect, finished, parser_of
 from .virtual_time import virtual_time
 
 FIRST_S = 1.5
@@ -285,15 +284,7 @@ def test_all_blocks_of_thinking_share_one_budget(
 
 def test_tool_calls_are_read_out_of_the_answer_that_is_agreed_on(play: Any) -> None:
     calls = [ToolCall(name="f", arguments="{}"), ToolCall(name="g", arguments="{}")]
-    parser: Any = SimpleNamespace(
-        in_own_syntax=True,
-        start_ids=frozenset(),
-        keeps_special_tokens=False,
-        format=None,
-        max_calls=None,
-        parse=lambda text: ("seen", calls),
-    )
-    parser.reader = partial(ToolCallReader, parser)  # fmt: skip
+    parser = parser_of(lambda text: ("seen", calls))
     session, emitted, _ = play(
         budget_tokens=50,
         fields={"stop_when": StopWhen(stable=2, every_tokens=2)},
@@ -310,15 +301,7 @@ def test_failures_of_the_tool_parser_are_counted(play: Any) -> None:
     def fail(text: str) -> None:
         raise ValueError("a parser's fault")
 
-    parser: Any = SimpleNamespace(
-        in_own_syntax=True,
-        start_ids=frozenset(),
-        keeps_special_tokens=False,
-        format=None,
-        max_calls=None,
-        parse=fail,
-    )
-    parser.reader = partial(ToolCallReader, parser)
+    parser = parser_of(fail)
     options: dict[str, Any] = {"answer_options": AnswerOptions(tool_parser=parser)}
     agreed, _, _ = play(budget_tokens=50, fields={"stop_when": StopWhen(stable=2, every_tokens=2)}, **options)
     assert (finished(agreed).stop.cause, agreed.tool_parser_failures) == (Cause.STABLE, 1)
