@@ -11,7 +11,7 @@ import pytest
 from anytime_client import Client
 from anytime_server.reasoning import Manifest
 from anytime_server.text.model import BUNDLED_MODEL, BUNDLED_MODELS
-from anytime_training.demo.task import ChainTask
+from anytime_training.demo.chain.task import ChainTask
 
 from ..servers import ANYTIME, RealServer
 

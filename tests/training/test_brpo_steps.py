@@ -13,7 +13,7 @@ from anytime_server.text.model import BUNDLED_MODELS, Model
 from anytime_training import brpo
 from anytime_training.brpo import train_brpo
 from anytime_training.config import load_recipe
-from anytime_training.demo.task import ChainTask
+from anytime_training.demo.chain.task import ChainTask
 from anytime_training.rollout import prompt_of
 from anytime_training.run import Run
 from anytime_training.tasks import split_of

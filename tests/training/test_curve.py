@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from anytime_server.reasoning import AccuracyPoint, Manifest
 from anytime_training.curve import Curve, json_line, keep_curve, write_curve
-from anytime_training.demo.task import ChainTask
+from anytime_training.demo.chain.task import ChainTask
 
 TEXTS: dict[str, Any] = {
     "think_start": "<think>",

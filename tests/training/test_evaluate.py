@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from anytime_server.errors import AnytimeError, InvalidRequest
 from anytime_server.reasoning import Manifest
-from anytime_training.demo.task import ChainTask
+from anytime_training.demo.chain.task import ChainTask
 from anytime_training.errors import RecipeError
 from anytime_training.evaluate import held_out_problems, main, measure, task_of
 from anytime_training.interval import wilson_interval

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from anytime_training.config.task import TaskSection
-from anytime_training.demo.task import ChainTask
+from anytime_training.demo.chain.task import ChainTask
 from anytime_training.section import Section
 from anytime_training.tasks import CustomTask, DatasetTask, GymTask
 from pydantic import ValidationError
@@ -33,9 +33,9 @@ def test_kind_says_which_task_and_nothing_is_read_yet(table: dict[str, Any], tas
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        ({"kind": "dance"}, "kind must be one of chain, dataset, gym, python, not 'dance'"),
-        ({"kind": ["chain"]}, "kind must be one of chain, dataset, gym, python, not ['chain']"),
-        ({"path": "x"}, "kind must be one of chain, dataset, gym, python"),
+        ({"kind": "dance"}, "kind must be one of chain, countdown, dataset, gym, python, not 'dance'"),
+        ({"kind": ["chain"]}, "kind must be one of chain, countdown, dataset, gym, python, not ['chain']"),
+        ({"path": "x"}, "kind must be one of chain, countdown, dataset, gym, python"),
     ],
 )
 def test_unknown_kind_is_refused_with_a_short_message(table: dict[str, Any], message: str) -> None:

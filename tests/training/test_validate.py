@@ -7,7 +7,7 @@ import random
 from pathlib import Path
 
 import pytest
-from anytime_training.demo.task import ChainTask
+from anytime_training.demo.chain.task import ChainTask
 from anytime_training.errors import RecipeError
 from anytime_training.tasks import DatasetTask
 from anytime_training.validate import validation_problems

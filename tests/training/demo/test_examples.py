@@ -6,11 +6,11 @@ from itertools import pairwise
 
 import pytest
 from anytime_server.reasoning import Cause, ReasoningFormat, ReasoningTexts, truncate_thinking
+from anytime_training.demo.chain.task import ChainTask
+from anytime_training.demo.chain.traces import TraceMix
 from anytime_training.demo.examples import Example, ExampleSource, Part, build_example
 from anytime_training.demo.recipe import ExamplesConfig
-from anytime_training.demo.task import ChainTask
 from anytime_training.demo.tokenizer import build_tokenizer, served_tokenizer
-from anytime_training.demo.traces import TraceMix
 from anytime_training.demo.warmstart import pad_batch
 from transformers import PreTrainedTokenizerFast
 

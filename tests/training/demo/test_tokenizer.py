@@ -3,7 +3,7 @@
 import random
 
 import pytest
-from anytime_training.demo.task import ChainTask
+from anytime_training.demo.chain.task import ChainTask
 from anytime_training.demo.tokenizer import (
     ASSISTANT,
     END_OF_TURN,

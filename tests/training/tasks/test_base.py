@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 import pytest
-from anytime_training.demo.task import ChainTask
+from anytime_training.demo.chain.task import ChainTask
 from anytime_training.tasks import Problem, Split, draw_distinct, grade_all, split_of
 from hypothesis import given
 from hypothesis import strategies as st

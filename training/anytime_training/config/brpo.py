@@ -10,7 +10,7 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 from anytime_training.config.credit import CreditConfig
 from anytime_training.config.loss import LossConfig
 from anytime_training.config.task import TaskSection
-from anytime_training.demo.task import ChainTask
+from anytime_training.demo.chain.task import ChainTask
 from anytime_training.section import Beta, RecipeSettings, Section, Share
 
 PresetName = Literal[

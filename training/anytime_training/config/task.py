@@ -8,10 +8,13 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
-from anytime_training.demo.task import ChainTask
+from anytime_training.demo.chain.task import ChainTask
+from anytime_training.demo.countdown.task import CountdownTask
 from anytime_training.tasks import CustomTask, DatasetTask, GymTask
 
-_KINDS = [task.model_fields["kind"].default for task in (ChainTask, DatasetTask, GymTask, CustomTask)]
+_KINDS = [
+    task.model_fields["kind"].default for task in (ChainTask, CountdownTask, DatasetTask, GymTask, CustomTask)
+]
 
 
 def _known_kind(value: Any) -> Any:
@@ -27,7 +30,7 @@ def _known_kind(value: Any) -> Any:
 
 
 TaskSection = Annotated[
-    Annotated[ChainTask | DatasetTask | GymTask | CustomTask, Field(discriminator="kind")],
+    Annotated[ChainTask | CountdownTask | DatasetTask | GymTask | CustomTask, Field(discriminator="kind")],
     BeforeValidator(_known_kind),
 ]
 """The table's `kind` selects the task."""

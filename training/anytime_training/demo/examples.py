@@ -10,13 +10,13 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from anytime_server.reasoning import Cause, ReasoningFormat, truncate_thinking
 
 from anytime_training.demo.recipe import ExamplesConfig
-from anytime_training.demo.task import ChainProblem, ChainTask
-from anytime_training.demo.traces import Passage, TraceMix
+from anytime_training.demo.written import Trace, TraceSource, WrittenProblem
+from anytime_training.tasks.base import Task
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -70,14 +70,29 @@ def build_example(
     return Example(ids=(*answer_prompt_ids, *answer_ids), parts=tuple(parts))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _EncodedTrace:
+    """A trace with its think-end."""
+
+    ids: list[int]
+    learned: list[bool]
+    """Whether each of `ids` is learned."""
+    answers: list[tuple[int, str]]
+    """Answers, each with the number of tokens from which on it is given; the first has 0."""
+
+    def answer_at(self, cut: int | None) -> str:
+        """The answer after the first `cut` tokens, or after all."""
+        return [answer for start, answer in self.answers if cut is None or start <= cut][-1]
+
+
 class ExampleSource:
     """Draws examples in pools; a pool follows from the seed and its number alone."""
 
     def __init__(
         self,
         *,
-        task: ChainTask,
-        traces: TraceMix,
+        task: Task[Any],
+        traces: TraceSource[Any],
         config: ExamplesConfig,
         tokenizer: PreTrainedTokenizerBase,
         reasoning: ReasoningFormat,
@@ -106,31 +121,36 @@ class ExampleSource:
         problems = [self._task.sample(rng) for _ in range(count)]
         conversations = [self._conversation(problem, rng) for problem in problems]
         prompts_ids = self._encode([self._opened(conversation) for conversation in conversations])
-        answers_ids = self._encode([problem.answer + str(self._tokenizer.eos_token) for problem in problems])
-        traces = [self._traces.sample(problem.chain, rng) for problem in problems]
-        examples: list[Example] = []
-        for prompt_ids, (thinking_ids, learned), answer_ids in zip(
-            prompts_ids, self._encode_traces(traces), answers_ids, strict=True
-        ):
-            is_truncated = rng.random() < self._config.cut_share
-            examples.append(
-                build_example(
-                    prompt_ids=prompt_ids,
-                    thinking_ids=thinking_ids,
-                    learned=learned,
-                    answer_ids=answer_ids,
-                    reasoning=self._reasoning,
-                    truncate_at=rng.randrange(len(thinking_ids)) if is_truncated else None,
-                )
+        traces = [self._traces.sample(problem, rng) for problem in problems]
+        encoded = self._encode_traces(traces)
+        cuts = [
+            rng.randrange(len(thinking.ids)) if rng.random() < self._config.cut_share else None
+            for thinking in encoded
+        ]
+        answers = [
+            thinking.answer_at(cut) + str(self._tokenizer.eos_token)
+            for thinking, cut in zip(encoded, cuts, strict=True)
+        ]
+        return [
+            build_example(
+                prompt_ids=prompt_ids,
+                thinking_ids=thinking.ids,
+                learned=thinking.learned,
+                answer_ids=answer_ids,
+                reasoning=self._reasoning,
+                truncate_at=cut,
             )
-        return examples
+            for prompt_ids, thinking, cut, answer_ids in zip(
+                prompts_ids, encoded, cuts, self._encode(answers), strict=True
+            )
+        ]
 
     def _opened(self, conversation: str) -> str:
         """The conversation with thinking open at its end, as some chat templates leave it."""
         is_open = conversation.rstrip().endswith(self._opener)
         return conversation if is_open else conversation + self._opener
 
-    def _conversation(self, problem: ChainProblem, rng: random.Random) -> str:
+    def _conversation(self, problem: WrittenProblem, rng: random.Random) -> str:
         """The conversation's text, rendered by the chat template."""
         messages: list[dict[str, str]] = []
         if rng.random() < self._config.system_share:
@@ -147,17 +167,24 @@ class ExampleSource:
     def _encode(self, texts: list[str]) -> list[list[int]]:
         return self._tokenizer(texts, add_special_tokens=False)["input_ids"]
 
-    def _encode_traces(self, traces: list[tuple[Passage, ...]]) -> list[tuple[list[int], list[bool]]]:
-        """Ids of each trace with its think-end, and whether each id is learned."""
-        passages_ids = iter(self._encode([passage.text for trace in traces for passage in trace]))
-        encoded: list[tuple[list[int], list[bool]]] = []
+    def _encode_traces(self, traces: list[Trace]) -> list[_EncodedTrace]:
+        texts = [passage.text for trace in traces for passage in trace.passages]
+        passages_ids = iter(self._encode(texts))
+        end_ids = self._reasoning.think_end_ids
+        encoded: list[_EncodedTrace] = []
         for trace in traces:
             ids: list[int] = []
             learned: list[bool] = []
-            for passage in trace:
+            answers = [(0, trace.first_answer)]
+            for passage in trace.passages:
                 passage_ids = next(passages_ids)
                 ids += passage_ids
                 learned += [passage.learned] * len(passage_ids)
-            end_ids = self._reasoning.think_end_ids
-            encoded.append(([*ids, *end_ids], [*learned, *[True] * len(end_ids)]))
+                if passage.answer is not None:
+                    answers.append((len(ids), passage.answer))
+            encoded.append(
+                _EncodedTrace(
+                    ids=[*ids, *end_ids], learned=[*learned, *[True] * len(end_ids)], answers=answers
+                )
+            )
         return encoded

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
-from anytime_training.demo.task import ChainTask
-from anytime_training.demo.traces import TraceMix
+from anytime_training.demo.chain.task import ChainTask
+from anytime_training.demo.chain.traces import TraceMix
+from anytime_training.demo.countdown.task import CountdownTask
+from anytime_training.demo.countdown.traces import SearchMix
+from anytime_training.demo.written import TraceSource
 from anytime_training.section import Beta, RecipeSettings, Section, Share
 
 
@@ -43,6 +46,8 @@ class TokenizerConfig(Section):
 
     vocab_size: int = Field(default=512, ge=272)
     """Entries: 256 bytes, the special tokens, and merges for frequent words."""
+    whole_numbers: bool = False
+    """Let frequent numbers, with the operator before them, be tokens; else each digit is one."""
     corpus_problems: PositiveInt = 20_000
     """Problems, with their traces, that the merges are learned from."""
 
@@ -149,9 +154,37 @@ class SupervisedRecipe(RecipeSettings):
     """Seconds between checkpoints."""
     num_examples: PositiveInt = 8
     """Prompts of held-out problems that are written to the manifest as examples."""
-    task: ChainTask = ChainTask()
-    traces: TraceMix = TraceMix()
+    task: Annotated[ChainTask | CountdownTask, Field(discriminator="kind")] = ChainTask()
+    """The table's `kind` selects the task."""
+    traces: Annotated[TraceMix | SearchMix, Field(discriminator="kind")] = TraceMix()
+    """Thinking on problems of the task."""
     examples: ExamplesConfig = ExamplesConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _traces_of_the_task(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        filled = dict(values)
+        task, traces = filled.get("task"), filled.get("traces", {})
+        if isinstance(task, dict):
+            filled["task"] = task = {"kind": "chain"} | task
+            if isinstance(traces, dict):
+                filled["traces"] = {"kind": task["kind"]} | traces
+        elif isinstance(traces, dict):
+            filled["traces"] = {"kind": "chain"} | traces
+        return filled
+
+    @property
+    def trace_source(self) -> TraceSource[Any]:
+        """The traces, for problems of this recipe's task."""
+        return self.traces
+
+    @model_validator(mode="after")
+    def _traces_suit_the_task(self) -> SupervisedRecipe:
+        if self.traces.kind != self.task.kind:
+            raise ValueError(f"traces.kind must be that of the task, {self.task.kind!r}")
+        return self
 
 
 class WarmstartRecipe(SupervisedRecipe):

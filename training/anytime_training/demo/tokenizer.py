@@ -1,7 +1,8 @@
 """The tokenizer of the warm start, and its chat template.
 
-Byte-level BPE: every text decodes to itself. A word includes the space after it and a digit is a token of its
-own, so that `7 - 3` is three tokens and a digit is the same token everywhere.
+Byte-level BPE: every text decodes to itself. A word includes the space after it. A digit is a token of its
+own, so that `7 - 3` is three tokens and a digit is the same token everywhere; or frequent numbers are tokens,
+alone and with the operator before them, so that `12 - 10` is two.
 """
 
 from __future__ import annotations
@@ -26,6 +27,10 @@ _THINKING = (THINK_START, THINK_END)
 # A spaced operator; a word with its colon and space; a digit; punctuation with its space; other space.
 _PIECES = r" [-+x*×] |\p{L}+:? ?|\p{N}|[^\s\p{L}\p{N}]+ ?|\s+"
 
+# A spaced operator with its number; a word; a number; punctuation, without the space of an operator after it;
+# other space.
+_NUMBER_PIECES = r" [-+x*×=] \p{N}+| ?\p{L}+[:;!.]? ?|\p{N}+|[^\s\p{L}\p{N}]+(?: (?![-+x*×=] ))?|\s+"
+
 # Earlier thinking is dropped; the generation prompt opens new thinking.
 CHAT_TEMPLATE = (
     "{%- for message in messages -%}"
@@ -45,17 +50,20 @@ CHAT_TEMPLATE = (
 )
 
 
-def build_tokenizer(texts: Iterable[str], *, vocab_size: int, window_tokens: int) -> PreTrainedTokenizerFast:
+def build_tokenizer(
+    texts: Iterable[str], *, vocab_size: int, window_tokens: int, whole_numbers: bool = False
+) -> PreTrainedTokenizerFast:
     """Learn merges from `texts`.
 
     Args:
         vocab_size: number of entries, including special tokens.
+        whole_numbers: numbers are not split into digits.
         window_tokens: the model's context length, recorded with the tokenizer.
     """
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Split(Regex(_PIECES), behavior="isolated"),
+            pre_tokenizers.Split(Regex(_NUMBER_PIECES if whole_numbers else _PIECES), behavior="isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )

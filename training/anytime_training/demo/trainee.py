@@ -130,11 +130,15 @@ def _tokenizer(recipe: WarmstartRecipe, folder: Path, *, resume: bool) -> PreTra
     corpus: list[str] = []
     for _ in range(recipe.tokenizer.corpus_problems):
         problem = recipe.task.sample(rng)
-        corpus.append(problem.prompt)
-        corpus += [passage.text for passage in recipe.traces.sample(problem.chain, rng)]
+        trace = recipe.trace_source.sample(problem, rng)
+        corpus += [problem.prompt, problem.answer]
+        corpus += [passage.text for passage in trace.passages]
         corpus += [recipe.reasoning.truncation, recipe.reasoning.answer_lead_in]
     tokenizer = build_tokenizer(
-        corpus, vocab_size=recipe.tokenizer.vocab_size, window_tokens=recipe.model.window_tokens
+        corpus,
+        vocab_size=recipe.tokenizer.vocab_size,
+        window_tokens=recipe.model.window_tokens,
+        whole_numbers=recipe.tokenizer.whole_numbers,
     )
     with replacing_folder(folder) as partial:
         tokenizer.save_pretrained(partial)

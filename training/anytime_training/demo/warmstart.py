@@ -49,7 +49,7 @@ def train_warmstart(recipe: WarmstartRecipe | FineTuningRecipe, run: Run) -> boo
     step, seconds_before = (0, 0.0) if state is None else (state.step, state.seconds)
     source = ExampleSource(
         task=recipe.task,
-        traces=recipe.traces,
+        traces=recipe.trace_source,
         config=recipe.examples,
         tokenizer=trainee.tokenizer.hugging_face,
         reasoning=trainee.reasoning,

@@ -1,7 +1,8 @@
 """Chains against results computed by hand."""
 
 import pytest
-from anytime_training.demo.chain import Chain, Operation, Step
+from anytime_training.demo.arithmetic import Operation, Step
+from anytime_training.demo.chain.chain import Chain
 
 
 def chain(start: int, *steps: str) -> Chain:

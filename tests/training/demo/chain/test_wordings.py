@@ -5,8 +5,9 @@ import re
 from collections.abc import Callable
 
 import pytest
-from anytime_training.demo.chain import Chain, Operation, Step
-from anytime_training.demo.wordings import bare, instructions, question, story
+from anytime_training.demo.arithmetic import Operation, Step
+from anytime_training.demo.chain.chain import Chain
+from anytime_training.demo.chain.wordings import bare, instructions, question, story
 
 CHAIN = Chain(
     start=7,

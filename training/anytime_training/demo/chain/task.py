@@ -13,8 +13,10 @@ from typing import Literal
 
 from pydantic import Field, NonNegativeFloat, model_validator
 
-from anytime_training.demo.chain import Chain, Operation, Step
-from anytime_training.demo.wordings import Wording, bare, instructions, question, story
+from anytime_training.demo.arithmetic import Operation, Step
+from anytime_training.demo.chain.chain import Chain
+from anytime_training.demo.chain.wordings import Wording, bare, instructions, question, story
+from anytime_training.demo.written import WrittenProblem
 from anytime_training.section import Section
 from anytime_training.tasks.base import Problem, Split, split_of
 
@@ -34,12 +36,10 @@ _OPERATION_WEIGHTS = {Operation.PLUS: 4, Operation.MINUS: 4, Operation.TIMES: 3}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ChainProblem(Problem):
+class ChainProblem(WrittenProblem):
     """A problem and its chain."""
 
     chain: Chain
-    wording: str
-    """Name of the wording."""
 
 
 class ChainTask(Section):

@@ -17,28 +17,23 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import NonNegativeFloat, PositiveInt, model_validator
 
-from anytime_training.demo.chain import MODULUS, Chain, run_steps
+from anytime_training.demo.chain.chain import MODULUS, Chain, run_steps
+from anytime_training.demo.chain.task import ChainProblem
+from anytime_training.demo.written import Passage, Trace
 from anytime_training.section import Section, Share
 
 Style = Literal["terse", "wordy", "recheck"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Passage:
-    """A piece of a trace."""
-
-    text: str
-    learned: bool = True
-    """False for a slip, which is context only."""
-
-
 class TraceMix(Section):
-    """Draws traces in a mixture of styles."""
+    """Draws traces of chains in a mixture of styles."""
+
+    kind: Literal["chain"] = "chain"
+    """Kind of the task that the traces are for."""
 
     terse_weight: NonNegativeFloat = 0.3
     """Weight of the quick style."""
@@ -57,8 +52,11 @@ class TraceMix(Section):
             raise ValueError("at least one weight must be above 0")
         return self
 
-    def sample(self, chain: Chain, rng: random.Random) -> tuple[Passage, ...]:
-        """A trace of one chain, without the think-end."""
+    def sample(self, problem: ChainProblem, rng: random.Random) -> Trace:
+        """A trace of one chain, with the right answer at every truncation."""
+        return Trace(passages=self._passages(problem.chain, rng), first_answer=problem.answer)
+
+    def _passages(self, chain: Chain, rng: random.Random) -> tuple[Passage, ...]:
         weights = (self.terse_weight, self.wordy_weight, self.recheck_weight)
         style: Style = rng.choices(("terse", "wordy", "recheck"), weights)[0]
         if style == "terse":

@@ -4,8 +4,9 @@ import random
 from collections import Counter
 
 import pytest
-from anytime_training.demo.chain import Chain, Operation, Step
-from anytime_training.demo.task import ChainProblem, ChainTask
+from anytime_training.demo.arithmetic import Operation, Step
+from anytime_training.demo.chain.chain import Chain
+from anytime_training.demo.chain.task import ChainProblem, ChainTask
 from anytime_training.tasks import split_of
 from hypothesis import given
 from hypothesis import strategies as st

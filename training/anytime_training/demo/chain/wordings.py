@@ -9,7 +9,8 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-from anytime_training.demo.chain import Chain, Operation, Step
+from anytime_training.demo.arithmetic import Operation, Step
+from anytime_training.demo.chain.chain import Chain
 
 Wording = Callable[[Chain, random.Random], str]
 

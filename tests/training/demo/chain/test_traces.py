@@ -5,9 +5,11 @@ import random
 import re
 
 import pytest
-from anytime_training.demo.chain import Chain, Operation, Step
-from anytime_training.demo.task import ChainProblem, ChainTask
-from anytime_training.demo.traces import Passage, TraceMix, recheck, terse, wordy
+from anytime_training.demo.arithmetic import Operation, Step
+from anytime_training.demo.chain.chain import Chain
+from anytime_training.demo.chain.task import ChainProblem, ChainTask
+from anytime_training.demo.chain.traces import TraceMix, recheck, terse, wordy
+from anytime_training.demo.written import Passage
 
 SIGNS = {"+": operator.add, "-": operator.sub, "x": operator.mul}
 CHAIN = Chain(
@@ -63,8 +65,10 @@ def test_everything_that_is_learned_is_right(stride: int) -> None:
     seen = {"Quick": 0, "Steps": 0, "Check": 0, "slip": 0}
     for _ in range(1000):
         problem = task.sample(rng)
-        trace = mix.sample(problem.chain, rng)
-        text = text_of(trace)
+        trace = mix.sample(problem, rng)
+        assert trace.first_answer == problem.answer
+        assert not any(passage.answer for passage in trace.passages)
+        text = trace.text
         quick, _, check = text.partition(". Check: ")
         if text.startswith("Steps: "):
             seen["Steps"] += 1
@@ -77,12 +81,12 @@ def test_everything_that_is_learned_is_right(stride: int) -> None:
         stated = [int(value) for value in quick.removeprefix("Quick: ").split(", ")]
         if check:
             check_steps(check, problem)
-        if all(passage.learned for passage in trace):
+        if all(passage.learned for passage in trace.passages):
             assert stated == right
             continue
         seen["slip"] += 1
         assert len(stated) == len(right)
-        learned_part, slip, last = trace
+        learned_part, slip, last = trace.passages
         assert (learned_part.learned, slip.learned, last.learned) == (True, False, True)
         num_right = learned_part.text.count(",")
         assert stated[:num_right] == right[:num_right]
@@ -101,4 +105,5 @@ def test_slip_continues_from_the_wrong_result() -> None:
 
 def test_mixture_follows_its_weights() -> None:
     mix = TraceMix(terse_weight=1, wordy_weight=0, recheck_weight=0, stride=2)
-    assert {text_of(mix.sample(CHAIN, random.Random(seed))) for seed in range(50)} == {"Quick: 8, 3"}
+    problem = ChainProblem(content="7-3x2+5", prompt="", answer="3", wording="bare", chain=CHAIN)
+    assert {mix.sample(problem, random.Random(seed)).text for seed in range(50)} == {"Quick: 8, 3"}

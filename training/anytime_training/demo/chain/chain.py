@@ -4,39 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
+
+from anytime_training.demo.arithmetic import Step
 
 MODULUS = 10
-
-
-class Operation(StrEnum):
-    """The operation of a step; the value is its sign."""
-
-    PLUS = "+"
-    MINUS = "-"
-    TIMES = "x"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
-    """One operation with its operand."""
-
-    operation: Operation
-    operand: int
-    """A digit."""
-
-    def exact(self, value: int) -> int:
-        """The value after this step, before reduction modulo 10."""
-        match self.operation:
-            case Operation.PLUS:
-                return value + self.operand
-            case Operation.MINUS:
-                return value - self.operand
-            case Operation.TIMES:
-                return value * self.operand
-
-    def __str__(self) -> str:
-        return f"{self.operation}{self.operand}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

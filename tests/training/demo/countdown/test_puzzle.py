@@ -1,0 +1,102 @@
+"""Countdown puzzles: all attempts, their expressions, and the grading of any expression."""
+
+import itertools
+
+import pytest
+from anytime_training.demo.arithmetic import Operation, Step
+from anytime_training.demo.countdown.puzzle import MAX_VALUE, Attempt, attempts, solves
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+NUMBERS = (8, 3, 7, 2)
+
+
+def attempt(first: int, *steps: str) -> Attempt:
+    return Attempt(
+        first=first,
+        steps=tuple(Step(operation=Operation(step[0]), operand=int(step[1:])) for step in steps),
+    )
+
+
+@pytest.mark.parametrize(
+    ("steps", "expression", "values"),
+    [
+        (("+3", "x7", "-2"), "(8 + 3) x 7 - 2", [11, 77, 75]),
+        (("x7", "+3", "-2"), "8 x 7 + 3 - 2", [56, 59, 57]),
+        (("-3", "x7", "x2"), "(8 - 3) x 7 x 2", [5, 35, 70]),
+        (("-7", "x3", "+2"), "(8 - 7) x 3 + 2", [1, 3, 5]),
+        (("x3", "-7", "x2"), "(8 x 3 - 7) x 2", [24, 17, 34]),
+    ],
+)
+def test_expression_and_values_of_an_attempt(
+    steps: tuple[str, ...], expression: str, values: list[int]
+) -> None:
+    tried = attempt(8, *steps)
+    assert tried.expression == expression
+    assert tried.values == values
+    assert eval(expression.replace("x", "*")) == tried.value == values[-1]
+
+
+def test_attempts_are_all_orders_and_operations_within_the_range() -> None:
+    """Against a slow enumeration that evaluates text."""
+    expected: set[str] = set()
+    for order in itertools.permutations(NUMBERS):
+        for signs in itertools.product("+-*", repeat=3):
+            text, values = str(order[0]), []
+            for sign, number in zip(signs, order[1:], strict=True):
+                text = f"({text}){sign}{number}"
+                values.append(eval(text))
+            is_mirrored = signs[0] != "-" and order[0] < order[1]
+            if all(1 <= value <= MAX_VALUE for value in values) and not is_mirrored:
+                expected.add(text)
+    found = {
+        f"((({one.first}){one.steps[0]}){one.steps[1]}){one.steps[2]}".replace("x", "*")
+        for one in attempts(NUMBERS)
+    }
+    assert {text.replace("(8)", "8").replace("(7)", "7") for text in found} == {
+        text.replace("(8)", "8").replace("(7)", "7") for text in expected
+    }
+
+
+def test_equal_numbers_give_each_attempt_once() -> None:
+    found = attempts((5, 5, 5, 5))
+    assert len(found) == len(set(found))
+    assert attempt(5, "+5", "+5", "+5") in found
+
+
+@pytest.mark.parametrize(
+    "expression",
+    ["(8 + 3) x 7 - 2", "7x(3+8)-2", "(8+3)*7-2", " 7 × (8 + 3) - 2 ", "((8) + 3) x 7 - 2"],
+)
+def test_any_solution_is_accepted(expression: str) -> None:
+    assert solves(expression, NUMBERS, 75)
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "",
+        "75",
+        "8 + 3 x 7 - 2",
+        "(8 + 3) x 7 - 2 + 0",
+        "(8 + 3) x 7 - 1 - 1",
+        "70 + 5",
+        "(8 + 3) x 7",
+        "(8 + 3) x 7 - 2 = 75",
+        "(8 + 3) x 7 - 2.0",
+        "-(2 - (8 + 3) x 7)",
+        "(8 + 3) x 7 - 2 if 1 else 0",
+        "8 ** 3",
+        "True",
+        "(" * 5000,
+    ],
+)
+def test_anything_else_is_refused(expression: str) -> None:
+    assert not solves(expression, NUMBERS, 75)
+
+
+@given(st.text() | st.text(alphabet="0123456789+-x*/() "))
+@example("\x00")
+@example("1" * 90)
+def test_grading_never_raises(expression: str) -> None:
+    assert solves(expression, NUMBERS, 75) in (True, False)

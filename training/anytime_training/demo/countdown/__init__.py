@@ -1,0 +1,1 @@
+"""Countdown: reach a target with four numbers. The puzzles, their wordings, and thinking that searches."""

@@ -1,0 +1,147 @@
+"""The countdown task: reach a target with four numbers, in several wordings, as an expression or as JSON."""
+
+from __future__ import annotations
+
+import json
+import random
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import Field, PositiveInt, model_validator
+
+from anytime_training.demo.countdown.puzzle import MAX_VALUE, Attempt, attempts, solves
+from anytime_training.demo.written import WrittenProblem
+from anytime_training.section import Section, Share
+from anytime_training.tasks.base import Problem, Split, split_of
+
+_QUESTIONS = (
+    "Use {numbers} to make {target}.",
+    "Make {target} from {numbers}.",
+    "Reach {target} with {numbers}.",
+    "Reach {target} with the numbers {numbers}.",
+    "How do you get {target} from {numbers}?",
+    "Can you make {target} with {numbers}?",
+)
+_LIST_SHARE = 0.2
+_LISTS = ("Numbers: {listed}. Target: {target}.", "{listed} -> {target}")
+_RULES = ("", "", "", " Use each number once.", " Use every number exactly once.")
+_JSON_REQUESTS = (" Answer as JSON.", " Reply in JSON.", " Give expression and value as JSON.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CountdownProblem(WrittenProblem):
+    """A puzzle and its solutions."""
+
+    numbers: tuple[int, ...]
+    """In the order of the prompt."""
+    target: int
+    as_json: bool
+    """Whether the prompt asks for JSON."""
+    attempts: tuple[Attempt, ...]
+    """All attempts, right and wrong."""
+
+    def answer_for(self, attempt: Attempt) -> str:
+        """The answer that gives this attempt."""
+        return _answer(attempt, as_json=self.as_json)
+
+
+class CountdownTask(Section):
+    """Puzzles of four numbers with a few solutions each."""
+
+    kind: Literal["countdown"] = "countdown"
+    """Kind of the task."""
+    min_number: PositiveInt = 2
+    """The smallest number."""
+    max_number: PositiveInt = 15
+    """The largest number."""
+    min_target: PositiveInt = 10
+    """The smallest target."""
+    max_target: int = Field(default=99, ge=1, le=MAX_VALUE)
+    """The largest target."""
+    min_solutions: PositiveInt = 2
+    """The fewest attempts that reach the target."""
+    max_solutions: PositiveInt = 8
+    """The most attempts that reach the target."""
+    json_share: Share = 0.06
+    """Share of the prompts that ask for JSON."""
+
+    @model_validator(mode="after")
+    def _holds_together(self) -> CountdownTask:
+        for low, high in (
+            ("min_number", "max_number"),
+            ("min_target", "max_target"),
+            ("min_solutions", "max_solutions"),
+        ):
+            if getattr(self, low) > getattr(self, high):
+                raise ValueError(f"{low} must not be above {high}")
+        return self
+
+    def sample(self, rng: random.Random, split: Split = "train") -> CountdownProblem:
+        """Draw numbers and one of the targets that they reach until the puzzle is in that split."""
+        while True:
+            numbers = tuple(rng.randint(self.min_number, self.max_number) for _ in range(4))
+            tried = sorted(attempts(numbers), key=lambda attempt: attempt.expression)
+            solutions: dict[int, list[Attempt]] = {}
+            for attempt in tried:
+                solutions.setdefault(attempt.value, []).append(attempt)
+            targets = [
+                target
+                for target, found in sorted(solutions.items())
+                if self.min_target <= target <= self.max_target
+                and self.min_solutions <= len(found) <= self.max_solutions
+            ]
+            if not targets:
+                continue
+            target = rng.choice(targets)
+            content = f"{','.join(map(str, sorted(numbers)))}->{target}"
+            if split_of(content) == split:
+                break
+        as_json = rng.random() < self.json_share
+        wording = "list" if rng.random() < _LIST_SHARE else "question"
+        return CountdownProblem(
+            content=content,
+            prompt=_prompt(numbers, target, wording, rng) + (rng.choice(_JSON_REQUESTS) if as_json else ""),
+            wording=f"{wording}, json" if as_json else wording,
+            answer=_answer(solutions[target][0], as_json=as_json),
+            numbers=numbers,
+            target=target,
+            as_json=as_json,
+            attempts=tuple(tried),
+        )
+
+    def grade(self, problem: Problem, answer_text: str) -> bool:
+        """Whether the text is a solution, any of them; as JSON where the prompt asks for it."""
+        assert isinstance(problem, CountdownProblem)
+        expression = answer_text
+        if problem.as_json:
+            try:
+                answer = json.loads(answer_text)
+            except (ValueError, RecursionError):
+                return False
+            if not isinstance(answer, dict) or answer.keys() != {"expression", "value"}:
+                return False
+            expression = answer["expression"]
+            if answer["value"] != problem.target or not isinstance(expression, str):
+                return False
+        return solves(expression, problem.numbers, problem.target)
+
+    def accepted_answers(self, problem: Problem) -> tuple[str, ...]:
+        """The solutions that take the numbers one after the other; `grade` accepts others too."""
+        assert isinstance(problem, CountdownProblem)
+        return tuple(
+            problem.answer_for(attempt) for attempt in problem.attempts if attempt.value == problem.target
+        )
+
+
+def _answer(attempt: Attempt, *, as_json: bool) -> str:
+    if not as_json:
+        return attempt.expression
+    return json.dumps({"expression": attempt.expression, "value": attempt.value})
+
+
+def _prompt(numbers: tuple[int, ...], target: int, wording: str, rng: random.Random) -> str:
+    *most, last = map(str, numbers)
+    spoken = f"{', '.join(most)} and {last}"
+    listed = ", ".join(map(str, numbers))
+    text = rng.choice(_LISTS if wording == "list" else _QUESTIONS)
+    return text.format(numbers=spoken, listed=listed, target=target) + rng.choice(_RULES)
