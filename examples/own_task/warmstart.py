@@ -69,7 +69,7 @@ def example(
     return build_example(
         prompt_ids=prompt_ids,
         thinking_ids=thinking_ids,
-        learned=[True] * len(thinking_ids),
+        thinking_parts=[Part.THINKING] * len(thinking_ids),
         answer_ids=answer_ids,
         reasoning=reasoning,
         truncate_at=rng.randrange(len(thinking_ids)) if rng.random() < TRUNCATED_SHARE else None,

@@ -27,11 +27,11 @@ THINKING_IDS = (20, 21, 22, THINK_END)
 ANSWER_IDS = (30, END)
 
 
-def build(truncate_at: int | None, learned: tuple[bool, ...] = (True,) * 4) -> Example:
+def build(truncate_at: int | None, thinking_parts: tuple[Part, ...] = (Part.THINKING,) * 4) -> Example:
     return build_example(
         prompt_ids=PROMPT_IDS,
         thinking_ids=THINKING_IDS,
-        learned=learned,
+        thinking_parts=thinking_parts,
         answer_ids=ANSWER_IDS,
         reasoning=REASONING,
         truncate_at=truncate_at,
@@ -56,7 +56,7 @@ def test_tokens_and_what_is_learned_of_them(
 
 
 def test_a_slip_is_read_but_not_learned() -> None:
-    example = build(None, learned=(True, False, True, True))
+    example = build(None, (Part.THINKING, Part.CONTEXT, Part.THINKING, Part.THINKING))
     assert "".join(part.name[0] for part in example.parts) == "CCCTCTTCAA"
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from anytime_server.reasoning import Cause, ReasoningFormat, truncate_thinking
 
 from anytime_training.demo.recipe import ExamplesConfig
-from anytime_training.demo.written import Trace, TraceSource, WrittenProblem
+from anytime_training.demo.written import Passage, Trace, TraceSource, WrittenProblem
 from anytime_training.tasks.base import Task
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ class Part(IntEnum):
     """Sampled thinking, including the think-end."""
     ANSWER = 2
     """The answer and the end of the turn."""
+    CONCLUSION = 3
+    """Sampled thinking that follows from what is before it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +48,7 @@ def build_example(
     *,
     prompt_ids: Sequence[int],
     thinking_ids: Sequence[int],
-    learned: Sequence[bool],
+    thinking_parts: Sequence[Part],
     answer_ids: Sequence[int],
     reasoning: ReasoningFormat,
     truncate_at: int | None,
@@ -56,7 +58,7 @@ def build_example(
     Args:
         prompt_ids: the conversation, with thinking open at its end.
         thinking_ids: the whole thinking, including the think-end.
-        learned: whether each of `thinking_ids` is learned.
+        thinking_parts: part of each of `thinking_ids`.
         answer_ids: the answer with the end of the turn.
         truncate_at: thinking tokens to keep; None, or all of them, for thinking that ends by itself.
     """
@@ -64,7 +66,7 @@ def build_example(
     truncation = truncate_thinking(kept_ids, reasoning, cause=Cause.BUDGET)
     answer_prompt_ids = truncation.answer_prompt(prompt_ids)
     parts = [Part.CONTEXT] * len(prompt_ids)
-    parts += [Part.THINKING if is_learned else Part.CONTEXT for is_learned in learned[: len(kept_ids)]]
+    parts += thinking_parts[: len(kept_ids)]
     parts += [Part.CONTEXT] * len(truncation.inserted_ids)
     parts += [Part.ANSWER] * len(answer_ids)
     return Example(ids=(*answer_prompt_ids, *answer_ids), parts=tuple(parts))
@@ -75,8 +77,8 @@ class _EncodedTrace:
     """A trace with its think-end."""
 
     ids: list[int]
-    learned: list[bool]
-    """Whether each of `ids` is learned."""
+    parts: list[Part]
+    """Part of each of `ids`."""
     answers: list[tuple[int, str]]
     """Answers, each with the number of tokens from which on it is given; the first has 0."""
 
@@ -135,7 +137,7 @@ class ExampleSource:
             build_example(
                 prompt_ids=prompt_ids,
                 thinking_ids=thinking.ids,
-                learned=thinking.learned,
+                thinking_parts=thinking.parts,
                 answer_ids=answer_ids,
                 reasoning=self._reasoning,
                 truncate_at=cut,
@@ -174,17 +176,25 @@ class ExampleSource:
         encoded: list[_EncodedTrace] = []
         for trace in traces:
             ids: list[int] = []
-            learned: list[bool] = []
+            parts: list[Part] = []
             answers = [(0, trace.first_answer)]
             for passage in trace.passages:
                 passage_ids = next(passages_ids)
                 ids += passage_ids
-                learned += [passage.learned] * len(passage_ids)
+                parts += [_part(passage)] * len(passage_ids)
                 if passage.answer is not None:
                     answers.append((len(ids), passage.answer))
             encoded.append(
                 _EncodedTrace(
-                    ids=[*ids, *end_ids], learned=[*learned, *[True] * len(end_ids)], answers=answers
+                    ids=[*ids, *end_ids],
+                    parts=[*parts, *[Part.THINKING] * len(end_ids)],
+                    answers=answers,
                 )
             )
         return encoded
+
+
+def _part(passage: Passage) -> Part:
+    if not passage.learned:
+        return Part.CONTEXT
+    return Part.CONCLUSION if passage.is_conclusion else Part.THINKING

@@ -81,7 +81,8 @@ class ExamplesConfig(Section):
     system_prompts: list[str] = Field(default=["You are a helpful assistant."])
     """System prompts to draw from."""
     answer_weight: PositiveFloat = 4.0
-    """Weight in the loss of a token of the answer; a token of the thinking has 1. Answers are short."""
+    """Weight in the loss of a token of the answer, or of a conclusion within the thinking; other tokens of
+    the thinking have 1. Both are short."""
     earlier_turn_share: Share = 0.04
     """Share of the conversations in which an earlier problem and its answer come first."""
 

@@ -83,8 +83,13 @@ def train_warmstart(recipe: WarmstartRecipe | FineTuningRecipe, run: Run) -> boo
             with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bf16):
                 logits_NV, targets_N = label_logits(model, ids_ET, parts_ET != Part.CONTEXT)
             losses_N = F.cross_entropy(logits_NV.float(), targets_N, reduction="none")
-            is_answer_N = parts_ET[:, 1:][parts_ET[:, 1:] != Part.CONTEXT] == Part.ANSWER
-            loss = weighted_loss(losses_N, is_answer_N, answer_weight=recipe.examples.answer_weight)
+            parts_N = parts_ET[:, 1:][parts_ET[:, 1:] != Part.CONTEXT]
+            is_answer_N = parts_N == Part.ANSWER
+            loss = weighted_loss(
+                losses_N,
+                is_answer_N | (parts_N == Part.CONCLUSION),
+                answer_weight=recipe.examples.answer_weight,
+            )
             optimiser.zero_grad()
             loss.backward()
             grad_norm = torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.optimiser.max_grad_norm)
@@ -129,9 +134,9 @@ def pad_batch(batch: list[Example], *, pad_id: int) -> tuple[torch.Tensor, torch
     return ids_ET, parts_ET
 
 
-def weighted_loss(losses_N: torch.Tensor, is_answer_N: torch.Tensor, *, answer_weight: float) -> torch.Tensor:
-    """Weighted mean of the losses: answer tokens have weight `answer_weight`, others 1."""
-    weights_N = torch.where(is_answer_N, answer_weight, 1.0)
+def weighted_loss(losses_N: torch.Tensor, is_heavy_N: torch.Tensor, *, answer_weight: float) -> torch.Tensor:
+    """Weighted mean of the losses: heavy tokens have weight `answer_weight`, others 1."""
+    weights_N = torch.where(is_heavy_N, answer_weight, 1.0)
     return (weights_N * losses_N).sum() / weights_N.sum()
 
 

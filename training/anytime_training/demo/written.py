@@ -30,6 +30,8 @@ class Passage:
     text: str
     learned: bool = True
     """False for text that is context only, such as a slip."""
+    is_conclusion: bool = False
+    """Whether the text follows from what is before it. Conclusions are few, and weigh as much as answers."""
     answer: str | None = None
     """The answer that is given from the end of this passage on; None keeps the answer before it."""
 

@@ -2,6 +2,7 @@
 
 import random
 import re
+from itertools import pairwise
 
 import pytest
 from anytime_training.demo.countdown.task import CountdownProblem, CountdownTask
@@ -29,9 +30,10 @@ def evaluate(attempt: str) -> int:
 
 def test_attempts_are_right_and_end_with_the_verdict() -> None:
     for problem, trace in drawn(300, SearchMix()):
-        style, _, rest = trace.text.partition(": ")
+        opening, _, rest = trace.text.partition("; ")
+        style = opening.removesuffix(f": target = {problem.target}")
         assert style in ("Big", "Small", "Quick")
-        attempts = re.findall(r"([^;!:.]+) (no|near|yes|right)[;!.]? ?", rest)
+        attempts = re.findall(r"([^;!:.]+) (low|high|near|yes|right)[;!.]? ?", rest)
         assert attempts
         for text, verdict in attempts:
             attempt = text.strip()
@@ -40,17 +42,17 @@ def test_attempts_are_right_and_end_with_the_verdict() -> None:
             assert len(results) == (1 if style == "Quick" and verdict != "right" else 3)
             numbers = [int(number) for number in re.findall(r"(?:^|[-+x] )(\d+)", attempt)]
             assert sorted(numbers) == sorted(problem.numbers)
+            far = "low" if results[-1] < problem.target else "high"
             distance = abs(results[-1] - problem.target)
-            expected = "yes" if distance == 0 else "near" if distance <= NEAR else "no"
-            assert verdict in (expected, "right")
-            assert verdict != "right" or distance == 0
+            expected = ("yes", "right") if distance == 0 else ("near",) if distance <= NEAR else (far,)
+            assert verdict in expected
 
 
 def test_first_operation_follows_the_style() -> None:
     first_of = {"Big": set[str](), "Small": set[str](), "Quick": set[str]()}
     for _, trace in drawn(300, SearchMix()):
-        style, _, rest = trace.text.partition(": ")
-        first_of[style].add(rest.split()[1])
+        opening, _, rest = trace.text.partition("; ")
+        first_of[opening.partition(":")[0]].add(rest.split()[1])
     assert first_of["Quick"] == {"+", "-", "x"}
     assert first_of["Small"] >= {"+", "-"}
     assert "x" in first_of["Big"]
@@ -59,14 +61,13 @@ def test_first_operation_follows_the_style() -> None:
 def test_answer_is_the_latest_solution_else_the_latest_near_attempt_else_the_latest() -> None:
     for _, trace in drawn(200, SearchMix()):
         best, best_distance = None, 10_000
-        for passage in trace.passages:
+        for before, passage in pairwise(trace.passages):
+            assert passage.is_conclusion == (passage.answer is not None)
             if passage.answer is None:
                 continue
-            verdict = passage.text.split()[-1]
-            attempt = re.sub(r" = \d+", "", passage.text.rpartition(f" {verdict}")[0])
-            distance = {"no;": 2, "near;": 1, "yes!": 0}[verdict]
+            distance = {"low;": 2, "high;": 2, "near;": 1, "yes!": 0}[passage.text.strip()]
             if distance <= best_distance:
-                best, best_distance = evaluate(attempt), distance
+                best, best_distance = evaluate(re.sub(r" = \d+", "", before.text)), distance
             assert eval(passage.answer.replace("x", "*")) == best
         assert trace.first_answer == next(p.answer for p in trace.passages if p.answer)
 
@@ -81,5 +82,5 @@ def test_thinking_ends_after_that_share_of_the_checks(share: float, expected: bo
 
 def test_no_attempt_occurs_twice_and_there_are_few_enough() -> None:
     for _, trace in drawn(200, SearchMix(max_attempts=9)):
-        attempts = [passage.text.rpartition(" =")[0] for passage in trace.passages if passage.answer]
+        attempts = [before.text for before, verdict in pairwise(trace.passages) if verdict.answer]
         assert len(attempts) == len(set(attempts)) <= 12

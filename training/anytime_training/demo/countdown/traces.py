@@ -1,11 +1,12 @@
 """Thinking that searches: one attempt after the other, until one reaches the target.
 
-    big     Big: 8 x 7 = 56 + 3 = 59 - 2 = 57 no;        begins with a product, writes each result
-    small   Small: 8 + 3 = 11 x 7 = 77 - 2 = 75 yes!     begins with a sum or difference, writes each result
-    quick   Quick: 8 + 3 x 7 - 2 = 75 yes!               begins with anything, writes the last result alone
+    big     Big: target = 75; 8 x 7 = 56 + 3 = 59 - 2 = 57 low;    begins with a product
+    small   Small: target = 75; 8 + 3 = 11 x 7 = 77 - 2 = 75 yes!  begins with a sum or difference
+    quick   Quick: target = 75; 8 + 3 x 7 - 2 = 75 yes!            writes the last result alone
 
-Steps are taken from left to right. An attempt ends with a verdict: `no`, `near` (within `NEAR` of the target)
-or `yes`. A solution is checked with each result written; then the search for another one goes on, or the
+The target is written as the results are: a small model compares equal tokens more easily. Steps are taken
+from left to right. An attempt ends with a verdict: `low`, `high`, `near` (within `NEAR` of the target) or
+`yes`. A solution is checked with each result written; then the search for another one goes on, or the
 thinking ends. The answer where thinking is truncated is the latest solution; before there is one, the latest
 near attempt; before that, the latest attempt.
 """
@@ -27,6 +28,9 @@ Style = Literal["big", "small", "quick"]
 
 NEAR = 3
 """The distance from the target up to which an attempt is near."""
+
+_RANKS = {"low;": 0, "high;": 0, "near;": 1, "yes!": 2}
+"""An answer gives way to an attempt whose verdict is as good or better."""
 
 
 class SearchMix(Section):
@@ -62,26 +66,18 @@ class SearchMix(Section):
         tried = suitable or list(problem.attempts)
         rng.shuffle(tried)
         del tried[self.max_attempts * 4 // 3 if style == "quick" else self.max_attempts :]
-        best: Attempt | None = None
-        passages = [Passage(text=f"{style.capitalize()}: ")]
+        best = tried[0]
+        passages = [Passage(text=f"{style.capitalize()}: target = {problem.target}; ")]
         for number, attempt in enumerate(tried, 1):
-            distance = abs(attempt.value - problem.target)
-            if (
-                distance == 0
-                or best is None
-                or abs(best.value - problem.target) > (0 if distance <= NEAR else NEAR)
-            ):
+            verdict = _verdict(attempt, problem)
+            if _RANKS[verdict] >= _RANKS[_verdict(best, problem)]:
                 best = attempt
-            verdict = "yes!" if distance == 0 else "near;" if distance <= NEAR else "no;"
-            text = _quick(attempt) if style == "quick" else _written_out(attempt)
             is_last = number == len(tried)
-            passages.append(
-                Passage(
-                    text=f"{text} {verdict}" + ("" if is_last and distance else " "),
-                    answer=problem.answer_for(best),
-                )
-            )
-            if distance == 0:
+            passages += [
+                Passage(text=_quick(attempt) if style == "quick" else _written_out(attempt)),
+                Passage(text=f" {verdict} ", is_conclusion=True, answer=problem.answer_for(best)),
+            ]
+            if verdict == "yes!":
                 is_last = is_last or rng.random() < self.stop_share
                 passages.append(
                     Passage(text=f"Check: {_written_out(attempt)} right{'.' if is_last else '. More: '}")
@@ -89,6 +85,15 @@ class SearchMix(Section):
             if is_last:
                 break
         return Trace(passages=tuple(passages), first_answer=problem.answer_for(tried[0]))
+
+
+def _verdict(attempt: Attempt, problem: CountdownProblem) -> str:
+    difference = attempt.value - problem.target
+    if difference == 0:
+        return "yes!"
+    if abs(difference) <= NEAR:
+        return "near;"
+    return "low;" if difference < 0 else "high;"
 
 
 def _suits(attempt: Attempt, style: Style) -> bool:
