@@ -21,12 +21,12 @@ from anytime_server.engine import Engine
 from anytime_server.reasoning import Manifest
 from anytime_server.text.model import Model
 
-from anytime_training.advantage import budget_prior
 from anytime_training.checkpoint import TrainingState, resume_state, save_state, save_trained_checkpoint
 from anytime_training.config.brpo import BrpoRecipe
 from anytime_training.credit import credit_trees, truncation_lengths
 from anytime_training.errors import RecipeError, TrainingFailed
 from anytime_training.learner import Learner
+from anytime_training.prior import budget_prior
 from anytime_training.progress import METRICS_NAME, JsonLines, ProgressReport
 from anytime_training.record import rollout_lines, step_metrics
 from anytime_training.reward import Grades, grade_rollouts

@@ -13,8 +13,9 @@ from collections.abc import Sequence
 import torch
 from anytime_server.reasoning import Truncation
 
-from anytime_training.advantage import budget_prior, segments, summary_advantages, thinking_advantages
+from anytime_training.advantage import summary_advantages, thinking_advantages
 from anytime_training.config.credit import CreditConfig
+from anytime_training.prior import budget_prior, segments
 from anytime_training.rollout import Rollout
 from anytime_training.tree import Branch, Segment, Tree
 

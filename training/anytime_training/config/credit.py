@@ -6,9 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat
 
+from anytime_training.baselines import BaselineName
 from anytime_training.section import Section
 
-BaselineName = Literal["brpo", "v1_only", "v2_only", "none"]
 SummaryPreset = Literal["brpo", "grpo", "none"]
 PriorName = Literal["base", "uniform", "linear"]
 
@@ -20,8 +20,7 @@ class CreditConfig(Section):
     """Weight of each budget in the objective: `base` is the largest budget alone, `uniform` all alike,
     `linear` in proportion to their size, or one weight for each."""
     baseline: BaselineName = "brpo"
-    """Baseline of the thinking: the rollout's own earlier rewards (V1), the mean of its group (V2), a mixture
-    that moves from V2 to V1 (`brpo`), or none."""
+    """Baseline of the thinking: see the table of baselines in the guide to training."""
     decay: Annotated[float, Field(gt=0, le=1)] = 0.5
     """λ: weight in V1 of each earlier budget, relative to the budget after it."""
     summary: SummaryPreset = "brpo"
