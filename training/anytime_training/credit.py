@@ -48,16 +48,18 @@ def credit_trees(
     """
     prior_B = budget_prior(config.prior, budgets)
     rewards_PGBA = rewards_PGBA.double()
+    lengths_PGB = truncation_lengths(rollouts_PG)
     thinking_PGB = thinking_advantages(
         rewards_PGBA,
         prior_B,
         baseline=config.baseline,
         decay=config.decay,
         leave_one_out=config.leave_one_out,
+        lengths_PGB=lengths_PGB,
     )
     summary_PGBA = summary_advantages(
         rewards_PGBA,
-        truncation_lengths(rollouts_PG),
+        lengths_PGB,
         preset=config.summary,
         weight=config.summary_weight,
         leave_one_out=config.leave_one_out,

@@ -43,6 +43,17 @@ BASELINES = {
         module="group_mean", formula="V2, the mean return of the prompt's rollouts", is_unbiased=None
     ),
     "none": BaselineEntry(module="none", formula="0", is_unbiased=True),
+    "fitted": BaselineEntry(
+        module="fitted",
+        formula="c + a · V1 + d · R̄ + e · V̄1, by ridge regression on other prompts",
+        is_unbiased=True,
+    ),
+    "shrunken": BaselineEntry(
+        module="shrunken", formula="R̄, shrunk towards the mean of other prompts", is_unbiased=True
+    ),
+    "brpo_shrunken": BaselineEntry(
+        module="brpo_shrunken", formula="`brpo` with `shrunken` in place of V2", is_unbiased=True
+    ),
 }
 """By the name that recipes use."""
 
