@@ -1,7 +1,7 @@
 """Reinforcement learning, step by step: sample rollouts, grade them, assign credit, learn, sync the weights.
 
 A step follows from the recipe, the seed, the step's number and the weights alone: a resumed run continues bit
-for bit as the uninterrupted run would have. `credit` alone knows which algorithm it is.
+for bit as the uninterrupted run would have. `assignment` and `credit` alone know which algorithm it is.
 
 Dimensions: P prompts, G rollouts per prompt, B budgets, A answers per budget.
 """
@@ -21,11 +21,13 @@ from anytime_server.engine import Engine
 from anytime_server.reasoning import Manifest
 from anytime_server.text.model import Model
 
+from anytime_training.assignment import CreditAssignment
 from anytime_training.checkpoint import TrainingState, resume_state, save_state, save_trained_checkpoint
 from anytime_training.config.brpo import BrpoRecipe
-from anytime_training.credit import credit_trees, truncation_lengths
+from anytime_training.credit import truncation_lengths
 from anytime_training.errors import RecipeError, TrainingFailed
 from anytime_training.learner import Learner
+from anytime_training.likelihood import require_accepted_answers
 from anytime_training.prior import budget_prior
 from anytime_training.progress import METRICS_NAME, JsonLines, ProgressReport
 from anytime_training.record import rollout_lines, step_metrics
@@ -64,6 +66,9 @@ def train_brpo(recipe: BrpoRecipe, run: Run) -> bool:
 async def _train(recipe: BrpoRecipe, run: Run) -> bool:
     model = load_start(recipe)
     validation = validation_problems(recipe.task, recipe.evaluation.problems, seed=recipe.seed)
+    if recipe.credit.needs_likelihoods:
+        key = "credit.reward" if recipe.credit.reward == "likelihood" else "credit.summary"
+        require_accepted_answers(recipe.task, validation[0], key=key)
     require_sinks(recipe)
     engine = build_engine(recipe, model)
     try:
@@ -116,6 +121,9 @@ class _Trainer:
         self._validation_problems = validation
         self._learner: Learner = build_learner(
             recipe, model, max_rollout_tokens=self._budgets[-1] + self._answer_tokens
+        )
+        self._credit = CreditAssignment(
+            recipe, model=model, learner=self._learner, answer_tokens=self._answer_tokens
         )
 
     @property
@@ -199,17 +207,13 @@ class _Trainer:
             num_threads=recipe.grading_threads,
         )
         clock.lap("grade")
-        trees_PG = credit_trees(
-            rollouts,
-            grades.rewards_PGBA,
-            self._budgets,
-            recipe.credit,
-            keep_all=recipe.loss.kl_coefficient > 0,
-        )
+        trees_PG, credited = self._credit.trees(rollouts, problems, grades)
+        clock.lap("credit")
         learned = self._learn_from(trees_PG, num_rollouts=sum(map(len, rollouts)))
         clock.lap("learn")
         self._rollout_tokens += sum(rollout.num_sampled_tokens for group in rollouts for rollout in group)
-        self._record(problems, rollouts, grades, {**learned, "skipped_prompts": num_skipped}, clock.seconds)
+        more = {**learned, **credited, "skipped_prompts": num_skipped}
+        self._record(problems, rollouts, grades, more, clock.seconds)
         self.step += 1
         self._progress.step(
             self.step,
@@ -284,7 +288,7 @@ class _Trainer:
         problems: list[Problem],
         rollouts: list[list[Rollout]],
         grades: Grades,
-        learned: dict[str, float],
+        more: dict[str, Any],
         seconds: dict[str, float],
     ) -> None:
         metrics: dict[str, Any] = {
@@ -297,7 +301,7 @@ class _Trainer:
                 prior_B=budget_prior(self._recipe.credit.prior, self._budgets),
                 decay=self._recipe.credit.decay,
             ),
-            **learned,
+            **more,
             "rollout_tokens": self._rollout_tokens,
             "seconds": round(self._seconds, 3),
             "timing": seconds,

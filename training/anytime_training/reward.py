@@ -72,5 +72,9 @@ def grade_rollouts(
 
 def is_well_formed(truncation: Truncation, answer: Generation, reasoning: ReasoningFormat) -> bool:
     """Whether thinking ends exactly once: not with the end of the turn, nor again in the answer."""
-    thinking_ended_turn = truncation.num_thinking_tokens > len(truncation.thinking_ids)
-    return not thinking_ended_turn and reasoning.think_end_id not in answer.token_ids
+    return not has_ended_turn(truncation) and reasoning.think_end_id not in answer.token_ids
+
+
+def has_ended_turn(truncation: Truncation) -> bool:
+    """Whether the thinking ended with the end of the turn: no answer after it is right."""
+    return truncation.num_thinking_tokens > len(truncation.thinking_ids)

@@ -222,6 +222,8 @@ class BrpoRecipe(RecipeSettings):
         prior, num_budgets = self.credit.prior, len(self.rollout.trained_budgets)
         if isinstance(prior, list) and (len(prior) != num_budgets or not sum(prior)):
             raise ValueError(f"credit.prior must have {num_budgets} weights, one for each budget, not all 0")
+        if self.credit.summary == "exact" and self.loss.kl_coefficient:
+            raise ValueError("credit.summary = 'exact' and a loss.kl_coefficient above 0 exclude each other")
         if self.evaluation.budgets != sorted(set(self.evaluation.budgets)):
             raise ValueError("evaluation.budgets must ascend strictly")
         return self
