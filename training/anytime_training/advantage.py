@@ -14,6 +14,7 @@ Budgets are counted from 0 in tensors and from 1 in formulas.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import get_args
 
@@ -131,6 +132,7 @@ def summary_advantages(
     preset: SummaryPreset = "brpo",
     weight: float = 1.0,
     leave_one_out: bool = False,
+    counts_B: Sequence[int] | None = None,
 ) -> torch.Tensor:
     """Advantage of each summary: its reward minus the mean reward of its group.
 
@@ -146,6 +148,7 @@ def summary_advantages(
             no other; "none" no summary.
         weight: factor on the advantages. The authors' code has 1, eq. 10 with its uniform prior 1/(m·A).
         leave_one_out: exclude the summary itself from the mean. A group of one has advantage 0 either way.
+        counts_B: summaries at each budget, where they are not A everywhere; further elements are ignored.
 
     Returns:
         advantages_PGBA, of the rewards' type, exactly 0 where all rewards of a group are equal.
@@ -162,23 +165,30 @@ def summary_advantages(
     last_PGBA = torch.zeros_like(rewards_PGBA)
     if preset == "none":
         return last_PGBA
-    _, num_rollouts, _, num_answers = rewards_PGBA.shape
+    _, num_rollouts, num_budgets, num_answers = rewards_PGBA.shape
+    counts = torch.full((num_budgets,), num_answers) if counts_B is None else torch.tensor(counts_B)
+    if counts.shape != (num_budgets,) or not 1 <= int(counts.min()) <= int(counts.max()) == num_answers:
+        raise ValueError(f"{counts.tolist()} are not numbers of summaries at {num_budgets} budgets")
+    counts = counts.to(rewards_PGBA.device)
+    mask_BA = torch.arange(num_answers, device=counts.device) < counts.unsqueeze(-1)
     # Size and total reward of each summary's group, in shapes that broadcast to PGBA.
     if num_answers == 1:
         size = torch.tensor(num_rollouts).to(rewards_PGBA)
         total = rewards_PGBA.sum(dim=1, keepdim=True)
     else:
         same_PGBB = lengths_PGB.unsqueeze(-1) == lengths_PGB.unsqueeze(-2)
-        size = num_answers * same_PGBB.sum(dim=-1, keepdim=True).to(rewards_PGBA)
+        size = (same_PGBB * counts).sum(dim=-1, keepdim=True).to(rewards_PGBA)
         # Not a matrix product, which may round to fewer bits on a GPU.
-        total = (same_PGBB * rewards_PGBA.sum(dim=-1).unsqueeze(-2)).sum(dim=-1, keepdim=True)
-    advantages_PGBA = weight * _difference(rewards_PGBA, total / size)
+        sums_PGB = torch.where(mask_BA, rewards_PGBA, 0).sum(dim=-1)
+        total = (same_PGBB * sums_PGB.unsqueeze(-2)).sum(dim=-1, keepdim=True)
+    advantages_PGBA = torch.where(mask_BA, weight * _difference(rewards_PGBA, total / size), 0)
     if leave_one_out:
         # In a group of n, the difference from the others' mean is n/(n-1) times that from the mean of all.
         advantages_PGBA = advantages_PGBA * size / (size - 1).clamp(min=1)
     if preset == "brpo":
         return advantages_PGBA
-    last_PGBA[..., -1, -1] = advantages_PGBA[..., -1, -1]
+    last = int(counts[-1]) - 1
+    last_PGBA[..., -1, last] = advantages_PGBA[..., -1, last]
     return last_PGBA
 
 

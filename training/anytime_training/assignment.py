@@ -8,18 +8,25 @@ Dimensions: P prompts, G rollouts per prompt, B budgets, A answers per budget.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
+import torch
 from anytime_server.text.model import Model
 
+from anytime_training.allocation import AnswerAllocation
 from anytime_training.config.brpo import BrpoRecipe
-from anytime_training.credit import credit_trees
+from anytime_training.credit import credit_trees, thinking_rewards
 from anytime_training.learner import Learner
 from anytime_training.likelihood import Likelihoods, accepted_ids, likelihoods
-from anytime_training.reward import Grades
+from anytime_training.prior import budget_prior
+from anytime_training.returns import remaining_prior, returns
+from anytime_training.reward import Grades, answer_counts
 from anytime_training.rollout import Rollout
 from anytime_training.tasks import ListingTask, Problem
 from anytime_training.tree import Tree
+from anytime_training.value_head import ValueHead, step_features
+
+T = TypeVar("T")
 
 
 class CreditAssignment:
@@ -34,6 +41,26 @@ class CreditAssignment:
         self._model = model
         self._learner = learner
         self._answer_tokens = answer_tokens
+        self._budgets = recipe.rollout.trained_budgets
+        self._prior_B = budget_prior(recipe.credit.prior, self._budgets)
+        self._value_head = ValueHead(num_budgets=len(self._budgets))
+        self._allocation = AnswerAllocation(
+            self._prior_B, answers_per_budget=recipe.rollout.answers_per_budget
+        )
+
+    @property
+    def counts_B(self) -> list[int] | None:
+        """Answers to sample at each budget in the next step; None for the same number everywhere."""
+        return None if self._recipe.rollout.allocation == "equal" else self._allocation.counts_B
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """The part of credit assignment that follows from earlier steps, for a resumed run."""
+        return self._value_head.state() | self._allocation.state()
+
+    def load_state(self, state: dict[str, torch.Tensor]) -> None:
+        """Continue from `state()`."""
+        self._value_head.load_state(state)
+        self._allocation.load_state(state)
 
     def trees(
         self, rollouts_PG: Sequence[Sequence[Rollout]], problems_P: Sequence[Problem], grades: Grades
@@ -43,20 +70,44 @@ class CreditAssignment:
         The learner must still have the weights that the rollouts were sampled with.
         """
         recipe, metrics = self._recipe, dict[str, Any]()
+        if recipe.rollout.allocation == "neyman":
+            metrics["answers_at"] = self._by_budget(answer_counts(rollouts_PG))
+            self._allocation.update(rollouts_PG, grades.rewards_PGBA)
         found: Likelihoods | None = None
         if recipe.credit.needs_likelihoods:
             found = self._likelihoods(rollouts_PG, problems_P, grades)
             metrics["likelihood_at"] = self._by_budget(found.rewards_PGB.mean((0, 1)).tolist())
             metrics["unlisted_at"] = self._by_budget(found.rest_PGBA.mean((0, 1, 3)).tolist())
+        values_PGB: torch.Tensor | None = None
+        if recipe.credit.needs_values:
+            rewards_PGBA = thinking_rewards(grades.rewards_PGBA.double(), recipe.credit, found)
+            values_PGB, metrics["value_error_at"] = self._values(rollouts_PG, rewards_PGBA)
         trees_PG = credit_trees(
             rollouts_PG,
             grades.rewards_PGBA,
-            recipe.rollout.trained_budgets,
+            self._budgets,
             recipe.credit,
             likelihoods=found,
+            values_PGB=values_PGB,
             keep_all=recipe.loss.kl_coefficient > 0,
         )
         return trees_PG, metrics
+
+    def _values(
+        self, rollouts_PG: Sequence[Sequence[Rollout]], rewards_PGBA: torch.Tensor
+    ) -> tuple[torch.Tensor | None, dict[str, float | None]]:
+        """Predictions of the value head, which then learns from this step, and their mean squared errors."""
+        features = step_features(rollouts_PG, self._budgets, network=self._learner)
+        returns_PGB = returns(rewards_PGBA, self._prior_B)
+        remaining_B = remaining_prior(rewards_PGBA, self._prior_B)
+        values_PGB = self._value_head.predict(features, remaining_B)
+        self._value_head.update(features, returns_PGB, remaining_B)
+        if values_PGB is None:
+            return None, self._by_budget([None] * len(self._budgets))
+        reached_PGB = features.reached_PGB
+        squared_B = torch.where(reached_PGB, (returns_PGB - values_PGB) ** 2, 0).sum((0, 1))
+        errors_B = squared_B / reached_PGB.sum((0, 1)).clamp(min=1)
+        return values_PGB, self._by_budget(errors_B.tolist())
 
     def _likelihoods(
         self, rollouts_PG: Sequence[Sequence[Rollout]], problems_P: Sequence[Problem], grades: Grades
@@ -75,5 +126,5 @@ class CreditAssignment:
         ]
         return likelihoods(rollouts_PG, accepted_P, grades.rewards_PGBA, scorer=self._learner)
 
-    def _by_budget(self, values_B: list[float]) -> dict[str, float]:
-        return dict(zip(map(str, self._recipe.rollout.trained_budgets), values_B, strict=True))
+    def _by_budget(self, values_B: Sequence[T]) -> dict[str, T]:
+        return dict(zip(map(str, self._budgets), values_B, strict=True))

@@ -148,6 +148,7 @@ class _Trainer:
         if state is not None:
             self.step, self._rollout_tokens = state.step, state.rollout_tokens
             self._seconds_before = state.seconds
+            self._credit.load_state(state.credit)
 
     @contextmanager
     def recording(self) -> Iterator[None]:
@@ -196,7 +197,9 @@ class _Trainer:
         """Take one step: rollouts, rewards, advantages, optimiser."""
         recipe, clock = self._recipe, _StepClock()
         problems, prompts, num_skipped = self._draw_problems()
-        rollouts = await self._sampler.sample(prompts, seed=f"{recipe.seed}:{self.step}:rollouts")
+        rollouts = await self._sampler.sample(
+            prompts, seed=f"{recipe.seed}:{self.step}:rollouts", counts_B=self._credit.counts_B
+        )
         clock.lap("sample")
         grades = grade_rollouts(
             rollouts,
@@ -237,6 +240,7 @@ class _Trainer:
                 optimiser=self._learner.optimiser.state_dict(),
                 seconds=self._seconds,
                 rollout_tokens=self._rollout_tokens,
+                credit=self._credit.state(),
             ),
         )
 

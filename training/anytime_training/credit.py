@@ -17,6 +17,7 @@ from anytime_training.advantage import summary_advantages, thinking_advantages
 from anytime_training.config.credit import CreditConfig
 from anytime_training.likelihood import Likelihoods, ScoredAnswer
 from anytime_training.prior import budget_prior, segments
+from anytime_training.reward import answer_counts
 from anytime_training.rollout import Rollout
 from anytime_training.tree import Branch, Segment, Tree
 
@@ -38,6 +39,7 @@ def credit_trees(
     config: CreditConfig,
     *,
     likelihoods: Likelihoods | None = None,
+    values_PGB: torch.Tensor | None = None,
     keep_all: bool = False,
 ) -> list[list[Tree]]:
     """Trees of each prompt's rollouts, with an advantage for every sampled token.
@@ -47,22 +49,21 @@ def credit_trees(
 
     Args:
         likelihoods: of right answers, where the settings need them.
+        values_PGB: predictions of the value head, for the baselines that need them.
         keep_all: leave nothing out; needed for a KL penalty, whose gradient does not depend on advantages.
     """
     prior_B = budget_prior(config.prior, budgets)
     rewards_PGBA = rewards_PGBA.double()
-    lengths_PGB = truncation_lengths(rollouts_PG)
+    lengths_PGB, counts_B = truncation_lengths(rollouts_PG), answer_counts(rollouts_PG)
     assert likelihoods is not None or not config.needs_likelihoods
-    thinking_rewards_PGBA = rewards_PGBA
-    if likelihoods is not None and config.reward == "likelihood":
-        thinking_rewards_PGBA = likelihoods.rewards_PGB.unsqueeze(-1)
     thinking_PGB = thinking_advantages(
-        thinking_rewards_PGBA,
+        thinking_rewards(rewards_PGBA, config, likelihoods),
         prior_B,
         baseline=config.baseline,
         decay=config.decay,
         leave_one_out=config.leave_one_out,
         lengths_PGB=lengths_PGB,
+        values_PGB=values_PGB,
     )
     exact_PG: list[list[list[Branch]]] = [[[] for _ in rollouts_G] for rollouts_G in rollouts_PG]
     if likelihoods is not None and config.summary == "exact":
@@ -82,19 +83,37 @@ def credit_trees(
             preset=config.summary,
             weight=config.summary_weight,
             leave_one_out=config.leave_one_out,
+            counts_B=counts_B,
         )
+    summaries_PGB = [
+        [
+            [of_budget[:count] for of_budget, count in zip(of_rollout, counts_B, strict=True)]
+            for of_rollout in of_prompt
+        ]
+        for of_prompt in summary_PGBA.tolist()
+    ]
     trees_PG: list[list[Tree]] = []
-    for rollouts_G, thinking_GB, summary_GBA, exact_G in zip(
-        rollouts_PG, thinking_PGB, summary_PGBA, exact_PG, strict=True
+    for rollouts_G, thinking_GB, summaries_GB, exact_G in zip(
+        rollouts_PG, thinking_PGB, summaries_PGB, exact_PG, strict=True
     ):
         trees_G = (
-            _tree(rollout, thinking_B, summary_BA.tolist(), exact, budgets, keep_all=keep_all)
-            for rollout, thinking_B, summary_BA, exact in zip(
-                rollouts_G, thinking_GB, summary_GBA, exact_G, strict=True
+            _tree(rollout, thinking_B, summaries_B, exact, budgets, keep_all=keep_all)
+            for rollout, thinking_B, summaries_B, exact in zip(
+                rollouts_G, thinking_GB, summaries_GB, exact_G, strict=True
             )
         )
         trees_PG.append([tree for tree in trees_G if keep_all or tree.branches or any(tree.trunk.advantages)])
     return trees_PG
+
+
+def thinking_rewards(
+    rewards_PGBA: torch.Tensor, config: CreditConfig, likelihoods: Likelihoods | None
+) -> torch.Tensor:
+    """The rewards that the thinking's returns are made of: rewards_PGBA, with A = 1 for likelihoods."""
+    if config.reward == "sampled":
+        return rewards_PGBA
+    assert likelihoods is not None
+    return likelihoods.rewards_PGB.unsqueeze(-1)
 
 
 def exact_branches(

@@ -17,7 +17,7 @@ from anytime_server.reasoning import ReasoningFormat
 from anytime_server.text.tokenizer import ModelTokenizer
 
 from anytime_training.errors import RecipeError
-from anytime_training.reward import has_ended_turn
+from anytime_training.reward import answer_counts, fill_missing, has_ended_turn
 from anytime_training.rollout import Rollout
 from anytime_training.tasks import ListingTask, Problem, Task
 from anytime_training.tree import Branch, Segment, Tree
@@ -148,6 +148,7 @@ def likelihoods(
         ],
         dtype=torch.float64,
     )
+    rest_PGBA = fill_missing(rest_PGBA, answer_counts(rollouts_PG))
     return Likelihoods(
         scored_PGB=scored_PGB, rest_PGBA=rest_PGBA, rewards_PGB=enumerated_PGB + rest_PGBA.mean(dim=-1)
     )

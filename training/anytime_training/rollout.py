@@ -29,7 +29,7 @@ class Rollout:
     truncations: tuple[Truncation, ...]
     """The thinking truncated at each of the B budgets; budgets that the thinking did not reach are equal."""
     answers: tuple[tuple[Generation, ...], ...]
-    """A answers for each of the B budgets."""
+    """A answers for each of the B budgets; in the same step, all rollouts have the same numbers."""
 
     @property
     def num_sampled_tokens(self) -> int:
@@ -61,17 +61,21 @@ class RolloutSampler:
         needed = prompt_tokens + self.budgets[-1] + self.reasoning.max_inserted_tokens + self.answer_tokens
         return needed <= self.engine.window_tokens
 
-    async def sample(self, prompts: Sequence[Sequence[int]], *, seed: str) -> list[list[Rollout]]:
+    async def sample(
+        self, prompts: Sequence[Sequence[int]], *, seed: str, counts_B: Sequence[int] | None = None
+    ) -> list[list[Rollout]]:
         """G rollouts for each of P prompts.
 
         Args:
             prompts: ids, with thinking open at their end; each of them fits.
             seed: of all sampling: the same seed gives the same rollouts.
+            counts_B: answers at each budget, where they are not `answers_per_budget` everywhere.
 
         Raises:
             AnytimeError: the engine failed.
         """
         assert all(self.fits(len(prompt_ids)) for prompt_ids in prompts)
+        counts = [self.answers_per_budget] * len(self.budgets) if counts_B is None else list(counts_B)
         seeds = _seeds(seed)
         requests = [
             self._thinking_request(prompt_ids, f"{number}-{index}", next(seeds))
@@ -91,8 +95,8 @@ class RolloutSampler:
                 [
                     self._answer_request(request, truncation, f"{request.id}-{budget}-{index}", next(seeds))
                     for request, truncations_B in zip(requests, truncations_of, strict=True)
-                    for budget, truncation in zip(self.budgets, truncations_B, strict=True)
-                    for index in range(self.answers_per_budget)
+                    for budget, truncation, count in zip(self.budgets, truncations_B, counts, strict=True)
+                    for index in range(count)
                 ]
             )
         )
@@ -102,9 +106,7 @@ class RolloutSampler:
                     prompt_ids=request.prompt_ids,
                     thinking=thinking,
                     truncations=truncations_B,
-                    answers=tuple(
-                        tuple(next(answers) for _ in range(self.answers_per_budget)) for _ in self.budgets
-                    ),
+                    answers=tuple(tuple(next(answers) for _ in range(count)) for count in counts),
                 )
                 for request, thinking, truncations_B in zip(
                     requests, thinking_of, truncations_of, strict=True

@@ -74,7 +74,7 @@ def exact_gradient() -> torch.Tensor:
 def deviation(
     advantages_of: Callable[[torch.Tensor], torch.Tensor],
     *,
-    batches: int = 3000,
+    batches: int = 1200,
     prompts: int = 6,
     group: int = 2,
     answers: int = 2,

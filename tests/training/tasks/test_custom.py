@@ -159,7 +159,7 @@ def test_lists_right_answers_if_the_custom_task_does(folder: Path) -> None:
 
     assert listed(["4", "four"]) == ("4", "four")
     for wrong in ("4", [4], ["\ud800"]):
-        with pytest.raises(TrainingFailed, match="accepted_answers returned .* not texts"):
+        with pytest.raises(TrainingFailed, match=r"accepted_answers returned .* not texts"):
             listed(wrong)
     with pytest.raises(TrainingFailed, match="accepted_answers raised TypeError"):
         listed(4)

@@ -54,6 +54,18 @@ BASELINES = {
     "brpo_shrunken": BaselineEntry(
         module="brpo_shrunken", formula="`brpo` with `shrunken` in place of V2", is_unbiased=True
     ),
+    "value": BaselineEntry(
+        module="value",
+        formula="V of a value head on the network's hidden states, fitted to earlier steps",
+        is_unbiased=True,
+        needs_values=True,
+    ),
+    "value_td": BaselineEntry(
+        module="value_td",
+        formula="as an advantage P r̂ + V' - V, with V' the value at the next budget",
+        is_unbiased=False,
+        needs_values=True,
+    ),
 }
 """By the name that recipes use."""
 

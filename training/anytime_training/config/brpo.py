@@ -79,6 +79,9 @@ class RolloutConfig(Section):
     """Sample answers at the last budget alone."""
     answers_per_budget: PositiveInt = 4
     """Answers per budget, A."""
+    allocation: Literal["equal", "neyman"] = "equal"
+    """Answers over the budgets: as many at each, or, with the same total and at least 2 at each, more at
+    budgets whose rewards are uncertain and weigh much (`neyman`)."""
     answer_tokens: PositiveInt | None = None
     """The most sampled tokens of an answer; the checkpoint's own number by default."""
 
@@ -86,6 +89,8 @@ class RolloutConfig(Section):
     def _budgets_ascend(self) -> RolloutConfig:
         if self.budgets != sorted(set(self.budgets)):
             raise ValueError("budgets must ascend strictly")
+        if self.allocation == "neyman" and self.answers_per_budget < 2:
+            raise ValueError("allocation = 'neyman' needs answers_per_budget of at least 2")
         return self
 
     @property

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat
 
-from anytime_training.baselines import BaselineName
+from anytime_training.baselines import BASELINES, BaselineName
 from anytime_training.section import Section
 
 SummaryPreset = Literal["brpo", "grpo", "none"]
@@ -35,6 +35,11 @@ class CreditConfig(Section):
     answers per budget, its authors' code 1."""
     leave_one_out: bool = False
     """Exclude each rollout from the group mean that is its own baseline."""
+
+    @property
+    def needs_values(self) -> bool:
+        """Whether the value head has to be fitted."""
+        return BASELINES[self.baseline].needs_values
 
     @property
     def needs_likelihoods(self) -> bool:
