@@ -38,11 +38,12 @@ class CreditAssignment:
             answer_tokens: the most sampled tokens of an answer.
         """
         self._recipe = recipe
+        self._config = recipe.effective_credit
         self._model = model
         self._learner = learner
         self._answer_tokens = answer_tokens
         self._budgets = recipe.rollout.trained_budgets
-        self._prior_B = budget_prior(recipe.credit.prior, self._budgets)
+        self._prior_B = budget_prior(self._config.prior, self._budgets)
         self._value_head = ValueHead(num_budgets=len(self._budgets))
         self._allocation = AnswerAllocation(
             self._prior_B, answers_per_budget=recipe.rollout.answers_per_budget
@@ -74,19 +75,19 @@ class CreditAssignment:
             metrics["answers_at"] = self._by_budget(answer_counts(rollouts_PG))
             self._allocation.update(rollouts_PG, grades.rewards_PGBA)
         found: Likelihoods | None = None
-        if recipe.credit.needs_likelihoods:
+        if self._config.needs_likelihoods:
             found = self._likelihoods(rollouts_PG, problems_P, grades)
             metrics["likelihood_at"] = self._by_budget(found.rewards_PGB.mean((0, 1)).tolist())
             metrics["unlisted_at"] = self._by_budget(found.rest_PGBA.mean((0, 1, 3)).tolist())
         values_PGB: torch.Tensor | None = None
-        if recipe.credit.needs_values:
-            rewards_PGBA = thinking_rewards(grades.rewards_PGBA.double(), recipe.credit, found)
+        if self._config.needs_values:
+            rewards_PGBA = thinking_rewards(grades.rewards_PGBA.double(), self._config, found)
             values_PGB, metrics["value_error_at"] = self._values(rollouts_PG, rewards_PGBA)
         trees_PG = credit_trees(
             rollouts_PG,
             grades.rewards_PGBA,
             self._budgets,
-            recipe.credit,
+            self._config,
             likelihoods=found,
             values_PGB=values_PGB,
             keep_all=recipe.loss.kl_coefficient > 0,

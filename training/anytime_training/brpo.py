@@ -32,7 +32,7 @@ from anytime_training.prior import budget_prior
 from anytime_training.progress import METRICS_NAME, JsonLines, ProgressReport
 from anytime_training.record import rollout_lines, step_metrics
 from anytime_training.reward import Grades, grade_rollouts
-from anytime_training.rollout import Rollout, RolloutSampler, prompt_of
+from anytime_training.rollout import Rollout, RolloutSampler, prompt_of, require_shown_budget
 from anytime_training.run import CHECKPOINT_NAME, Run
 from anytime_training.sinks import open_sinks, require_sinks
 from anytime_training.start import build_engine, build_learner, load_start, stored_tensors
@@ -66,6 +66,8 @@ def train_brpo(recipe: BrpoRecipe, run: Run) -> bool:
 async def _train(recipe: BrpoRecipe, run: Run) -> bool:
     model = load_start(recipe)
     validation = validation_problems(recipe.task, recipe.evaluation.problems, seed=recipe.seed)
+    if recipe.rollout.budget_in_prompt:
+        require_shown_budget(model)
     if recipe.credit.needs_likelihoods:
         key = "credit.reward" if recipe.credit.reward == "likelihood" else "credit.summary"
         require_accepted_answers(recipe.task, validation[0], key=key)
@@ -181,6 +183,7 @@ class _Trainer:
             answer_tokens=self._answer_tokens,
             seed=self._recipe.seed,
             num_threads=self._recipe.grading_threads,
+            shows_budget=self._recipe.rollout.budget_in_prompt,
         )
         summary = {"step": self.step, "rollout_tokens": self._rollout_tokens, **validation.summary()}
         self._evaluations.write(summary)
@@ -196,9 +199,12 @@ class _Trainer:
     async def learn(self) -> None:
         """Take one step: rollouts, rewards, advantages, optimiser."""
         recipe, clock = self._recipe, _StepClock()
-        problems, prompts, num_skipped = self._draw_problems()
+        problems, prompts, limits, num_skipped = self._draw_problems()
         rollouts = await self._sampler.sample(
-            prompts, seed=f"{recipe.seed}:{self.step}:rollouts", counts_B=self._credit.counts_B
+            prompts,
+            seed=f"{recipe.seed}:{self.step}:rollouts",
+            counts_B=self._credit.counts_B,
+            limits_P=limits,
         )
         clock.lap("sample")
         grades = grade_rollouts(
@@ -248,23 +254,29 @@ class _Trainer:
     def _seconds(self) -> float:
         return self._seconds_before + time.monotonic() - self._started
 
-    def _draw_problems(self) -> tuple[list[Problem], list[list[int]], int]:
-        """The step's problems, their prompts, and the number of prompts that were skipped as too long.
+    def _draw_problems(self) -> tuple[list[Problem], list[list[int]], list[int], int]:
+        """The step's problems, their prompts and limits of thinking, and the number of skipped prompts.
+
+        Prompts are skipped that are too long. The limit is the largest budget, unless prompts name theirs.
 
         Raises:
             RecipeError: hardly any prompt leaves room for the largest budget.
         """
         rng = random.Random(f"{self._recipe.seed}:{self.step}:problems")
         num_wanted = self._recipe.rollout.prompts
-        fitting: list[tuple[Problem, list[int]]] = []
+        shows_budget = self._recipe.rollout.budget_in_prompt
+        weights = budget_prior(self._recipe.credit.prior, self._budgets).tolist()
+        budget_rng = random.Random(f"{self._recipe.seed}:{self.step}:budgets")
+        fitting: list[tuple[Problem, list[int], int]] = []
         for number in range(MAX_DRAWS * num_wanted):
             problem = self._recipe.task.sample(rng)
-            prompt_ids = prompt_of(self._model, problem.prompt)
+            limit = budget_rng.choices(self._budgets, weights)[0] if shows_budget else self._budgets[-1]
+            prompt_ids = prompt_of(self._model, problem.prompt, budget_tokens=limit if shows_budget else None)
             if self._sampler.fits(len(prompt_ids)):
-                fitting.append((problem, prompt_ids))
+                fitting.append((problem, prompt_ids, limit))
             if len(fitting) == num_wanted:
-                problems, prompts = zip(*fitting, strict=True)
-                return list(problems), list(prompts), number + 1 - num_wanted
+                problems, prompts, limits = zip(*fitting, strict=True)
+                return list(problems), list(prompts), list(limits), number + 1 - num_wanted
         raise RecipeError(
             f"rollout.budgets: hardly a prompt leaves room in the window of {self._engine.window_tokens} "
             f"tokens for thinking of {self._budgets[-1]} and an answer of {self._answer_tokens}"
@@ -302,7 +314,7 @@ class _Trainer:
                 grades,
                 truncation_lengths(rollouts),
                 self._budgets,
-                prior_B=budget_prior(self._recipe.credit.prior, self._budgets),
+                prior_B=budget_prior(self._recipe.effective_credit.prior, self._budgets),
                 decay=self._recipe.credit.decay,
             ),
             **more,

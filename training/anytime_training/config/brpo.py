@@ -85,6 +85,11 @@ class RolloutConfig(Section):
     answer_tokens: PositiveInt | None = None
     """The most sampled tokens of an answer; the checkpoint's own number by default."""
 
+    budget_in_prompt: bool = False
+    """Train for budgets that the model knows: each prompt names one of the trained budgets, drawn by
+    `credit.prior`, through the variable `thinking_budget` of the chat template. Its thinking ends there, and
+    the reward is that at this budget alone."""
+
     @model_validator(mode="after")
     def _budgets_ascend(self) -> RolloutConfig:
         if self.budgets != sorted(set(self.budgets)):
@@ -243,6 +248,17 @@ class BrpoRecipe(RecipeSettings):
         """
         lengths = {"steps", "max_rollout_tokens"} if self.learner.final_share == 1 else set[str]()
         return CHANGEABLE | lengths
+
+    @property
+    def effective_credit(self) -> CreditConfig:
+        """Credit assignment of each rollout.
+
+        Where the prompt names a budget, the thinking ends there, and all later budgets have its truncation:
+        the reward at the last budget is the reward at the named one.
+        """
+        if self.rollout.budget_in_prompt:
+            return self.credit.model_copy(update={"prior": "base"})
+        return self.credit
 
     @property
     def evaluated_budgets(self) -> list[int]:
