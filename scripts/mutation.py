@@ -49,8 +49,17 @@ class Part:
 PARTS = {
     "reasoning": Part(code=("anytime_server/reasoning/*.py",), tests=("tests/server/reasoning",)),
     "training": Part(
-        code=tuple(f"anytime_training/{name}.py" for name in ("advantage", "loss", "credit", "tree")),
-        tests=tuple(f"tests/training/test_{name}.py" for name in ("advantage", "loss", "credit", "tree")),
+        code=(
+            "anytime_training/baselines/*.py",
+            *(
+                f"anytime_training/{name}.py"
+                for name in ("advantage", "prior", "returns", "loss", "credit", "tree")
+            ),
+        ),
+        tests=(
+            "tests/training/baselines",
+            *(f"tests/training/test_{name}.py" for name in ("advantage", "prior", "loss", "credit", "tree")),
+        ),
     ),
     "session": Part(
         code=("anytime_server/session/*.py",),

@@ -60,6 +60,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "memory-gpt-oss": lambda: memory.memory(memory.GPT_OSS),
     "memory-deepseek-r1": lambda: memory.memory(memory.DEEPSEEK_R1),
     "brpo-recipe": tables.brpo_recipe,
+    "baselines": tables.baselines,
     "warmstart-recipe": tables.warmstart_recipe,
     "fine-tuning-recipe": tables.fine_tuning_recipe,
     "attacks": fault_matrix.matrix,

@@ -10,6 +10,7 @@ from anytime_server.server.settings import ServeSettings
 from anytime_server.telemetry.metrics import Metrics
 from anytime_server.telemetry.vllm_names import SOURCES
 from anytime_server.text.tool_formats import TOOL_FORMATS
+from anytime_training.baselines import BASELINES
 from anytime_training.config.brpo import BrpoRecipe
 from anytime_training.demo.recipe import FineTuningRecipe, WarmstartRecipe
 from prometheus_client.metrics_core import Metric
@@ -87,6 +88,18 @@ def _code(text: str) -> str:
 def brpo_recipe() -> str:
     """Every key of a reinforcement learning recipe."""
     return _fields(BrpoRecipe)
+
+
+def baselines() -> str:
+    """Every baseline of the thinking."""
+    unbiased = {True: "yes", False: "no", None: "with `leave_one_out`"}
+    return table(
+        {
+            "`credit.baseline`": [f"`{name}`" for name in BASELINES],
+            "": [entry.formula for entry in BASELINES.values()],
+            "unbiased": [unbiased[entry.is_unbiased] for entry in BASELINES.values()],
+        }
+    )
 
 
 def warmstart_recipe() -> str:

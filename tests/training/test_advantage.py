@@ -13,9 +13,6 @@ from typing import Any, get_args
 import pytest
 import torch
 from anytime_training.advantage import (
-    BaselineName,
-    PriorName,
-    SummaryPreset,
     baselines,
     budget_prior,
     own_past,
@@ -23,7 +20,10 @@ from anytime_training.advantage import (
     summary_advantages,
     thinking_advantages,
 )
+from anytime_training.baselines import BaselineName
+from anytime_training.config.credit import PriorName, SummaryPreset
 
+PAPER_BASELINES = ("brpo", "v1_only", "v2_only", "none")
 UNIFORM_3 = torch.ones(3, dtype=torch.float64)
 BASE_3 = torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64)
 LINEAR_3 = torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64)
@@ -114,6 +114,22 @@ def test_summaries_of_one_truncation_are_one_group() -> None:
     assert_same(summary_advantages(REWARDS, LENGTHS, leave_one_out=True), expected)
 
 
+def test_different_numbers_of_summaries() -> None:
+    """Both budgets of the second rollout share a group of three; elements without a summary are ignored."""
+    rewards = torch.tensor([[[[0, 1], [1, 9]], [[0, 1], [1, 9]]]], dtype=torch.float64)
+    lengths = torch.tensor([[[2, 4], [2, 2]]])
+    actual = summary_advantages(rewards, lengths, counts_B=[2, 1])
+    expected = torch.tensor([[[[-1 / 2, 1 / 2], [0, 0]], [[-2 / 3, 1 / 3], [1 / 3, 0]]]], dtype=torch.float64)
+    assert_same(actual, expected)
+    last = summary_advantages(rewards, lengths, counts_B=[2, 1], preset="grpo")
+    assert last.nonzero().tolist() == [[0, 1, 1, 0]]
+    left_out = summary_advantages(rewards, lengths, counts_B=[2, 1], leave_one_out=True)
+    assert_same(left_out[0, 1], 1.5 * expected[0, 1])
+    assert torch.equal(
+        summary_advantages(rewards, lengths), summary_advantages(rewards, lengths, counts_B=[2, 2])
+    )
+
+
 def test_grpo_trains_the_last_summary_alone() -> None:
     expected = torch.zeros_like(REWARDS)
     expected[0, 1, -1, -1] = 0 - 1 / 4
@@ -185,7 +201,7 @@ over_left_out = pytest.mark.parametrize("leave_one_out", [False, True])
 
 @over_seeds
 @over_left_out
-@pytest.mark.parametrize("baseline", get_args(BaselineName))
+@pytest.mark.parametrize("baseline", PAPER_BASELINES)
 def test_thinking_is_as_in_loops(seed: int, baseline: BaselineName, leave_one_out: bool) -> None:
     rewards, _, prior, decay = draw(seed)
     actual = thinking_advantages(rewards, prior, baseline=baseline, decay=decay, leave_one_out=leave_one_out)
@@ -362,6 +378,9 @@ def test_impossible_rewards_are_refused(rewards: torch.Tensor, message: str) -> 
         (summary_advantages, {"lengths_PGB": LENGTHS - 3}, "negative"),
         (summary_advantages, {"lengths_PGB": LENGTHS, "preset": "all"}, "preset must be one of"),
         (summary_advantages, {"lengths_PGB": LENGTHS, "weight": -1.0}, "weight"),
+        (summary_advantages, {"lengths_PGB": LENGTHS, "counts_B": [2, 2]}, "numbers of summaries"),
+        (summary_advantages, {"lengths_PGB": LENGTHS, "counts_B": [1, 1, 1]}, "numbers of summaries"),
+        (summary_advantages, {"lengths_PGB": LENGTHS, "counts_B": [0, 2, 2]}, "numbers of summaries"),
         (summary_advantages, {"lengths_PGB": LENGTHS, "weight": float("nan")}, "weight"),
         (summary_advantages, {"lengths_PGB": LENGTHS, "weight": float("inf")}, "weight"),
     ],

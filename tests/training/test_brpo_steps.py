@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from anytime_server.engine import EngineRequest
 from anytime_server.text.model import BUNDLED_MODELS, Model
-from anytime_training import brpo
+from anytime_training import assignment, brpo
 from anytime_training.brpo import train_brpo
 from anytime_training.config import load_recipe
 from anytime_training.demo.chain.task import ChainTask
@@ -80,7 +80,7 @@ def fixture_observed(tmp_path_factory: pytest.TempPathFactory) -> Observed:
     path = tmp_path_factory.mktemp("recipe") / "tiny.toml"
     path.write_text(RECIPE)
     observed, model = Observed(metrics=[]), Model.load(BUNDLED_MODELS / "demo-warmstart")
-    sample, build, credit = ChainTask.sample, brpo.build_engine, brpo.credit_trees
+    sample, build, credit = ChainTask.sample, brpo.build_engine, assignment.credit_trees
 
     def drawn(self: ChainTask, rng: Any, split: Any = "train") -> Any:
         problem = sample(self, rng, split)
@@ -107,7 +107,7 @@ def fixture_observed(tmp_path_factory: pytest.TempPathFactory) -> Observed:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ChainTask, "sample", drawn)
         patch.setattr(brpo, "build_engine", built)
-        patch.setattr(brpo, "credit_trees", credited)
+        patch.setattr(assignment, "credit_trees", credited)
         recipe: Any = load_recipe(path, environment={}, flags={})
         assert train_brpo(recipe, run)
     lines = (run.folder / "metrics.jsonl").read_text().splitlines()

@@ -12,7 +12,7 @@ from anytime_training.config.brpo import LearnerConfig
 from anytime_training.config.loss import LossConfig
 from anytime_training.errors import TrainingFailed
 from anytime_training.learner import Learner, learning_rate_at
-from anytime_training.policy import token_logprobs
+from anytime_training.policy import hidden_states, token_logprobs
 from anytime_training.tree import Branch, Segment, Tree, pack
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
@@ -216,3 +216,15 @@ def test_kl_penalty_keeps_the_model_near_the_reference(model: Qwen3ForCausalLM) 
         )
         away.append([learner.step(trees(), number=n, num_rollouts=8)["kl"] for n in range(10)][-1])
     assert 0 < away[1] < away[0] / 3
+
+
+def test_results_of_forward_passes_are_in_the_order_of_the_trees(model: Qwen3ForCausalLM) -> None:
+    """Packing sorts trees by length; the values are those of each tree by itself, one after the other."""
+    learner = learner_of(model, row_tokens=60, micro_batch_tokens=60)
+    given = [tree for trees_G in trees() for tree in trees_G]
+    alone = [pack([tree], row_tokens=200, pad_id=0) for tree in given]
+    with torch.no_grad():
+        logprobs_N = torch.cat([token_logprobs(learner.model, rows, backend="sdpa") for rows in alone])
+        hidden_NH = torch.cat([hidden_states(learner.model, rows, backend="sdpa") for rows in alone])
+    torch.testing.assert_close(learner.logprobs(given), logprobs_N.double(), rtol=0, atol=1e-5)
+    torch.testing.assert_close(learner.hidden_states(given), hidden_NH, rtol=0, atol=1e-4)

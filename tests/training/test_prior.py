@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 import torch
-from anytime_training.advantage import PriorName, budget_prior, segments
+from anytime_training.config.credit import PriorName
+from anytime_training.prior import budget_prior, segments
 
 
 @pytest.mark.parametrize(

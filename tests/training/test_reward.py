@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import pytest
 from anytime_server.engine import Generation
@@ -61,7 +62,8 @@ def rewards(rollouts: list[Rollout], tiny_model: Model) -> list[list[list[float]
         tokenizer=tiny_model.tokenizer,
         reasoning=tiny_model.reasoning,
     )
-    assert grades.rewards_PGBA.shape == (1, len(rollouts), 2, len(rollouts[0].answers[0]))
+    most = max(map(len, rollouts[0].answers))
+    assert grades.rewards_PGBA.shape == (1, len(rollouts), 2, most)
     return grades.rewards_PGBA[0].tolist()
 
 
@@ -79,6 +81,14 @@ def test_thinking_that_ends_the_turn_is_not_rewarded(
 
 def test_a_second_think_end_is_not_rewarded(rollout_of: Callable[..., Rollout], tiny_model: Model) -> None:
     assert rewards([rollout_of("think-end", "42</think>", "42")], tiny_model) == [[[0, 1], [0, 1]]]
+
+
+def test_missing_answers_have_the_mean_of_their_budget(
+    rollout_of: Callable[..., Rollout], tiny_model: Model
+) -> None:
+    one = rollout_of("think-end", "42", "43", "43")
+    ragged = replace(one, answers=(one.answers[0][:2], one.answers[1]))
+    assert rewards([ragged], tiny_model) == [[[1, 0, 0.5], [1, 0, 0]]]
 
 
 def test_graded_texts_are_returned(rollout_of: Callable[..., Rollout], tiny_model: Model) -> None:

@@ -45,6 +45,23 @@ async def test_thinking_that_runs_out_is_truncated_at_each_budget(sampler: Any) 
             assert [len(answers) for answers in rollout.answers] == [2, 2, 2]
 
 
+async def test_budgets_may_have_different_numbers_of_answers(sampler: Any) -> None:
+    rollouts = await (await sampler(never_end=True)).sample(PROMPTS, seed="a", counts_B=[3, 1, 2])
+    assert {tuple(map(len, rollout.answers)) for group in rollouts for rollout in group} == {(3, 1, 2)}
+    equal = await (await sampler(never_end=True)).sample(PROMPTS, seed="a", counts_B=[2, 2, 2])
+    assert equal == await (await sampler(never_end=True)).sample(PROMPTS, seed="a")
+
+
+async def test_prompts_may_have_their_own_limits(sampler: Any) -> None:
+    rollouts = await (await sampler(never_end=True)).sample(PROMPTS, seed="a", limits_P=[8, 16])
+    lengths = [
+        {tuple(one.num_thinking_tokens for one in rollout.truncations) for rollout in group}
+        for group in rollouts
+    ]
+    assert lengths == [{(4, 8, 8)}, {(4, 8, 16)}]
+    assert all(rollout.truncations[1] == rollout.truncations[2] for rollout in rollouts[0])
+
+
 async def test_thinking_that_ends_early_collapses_the_budgets_beyond(sampler: Any, tiny_model: Model) -> None:
     [[rollout, *_], _] = await (await sampler(thinking_tokens=6)).sample(PROMPTS, seed="a")
     assert [truncation.num_thinking_tokens for truncation in rollout.truncations] == [4, 6, 6]

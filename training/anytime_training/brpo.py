@@ -1,7 +1,7 @@
 """Reinforcement learning, step by step: sample rollouts, grade them, assign credit, learn, sync the weights.
 
 A step follows from the recipe, the seed, the step's number and the weights alone: a resumed run continues bit
-for bit as the uninterrupted run would have. `credit` alone knows which algorithm it is.
+for bit as the uninterrupted run would have. `assignment` and `credit` alone know which algorithm it is.
 
 Dimensions: P prompts, G rollouts per prompt, B budgets, A answers per budget.
 """
@@ -21,16 +21,18 @@ from anytime_server.engine import Engine
 from anytime_server.reasoning import Manifest
 from anytime_server.text.model import Model
 
-from anytime_training.advantage import budget_prior
+from anytime_training.assignment import CreditAssignment
 from anytime_training.checkpoint import TrainingState, resume_state, save_state, save_trained_checkpoint
 from anytime_training.config.brpo import BrpoRecipe
-from anytime_training.credit import credit_trees, truncation_lengths
+from anytime_training.credit import truncation_lengths
 from anytime_training.errors import RecipeError, TrainingFailed
 from anytime_training.learner import Learner
+from anytime_training.likelihood import require_accepted_answers
+from anytime_training.prior import budget_prior
 from anytime_training.progress import METRICS_NAME, JsonLines, ProgressReport
 from anytime_training.record import rollout_lines, step_metrics
 from anytime_training.reward import Grades, grade_rollouts
-from anytime_training.rollout import Rollout, RolloutSampler, prompt_of
+from anytime_training.rollout import Rollout, RolloutSampler, prompt_of, require_shown_budget
 from anytime_training.run import CHECKPOINT_NAME, Run
 from anytime_training.sinks import open_sinks, require_sinks
 from anytime_training.start import build_engine, build_learner, load_start, stored_tensors
@@ -64,6 +66,11 @@ def train_brpo(recipe: BrpoRecipe, run: Run) -> bool:
 async def _train(recipe: BrpoRecipe, run: Run) -> bool:
     model = load_start(recipe)
     validation = validation_problems(recipe.task, recipe.evaluation.problems, seed=recipe.seed)
+    if recipe.rollout.budget_in_prompt:
+        require_shown_budget(model)
+    if recipe.credit.needs_likelihoods:
+        key = "credit.reward" if recipe.credit.reward == "likelihood" else "credit.summary"
+        require_accepted_answers(recipe.task, validation[0], key=key)
     require_sinks(recipe)
     engine = build_engine(recipe, model)
     try:
@@ -117,6 +124,9 @@ class _Trainer:
         self._learner: Learner = build_learner(
             recipe, model, max_rollout_tokens=self._budgets[-1] + self._answer_tokens
         )
+        self._credit = CreditAssignment(
+            recipe, model=model, learner=self._learner, answer_tokens=self._answer_tokens
+        )
 
     @property
     def is_done(self) -> bool:
@@ -140,6 +150,7 @@ class _Trainer:
         if state is not None:
             self.step, self._rollout_tokens = state.step, state.rollout_tokens
             self._seconds_before = state.seconds
+            self._credit.load_state(state.credit)
 
     @contextmanager
     def recording(self) -> Iterator[None]:
@@ -172,6 +183,7 @@ class _Trainer:
             answer_tokens=self._answer_tokens,
             seed=self._recipe.seed,
             num_threads=self._recipe.grading_threads,
+            shows_budget=self._recipe.rollout.budget_in_prompt,
         )
         summary = {"step": self.step, "rollout_tokens": self._rollout_tokens, **validation.summary()}
         self._evaluations.write(summary)
@@ -187,8 +199,13 @@ class _Trainer:
     async def learn(self) -> None:
         """Take one step: rollouts, rewards, advantages, optimiser."""
         recipe, clock = self._recipe, _StepClock()
-        problems, prompts, num_skipped = self._draw_problems()
-        rollouts = await self._sampler.sample(prompts, seed=f"{recipe.seed}:{self.step}:rollouts")
+        problems, prompts, limits, num_skipped = self._draw_problems()
+        rollouts = await self._sampler.sample(
+            prompts,
+            seed=f"{recipe.seed}:{self.step}:rollouts",
+            counts_B=self._credit.counts_B,
+            limits_P=limits,
+        )
         clock.lap("sample")
         grades = grade_rollouts(
             rollouts,
@@ -199,17 +216,13 @@ class _Trainer:
             num_threads=recipe.grading_threads,
         )
         clock.lap("grade")
-        trees_PG = credit_trees(
-            rollouts,
-            grades.rewards_PGBA,
-            self._budgets,
-            recipe.credit,
-            keep_all=recipe.loss.kl_coefficient > 0,
-        )
+        trees_PG, credited = self._credit.trees(rollouts, problems, grades)
+        clock.lap("credit")
         learned = self._learn_from(trees_PG, num_rollouts=sum(map(len, rollouts)))
         clock.lap("learn")
         self._rollout_tokens += sum(rollout.num_sampled_tokens for group in rollouts for rollout in group)
-        self._record(problems, rollouts, grades, {**learned, "skipped_prompts": num_skipped}, clock.seconds)
+        more = {**learned, **credited, "skipped_prompts": num_skipped}
+        self._record(problems, rollouts, grades, more, clock.seconds)
         self.step += 1
         self._progress.step(
             self.step,
@@ -233,6 +246,7 @@ class _Trainer:
                 optimiser=self._learner.optimiser.state_dict(),
                 seconds=self._seconds,
                 rollout_tokens=self._rollout_tokens,
+                credit=self._credit.state(),
             ),
         )
 
@@ -240,23 +254,29 @@ class _Trainer:
     def _seconds(self) -> float:
         return self._seconds_before + time.monotonic() - self._started
 
-    def _draw_problems(self) -> tuple[list[Problem], list[list[int]], int]:
-        """The step's problems, their prompts, and the number of prompts that were skipped as too long.
+    def _draw_problems(self) -> tuple[list[Problem], list[list[int]], list[int], int]:
+        """The step's problems, their prompts and limits of thinking, and the number of skipped prompts.
+
+        Prompts are skipped that are too long. The limit is the largest budget, unless prompts name theirs.
 
         Raises:
             RecipeError: hardly any prompt leaves room for the largest budget.
         """
         rng = random.Random(f"{self._recipe.seed}:{self.step}:problems")
         num_wanted = self._recipe.rollout.prompts
-        fitting: list[tuple[Problem, list[int]]] = []
+        shows_budget = self._recipe.rollout.budget_in_prompt
+        weights = budget_prior(self._recipe.credit.prior, self._budgets).tolist()
+        budget_rng = random.Random(f"{self._recipe.seed}:{self.step}:budgets")
+        fitting: list[tuple[Problem, list[int], int]] = []
         for number in range(MAX_DRAWS * num_wanted):
             problem = self._recipe.task.sample(rng)
-            prompt_ids = prompt_of(self._model, problem.prompt)
+            limit = budget_rng.choices(self._budgets, weights)[0] if shows_budget else self._budgets[-1]
+            prompt_ids = prompt_of(self._model, problem.prompt, budget_tokens=limit if shows_budget else None)
             if self._sampler.fits(len(prompt_ids)):
-                fitting.append((problem, prompt_ids))
+                fitting.append((problem, prompt_ids, limit))
             if len(fitting) == num_wanted:
-                problems, prompts = zip(*fitting, strict=True)
-                return list(problems), list(prompts), number + 1 - num_wanted
+                problems, prompts, limits = zip(*fitting, strict=True)
+                return list(problems), list(prompts), list(limits), number + 1 - num_wanted
         raise RecipeError(
             f"rollout.budgets: hardly a prompt leaves room in the window of {self._engine.window_tokens} "
             f"tokens for thinking of {self._budgets[-1]} and an answer of {self._answer_tokens}"
@@ -284,7 +304,7 @@ class _Trainer:
         problems: list[Problem],
         rollouts: list[list[Rollout]],
         grades: Grades,
-        learned: dict[str, float],
+        more: dict[str, Any],
         seconds: dict[str, float],
     ) -> None:
         metrics: dict[str, Any] = {
@@ -294,10 +314,10 @@ class _Trainer:
                 grades,
                 truncation_lengths(rollouts),
                 self._budgets,
-                prior_B=budget_prior(self._recipe.credit.prior, self._budgets),
+                prior_B=budget_prior(self._recipe.effective_credit.prior, self._budgets),
                 decay=self._recipe.credit.decay,
             ),
-            **learned,
+            **more,
             "rollout_tokens": self._rollout_tokens,
             "seconds": round(self._seconds, 3),
             "timing": seconds,

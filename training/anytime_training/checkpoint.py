@@ -13,7 +13,7 @@ import shutil
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +49,8 @@ class TrainingState:
     """Seconds trained so far."""
     rollout_tokens: int = 0
     """Tokens sampled so far, in reinforcement learning."""
+    credit: dict[str, torch.Tensor] = field(default_factory=dict)
+    """State that credit assignment keeps of earlier steps, in reinforcement learning."""
 
 
 def save_state(folder: Path, state: TrainingState) -> None:

@@ -16,8 +16,8 @@ from anytime_training.config.brpo import LearnerConfig
 from anytime_training.config.loss import LossConfig
 from anytime_training.errors import TrainingFailed
 from anytime_training.loss import merge_statistics, policy_loss
-from anytime_training.policy import FLEX_BLOCK_TOKENS, token_logprobs
-from anytime_training.tree import PackedRows, Tree, pack
+from anytime_training.policy import FLEX_BLOCK_TOKENS, hidden_states, token_logprobs
+from anytime_training.tree import PackedRows, Tree, numbered, pack
 
 
 class Learner:
@@ -133,24 +133,53 @@ class Learner:
             ),
         }
 
+    @torch.no_grad()
+    def logprobs(self, trees: Sequence[Tree]) -> torch.Tensor:
+        """Log-probabilities of the learned tokens, in the order of `numbered`: logprobs_N, float64."""
+        batches, numbers_N = self._numbered(trees)
+        values = [self._logprobs(self.model, rows).double().cpu() for rows in batches]
+        return _in_order(values, numbers_N)
+
+    @torch.no_grad()
+    def hidden_states(self, trees: Sequence[Tree]) -> torch.Tensor:
+        """The last hidden states from which the learned tokens are predicted, in the order of `numbered`.
+
+        Returns:
+            hidden_NH, float32, on the CPU.
+        """
+        batches, numbers_N = self._numbered(trees)
+        values: list[torch.Tensor] = []
+        for rows in batches:
+            with self._autocast():
+                hidden_NH = hidden_states(self.model, rows, backend=self._config.attention)
+            values.append(hidden_NH.float().cpu())
+        return _in_order(values, numbers_N)
+
+    def _numbered(self, trees: Sequence[Tree]) -> tuple[list[PackedRows], torch.Tensor]:
+        """Micro-batches, and the number of each of their learned tokens."""
+        batches = self._packed(numbered(trees))
+        return batches, torch.cat([rows.learned_tokens().advantages_N for rows in batches]).long().cpu()
+
     def _minibatches(self, trees_PG: Sequence[Sequence[Tree]]) -> list[tuple[int, list[PackedRows]]]:
         """Number of prompts and micro-batches of each mini-batch that has a tree."""
-        is_flex = self._config.attention == "flex"
         minibatches: list[tuple[int, list[PackedRows]]] = []
         for first in range(self._config.minibatches):
             own_PG = trees_PG[first :: self._config.minibatches]
             trees = [tree for trees_G in own_PG for tree in trees_G]
             if not trees:
                 continue
-            rows = pack(
-                trees,
-                row_tokens=self._config.row_tokens,
-                pad_id=self._pad_id,
-                multiple_of=FLEX_BLOCK_TOKENS if is_flex else 1,
-            )
-            batches = rows.micro_batches(self._config.micro_batch_tokens)
-            minibatches.append((len(own_PG), [batch.to(self._device) for batch in batches]))
+            minibatches.append((len(own_PG), self._packed(trees)))
         return minibatches
+
+    def _packed(self, trees: Sequence[Tree]) -> list[PackedRows]:
+        """Micro-batches of trees, on the model's device."""
+        rows = pack(
+            trees,
+            row_tokens=self._config.row_tokens,
+            pad_id=self._pad_id,
+            multiple_of=FLEX_BLOCK_TOKENS if self._config.attention == "flex" else 1,
+        )
+        return [batch.to(self._device) for batch in rows.micro_batches(self._config.micro_batch_tokens)]
 
     def _require_match(self, statistics: list[dict[str, torch.Tensor]], *, step: int) -> None:
         mismatch = _means(merge_statistics(statistics))["mismatch"]
@@ -161,8 +190,11 @@ class Learner:
             )
 
     def _logprobs(self, model: PreTrainedModel, rows: PackedRows) -> torch.Tensor:
-        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._config.bf16):
+        with self._autocast():
             return token_logprobs(model, rows, backend=self._config.attention)
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self._device.type, torch.bfloat16, enabled=self._config.bf16)
 
     @torch.no_grad()
     def _logprobs_of(self, model: PreTrainedModel, batches: list[PackedRows]) -> list[torch.Tensor]:
@@ -173,6 +205,14 @@ def learning_rate_at(number: int, progress: float, config: LearnerConfig) -> flo
     """Linear warm-up by the step's number, times a linear decay by the share of the run that is done."""
     warmup = min(1.0, (number + 1) / config.warmup_steps)
     return config.learning_rate * warmup * (1 - (1 - config.final_share) * progress)
+
+
+def _in_order(values: Sequence[torch.Tensor], numbers_N: torch.Tensor) -> torch.Tensor:
+    """Values of numbered tokens, in the order of their numbers."""
+    together = torch.cat(list(values))
+    ordered = torch.empty_like(together)
+    ordered[numbers_N] = together
+    return ordered
 
 
 def _means(statistics: dict[str, torch.Tensor]) -> dict[str, float]:

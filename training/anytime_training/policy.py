@@ -71,6 +71,22 @@ def token_logprobs(
     Raises:
         ValueError: the model or the rows do not suit the backend.
     """
+    hidden_NH = hidden_states(model, rows, backend=backend)
+    head = model.get_output_embeddings()
+    assert head is not None
+    targets_N = rows.ids_RT[:, 1:][rows.learned_RT[:, 1:]]
+    return head_logprobs(head, hidden_NH, targets_N, chunk_tokens=chunk_tokens)
+
+
+def hidden_states(model: PreTrainedModel, rows: PackedRows, *, backend: AttentionBackend) -> Tensor:
+    """The last hidden state from which each learned token is predicted. Arguments: `token_logprobs`.
+
+    Returns:
+        hidden_NH, row by row, as `rows.learned_tokens()`.
+
+    Raises:
+        ValueError: the model or the rows do not suit the backend.
+    """
     implementation = ATTENTION_IMPLEMENTATIONS[backend]
     if model.config._attn_implementation != implementation:
         raise ValueError(
@@ -82,11 +98,7 @@ def token_logprobs(
     hidden_RTH: Tensor = model.base_model(
         input_ids=rows.ids_RT, attention_mask=mask, position_ids=rows.positions_RT, use_cache=False
     ).last_hidden_state
-    learned_RT = rows.learned_RT[:, 1:]
-    hidden_NH = hidden_RTH[:, :-1][learned_RT]
-    head = model.get_output_embeddings()
-    assert head is not None
-    return head_logprobs(head, hidden_NH, rows.ids_RT[:, 1:][learned_RT], chunk_tokens=chunk_tokens)
+    return hidden_RTH[:, :-1][rows.learned_RT[:, 1:]]
 
 
 def head_logprobs(

@@ -19,7 +19,11 @@ from anytime_training.tasks import Problem, Task, grade_all
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grades:
-    """The reward of each answer."""
+    """The reward of each answer.
+
+    Where budgets have different numbers of answers, A is the largest of them, and the elements of missing
+    answers are the mean of those of their budget: means over the answers need no mask.
+    """
 
     rewards_PGBA: torch.Tensor
     """1.0 for right and well-formed answers, else 0.0."""
@@ -61,16 +65,46 @@ def grade_rollouts(
     )
     formatted = [is_well_formed(truncation, answer, reasoning) for _, truncation, answer in answers]
     rewards = [float(right and good) for right, good in zip(rights, formatted, strict=True)]
-    first = rollouts_PG[0][0]
-    shape = (len(rollouts_PG), len(rollouts_PG[0]), len(first.truncations), len(first.answers[0]))
+    counts_B = answer_counts(rollouts_PG)
+
+    def by_answer(values: Sequence[float]) -> torch.Tensor:
+        padded_PGBA = torch.zeros(len(rollouts_PG), len(rollouts_PG[0]), len(counts_B), max(counts_B))
+        padded_PGBA[..., answer_mask(counts_B)] = torch.tensor(values, dtype=torch.float32).reshape(
+            len(rollouts_PG), len(rollouts_PG[0]), sum(counts_B)
+        )
+        return fill_missing(padded_PGBA, counts_B)
+
     return Grades(
-        rewards_PGBA=torch.tensor(rewards).reshape(shape),
-        formatted_PGBA=torch.tensor(formatted, dtype=torch.float32).reshape(shape),
+        rewards_PGBA=by_answer(rewards),
+        formatted_PGBA=by_answer([float(good) for good in formatted]),
         texts=texts,
     )
 
 
+def answer_counts(rollouts_PG: Sequence[Sequence[Rollout]]) -> list[int]:
+    """Answers at each of the B budgets, the same for all rollouts."""
+    return [len(answers_A) for answers_A in rollouts_PG[0][0].answers]
+
+
+def answer_mask(counts_B: Sequence[int]) -> torch.Tensor:
+    """Whether each element is that of an answer: mask_BA. A is the largest count."""
+    return torch.arange(max(counts_B)) < torch.tensor(counts_B).unsqueeze(-1)
+
+
+def fill_missing(values_PGBA: torch.Tensor, counts_B: Sequence[int]) -> torch.Tensor:
+    """The same, with the mean of each budget in the elements of missing answers."""
+    mask_BA = answer_mask(counts_B)
+    if mask_BA.all():
+        return values_PGBA
+    total_PGB1 = torch.where(mask_BA, values_PGBA, 0).sum(dim=-1, keepdim=True)
+    return torch.where(mask_BA, values_PGBA, total_PGB1 / torch.tensor(counts_B).unsqueeze(-1))
+
+
 def is_well_formed(truncation: Truncation, answer: Generation, reasoning: ReasoningFormat) -> bool:
     """Whether thinking ends exactly once: not with the end of the turn, nor again in the answer."""
-    thinking_ended_turn = truncation.num_thinking_tokens > len(truncation.thinking_ids)
-    return not thinking_ended_turn and reasoning.think_end_id not in answer.token_ids
+    return not has_ended_turn(truncation) and reasoning.think_end_id not in answer.token_ids
+
+
+def has_ended_turn(truncation: Truncation) -> bool:
+    """Whether the thinking ended with the end of the turn: no answer after it is right."""
+    return truncation.num_thinking_tokens > len(truncation.thinking_ids)

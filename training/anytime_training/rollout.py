@@ -15,7 +15,10 @@ from dataclasses import dataclass
 from anytime_server.engine import Engine, EngineRequest, Generation, Sampling
 from anytime_server.errors import UnusableModel
 from anytime_server.reasoning import Cause, ReasoningFormat, Truncation, truncate_thinking
+from anytime_server.scheduler.prompts import BUDGET_VARIABLE
 from anytime_server.text.model import Model
+
+from anytime_training.errors import RecipeError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +32,7 @@ class Rollout:
     truncations: tuple[Truncation, ...]
     """The thinking truncated at each of the B budgets; budgets that the thinking did not reach are equal."""
     answers: tuple[tuple[Generation, ...], ...]
-    """A answers for each of the B budgets."""
+    """A answers for each of the B budgets; in the same step, all rollouts have the same numbers."""
 
     @property
     def num_sampled_tokens(self) -> int:
@@ -61,21 +64,33 @@ class RolloutSampler:
         needed = prompt_tokens + self.budgets[-1] + self.reasoning.max_inserted_tokens + self.answer_tokens
         return needed <= self.engine.window_tokens
 
-    async def sample(self, prompts: Sequence[Sequence[int]], *, seed: str) -> list[list[Rollout]]:
+    async def sample(
+        self,
+        prompts: Sequence[Sequence[int]],
+        *,
+        seed: str,
+        counts_B: Sequence[int] | None = None,
+        limits_P: Sequence[int] | None = None,
+    ) -> list[list[Rollout]]:
         """G rollouts for each of P prompts.
 
         Args:
             prompts: ids, with thinking open at their end; each of them fits.
             seed: of all sampling: the same seed gives the same rollouts.
+            counts_B: answers at each budget, where they are not `answers_per_budget` everywhere.
+            limits_P: the most thinking tokens for each prompt, where it is not the largest budget. Budgets
+                beyond it have the truncation of the limit.
 
         Raises:
             AnytimeError: the engine failed.
         """
         assert all(self.fits(len(prompt_ids)) for prompt_ids in prompts)
+        counts = [self.answers_per_budget] * len(self.budgets) if counts_B is None else list(counts_B)
+        limits = [self.budgets[-1]] * len(prompts) if limits_P is None else limits_P
         seeds = _seeds(seed)
         requests = [
-            self._thinking_request(prompt_ids, f"{number}-{index}", next(seeds))
-            for number, prompt_ids in enumerate(prompts)
+            self._thinking_request(prompt_ids, f"{number}-{index}", next(seeds), limit=limit)
+            for number, (prompt_ids, limit) in enumerate(zip(prompts, limits, strict=True))
             for index in range(self.group_size)
         ]
         thinking_of = await self.engine.generate_all(requests)
@@ -91,8 +106,8 @@ class RolloutSampler:
                 [
                     self._answer_request(request, truncation, f"{request.id}-{budget}-{index}", next(seeds))
                     for request, truncations_B in zip(requests, truncations_of, strict=True)
-                    for budget, truncation in zip(self.budgets, truncations_B, strict=True)
-                    for index in range(self.answers_per_budget)
+                    for budget, truncation, count in zip(self.budgets, truncations_B, counts, strict=True)
+                    for index in range(count)
                 ]
             )
         )
@@ -102,9 +117,7 @@ class RolloutSampler:
                     prompt_ids=request.prompt_ids,
                     thinking=thinking,
                     truncations=truncations_B,
-                    answers=tuple(
-                        tuple(next(answers) for _ in range(self.answers_per_budget)) for _ in self.budgets
-                    ),
+                    answers=tuple(tuple(next(answers) for _ in range(count)) for count in counts),
                 )
                 for request, thinking, truncations_B in zip(
                     requests, thinking_of, truncations_of, strict=True
@@ -113,12 +126,14 @@ class RolloutSampler:
         )
         return [[next(rollouts) for _ in range(self.group_size)] for _ in prompts]
 
-    def _thinking_request(self, prompt_ids: Sequence[int], name: str, seed: int) -> EngineRequest:
+    def _thinking_request(
+        self, prompt_ids: Sequence[int], name: str, seed: int, *, limit: int
+    ) -> EngineRequest:
         return EngineRequest(
             id=f"rollout-{name}",
             prompt_ids=list(prompt_ids),
             sampling=Sampling(
-                max_tokens=self.budgets[-1],
+                max_tokens=limit,
                 temperature=self.thinking_temperature,
                 top_p=self.thinking_top_p,
                 seed=seed,
@@ -154,9 +169,26 @@ def require_one_think_end(model: Model) -> None:
         )
 
 
-def prompt_of(model: Model, question: str) -> list[int]:
-    """Ids of a conversation with this one user message, with thinking open at its end."""
-    return model.prompt_ids([{"role": "user", "content": question}])
+def prompt_of(model: Model, question: str, *, budget_tokens: int | None = None) -> list[int]:
+    """Ids of a conversation with this one user message, with thinking open at its end.
+
+    Args:
+        budget_tokens: the budget that the chat template shows the model, if it does (`require_shown_budget`).
+    """
+    variables = {} if budget_tokens is None else {BUDGET_VARIABLE: budget_tokens}
+    return model.prompt([{"role": "user", "content": question}], variables=variables).ids
+
+
+def require_shown_budget(model: Model) -> None:
+    """Check that the chat template shows the model its budget.
+
+    Raises:
+        RecipeError: it does not.
+    """
+    if BUDGET_VARIABLE not in model.tokenizer.chat.variables:
+        raise RecipeError(
+            f"rollout.budget_in_prompt: the chat template of {model.folder} has no variable {BUDGET_VARIABLE}"
+        )
 
 
 def _seeds(seed: str) -> Iterator[int]:

@@ -23,6 +23,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+MAX_NUMBERED_TOKENS = 2**24
+"""Numbers below this are exact in float32."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Segment:
@@ -99,6 +102,37 @@ def flatten(tree: Tree) -> list[Tree]:
         )
         flat.append(Tree(trunk=trunk))
     return flat
+
+
+def numbered(trees: Sequence[Tree]) -> list[Tree]:
+    """The same trees, with each learned token's number in place of its advantage.
+
+    Learned tokens are numbered from 0 through all trees: a tree's trunk first, then its branches. A forward
+    pass over packed rows, which are in another order, can thus name the tokens of its results.
+
+    Raises:
+        ValueError: more tokens than float32, the type of packed advantages, can number.
+    """
+    number = 0
+
+    def with_numbers(segment: Segment) -> Segment:
+        nonlocal number
+        numbers: list[float] = []
+        for is_learned in segment.learned:
+            numbers.append(float(number) if is_learned else 0.0)
+            number += is_learned
+        return replace(segment, advantages=numbers)
+
+    with_all = [
+        Tree(
+            trunk=with_numbers(tree.trunk),
+            branches=tuple(replace(branch, segment=with_numbers(branch.segment)) for branch in tree.branches),
+        )
+        for tree in trees
+    ]
+    if number > MAX_NUMBERED_TOKENS:
+        raise ValueError(f"{number} learned tokens are too many to number")
+    return with_all
 
 
 def attends(

@@ -1,15 +1,16 @@
 """Accuracy at each budget during training, on held-out problems.
 
 Each problem is thought about once, and the thinking is truncated at every budget: as when serving, the
-thinking of a smaller budget is the start of that of a larger budget. Two things differ from serving: a blank
-answer is not sampled again, and a right answer counts as wrong where thinking or answer is not well-formed.
+thinking of a smaller budget is the start of that of a larger budget. Where prompts name the budget, each
+budget has its own thinking. Two things differ from serving: a blank answer is not sampled again, and a right
+answer counts as wrong where thinking or answer is not well-formed.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -80,10 +81,14 @@ async def validate(
     answer_tokens: int,
     seed: int,
     num_threads: int = 1,
+    shows_budget: bool = False,
 ) -> Validation:
     """Sample answers to each problem at each budget, with the server's default temperatures, and grade them.
 
     Problems whose prompts leave too little room in the window are left out.
+
+    Args:
+        shows_budget: the prompts name the budget, so that each budget has its own thinking.
 
     Raises:
         RecipeError: every problem is left out.
@@ -102,15 +107,28 @@ async def validate(
         thinking_top_p=thinking.top_p,
         answer_temperature=answer.temperature,
     )
-    prompted = [(problem, prompt_of(model, problem.prompt)) for problem in problems]
-    fitting = [(problem, prompt_ids) for problem, prompt_ids in prompted if sampler.fits(len(prompt_ids))]
+    named_budgets = budgets if shows_budget else [None]
+    prompted = [
+        (problem, [prompt_of(model, problem.prompt, budget_tokens=budget) for budget in named_budgets])
+        for problem in problems
+    ]
+    fitting = [
+        (problem, prompts) for problem, prompts in prompted if all(sampler.fits(len(one)) for one in prompts)
+    ]
     if not fitting:
         raise RecipeError(
             f"evaluation.budgets: no prompt leaves room in the window of {engine.window_tokens} tokens for "
             f"thinking of {budgets[-1]} and an answer of {answer_tokens}"
         )
-    problems, prompts = zip(*fitting, strict=True)
-    rollouts = await sampler.sample(prompts, seed=f"{seed}:validation")
+    problems, prompts_of = zip(*fitting, strict=True)
+    if shows_budget:
+        samples = [
+            await replace(sampler, budgets=[budget]).sample(prompts, seed=f"{seed}:validation")
+            for budget, prompts in zip(budgets, zip(*prompts_of, strict=True), strict=True)
+        ]
+        rollouts = [[_joined([group[0] for group in groups])] for groups in zip(*samples, strict=True)]
+    else:
+        rollouts = await sampler.sample([prompt for [prompt] in prompts_of], seed=f"{seed}:validation")
     grades = grade_rollouts(
         rollouts,
         problems,
@@ -120,6 +138,15 @@ async def validate(
         num_threads=num_threads,
     )
     return Validation(budgets=tuple(budgets), rollouts_P=[group[0] for group in rollouts], grades=grades)
+
+
+def _joined(rollouts_B: Sequence[Rollout]) -> Rollout:
+    """Rollouts with one budget each as a single one, with the thinking of the largest budget."""
+    return replace(
+        rollouts_B[-1],
+        truncations=tuple(rollout.truncations[0] for rollout in rollouts_B),
+        answers=tuple(rollout.answers[0] for rollout in rollouts_B),
+    )
 
 
 def _mean(numbers: Any) -> float:

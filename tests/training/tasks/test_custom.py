@@ -129,3 +129,39 @@ def test_exceptions_of_custom_code_name_the_entry() -> None:
     assert len(str(failure.value)) < 500
     with pytest.raises(RecipeError, match=r"^task\.options: too few$"):
         CustomTask(entry="own_tasks.doubling:Refusing").sample(random.Random(0))
+
+
+LISTING = """
+from anytime_training.tasks import Problem
+
+class Listing:
+    def __init__(self, answers):
+        self.answers = answers
+
+    def sample(self, rng, split="train"):
+        return Problem(content="2", prompt="2", answer="4")
+
+    def grade(self, problem, answer_text):
+        return True
+
+    def accepted_answers(self, problem):
+        return self.answers
+"""
+
+
+def test_lists_right_answers_if_the_custom_task_does(folder: Path) -> None:
+    problem = Problem(content="2", prompt="2", answer="4")
+    (folder / "own_tasks" / "listing.py").write_text(LISTING)
+
+    def listed(answers: object) -> tuple[str, ...]:
+        task = CustomTask(entry="own_tasks.listing:Listing", options={"answers": answers})
+        return task.accepted_answers(problem)
+
+    assert listed(["4", "four"]) == ("4", "four")
+    for wrong in ("4", [4], ["\ud800"]):
+        with pytest.raises(TrainingFailed, match=r"accepted_answers returned .* not texts"):
+            listed(wrong)
+    with pytest.raises(TrainingFailed, match="accepted_answers raised TypeError"):
+        listed(4)
+    with pytest.raises(RecipeError, match="has no method accepted_answers"):
+        CustomTask(entry="own_tasks.doubling:Doubling").accepted_answers(problem)

@@ -79,13 +79,23 @@ class RolloutConfig(Section):
     """Sample answers at the last budget alone."""
     answers_per_budget: PositiveInt = 4
     """Answers per budget, A."""
+    allocation: Literal["equal", "neyman"] = "equal"
+    """Answers over the budgets: as many at each, or, with the same total and at least 2 at each, more at
+    budgets whose rewards are uncertain and weigh much (`neyman`)."""
     answer_tokens: PositiveInt | None = None
     """The most sampled tokens of an answer; the checkpoint's own number by default."""
+
+    budget_in_prompt: bool = False
+    """Train for budgets that the model knows: each prompt names one of the trained budgets, drawn by
+    `credit.prior`, through the variable `thinking_budget` of the chat template. Its thinking ends there, and
+    the reward is that at this budget alone."""
 
     @model_validator(mode="after")
     def _budgets_ascend(self) -> RolloutConfig:
         if self.budgets != sorted(set(self.budgets)):
             raise ValueError("budgets must ascend strictly")
+        if self.allocation == "neyman" and self.answers_per_budget < 2:
+            raise ValueError("allocation = 'neyman' needs answers_per_budget of at least 2")
         return self
 
     @property
@@ -222,6 +232,8 @@ class BrpoRecipe(RecipeSettings):
         prior, num_budgets = self.credit.prior, len(self.rollout.trained_budgets)
         if isinstance(prior, list) and (len(prior) != num_budgets or not sum(prior)):
             raise ValueError(f"credit.prior must have {num_budgets} weights, one for each budget, not all 0")
+        if self.credit.summary == "exact" and self.loss.kl_coefficient:
+            raise ValueError("credit.summary = 'exact' and a loss.kl_coefficient above 0 exclude each other")
         if self.evaluation.budgets != sorted(set(self.evaluation.budgets)):
             raise ValueError("evaluation.budgets must ascend strictly")
         return self
@@ -236,6 +248,17 @@ class BrpoRecipe(RecipeSettings):
         """
         lengths = {"steps", "max_rollout_tokens"} if self.learner.final_share == 1 else set[str]()
         return CHANGEABLE | lengths
+
+    @property
+    def effective_credit(self) -> CreditConfig:
+        """Credit assignment of each rollout.
+
+        Where the prompt names a budget, the thinking ends there, and all later budgets have its truncation:
+        the reward at the last budget is the reward at the named one.
+        """
+        if self.rollout.budget_in_prompt:
+            return self.credit.model_copy(update={"prior": "base"})
+        return self.credit
 
     @property
     def evaluated_budgets(self) -> list[int]:

@@ -73,6 +73,23 @@ class FiniteTask(Protocol):
         ...
 
 
+@runtime_checkable
+class ListingTask(Protocol):
+    """A task that can list right answers of a problem."""
+
+    def accepted_answers(self, problem: Any) -> Sequence[str]:
+        """Texts that `grade` accepts; other texts may be right as well.
+
+        Raises:
+            RecipeError: a task that wraps another one, which cannot list them.
+        """
+        ...
+
+    def grade(self, problem: Any, answer_text: str) -> bool:
+        """As in `Task`."""
+        ...
+
+
 class TaskTable(Section):
     """A task that is the `[task]` table of a recipe, and may have cached properties."""
 

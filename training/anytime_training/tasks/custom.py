@@ -93,6 +93,27 @@ class CustomTask(TaskTable):
             raise TrainingFailed(f"task.entry: {self.entry}.grade returned {returned}, not True or False")
         return bool(plain)
 
+    def accepted_answers(self, problem: Problem) -> tuple[str, ...]:
+        """The custom task's own list of right answers, which is optional.
+
+        Raises:
+            RecipeError: it has no method `accepted_answers`.
+            TrainingFailed: the method raised an exception, or returned something else than texts.
+        """
+        list_answers: Any = getattr(self._task, "accepted_answers", None)
+        if not callable(list_answers):
+            raise RecipeError(
+                f"task.entry: the task of {self.entry} has no method accepted_answers, "
+                "which likelihoods of right answers need"
+            )
+        with self._naming_failures("accepted_answers"):
+            answers: Any = list_answers(problem)
+            listed = () if isinstance(answers, str) else tuple(answers)
+        if isinstance(answers, str) or not all(isinstance(one, str) and is_encodable(one) for one in listed):
+            returned = repr(answers)[:MAX_MESSAGE_CHARACTERS]
+            raise TrainingFailed(f"task.entry: {self.entry}.accepted_answers returned {returned}, not texts")
+        return listed
+
     @contextlib.contextmanager
     def _naming_failures(self, method: str) -> Iterator[None]:
         """Within the context, an exception of the custom code becomes a `TrainingFailed` that names it.

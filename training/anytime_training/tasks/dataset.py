@@ -88,6 +88,10 @@ class DatasetTask(TaskTable):
             return answer_text.strip() == problem.answer
         return is_math_equal(problem.answer, answer_text, timeout_s=self.timeout_s)
 
+    def accepted_answers(self, problem: Problem) -> tuple[str, ...]:
+        """The answer of the row; with `grader = "math"` other texts are right as well."""
+        return (problem.answer,)
+
     @cached_property
     def _splits(self) -> Mapping[Split, Sequence[Problem]]:
         splits: dict[Split, list[Problem]] = {split: [] for split in get_args(Split)}

@@ -89,6 +89,10 @@ class ChainTask(Section):
         """Whether the text is the answer's digit, apart from white space and closing punctuation."""
         return answer_text.strip().rstrip(string.punctuation + string.whitespace) == problem.answer
 
+    def accepted_answers(self, problem: Problem) -> tuple[str, ...]:
+        """The digit."""
+        return (problem.answer,)
+
     def _sample_chain(self, rng: random.Random) -> Chain:
         num_steps = rng.randint(self.min_operands, self.max_operands) - 1
         steps = [_sample_step(rng, is_last=number == num_steps - 1) for number in range(num_steps)]
