@@ -36,7 +36,7 @@ def test_by_hand() -> None:
 
 
 def test_a_rollout_is_not_in_its_own_group_mean() -> None:
-    # R = 0, 1 at both budgets, of variance 1/4. V2 is the other's return, 1, 0: R - V2 = -1, 1, of variance 1.
+    # R = 0, 1 at both budgets, of variance 1/4. V2 is the other's return: R - V2 = -1, 1, of variance 1.
     # V1 is 0, 0 and then R itself. BRPO's is V2 at the first, and (V1 + V2)/2 = 1/2, 1/2 at the second.
     rewards = torch.tensor([[[[0.0], [0.0]], [[1.0], [1.0]]]])
     ratios = normalised_variance(rewards, FULL[:1], [2, 4], BASE)
