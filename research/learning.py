@@ -6,13 +6,14 @@
 
 A series is a file in research/series. Its runs are in runs/learning/SERIES while they train. Each run that
 finishes is evaluated at once on the held-out problems, and leaves one small file in
-research/results/learning/SERIES; the report reads these files alone. `measure` does that for a single run.
+research/results/learning/SERIES; the report reads these files alone. `measure` evaluates trained runs again.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 from recording import RESULTS, ROOT, write_record
@@ -23,33 +24,44 @@ from series.table import START, Series, read_series
 from series.tuning import learning_rate_of, tune
 
 
-def run_of(series: Series, row: str, seed: int, *, out: Path) -> Run:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Folders:
+    """Where runs train, and where their files are."""
+
+    out: Path
+    results: Path
+
+
+def run_of(series: Series, row: str, seed: int, folders: Folders) -> Run:
     """A run of the series, or its start."""
-    return Run(
-        series=series,
-        row=row,
-        seed=seed,
-        learning_rate=None if row == START else learning_rate_of(series, row),
-        folder=out / series.name / f"{row}-{seed}",
-    )
+    rate = None if row == START else learning_rate_of(series, row, results=folders.results)
+    folder = folders.out / series.name / f"{row}-{seed}"
+    return Run(series=series, row=row, seed=seed, learning_rate=rate, folder=folder)
 
 
-def train_and_measure(run: Run, *, out: Path) -> str | None:
+def train_and_measure(run: Run, folders: Folders) -> str | None:
     """Train a run and evaluate it, unless its file exists; None, or what went wrong."""
-    if record_path(run.series, run.row, run.seed).exists():
+    if record_path(run.series, run.row, run.seed, results=folders.results).exists():
         return None
     failure = None if run.row == START else train(run)
     if failure is not None:
         return failure
     series = str(run.series.folder / f"{run.series.name}.toml")
-    command = [sys.executable, str(Path(__file__)), "measure", series, "--out", str(out)]
-    command += ["--rows", run.row, "--seeds", str(run.seed)]
+    command = [sys.executable, str(Path(__file__)), "measure", series, "--rows", run.row]
+    command += ["--seeds", str(run.seed), "--out", str(folders.out), "--results", str(folders.results)]
     return start(command, environment={}, log=run.folder / "log.txt")
 
 
-def runs_of(series: Series, rows: list[str], seeds: list[int], *, out: Path) -> list[Run]:
-    """All runs, ordered by seed first, so that the runs that finish first can be compared."""
-    return [run_of(series, row, seed, out=out) for seed in seeds for row in rows]
+def write_report(series: Series, folders: Folders) -> None:
+    """Write the series' record and plot, and print its main figures."""
+    from plots import plot_learning
+
+    record = report(series, results=folders.results)
+    write_record(folders.results / series.record, record)
+    if series.plot:
+        shown = curves(series, results=folders.results)
+        plot_learning(record, shown, ROOT / "docs" / series.plot, shown=series.shown)
+    print("\n".join(table(record)))
 
 
 def main() -> None:
@@ -60,43 +72,34 @@ def main() -> None:
     parser.add_argument("series", help="name of a file in research/series, or its path")
     parser.add_argument("--rows", nargs="+", help="default: all rows")
     parser.add_argument("--seeds", nargs="+", type=int, help="default: the series' seeds")
-    parser.add_argument("--out", type=Path, default=Path("runs/learning"), help="default: %(default)s")
     parser.add_argument("--workers", type=int, default=1, help="concurrent runs (default: %(default)s)")
+    parser.add_argument("--out", type=Path, default=Path("runs/learning"), help="default: %(default)s")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the records")
     arguments = parser.parse_args()
     series = read_series(arguments.series)
-    rows, out = arguments.rows or list(series.rows), arguments.out
+    folders = Folders(out=arguments.out, results=arguments.results)
+    rows, seeds = arguments.rows or list(series.rows), arguments.seeds or series.seeds
     if unknown := set(rows) - {*series.rows, START}:
         parser.error(f"{series.name} has no row {', '.join(sorted(unknown))}")
-    seeds = arguments.seeds or series.seeds
     if arguments.what == "report":
-        write_report(series)
-        return
-    if arguments.what == "measure":
-        for run in runs_of(series, rows, seeds, out=out):
-            write_run_record(run)
+        write_report(series, folders)
         return
     if arguments.what == "tune":
-        went_well = tune(series, rows, out=out / series.name, workers=arguments.workers)
-    else:
-        runs = [run_of(series, START, 0, out=out), *runs_of(series, rows, seeds, out=out)]
-        went_well = in_parallel(
-            runs,
-            lambda run: train_and_measure(run, out=out),
-            workers=arguments.workers,
-            name=lambda run: f"{run.row} seed {run.seed}",
-        )
-    sys.exit(0 if went_well else 1)
-
-
-def write_report(series: Series) -> None:
-    """Write the series' record and plot, and print its main figures."""
-    from plots import plot_learning
-
-    record = report(series)
-    write_record(RESULTS / series.record, record)
-    if series.plot:
-        plot_learning(record, curves(series), ROOT / "docs" / series.plot, shown=series.shown)
-    print("\n".join(table(record)))
+        out, results = folders.out / series.name, folders.results
+        sys.exit(not tune(series, rows, out=out, workers=arguments.workers, results=results))
+    # By seed first, so that the runs that finish first can be compared.
+    runs = [run_of(series, row, seed, folders) for seed in seeds for row in rows]
+    if arguments.what == "measure":
+        for run in runs:
+            write_run_record(run, results=folders.results)
+        return
+    went_well = in_parallel(
+        [run_of(series, START, 0, folders), *runs],
+        lambda run: train_and_measure(run, folders),
+        workers=arguments.workers,
+        name=lambda run: f"{run.row} seed {run.seed}",
+    )
+    sys.exit(not went_well)
 
 
 if __name__ == "__main__":

@@ -25,15 +25,12 @@ def mean_t_interval(values_S: np.ndarray) -> tuple[float, float, float]:
     The interval covers the randomness of training. Its ends are NaN for a single run.
     """
     import numpy as np
-    from scipy.stats import ttest_1samp
 
     mean = float(values_S.mean())
     if len(values_S) < 2:
         return mean, float("nan"), float("nan")
-    if not np.ptp(values_S):  # scipy warns
-        return mean, mean, mean
-    interval = ttest_1samp(values_S, 0).confidence_interval()
-    return mean, float(interval.low), float(interval.high)
+    error = float(np.std(values_S, ddof=1)) / len(values_S) ** 0.5
+    return mean, *_t_interval(mean, error, len(values_S) - 1)
 
 
 def paired_t_interval(a_S: np.ndarray, b_S: np.ndarray) -> tuple[float, float, float]:
@@ -57,19 +54,18 @@ def paired_t_interval(a_S: np.ndarray, b_S: np.ndarray) -> tuple[float, float, f
 def welch_t_interval(a_S: np.ndarray, b_S: np.ndarray) -> tuple[float, float, float]:
     """Difference of the means of unpaired runs, with its 95% t interval (Welch 1947).
 
-    The two methods may differ in variance and in number of runs. The ends are NaN where a method has a single
-    run.
+    The two methods may differ in variance and in number of runs; degrees of freedom are Satterthwaite's. The
+    ends are NaN where a method has a single run.
     """
     import numpy as np
-    from scipy.stats import ttest_ind
 
     difference = float(a_S.mean() - b_S.mean())
     if min(len(a_S), len(b_S)) < 2:
         return difference, float("nan"), float("nan")
-    if not (np.ptp(a_S) or np.ptp(b_S)):  # scipy warns
-        return difference, difference, difference
-    interval = ttest_ind(a_S, b_S, equal_var=False).confidence_interval()
-    return difference, float(interval.low), float(interval.high)
+    squares = [float(np.var(runs_S, ddof=1)) / len(runs_S) for runs_S in (a_S, b_S)]
+    divisor = sum(square**2 / (len(runs_S) - 1) for square, runs_S in zip(squares, (a_S, b_S), strict=True))
+    degrees = sum(squares) ** 2 / divisor if divisor else 1.0
+    return difference, *_t_interval(difference, sum(squares) ** 0.5, degrees)
 
 
 def paired_bootstrap(
@@ -98,3 +94,11 @@ def paired_bootstrap(
     )
     low, high = drawn.confidence_interval
     return float(differences_N.mean()), float(low), float(high)
+
+
+def _t_interval(centre: float, error: float, degrees: float) -> tuple[float, float]:
+    """Ends of the 95% interval, given a standard error and its degrees of freedom."""
+    from scipy.stats import t  # a slow import
+
+    half = float(t.ppf(0.975, degrees)) * error
+    return centre - half, centre + half
