@@ -24,7 +24,7 @@ from series.held_out import unpack_bits
 from series.table import START
 
 AXES = ("rollout_tokens", "seconds")
-"""What validation accuracy is compared at equal values of, beside steps."""
+"""Axes, beside steps, at whose equal values validation accuracy is compared."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -31,7 +31,7 @@ RUN_KEYS = (
     "commit",
     "checkpoint_sha256",
 )
-"""What the report repeats of a run's file."""
+"""Keys of a run's file that the report repeats."""
 
 
 def report(series: Series, *, results: Path = RESULTS) -> dict[str, Any]:

@@ -36,7 +36,7 @@ def test_relative_trace_has_the_interval_of_its_logarithm() -> None:
     assert (found.value, found.low, found.high) == pytest.approx((2, 2 * 2**-half, 2 * 2**half), rel=1e-4)
 
 
-def test_what_is_not_finite_is_left_open_in_records() -> None:
+def test_numbers_that_are_not_finite_are_none_in_records() -> None:
     estimate = Estimate(value=1.2345678, low=float("-inf"), high=float("nan"))
     assert estimate.rounded() == {"value": 1.2346, "low": None, "high": None}
 
