@@ -1,225 +1,105 @@
-"""Does training for every budget help? The methods of the BRPO paper's tables, on the demo task.
+"""Does training for every budget help? Series of runs, compared after the same number of steps.
 
-    python research/learning.py train --seeds 1 2 3 --workers 2   # to runs/learning; resumes unfinished runs
-    python research/learning.py report --problems 2000            # held-out accuracy, intervals, plots
+    python research/learning.py tune countdown --workers 2     # the learning rate of each row
+    python research/learning.py train countdown --workers 2    # all rows and seeds; resumes unfinished runs
+    python research/learning.py report countdown               # intervals, predictions, plot
 
-Every run starts from the same warm start and samples the same number of tokens. The report asks every
-checkpoint the same held-out problems with the same seeds, and compares presets by a bootstrap over problems
-and runs.
+A series is a file in research/series. Its runs are in runs/learning/SERIES while they train. Each run that
+finishes is evaluated at once on the held-out problems, and leaves one small file in
+research/results/learning/SERIES; the report reads these files alone. `measure` evaluates trained runs again.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
-import hashlib
-import json
-import os
-import subprocess
 import sys
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-from anytime_server.text.model import BUNDLED_MODELS, Model
-from anytime_training.interval import paired_bootstrap
-from recording import RECIPES, RESULTS, ROOT, write_record
-
-PRESETS = {
-    "ar-uniform": "demo-brpo",
-    "ar-linear": "demo-brpo-linear",
-    "ar-base": "demo-brpo-base",
-    "grpo": "demo-grpo",
-    "grpo+linear": "demo-grpo-linear",
-    "grpo+decouple": "demo-grpo-decouple",
-    "grpo+vr": "demo-grpo-vr",
-}
-"""The recipe of each preset."""
-WARM_START = "warmstart"
-TEST_SEED = 1_000
-"""Draws the held-out problems, which no training reads."""
+from recording import RESULTS, ROOT, write_record
+from series.held_out import record_path, write_run_record
+from series.report import curves, report, table
+from series.runs import Run, in_parallel, start, train
+from series.table import START, Series, read_series
+from series.tuning import learning_rate_of, tune
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
-    """One training run."""
+class Folders:
+    """Where runs train, and where their files are."""
 
-    preset: str
-    seed: int
-    folder: Path
-
-    @property
-    def is_finished(self) -> bool:
-        """Whether the run was evaluated after its last step."""
-        evaluations, metrics = self.lines("evaluations.jsonl"), self.lines("metrics.jsonl")
-        if not evaluations or not metrics:
-            return False
-        recipe = json.loads((self.folder / "recipe.json").read_text())
-        is_last = metrics[-1]["rollout_tokens"] >= recipe["max_rollout_tokens"]
-        return is_last and evaluations[-1]["step"] == metrics[-1]["step"] + 1
-
-    def lines(self, name: str) -> list[dict[str, Any]]:
-        """A metrics file of the run."""
-        path = self.folder / name
-        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    out: Path
+    results: Path
 
 
-def runs_in(folder: Path, presets: list[str], seeds: list[int]) -> list[Run]:
-    """All runs, ordered by seed first, so that the runs that finish first can be compared."""
-    return [
-        Run(preset=preset, seed=seed, folder=folder / f"{preset}-{seed}")
-        for seed in seeds
-        for preset in presets
-    ]
+def run_of(series: Series, row: str, seed: int, folders: Folders) -> Run:
+    """A run of the series, or its start."""
+    rate = None if row == START else learning_rate_of(series, row, results=folders.results)
+    folder = folders.out / series.name / f"{row}-{seed}"
+    return Run(series=series, row=row, seed=seed, learning_rate=rate, folder=folder)
 
 
-def train(runs: list[Run], *, workers: int) -> None:
-    """Train the unfinished runs, `workers` at a time, with one thread each."""
-
-    def work(run: Run) -> None:
-        if run.is_finished:
-            return
-        recipe = RECIPES / f"{PRESETS[run.preset]}.toml"
-        command = [str(Path(sys.executable).with_name("anytime")), "train", str(recipe)]
-        command += ["--out", str(run.folder), "--seed", str(run.seed)]
-        if (run.folder / "training_state.pt").exists():
-            command.append("--resume")
-        run.folder.mkdir(parents=True, exist_ok=True)
-        with (run.folder / "log.txt").open("a") as log:
-            status = subprocess.run(
-                command, stderr=log, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=False
-            ).returncode
-        print(
-            f"{run.preset} seed {run.seed}: {'done' if status == 0 else f'failed, see {log.name}'}",
-            flush=True,
-        )
-
-    with ThreadPoolExecutor(workers) as pool:
-        list(pool.map(work, runs))
+def train_and_measure(run: Run, folders: Folders) -> str | None:
+    """Train a run and evaluate it, unless its file exists; None, or what went wrong."""
+    if record_path(run.series, run.row, run.seed, results=folders.results).exists():
+        return None
+    failure = None if run.row == START else train(run)
+    if failure is not None:
+        return failure
+    series = str(run.series.folder / f"{run.series.name}.toml")
+    command = [sys.executable, str(Path(__file__)), "measure", series, "--rows", run.row]
+    command += ["--seeds", str(run.seed), "--out", str(folders.out), "--results", str(folders.results)]
+    return start(command, environment={}, log=run.folder / "log.txt")
 
 
-async def measure(checkpoint: Path, *, num_problems: int) -> tuple[list[int], np.ndarray]:
-    """Budgets, and right_NB: whether the answer to each held-out problem is right at each budget."""
-    from anytime_training.config import BrpoRecipe, load_recipe
-    from anytime_training.start import build_engine
-    from anytime_training.validate import validate, validation_problems
+def write_report(series: Series, folders: Folders) -> None:
+    """Write the series' record and plot, and print its main figures."""
+    from plots import plot_learning
 
-    recipe = load_recipe(RECIPES / "demo-brpo.toml", environment={}, flags={})
-    assert isinstance(recipe, BrpoRecipe)
-    model = Model.load(checkpoint)
-    engine = build_engine(recipe, model)
-    await engine.start()
-    try:
-        validation = await validate(
-            validation_problems(recipe.task, num_problems, seed=TEST_SEED, split="test"),
-            task=recipe.task,
-            model=model,
-            engine=engine,
-            budgets=recipe.evaluated_budgets,
-            answer_tokens=model.manifest.answer_tokens,
-            seed=TEST_SEED,
-        )
-    finally:
-        await engine.stop()
-    return recipe.evaluated_budgets, validation.right_PB.numpy().astype(float)
-
-
-def report(runs: list[Run], *, num_problems: int) -> dict[str, Any]:
-    """Ask every checkpoint the same problems and compare the presets."""
-    rows: list[dict[str, Any]] = []
-    rights: dict[str, list[np.ndarray]] = {}
-    warm_start = Run(preset=WARM_START, seed=0, folder=BUNDLED_MODELS / "demo-warmstart")
-    for run in [warm_start, *(run for run in runs if run.is_finished)]:
-        is_start = run.preset == WARM_START
-        checkpoint = run.folder if is_start else run.folder / "checkpoint"
-        budgets, right_NB = asyncio.run(measure(checkpoint, num_problems=num_problems))
-        rights.setdefault(run.preset, []).append(right_NB)
-        accuracy = right_NB.mean(0)
-        weights = (checkpoint / "model.safetensors").read_bytes()
-        rows.append(
-            {
-                "preset": run.preset,
-                "seed": run.seed,
-                "budgets": budgets,
-                "accuracy": accuracy.round(6).tolist(),
-                "anytime": round(float(accuracy.mean()), 6),
-                "final": round(float(accuracy[-1]), 6),
-                "rollout_tokens": 0 if is_start else run.lines("metrics.jsonl")[-1]["rollout_tokens"],
-                "checkpoint_sha256": hashlib.sha256(weights).hexdigest(),
-            }
-        )
-        print(
-            f"{run.preset:14} seed {run.seed}: anytime {rows[-1]['anytime']:.3f}, final "
-            f"{rows[-1]['final']:.3f}  {' '.join(f'{value:.3f}' for value in accuracy)}",
-            flush=True,
-        )
-    budgets = rows[0]["budgets"]
-    return {
-        "runs": rows,
-        "comparisons": compare(rights, budgets),
-    }
-
-
-def compare(rights: dict[str, list[np.ndarray]], budgets: list[int]) -> list[dict[str, Any]]:
-    """Compare each preset with GRPO and with the warm start, and each ablation with its full method."""
-    pairs = [(preset, "grpo") for preset in rights if preset not in ("grpo", WARM_START)]
-    pairs += [(preset, WARM_START) for preset in rights if preset != WARM_START]
-    pairs += [("ar-uniform", "ar-base"), ("ar-uniform", "ar-linear"), ("ar-base", "grpo+decouple")]
-    comparisons: list[dict[str, Any]] = []
-    for a, b in pairs:
-        if a not in rights or b not in rights:
-            continue
-        for metric, pick in _metrics(budgets).items():
-            a_SN, b_SN = (np.array([pick(right_NB) for right_NB in rights[preset]]) for preset in (a, b))
-            mean, low, high = paired_bootstrap(a_SN, b_SN, seed=0)
-            comparisons.append(
-                {
-                    "a": a,
-                    "b": b,
-                    "metric": metric,
-                    "difference": round(mean, 6),
-                    "ci_low": round(low, 6),
-                    "ci_high": round(high, 6),
-                    "n": a_SN.shape[1],
-                }
-            )
-    return comparisons
-
-
-def _metrics(budgets: list[int]) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
-    """The compared metrics: each maps right_NB to one value per problem."""
-    at_each = {f"accuracy@{budget}": partial(_at, index) for index, budget in enumerate(budgets)}
-    return {"anytime": lambda right_NB: right_NB.mean(1), "final": partial(_at, -1), **at_each}
-
-
-def _at(index: int, right_NB: np.ndarray) -> np.ndarray:
-    return right_NB[:, index]
+    record = report(series, results=folders.results)
+    write_record(folders.results / series.record, record)
+    if series.plot:
+        shown = curves(series, results=folders.results)
+        plot_learning(record, shown, ROOT / "docs" / series.plot, shown=series.shown)
+    print("\n".join(table(record)))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=("train", "report"))
-    parser.add_argument("--out", type=Path, default=Path("runs/learning"), help="default: %(default)s")
-    parser.add_argument("--presets", nargs="+", choices=PRESETS, default=list(PRESETS))
-    parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
+    parser.add_argument("what", choices=("tune", "train", "measure", "report"))
+    parser.add_argument("series", help="name of a file in research/series, or its path")
+    parser.add_argument("--rows", nargs="+", help="default: all rows")
+    parser.add_argument("--seeds", nargs="+", type=int, help="default: the series' seeds")
     parser.add_argument("--workers", type=int, default=1, help="concurrent runs (default: %(default)s)")
-    parser.add_argument("--problems", type=int, default=2000, help="held-out problems (default: %(default)s)")
+    parser.add_argument("--out", type=Path, default=Path("runs/learning"), help="default: %(default)s")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the records")
     arguments = parser.parse_args()
-    runs = runs_in(arguments.out, arguments.presets, arguments.seeds)
-    if arguments.what == "train":
-        train(runs, workers=arguments.workers)
+    series = read_series(arguments.series)
+    folders = Folders(out=arguments.out, results=arguments.results)
+    rows, seeds = arguments.rows or list(series.rows), arguments.seeds or series.seeds
+    if unknown := set(rows) - {*series.rows, START}:
+        parser.error(f"{series.name} has no row {', '.join(sorted(unknown))}")
+    if arguments.what == "report":
+        write_report(series, folders)
         return
-    from plots import plot_learning
-
-    record = report(runs, num_problems=arguments.problems)
-    write_record(RESULTS / "learning.json", record)
-    plot_learning(record, runs, ROOT / "docs" / "learning.svg")
+    if arguments.what == "tune":
+        out, results = folders.out / series.name, folders.results
+        sys.exit(not tune(series, rows, out=out, workers=arguments.workers, results=results))
+    # By seed first, so that the runs that finish first can be compared.
+    runs = [run_of(series, row, seed, folders) for seed in seeds for row in rows]
+    if arguments.what == "measure":
+        for run in runs:
+            write_run_record(run, results=folders.results)
+        return
+    went_well = in_parallel(
+        [run_of(series, START, 0, folders), *runs],
+        lambda run: train_and_measure(run, folders),
+        workers=arguments.workers,
+        name=lambda run: f"{run.row} seed {run.seed}",
+    )
+    sys.exit(not went_well)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,13 @@
-"""Plots of `learning.py` and `variance.py`."""
+"""Plots of `learning.py`, `gate.py` and `signal_to_noise.py`.
+
+Dimensions: S runs of a row, B budgets, E evaluations.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import matplotlib
 
@@ -12,50 +15,51 @@ matplotlib.use("agg")
 
 import matplotlib.pyplot as plt
 import numpy as np
+from anytime_training.interval import mean_t_interval
 from matplotlib.axes import Axes
 
-if TYPE_CHECKING:
-    from learning import Run
-
-SHOWN = ("warmstart", "grpo", "ar-base", "ar-linear", "ar-uniform")
-"""Presets in the plot of accuracy over budget; the table has all presets."""
-COLOURS = {
-    "warmstart": "0.5",
-    "grpo": "tab:red",
-    "ar-base": "tab:green",
-    "ar-linear": "tab:orange",
-    "ar-uniform": "tab:blue",
-}
+COLOURS = [f"C{number}" for number in range(10)]
 
 
-def plot_learning(record: Mapping[str, Any], runs: Sequence[Run], path: Path) -> None:
-    """Plot accuracy over budget after training, and anytime accuracy during it; bands span the seeds."""
+def plot_learning(
+    record: Mapping[str, Any],
+    curves: Mapping[str, Sequence[Sequence[Mapping[str, Any]]]],
+    path: Path,
+    *,
+    shown: Sequence[str] = (),
+) -> None:
+    """Plot accuracy over budget after training, and anytime accuracy over steps.
+
+    Lines are means of the runs, bands 95% t intervals over seeds.
+
+    Args:
+        record: the report of a series.
+        curves: validation curves of each row's runs.
+        shown: rows in the plot; all by default.
+    """
     figure, (left, right) = _figure(2)
-    for preset in SHOWN:
-        rows = [row for row in record["runs"] if row["preset"] == preset]
-        if rows:
-            accuracy_SB = np.array([row["accuracy"] for row in rows])
-            _band(left, rows[0]["budgets"], accuracy_SB, label=preset, colour=COLOURS[preset])
+    rows = shown or [row["row"] for row in record["rows"]]
+    for number, row in enumerate(rows):
+        colour = COLOURS[number % len(COLOURS)]
+        own = [run for run in record["runs"] if run["row"] == row]
+        if not own:
+            continue
+        accuracy_SB = np.array([run["accuracy"] for run in own])
+        _band(left, own[0]["budgets"], accuracy_SB, label=row, colour=colour)
+        if curves.get(row):
+            steps_E, anytime_SE = _common_steps(curves[row])
+            _band(right, steps_E, anytime_SE, label=row, colour=colour, marker="")
     left.set(xlabel="budget (thinking tokens)", ylabel="accuracy, held-out problems", ylim=(0, 1))
-    for preset in SHOWN[1:]:
-        curves = [run.lines("evaluations.jsonl") for run in runs if run.preset == preset and run.is_finished]
-        if curves:
-            ends = min(curve[-1]["rollout_tokens"] for curve in curves)
-            tokens_E = np.linspace(0, ends, 41)
-            anytime_SE = np.array(
-                [
-                    np.interp(
-                        tokens_E,
-                        [line["rollout_tokens"] for line in curve],
-                        [line["anytime"] for line in curve],
-                    )
-                    for curve in curves
-                ]
-            )
-            _band(right, tokens_E / 1e6, anytime_SE, label=preset, colour=COLOURS[preset], marker="")
-    right.set(xlabel="sampled tokens (millions)", ylabel="anytime accuracy, validation")
+    right.set(xlabel="steps", ylabel="anytime accuracy, validation")
     left.legend(loc="lower right", frameon=False)
     _save(figure, path)
+
+
+def _common_steps(runs: Sequence[Sequence[Mapping[str, Any]]]) -> tuple[list[int], np.ndarray]:
+    """Steps at which all runs were evaluated, and their anytime accuracy: anytime_SE."""
+    by_step = [{line["step"]: line["anytime"] for line in run} for run in runs]
+    steps_E = sorted(set.intersection(*(set(run) for run in by_step)))
+    return steps_E, np.array([[run[step] for step in steps_E] for run in by_step])
 
 
 def plot_variance(variance: Mapping[str, Sequence[float | None]], budgets: Sequence[int], path: Path) -> None:
@@ -72,9 +76,42 @@ def plot_variance(variance: Mapping[str, Sequence[float | None]], budgets: Seque
     _save(figure, path)
 
 
+def plot_signal(record: Mapping[str, Any], path: Path) -> None:
+    """Plot signal over noise of each baseline, and its noise relative to V2's: of all tokens, by segment."""
+    figure, (left, right) = _figure(2)
+    segments: Mapping[str, Mapping[str, Any]] = record["thinking"]
+    baselines = list(next(iter(segments.values())))
+    for number, baseline in enumerate(baselines):
+        shift = (number - (len(baselines) - 1) / 2) * 0.8 / len(baselines)
+        for axes, key in ((left, "signal_to_noise"), (right, "relative_trace")):
+            found = [segments[segment][baseline].get(key) for segment in segments]
+            ends = [
+                [np.nan if one is None or one[end] is None else one[end] for one in found]
+                for end in ("value", "low", "high")
+            ]
+            value, low, high = map(np.array, ends)
+            axes.errorbar(
+                np.arange(len(segments)) + shift,
+                value,
+                yerr=np.stack([value - low, high - value]),
+                fmt="o",
+                markersize=4,
+                color=COLOURS[number % len(COLOURS)],
+                label=baseline,
+            )
+    for axes in (left, right):
+        axes.set_xticks(range(len(segments)), list(segments))
+        axes.set(xlabel="segment, by its budget")
+    left.set(ylabel="|E g|² / tr Cov g, of a prompt's gradient g")
+    right.set(ylabel="tr Cov g, relative to V2's", yscale="log")
+    left.legend(frameon=False)
+    _save(figure, path)
+
+
 def _band(axes: Axes, x: Any, values_SX: np.ndarray, *, label: str, colour: str, marker: str = "o") -> None:
-    axes.plot(x, values_SX.mean(0), marker=marker, markersize=4, label=label, color=colour)
-    axes.fill_between(x, values_SX.min(0), values_SX.max(0), color=colour, alpha=0.15, linewidth=0)
+    mean_X, low_X, high_X = np.array([mean_t_interval(values_S) for values_S in values_SX.T]).T
+    axes.plot(x, mean_X, marker=marker, markersize=4, label=label, color=colour)
+    axes.fill_between(x, low_X, high_X, color=colour, alpha=0.15, linewidth=0)
 
 
 def _figure(num_axes: int) -> tuple[Any, list[Axes]]:

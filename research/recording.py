@@ -33,14 +33,14 @@ def write_record(path: Path, measured: Mapping[str, Any], *, device: str | None 
     head = {
         "date": datetime.now(UTC).date().isoformat(),
         "command": " ".join(["python", f"research/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
-        "commit": _commit(),
+        "commit": current_commit(),
         "machine": f"{device}, {cpu}" if device else cpu,
         "versions": {one.name: one.version for one in distributions() if one.name in PACKAGES},
     }
     path.write_text(json.dumps(head | dict(measured), indent=1) + "\n", encoding="utf-8")
 
 
-def _commit() -> str | None:
+def current_commit() -> str | None:
     """The checked-out commit, with `-dirty` if files differ from it; None outside a repository."""
     command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--exclude=*", "--abbrev=12"]
     try:

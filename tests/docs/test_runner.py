@@ -77,7 +77,7 @@ def test_without_prompts_each_line_is_a_command() -> None:
             ".venv/bin/python bench/load.py --requests 9",
             "python tests/docs/parse_only.py bench/load.py --requests 9",
         ),
-        ("python research/variance.py", "python tests/docs/parse_only.py research/variance.py"),
+        ("python research/gate.py x.toml", "python tests/docs/parse_only.py research/gate.py x.toml"),
     ],
 )
 def test_long_commands_are_shortened(command: str, run: str) -> None:

@@ -2,7 +2,13 @@
 
 import numpy as np
 import pytest
-from anytime_training.interval import paired_bootstrap, wilson_interval
+from anytime_training.interval import (
+    mean_t_interval,
+    paired_bootstrap,
+    paired_t_interval,
+    welch_t_interval,
+    wilson_interval,
+)
 from scipy.stats import norm
 
 
@@ -31,14 +37,53 @@ def test_bootstrap_of_single_runs_agrees_with_the_normal_interval() -> None:
     assert (low, high) == pytest.approx((mean - half, mean + half), abs=half / 20)
 
 
-def test_bootstrap_is_wider_for_runs_that_differ() -> None:
+def test_bootstrap_covers_problems_and_not_runs() -> None:
     b_SN = np.zeros((3, 500))
-    alike, unlike = np.full((3, 500), 0.5), np.array([[0.2], [0.5], [0.8]]) * np.ones(500)
-    assert paired_bootstrap(alike, b_SN, seed=0) == pytest.approx((0.5, 0.5, 0.5))
-    mean, low, high = paired_bootstrap(unlike, b_SN, seed=0)
-    assert mean == pytest.approx(0.5)
-    assert low == pytest.approx(0.2)
-    assert high == pytest.approx(0.8)
+    # Runs that differ by a constant differ by the same on every problem.
+    unlike_SN = np.array([[0.2], [0.5], [0.8]]) * np.ones(500)
+    assert paired_bootstrap(unlike_SN, b_SN, seed=0) == pytest.approx((0.5, 0.5, 0.5))
+    # Problems that differ: half of them 0, half 1, of standard error 1/2 / sqrt(500).
+    mean, low, high = paired_bootstrap(np.tile([0.0, 1.0], (3, 250)), b_SN, seed=0)
+    half = norm.ppf(0.975) * 0.5 / np.sqrt(500)
+    assert mean == 0.5
+    assert (low, high) == pytest.approx((0.5 - half, 0.5 + half), abs=half / 20)
+
+
+def test_bootstrap_pairs_problems() -> None:
+    # On each problem the two methods differ by 1/4: nothing is left to chance.
+    hard_N = np.random.default_rng(0).random((1, 200))
+    assert paired_bootstrap(hard_N + 0.25, hard_N, seed=0) == pytest.approx((0.25, 0.25, 0.25))
+
+
+def test_paired_t_interval_by_hand() -> None:
+    # Differences 2, 3, 4: mean 3, standard error 1/sqrt(3), t(2) = 4.302653.
+    a_S, b_S = np.array([3.0, 5.0, 7.0]), np.array([1.0, 2.0, 3.0])
+    half = 4.302653 / np.sqrt(3)
+    assert paired_t_interval(a_S, b_S) == pytest.approx((3, 3 - half, 3 + half), abs=1e-5)
+    with pytest.raises(ValueError, match="3 runs cannot be paired with 2"):
+        paired_t_interval(a_S, b_S[:2])
+
+
+def test_welch_t_interval_by_hand() -> None:
+    # Variances 1 and 16 over n = 3 and 5: shares 1/3 and 16/5, standard error sqrt(53/15) = 1.879716, degrees
+    # (53/15)² / ((1/3)²/2 + (16/5)²/4) = 4.773152, t of it 2.607766, half 4.901860.
+    a_S, b_S = np.array([9.0, 10.0, 11.0]), np.array([1.0, 1.0, 5.0, 9.0, 9.0])
+    assert welch_t_interval(a_S, b_S) == pytest.approx((5, 5 - 4.901860, 5 + 4.901860), abs=1e-5)
+
+
+def test_mean_t_interval() -> None:
+    # Mean 0.5, standard error sqrt(0.02 / 3) / 2 = 0.040825, t(3) = 3.182446.
+    half = 3.182446 * 0.040825
+    mean = mean_t_interval(np.array([0.4, 0.5, 0.5, 0.6]))
+    assert mean == pytest.approx((0.5, 0.5 - half, 0.5 + half), abs=1e-6)
+
+
+def test_single_runs_have_no_t_interval() -> None:
+    one_S, two_S = np.array([0.5]), np.array([0.25, 0.25])
+    assert mean_t_interval(one_S) == pytest.approx((0.5, np.nan, np.nan), nan_ok=True)
+    assert welch_t_interval(one_S, two_S) == pytest.approx((0.25, np.nan, np.nan), nan_ok=True)
+    assert paired_t_interval(two_S, two_S) == (0, 0, 0)
+    assert welch_t_interval(two_S + 1, two_S) == (1, 1, 1)
 
 
 def test_bootstrap_is_deterministic() -> None:

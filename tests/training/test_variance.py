@@ -35,9 +35,29 @@ def test_by_hand() -> None:
     assert_ratios(ratios, {"v1": [1, 0.75], "v2": [0, 0], "brpo": [0, 3 / 16]})
 
 
+def test_a_rollout_is_not_in_its_own_group_mean() -> None:
+    # R = 0, 1 at both budgets, of variance 1/4. V2 is the other's return: R - V2 = -1, 1, of variance 1.
+    # V1 is 0, 0 and then R itself. BRPO's is V2 at the first, and (V1 + V2)/2 = 1/2, 1/2 at the second.
+    rewards = torch.tensor([[[[0.0], [0.0]], [[1.0], [1.0]]]])
+    ratios = normalised_variance(rewards, FULL[:1], [2, 4], BASE)
+    assert_ratios(ratios, {"v1": [1, 0], "v2": [4, 4], "brpo": [4, 1]})
+
+
+def test_baselines_that_predict_nothing_add_variance() -> None:
+    # Independent rewards of variance s. R - V2 has s + s/7, R - V1 at the second budget s + s, and BRPO's
+    # mixture of halves s + s/4 + s/28. With itself in the mean, V2 would leave (7/8)² = 0.766.
+    random = torch.Generator().manual_seed(0)
+    rewards = torch.randint(2, (20_000, 8, 2, 1), generator=random).float()
+    ratios = normalised_variance(rewards, FULL[:1, :1].expand(20_000, 8, 2), [2, 4], BASE)
+    expected = {"v1": [1, 2], "v2": [8 / 7, 8 / 7], "brpo": [8 / 7, 9 / 7]}
+    assert ratios.keys() == expected.keys()
+    for name, ratios_B in expected.items():
+        assert ratios[name].tolist() == pytest.approx(ratios_B, abs=0.02), name
+
+
 def test_only_thinking_that_reaches_a_segment_counts() -> None:
     # The second rollout ends within the first segment. The others have R = 1 | 0, 0 at the last budget, of
-    # variance 1/3 - 1/9 = 2/9, and V1 = 0. V2 is still the mean over both of the prompt's.
+    # variance 1/3 - 1/9 = 2/9, and V1 = 0. V2 of the first is still the return of the second.
     truncated = torch.tensor([[[2, 4], [1, 1]], [[2, 3], [2, 4]]])
     ratios = normalised_variance(REWARDS, truncated, [2, 4], BASE)
     # (V1 + V2)/2 = 1/2 | 0, 0: R - V = 1/2 | 0, 0, a quarter of the variance.
@@ -79,19 +99,29 @@ def test_as_in_loops(seed: int) -> None:
     truncated = lengths.minimum(torch.tensor(budgets))
     prior, decay = torch.rand(num_budgets, generator=random).double() + 0.1, 0.3
     parts = baselines(rewards, prior, decay=decay)
-    values_of = {"v1": parts.own_past_PGB, "v2": parts.group_mean_PGB, "brpo": parts.mixture_PGB}
+    others = torch.zeros_like(parts.returns_PGB)
+    if num_rollouts > 1:
+        for g in range(num_rollouts):
+            kept = [other for other in range(num_rollouts) if other != g]
+            others[:, g] = parts.returns_PGB[:, kept].mean(dim=1)
+    share = torch.arange(num_budgets).double() / num_budgets
+    values_of = {
+        "v1": parts.own_past_PGB,
+        "v2": others,
+        "brpo": share * parts.own_past_PGB + (1 - share) * others,
+    }
     expected: dict[str, list[float]] = {name: [] for name in values_of}
     for name, values in values_of.items():
         for j in range(num_budgets):
-            kept = [
+            reaching = [
                 (float(parts.returns_PGB[p, g, j]), float(values[p, g, j]))
                 for p in range(num_prompts)
                 for g in range(num_rollouts)
                 # Its first token is the one after the budget before.
                 if j == 0 or int(lengths[p, g]) > budgets[j - 1]
             ]
-            whole = pvariance([r for r, _ in kept]) if kept else 0.0
-            left = pvariance([r - v for r, v in kept]) if kept else 0.0
+            whole = pvariance([r for r, _ in reaching]) if reaching else 0.0
+            left = pvariance([r - v for r, v in reaching]) if reaching else 0.0
             expected[name].append(left / whole if whole else math.nan)
     assert_ratios(normalised_variance(rewards, truncated, budgets, prior, decay=decay), expected)
 

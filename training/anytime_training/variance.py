@@ -30,10 +30,15 @@ def normalised_variance(
     rollouts. The variance includes the differences between prompts, which are most of what V2 removes at the
     first budget.
 
+    V2, alone and in the mixture, is the mean of the prompt's other rollouts, unlike in the authors' trainer.
+    With itself in the mean a rollout is compared with a part of itself, and V2 leaves (1 - 1/G)² of the
+    variance where it predicts nothing: 0.766 for G = 8. Without itself V2 then leaves G/(G - 1), 1.143: the
+    mean of the others has noise of its own.
+
     Example: one prompt, base prior, two rollouts of full length with the rewards (0 | 0 | 1) and (1 | 1 |
     1). All returns are 1, and the result is NaN. With (0 | 0 | 0) and (1 | 1 | 1) returns are 0 and 1. At
-    the last budget V1 is 0 and 1 as well, and 0 of the variance is left; V2 is 1/2 for both, and all of it
-    is left.
+    the last budget V1 is 0 and 1 as well, and 0 of the variance is left; V2 is 1 and 0, the other's return,
+    so that R - V2 is -1 and 1, of 4 times the variance.
 
     Args:
         rewards_PGBA: finite, of any type; computed in float64.
@@ -49,7 +54,7 @@ def normalised_variance(
     Raises:
         ValueError: a wrong shape, type or value; lengths that do not follow from these budgets.
     """
-    parts = baselines(rewards_PGBA.double(), prior_B, decay=decay)
+    parts = baselines(rewards_PGBA.double(), prior_B, decay=decay, leave_one_out=True)
     _check_lengths(lengths_PGB, budgets, rewards_PGBA)
     reached_PGB = torch.ones_like(lengths_PGB, dtype=torch.bool)
     reached_PGB[..., 1:] = lengths_PGB.diff(dim=-1) > 0

@@ -1,0 +1,1 @@
+"""A series of training runs that are compared: its table of rows, its runs, their records, the report."""
