@@ -23,6 +23,7 @@ from typing import Any
 
 import torch
 from anytime_training.advantage import budget_prior
+from anytime_training.baselines.base import reached_segments
 from anytime_training.config import BrpoRecipe
 from anytime_training.variance import normalised_variance
 from plots import plot_variance
@@ -33,13 +34,6 @@ MIN_STYLE_ROLLOUTS = 3
 """Rollouts of a style on a problem with fewer of which its mean reward is not compared."""
 
 AT_LEAST, AT_MOST = "at least", "at most"
-
-
-def reached(lengths_PGB: torch.Tensor) -> torch.Tensor:
-    """Whether a rollout's thinking has tokens in each segment: reached_PGB."""
-    reached_PGB = torch.ones_like(lengths_PGB, dtype=torch.bool)
-    reached_PGB[..., 1:] = lengths_PGB.diff(dim=-1) > 0
-    return reached_PGB
 
 
 def persistence(
@@ -111,7 +105,7 @@ def best_styles(styles_PG: Sequence[Sequence[str]], rewards_PG: torch.Tensor) ->
 def figures(recipe: BrpoRecipe, start: StartRollouts) -> dict[str, Any]:
     """Accuracy, persistence, reach, variance and cost of rollouts."""
     rewards_PGBA, lengths_PGB = start.grades.rewards_PGBA, start.lengths_PGB
-    reached_PGB = reached(lengths_PGB)
+    reached_PGB = reached_segments(lengths_PGB)
     wrong, right = persistence(rewards_PGBA, reached_PGB)
     of_all = persistence(rewards_PGBA, torch.ones_like(reached_PGB))
     prior = recipe.credit.prior

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import torch
 
 from anytime_training.advantage import baselines
+from anytime_training.baselines.base import reached_segments
 
 
 def normalised_variance(
@@ -56,8 +57,7 @@ def normalised_variance(
     """
     parts = baselines(rewards_PGBA.double(), prior_B, decay=decay, leave_one_out=True)
     _check_lengths(lengths_PGB, budgets, rewards_PGBA)
-    reached_PGB = torch.ones_like(lengths_PGB, dtype=torch.bool)
-    reached_PGB[..., 1:] = lengths_PGB.diff(dim=-1) > 0
+    reached_PGB = reached_segments(lengths_PGB)
     variance_B = _variance(parts.returns_PGB, reached_PGB)
     # Equal returns that were summed differently differ in their last bits.
     noise_PGB = 8 * torch.finfo(torch.float64).eps * parts.returns_PGB.abs()
