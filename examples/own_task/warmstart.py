@@ -14,22 +14,21 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from anytime_server.reasoning import Manifest, ReasoningFormat
 from anytime_training.checkpoint import save_checkpoint
-from anytime_training.demo.examples import Example, Part, build_example
-from anytime_training.demo.model import build_model, label_logits
+from anytime_training.demo.examples import build_example
+from anytime_training.demo.model import build_model
 from anytime_training.demo.recipe import ModelConfig, OptimiserConfig
 from anytime_training.demo.tokenizer import THINK_END, THINK_START, build_tokenizer, served_tokenizer
-from anytime_training.demo.warmstart import learning_rate_at, pad_batch, weighted_loss
+from anytime_training.demo.warmstart import learning_rate_at, weighted_loss
+from anytime_training.policy import token_logprobs
+from anytime_training.tree import Tree, pack
 from transformers import PreTrainedTokenizerBase
 
 from examples.own_task.task import SequenceProblem, SequenceTask, quick, slow
 
 SEED = 1
 BATCH_EXAMPLES = 32
-TRUNCATED_SHARE = 0.3
-"""Share of the examples whose thinking is truncated at a random token."""
 MODEL = ModelConfig(hidden_size=128, num_layers=2, window_tokens=256)
 OPTIMISER = OptimiserConfig(learning_rate=2e-3)
 MANIFEST = Manifest(
@@ -56,8 +55,8 @@ def example(
     rng: random.Random,
     tokenizer: PreTrainedTokenizerBase,
     reasoning: ReasoningFormat,
-) -> Example:
-    """A training example: the problem, thinking that may be truncated, and the correct answer."""
+) -> Tree:
+    """A training example: the problem, thinking, and the answer after all of it and after a part of it."""
     message = {"role": "user", "content": problem.prompt}
     prompt = tokenizer.apply_chat_template([message], tokenize=False, add_generation_prompt=True)
     assert isinstance(prompt, str)
@@ -69,10 +68,10 @@ def example(
     return build_example(
         prompt_ids=prompt_ids,
         thinking_ids=thinking_ids,
-        thinking_parts=[Part.THINKING] * len(thinking_ids),
-        answer_ids=answer_ids,
+        thinking_weights=[1.0] * len(thinking_ids),
+        answers=[(length, answer_ids) for length in (len(thinking_ids), rng.randrange(len(thinking_ids)))],
+        answer_weight=4.0,
         reasoning=reasoning,
-        truncate_at=rng.randrange(len(thinking_ids)) if rng.random() < TRUNCATED_SHARE else None,
     )
 
 
@@ -95,12 +94,10 @@ def main() -> None:
     optimiser = torch.optim.AdamW(model.parameters(), betas=(OPTIMISER.beta1, OPTIMISER.beta2))
     for step in range(arguments.steps):
         batch = [example(task.sample(rng), rng, tokenizer, reasoning) for _ in range(BATCH_EXAMPLES)]
-        ids_ET, parts_ET = pad_batch(batch, pad_id=tokenizer.get_vocab()[str(tokenizer.pad_token)])
-        logits_NV, targets_N = label_logits(model, ids_ET, parts_ET != Part.CONTEXT)
-        is_answer_N = parts_ET[:, 1:][parts_ET[:, 1:] != Part.CONTEXT] == Part.ANSWER
-        loss = weighted_loss(
-            F.cross_entropy(logits_NV, targets_N, reduction="none"), is_answer_N, answer_weight=4
+        rows = pack(
+            batch, row_tokens=max(map(len, batch)), pad_id=tokenizer.get_vocab()[str(tokenizer.pad_token)]
         )
+        loss = weighted_loss(token_logprobs(model, rows, backend="sdpa"), rows)
         optimiser.param_groups[0]["lr"] = learning_rate_at(step, steps=arguments.steps, config=OPTIMISER)
         optimiser.zero_grad()
         loss.backward()

@@ -33,7 +33,7 @@ def test_every_shipped_recipe_parses(path: Path) -> None:
         (MINIMAL + "[model]\nhiden_size = 4\n", "model.hiden_size"),
         (MINIMAL + "[model]\nhead_dim = 31\n", "model.head_dim"),
         (MINIMAL + "[model]\nnum_heads = 3\nnum_key_value_heads = 2\n", "num_key_value_heads"),
-        (MINIMAL + "[examples]\ncut_share = 1.5\n", "examples.cut_share"),
+        (MINIMAL + "[examples]\ntruncations = -1\n", "examples.truncations"),
         (MINIMAL + "[task]\nmin_operands = 9\nmax_operands = 4\n", "min_operands"),
         (MINIMAL + "[traces]\nterse_weight = 0\nwordy_weight = 0\nrecheck_weight = 0\n", "traces"),
         (MINIMAL + "[reasoning]\nbudgets = [8, 4]\n", "reasoning"),

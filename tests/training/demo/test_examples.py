@@ -3,15 +3,17 @@
 import random
 import re
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from anytime_server.reasoning import Cause, ReasoningFormat, ReasoningTexts, truncate_thinking
-from anytime_training.demo.chain.task import ChainTask
+from anytime_training.demo.chain.task import ChainProblem, ChainTask
 from anytime_training.demo.chain.traces import TraceMix
-from anytime_training.demo.examples import Example, ExampleSource, Part, build_example
+from anytime_training.demo.examples import ExampleSource, build_example
 from anytime_training.demo.recipe import ExamplesConfig
 from anytime_training.demo.tokenizer import build_tokenizer, served_tokenizer
-from anytime_training.demo.warmstart import pad_batch
+from anytime_training.demo.written import Passage, Trace, TraceSource
+from anytime_training.tree import Tree, flatten
 from transformers import PreTrainedTokenizerFast
 
 THINK_START, THINK_END, END = 1, 2, 3
@@ -27,50 +29,55 @@ THINKING_IDS = (20, 21, 22, THINK_END)
 ANSWER_IDS = (30, END)
 
 
-def build(truncate_at: int | None, thinking_parts: tuple[Part, ...] = (Part.THINKING,) * 4) -> Example:
+def build(*lengths: int, weights: tuple[float, ...] = (1.0,) * 4) -> Tree:
     return build_example(
         prompt_ids=PROMPT_IDS,
         thinking_ids=THINKING_IDS,
-        thinking_parts=thinking_parts,
-        answer_ids=ANSWER_IDS,
+        thinking_weights=weights,
+        answers=[(length, ANSWER_IDS) for length in lengths],
+        answer_weight=3.0,
         reasoning=REASONING,
-        truncate_at=truncate_at,
     )
 
 
 @pytest.mark.parametrize(
-    ("truncate_at", "ids", "parts"),
+    ("num_thinking", "ids", "num_visible"),
     [
-        (None, (10, 11, 1, 20, 21, 22, 2, 80, 30, 3), "CCCTTTTCAA"),
-        (4, (10, 11, 1, 20, 21, 22, 2, 80, 30, 3), "CCCTTTTCAA"),
-        (2, (10, 11, 1, 20, 21, 70, 71, 2, 80, 30, 3), "CCCTTCCCCAA"),
-        (0, (10, 11, 1, 2, 80, 30, 3), "CCCCCAA"),
+        (4, (80, 30, 3), 7),
+        (2, (70, 71, 2, 80, 30, 3), 5),
+        (0, (2, 80, 30, 3), 3),
     ],
 )
-def test_tokens_and_what_is_learned_of_them(
-    truncate_at: int | None, ids: tuple[int, ...], parts: str
+def test_tokens_of_an_answer_and_what_is_learned_of_them(
+    num_thinking: int, ids: tuple[int, ...], num_visible: int
 ) -> None:
-    example = build(truncate_at)
-    assert example.ids == ids
-    assert "".join(part.name[0] for part in example.parts) == parts
+    (branch,) = build(num_thinking).branches
+    assert tuple(branch.segment.ids) == ids
+    assert branch.num_visible == num_visible
+    num_inserted = len(ids) - len(ANSWER_IDS)
+    assert branch.segment.learned == [False] * num_inserted + [True, True]
+    assert branch.segment.advantages == [0.0] * num_inserted + [3.0, 3.0]
+
+
+def test_thinking_is_learned_once_whatever_the_number_of_answers() -> None:
+    trunk = build(4, 2, 0).trunk
+    assert trunk == build(4).trunk
+    assert tuple(trunk.ids) == PROMPT_IDS + THINKING_IDS
+    assert trunk.learned == [False] * 3 + [True] * 4
+    assert trunk.advantages == [0.0] * 3 + [1.0] * 4
 
 
 def test_a_slip_is_read_but_not_learned() -> None:
-    example = build(None, (Part.THINKING, Part.CONTEXT, Part.THINKING, Part.THINKING))
-    assert "".join(part.name[0] for part in example.parts) == "CCCTCTTCAA"
+    trunk = build(4, weights=(1.0, 0.0, 2.0, 1.0)).trunk
+    assert trunk.learned == [False] * 3 + [True, False, True, True]
+    assert trunk.advantages == [0.0] * 3 + [1.0, 0.0, 2.0, 1.0]
 
 
-@pytest.mark.parametrize("truncate_at", range(5))
-def test_tokens_before_the_answer_are_the_servers(truncate_at: int) -> None:
-    truncation = truncate_thinking(THINKING_IDS[:truncate_at], REASONING, cause=Cause.BUDGET)
-    assert list(build(truncate_at).ids[: -len(ANSWER_IDS)]) == truncation.answer_prompt(PROMPT_IDS)
-
-
-def test_batches_are_padded_with_context() -> None:
-    ids_ET, parts_ET = pad_batch([build(None), build(0)], pad_id=9)
-    assert ids_ET.tolist()[1] == [10, 11, 1, 2, 80, 30, 3, 9, 9, 9]
-    assert parts_ET.tolist()[1] == [0, 0, 0, 0, 0, 2, 2, 0, 0, 0]
-    assert ids_ET.tolist()[0] == list(build(None).ids)
+@pytest.mark.parametrize("num_thinking", range(5))
+def test_tokens_before_the_answer_are_the_servers(num_thinking: int) -> None:
+    truncation = truncate_thinking(THINKING_IDS[:num_thinking], REASONING, cause=Cause.BUDGET)
+    flat = flatten(build(num_thinking))[1]
+    assert list(flat.trunk.ids[: -len(ANSWER_IDS)]) == truncation.answer_prompt(PROMPT_IDS)
 
 
 @pytest.fixture(name="tokenizer", scope="module")
@@ -80,14 +87,20 @@ def fixture_tokenizer() -> PreTrainedTokenizerFast:
     return build_tokenizer(corpus, vocab_size=400, window_tokens=1024)
 
 
-def source(tokenizer: PreTrainedTokenizerFast, *, seed: int = 0, cut_share: float = 0.5) -> ExampleSource:
+def source(
+    tokenizer: PreTrainedTokenizerFast,
+    *,
+    seed: int = 0,
+    truncations: int = 1,
+    traces: TraceSource[Any] | None = None,
+) -> ExampleSource:
     texts = ReasoningTexts(
         think_start="<think>", think_end="</think>", truncation="...", answer_lead_in="Answer: "
     )
     return ExampleSource(
         task=ChainTask(),
-        traces=TraceMix(),
-        config=ExamplesConfig(cut_share=cut_share, system_share=0.5, earlier_turn_share=0.5),
+        traces=traces or TraceMix(),
+        config=ExamplesConfig(truncations=truncations, system_share=0.5, earlier_turn_share=0.5),
         tokenizer=tokenizer,
         reasoning=ReasoningFormat.from_texts(texts, served_tokenizer(tokenizer)),
         seed=seed,
@@ -105,35 +118,61 @@ def test_a_pool_depends_on_seed_and_number_alone(tokenizer: PreTrainedTokenizerF
 
 def test_batches_hold_examples_of_like_length(tokenizer: PreTrainedTokenizerFast) -> None:
     batches = source(tokenizer).pool(0, num_batches=4, batch_examples=16)
-    spans = sorted(
-        (min(len(example.ids) for example in batch), max(len(example.ids) for example in batch))
-        for batch in batches
-    )
+    spans = sorted((min(map(len, batch)), max(map(len, batch))) for batch in batches)
     assert [len(batch) for batch in batches] == [16] * 4
     assert all(longest <= shortest for (_, longest), (shortest, _) in pairwise(spans))
 
 
 def test_examples_read_as_they_are_served(tokenizer: PreTrainedTokenizerFast) -> None:
     """Each decoded example: thinking opened, closed once, the lead-in, one digit, the end of the turn."""
-    (batch,) = source(tokenizer).pool(0, num_batches=1, batch_examples=200)
+    (batch,) = source(tokenizer, truncations=2).pool(0, num_batches=1, batch_examples=100)
     whole = r"(Quick: [\d, ]*\d(\. Check: [-\dx+=; ]*\d)?|Steps: [-\dx+=; ]*\d)"
-    num_cut = 0
     for example in batch:
-        text = tokenizer.decode(list(example.ids))
-        assert isinstance(text, str)
-        before, _, rest = text.rpartition("<|assistant|><think>")
-        assert before.startswith(("<|user|>", "<|system|>"))
-        thinking, _, answer = rest.partition("</think>")
-        assert re.fullmatch(r"Answer: \d<\|end\|>", answer)
-        is_cut = thinking == "" or thinking.endswith("...")
-        assert is_cut or re.fullmatch(whole, thinking), thinking
-        num_cut += is_cut
-        pairs = zip(example.ids, example.parts, strict=True)
-        answer_ids = [token for token, part in pairs if part == Part.ANSWER]
-        assert tokenizer.decode(answer_ids) == answer.removeprefix("Answer: ")
-    assert 70 < num_cut < 130
+        trunk, *flat = flatten(example)
+        prompt, _, thinking = str(tokenizer.decode(list(trunk.trunk.ids))).rpartition("<|assistant|><think>")
+        assert prompt.startswith(("<|user|>", "<|system|>"))
+        assert re.fullmatch(rf"{whole}</think>", thinking)
+        assert len(flat) == 3
+        for number, answered in enumerate(flat):
+            text = str(tokenizer.decode(list(answered.trunk.ids)))
+            before, _, rest = text.rpartition("<|assistant|><think>")
+            assert before == prompt
+            kept, _, answer = rest.partition("</think>")
+            assert re.fullmatch(r"Answer: \d<\|end\|>", answer)
+            is_whole = re.fullmatch(whole, kept) is not None
+            assert is_whole == (number == 0)
+            assert is_whole or kept == "" or kept.endswith("...")
+            assert is_whole or thinking.startswith(kept.removesuffix("..."))
 
 
-def test_nothing_is_truncated_with_a_share_of_0(tokenizer: PreTrainedTokenizerFast) -> None:
-    (batch,) = source(tokenizer, cut_share=0).pool(0, num_batches=1, batch_examples=50)
-    assert not any("..." in str(tokenizer.decode(list(example.ids))) for example in batch)
+def test_answers_are_those_known_where_thinking_is_truncated(tokenizer: PreTrainedTokenizerFast) -> None:
+    class Guesses:
+        """Traces whose answer is the number of the latest passage."""
+
+        def sample(self, problem: ChainProblem, rng: random.Random) -> Trace:
+            passages = tuple(Passage(text=f"{number};", answer=str(number)) for number in range(1, 10))
+            return Trace(passages=passages, first_answer="0")
+
+    (batch,) = source(tokenizer, truncations=3, traces=Guesses()).pool(0, num_batches=1, batch_examples=100)
+    for example in batch:
+        for answered in flatten(example)[1:]:
+            text = str(tokenizer.decode(list(answered.trunk.ids)))
+            thinking, _, answer = text.rpartition("<think>")[2].partition("</think>")
+            assert answer == f"Answer: {thinking.count(';')}<|end|>"
+
+
+def test_conclusions_weigh_as_much_as_answers(tokenizer: PreTrainedTokenizerFast) -> None:
+    class Concluding:
+        """Traces with a conclusion between two other passages."""
+
+        def sample(self, problem: ChainProblem, rng: random.Random) -> Trace:
+            texts = (
+                Passage(text="1"),
+                Passage(text="2", is_conclusion=True),
+                Passage(text="3", learned=False),
+            )
+            return Trace(passages=texts, first_answer="0")
+
+    ((example,),) = source(tokenizer, traces=Concluding()).pool(0, num_batches=1, batch_examples=1)
+    assert example.trunk.advantages[-4:] == [1.0, 4.0, 0.0, 1.0]
+    assert {*example.branches[0].segment.advantages} == {0.0, 4.0}

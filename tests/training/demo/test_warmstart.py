@@ -19,6 +19,7 @@ from anytime_training.demo.recipe import OptimiserConfig
 from anytime_training.demo.tokenizer import served_tokenizer
 from anytime_training.demo.warmstart import learning_rate_at, weighted_loss
 from anytime_training.tasks import split_of
+from anytime_training.tree import Segment, Tree, pack
 from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen3ForCausalLM
 
 STEPS = 7
@@ -197,11 +198,15 @@ def test_examples_in_the_manifest_are_held_out(finished: Path) -> None:
         assert split_of(content) == "test"
 
 
-def test_answer_tokens_have_the_given_weight() -> None:
-    losses_N = torch.tensor([1.0, 2.0, 6.0])
-    is_answer_N = torch.tensor([False, False, True])
-    assert weighted_loss(losses_N, is_answer_N, answer_weight=1).item() == pytest.approx(3.0)
-    assert weighted_loss(losses_N, is_answer_N, answer_weight=4).item() == pytest.approx(27 / 6)
+def test_loss_is_the_mean_by_the_tokens_weights() -> None:
+    segment = Segment(
+        ids=[5, 6, 7, 8],
+        learned=[False, True, True, True],
+        advantages=[0.0, 1.0, 1.0, 4.0],
+        sampler_logprobs=[0.0] * 4,
+    )
+    rows = pack([Tree(trunk=segment)], row_tokens=4, pad_id=0)
+    assert weighted_loss(torch.tensor([-1.0, -2.0, -6.0]), rows).item() == pytest.approx(27 / 6)
 
 
 def test_learning_rate_by_hand() -> None:

@@ -1,7 +1,8 @@
-"""Training examples of the warm start: a conversation, thinking that may be truncated, and the answer.
+"""Training examples of the warm start: a conversation, thinking, and answers after its truncations.
 
-The server's own function truncates the thinking, on token ids. Only tokens that a model would have sampled
-are learned, neither the prompt nor inserted tokens.
+An example is a tree, as a rollout is: answers branch off the thinking where it is truncated. The server's own
+function truncates it, on token ids. Only tokens that a model would have sampled are learned, neither the
+prompt nor inserted tokens. A token's weight in the loss is in the place of its advantage.
 """
 
 from __future__ import annotations
@@ -9,67 +10,57 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
 from anytime_server.reasoning import Cause, ReasoningFormat, truncate_thinking
 
 from anytime_training.demo.recipe import ExamplesConfig
-from anytime_training.demo.written import Passage, Trace, TraceSource, WrittenProblem
+from anytime_training.demo.written import Trace, TraceSource, WrittenProblem
 from anytime_training.tasks.base import Task
+from anytime_training.tree import Branch, Segment, Tree
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-
-class Part(IntEnum):
-    """The part of an example that a token belongs to."""
-
-    CONTEXT = 0
-    """The prompt, inserted tokens, or a slip: not learned."""
-    THINKING = 1
-    """Sampled thinking, including the think-end."""
-    ANSWER = 2
-    """The answer and the end of the turn."""
-    CONCLUSION = 3
-    """Sampled thinking that follows from what is before it."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Example:
-    """One training sequence."""
-
-    ids: tuple[int, ...]
-    parts: tuple[Part, ...]
-    """Part of each of `ids`."""
 
 
 def build_example(
     *,
     prompt_ids: Sequence[int],
     thinking_ids: Sequence[int],
-    thinking_parts: Sequence[Part],
-    answer_ids: Sequence[int],
+    thinking_weights: Sequence[float],
+    answers: Sequence[tuple[int, Sequence[int]]],
+    answer_weight: float,
     reasoning: ReasoningFormat,
-    truncate_at: int | None,
-) -> Example:
+) -> Tree:
     """Assemble an example.
 
     Args:
         prompt_ids: the conversation, with thinking open at its end.
         thinking_ids: the whole thinking, including the think-end.
-        thinking_parts: part of each of `thinking_ids`.
-        answer_ids: the answer with the end of the turn.
-        truncate_at: thinking tokens to keep; None, or all of them, for thinking that ends by itself.
+        thinking_weights: weight of each of `thinking_ids`; tokens of weight 0 are not learned.
+        answers: for each answer the thinking tokens that it follows, all of them for thinking that ends by
+            itself, and its ids with the end of the turn.
+        answer_weight: weight of each token of an answer.
     """
-    kept_ids = thinking_ids[:truncate_at]
-    truncation = truncate_thinking(kept_ids, reasoning, cause=Cause.BUDGET)
-    answer_prompt_ids = truncation.answer_prompt(prompt_ids)
-    parts = [Part.CONTEXT] * len(prompt_ids)
-    parts += thinking_parts[: len(kept_ids)]
-    parts += [Part.CONTEXT] * len(truncation.inserted_ids)
-    parts += [Part.ANSWER] * len(answer_ids)
-    return Example(ids=(*answer_prompt_ids, *answer_ids), parts=tuple(parts))
+    branches: list[Branch] = []
+    for num_thinking, answer_ids in answers:
+        truncation = truncate_thinking(thinking_ids[:num_thinking], reasoning, cause=Cause.BUDGET)
+        branches.append(
+            Branch(
+                segment=_segment(truncation.inserted_ids, answer_ids, [answer_weight] * len(answer_ids)),
+                num_visible=len(prompt_ids) + len(truncation.thinking_ids),
+            )
+        )
+    return Tree(trunk=_segment(prompt_ids, thinking_ids, thinking_weights), branches=tuple(branches))
+
+
+def _segment(context_ids: Sequence[int], ids: Sequence[int], weights: Sequence[float]) -> Segment:
+    return Segment(
+        ids=[*context_ids, *ids],
+        learned=[False] * len(context_ids) + [weight > 0 for weight in weights],
+        advantages=[0.0] * len(context_ids) + list(weights),
+        sampler_logprobs=[0.0] * (len(context_ids) + len(ids)),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,14 +68,14 @@ class _EncodedTrace:
     """A trace with its think-end."""
 
     ids: list[int]
-    parts: list[Part]
-    """Part of each of `ids`."""
+    weights: list[float]
+    """Weight of each of `ids` in the loss."""
     answers: list[tuple[int, str]]
     """Answers, each with the number of tokens from which on it is given; the first has 0."""
 
-    def answer_at(self, cut: int | None) -> str:
-        """The answer after the first `cut` tokens, or after all."""
-        return [answer for start, answer in self.answers if cut is None or start <= cut][-1]
+    def answer_at(self, num_thinking: int) -> str:
+        """The answer after the first `num_thinking` tokens."""
+        return [answer for start, answer in self.answers if start <= num_thinking][-1]
 
 
 class ExampleSource:
@@ -108,44 +99,48 @@ class ExampleSource:
         self._seed = seed
         self._opener = str(tokenizer.decode(list(reasoning.think_start_ids)))
 
-    def pool(self, number: int, *, num_batches: int, batch_examples: int) -> list[list[Example]]:
+    def pool(self, number: int, *, num_batches: int, batch_examples: int) -> list[list[Tree]]:
         """The batches of one pool: examples of similar length together, batches in random order."""
         rng = random.Random(f"{self._seed}:{number}")
         examples = self._sample(rng, num_batches * batch_examples)
-        examples.sort(key=lambda example: len(example.ids))
+        examples.sort(key=len)
         batches = [
             examples[first : first + batch_examples] for first in range(0, len(examples), batch_examples)
         ]
         rng.shuffle(batches)
         return batches
 
-    def _sample(self, rng: random.Random, count: int) -> list[Example]:
+    def _sample(self, rng: random.Random, count: int) -> list[Tree]:
         problems = [self._task.sample(rng) for _ in range(count)]
         conversations = [self._conversation(problem, rng) for problem in problems]
         prompts_ids = self._encode([self._opened(conversation) for conversation in conversations])
-        traces = [self._traces.sample(problem, rng) for problem in problems]
-        encoded = self._encode_traces(traces)
-        cuts = [
-            rng.randrange(len(thinking.ids)) if rng.random() < self._config.cut_share else None
-            for thinking in encoded
-        ]
-        answers = [
-            thinking.answer_at(cut) + str(self._tokenizer.eos_token)
-            for thinking, cut in zip(encoded, cuts, strict=True)
-        ]
+        encoded = self._encode_traces([self._traces.sample(problem, rng) for problem in problems])
+        lengths = [self._answer_lengths(len(thinking.ids), rng) for thinking in encoded]
+        eos = str(self._tokenizer.eos_token)
+        answers_ids = iter(
+            self._encode(
+                [
+                    thinking.answer_at(length) + eos
+                    for thinking, own in zip(encoded, lengths, strict=True)
+                    for length in own
+                ]
+            )
+        )
         return [
             build_example(
                 prompt_ids=prompt_ids,
                 thinking_ids=thinking.ids,
-                thinking_parts=thinking.parts,
-                answer_ids=answer_ids,
+                thinking_weights=thinking.weights,
+                answers=[(length, next(answers_ids)) for length in own],
+                answer_weight=self._config.answer_weight,
                 reasoning=self._reasoning,
-                truncate_at=cut,
             )
-            for prompt_ids, thinking, cut, answer_ids in zip(
-                prompts_ids, encoded, cuts, self._encode(answers), strict=True
-            )
+            for prompt_ids, thinking, own in zip(prompts_ids, encoded, lengths, strict=True)
         ]
+
+    def _answer_lengths(self, num_thinking: int, rng: random.Random) -> list[int]:
+        """Thinking tokens before each answer: all of them, and random numbers of them."""
+        return [num_thinking, *(rng.randrange(num_thinking) for _ in range(self._config.truncations))]
 
     def _opened(self, conversation: str) -> str:
         """The conversation with thinking open at its end, as some chat templates leave it."""
@@ -176,25 +171,18 @@ class ExampleSource:
         encoded: list[_EncodedTrace] = []
         for trace in traces:
             ids: list[int] = []
-            parts: list[Part] = []
+            weights: list[float] = []
             answers = [(0, trace.first_answer)]
             for passage in trace.passages:
                 passage_ids = next(passages_ids)
                 ids += passage_ids
-                parts += [_part(passage)] * len(passage_ids)
+                weight = self._config.answer_weight if passage.is_conclusion else float(passage.learned)
+                weights += [weight] * len(passage_ids)
                 if passage.answer is not None:
                     answers.append((len(ids), passage.answer))
             encoded.append(
                 _EncodedTrace(
-                    ids=[*ids, *end_ids],
-                    parts=[*parts, *[Part.THINKING] * len(end_ids)],
-                    answers=answers,
+                    ids=[*ids, *end_ids], weights=[*weights, *[1.0] * len(end_ids)], answers=answers
                 )
             )
         return encoded
-
-
-def _part(passage: Passage) -> Part:
-    if not passage.learned:
-        return Part.CONTEXT
-    return Part.CONCLUSION if passage.is_conclusion else Part.THINKING

@@ -1,14 +1,11 @@
-"""The small Qwen3 model of the warm start: its shape and its random weights; the forward pass of any model.
-
-Dimensions: E examples of a batch, T tokens, N learned tokens, H hidden, V vocabulary.
-"""
+"""The small Qwen3 model of the warm start: its shape and its random weights."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 import torch
-from transformers import GenerationConfig, PreTrainedModel, Qwen3Config, Qwen3ForCausalLM
+from transformers import GenerationConfig, Qwen3Config, Qwen3ForCausalLM
 
 from anytime_training.demo.recipe import ModelConfig
 
@@ -45,24 +42,3 @@ def build_model(config: ModelConfig, tokenizer: PreTrainedTokenizerBase, *, seed
     )
     model.generation_config = GenerationConfig(eos_token_id=eos_id, pad_token_id=pad_id)
     return model
-
-
-def label_logits(
-    model: PreTrainedModel, ids_ET: torch.Tensor, learned_ET: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits of the learned tokens, and the tokens themselves.
-
-    Examples are padded at the right, which causal attention never reaches: there is no attention mask.
-
-    Args:
-        ids_ET: token ids.
-        learned_ET: whether each token is learned, that is predicted from the tokens before it.
-
-    Returns:
-        logits_NV and targets_N, over the N learned tokens, example by example.
-    """
-    hidden_ETH = model.base_model(input_ids=ids_ET, use_cache=False).last_hidden_state
-    predicts_ET = learned_ET[:, 1:]
-    head = model.get_output_embeddings()
-    assert head is not None
-    return head(hidden_ETH[:, :-1][predicts_ET]), ids_ET[:, 1:][predicts_ET]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from anytime_training.demo.chain.task import ChainTask
 from anytime_training.demo.chain.traces import TraceMix
@@ -74,8 +74,8 @@ class ReasoningConfig(Section):
 class ExamplesConfig(Section):
     """Training examples from problems and traces."""
 
-    cut_share: Share = 0.35
-    """Share of the examples whose thinking is truncated, at a random token."""
+    truncations: NonNegativeInt = 1
+    """Answers after truncations of each trace, at random tokens, beside the answer after the whole trace."""
     system_share: Share = 0.06
     """Share of the conversations that open with one of `system_prompts`."""
     system_prompts: list[str] = Field(default=["You are a helpful assistant."])

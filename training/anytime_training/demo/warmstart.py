@@ -4,7 +4,7 @@ that is served.
 The data of a step follow from the seed and the step's number alone: a resumed run continues exactly as the
 uninterrupted run would have.
 
-Dimensions: E examples of a batch, T tokens, N learned tokens, V vocabulary.
+Dimensions: N learned tokens.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
 import torch
-import torch.nn.functional as F
 
 from anytime_training.checkpoint import TrainingState, resume_state, save_state
-from anytime_training.demo.examples import Example, ExampleSource, Part
-from anytime_training.demo.model import label_logits
+from anytime_training.demo.examples import ExampleSource
 from anytime_training.demo.recipe import FineTuningRecipe, OptimiserConfig, SupervisedRecipe, WarmstartRecipe
 from anytime_training.demo.trainee import new_trainee, trainee_from_folder
 from anytime_training.errors import RecipeError, TrainingFailed
+from anytime_training.policy import token_logprobs
 from anytime_training.progress import METRICS_NAME, JsonLines, ProgressReport
 from anytime_training.run import CHECKPOINT_NAME, Run
+from anytime_training.tree import PackedRows, Tree, pack
 
 
 def train_warmstart(recipe: WarmstartRecipe | FineTuningRecipe, run: Run) -> bool:
@@ -74,22 +74,15 @@ def train_warmstart(recipe: WarmstartRecipe | FineTuningRecipe, run: Run) -> boo
 
     with closing(metrics), closing(progress):
         for batch in _batches(source, recipe, from_step=step):
-            ids_ET, parts_ET = pad_batch(batch, pad_id=trainee.pad_id)
-            if ids_ET.shape[1] > trainee.window_tokens:
-                raise RecipeError(f"model.window_tokens: too few; an example has {ids_ET.shape[1]} tokens")
+            rows = pack(batch, row_tokens=max(map(len, batch)), pad_id=trainee.pad_id)
+            if (longest := int(rows.positions_RT.max()) + 1) > trainee.window_tokens:
+                raise RecipeError(f"model.window_tokens: too few; an example has {longest} tokens")
             learning_rate = learning_rate_at(step, steps=recipe.steps, config=recipe.optimiser)
             for group in optimiser.param_groups:
                 group["lr"] = learning_rate
             with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bf16):
-                logits_NV, targets_N = label_logits(model, ids_ET, parts_ET != Part.CONTEXT)
-            losses_N = F.cross_entropy(logits_NV.float(), targets_N, reduction="none")
-            parts_N = parts_ET[:, 1:][parts_ET[:, 1:] != Part.CONTEXT]
-            is_answer_N = parts_N == Part.ANSWER
-            loss = weighted_loss(
-                losses_N,
-                is_answer_N | (parts_N == Part.CONCLUSION),
-                answer_weight=recipe.examples.answer_weight,
-            )
+                logprobs_N = token_logprobs(model, rows, backend="sdpa", chunk_tokens=None)
+            loss = weighted_loss(logprobs_N, rows)
             optimiser.zero_grad()
             loss.backward()
             grad_norm = torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.optimiser.max_grad_norm)
@@ -104,11 +97,10 @@ def train_warmstart(recipe: WarmstartRecipe | FineTuningRecipe, run: Run) -> boo
                 {
                     "step": step,
                     "loss": loss.item(),
-                    "thinking_loss": losses_N[~is_answer_N].mean().item(),
-                    "answer_loss": losses_N[is_answer_N].mean().item(),
+                    **_mean_losses(logprobs_N, rows),
                     "learning_rate": learning_rate,
                     "grad_norm": grad_norm.item(),
-                    "tokens": ids_ET.numel(),
+                    "tokens": int(rows.num_tokens_R.sum()),
                     "seconds": round(seconds_before + time.monotonic() - started, 3),
                 }
             )
@@ -123,21 +115,19 @@ def train_warmstart(recipe: WarmstartRecipe | FineTuningRecipe, run: Run) -> boo
     return step >= recipe.steps
 
 
-def pad_batch(batch: list[Example], *, pad_id: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """ids_ET and parts_ET of examples, padded at the right with context."""
-    length = max(len(example.ids) for example in batch)
-    ids_ET = torch.full((len(batch), length), pad_id)
-    parts_ET = torch.full((len(batch), length), int(Part.CONTEXT))
-    for row, example in enumerate(batch):
-        ids_ET[row, : len(example.ids)] = torch.tensor(example.ids)
-        parts_ET[row, : len(example.parts)] = torch.tensor(example.parts)
-    return ids_ET, parts_ET
+def weighted_loss(logprobs_N: torch.Tensor, rows: PackedRows) -> torch.Tensor:
+    """Mean of the negative log-probabilities of the learned tokens, by the weights in place of advantages."""
+    weights_N = rows.learned_tokens().advantages_N
+    return -(weights_N * logprobs_N).sum() / weights_N.sum()
 
 
-def weighted_loss(losses_N: torch.Tensor, is_heavy_N: torch.Tensor, *, answer_weight: float) -> torch.Tensor:
-    """Weighted mean of the losses: heavy tokens have weight `answer_weight`, others 1."""
-    weights_N = torch.where(is_heavy_N, answer_weight, 1.0)
-    return (weights_N * losses_N).sum() / weights_N.sum()
+def _mean_losses(logprobs_N: torch.Tensor, rows: PackedRows) -> dict[str, float]:
+    """Unweighted, of the thinking and of the answers."""
+    is_answer_N = rows.branch_RT[rows.learned_RT] > 0
+    return {
+        "thinking_loss": -logprobs_N[~is_answer_N].mean().item(),
+        "answer_loss": -logprobs_N[is_answer_N].mean().item(),
+    }
 
 
 def learning_rate_at(step: int, *, steps: int, config: OptimiserConfig) -> float:
@@ -149,10 +139,10 @@ def learning_rate_at(step: int, *, steps: int, config: OptimiserConfig) -> float
     return config.learning_rate * (config.final_share + (1 - config.final_share) * cosine)
 
 
-def _batches(source: ExampleSource, recipe: SupervisedRecipe, *, from_step: int) -> Iterator[list[Example]]:
+def _batches(source: ExampleSource, recipe: SupervisedRecipe, *, from_step: int) -> Iterator[list[Tree]]:
     """Batches of the steps from `from_step` on; a thread draws the next pool meanwhile."""
 
-    def draw(pool: int) -> list[list[Example]]:
+    def draw(pool: int) -> list[list[Tree]]:
         return source.pool(pool, num_batches=recipe.pool_batches, batch_examples=recipe.batch_examples)
 
     with ThreadPoolExecutor(max_workers=1) as executor:
