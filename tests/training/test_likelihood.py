@@ -15,7 +15,7 @@ from anytime_training.config.brpo import LearnerConfig
 from anytime_training.config.credit import CreditConfig
 from anytime_training.config.loss import LossConfig
 from anytime_training.credit import credit_trees
-from anytime_training.demo.task import ChainTask
+from anytime_training.demo.chain.task import ChainTask
 from anytime_training.errors import RecipeError
 from anytime_training.learner import Learner
 from anytime_training.likelihood import accepted_ids, likelihoods, require_accepted_answers

@@ -27,9 +27,12 @@ _THINKING = (THINK_START, THINK_END)
 # A spaced operator; a word with its colon and space; a digit; punctuation with its space; other space.
 _PIECES = r" [-+x*×] |\p{L}+:? ?|\p{N}|[^\s\p{L}\p{N}]+ ?|\s+"
 
-# A spaced operator with its number; a word; a number; punctuation, without the space of an operator after it;
-# other space.
-_NUMBER_PIECES = r" [-+x*×=] \p{N}+| ?\p{L}+[:;!.]? ?|\p{N}+|[^\s\p{L}\p{N}]+(?: (?![-+x*×=] ))?|\s+"
+# A spaced operator with its number; a word and its punctuation, or punctuation alone, without the space of an
+# operator after it; a number; other space.
+_NUMBER_PIECES = (
+    r" [-+x*×=] \p{N}+| ?\p{L}+[:;!.]?(?: (?![-+x×*=] ))?|\p{N}+"
+    r"|[^\s\p{L}\p{N}]+(?: (?![-+x×*=] ))?|\s+"
+)
 
 # Earlier thinking is dropped; the generation prompt opens new thinking.
 CHAT_TEMPLATE = (

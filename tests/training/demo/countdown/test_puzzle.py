@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 from anytime_training.demo.arithmetic import Operation, Step
-from anytime_training.demo.countdown.puzzle import MAX_VALUE, Attempt, attempts, solves
+from anytime_training.demo.countdown.puzzle import MAX_VALUE, Attempt, Opening, openings, solves
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -37,31 +37,47 @@ def test_expression_and_values_of_an_attempt(
     assert eval(expression.replace("x", "*")) == tried.value == values[-1]
 
 
-def test_attempts_are_all_orders_and_operations_within_the_range() -> None:
-    """Against a slow enumeration that evaluates text."""
-    expected: set[str] = set()
+def attempts(numbers: tuple[int, ...]) -> list[Attempt]:
+    found = (opening.branches() for opening in openings(numbers))
+    return [one for branches in found for _, attempts in branches for one in attempts]
+
+
+def in_text(one: Attempt) -> str:
+    return f"((({one.first}){one.steps[0]}){one.steps[1]}){one.steps[2]}".replace("x", "*")
+
+
+def test_attempts_reach_every_value_of_a_slow_enumeration() -> None:
+    expected: set[int] = set()
     for order in itertools.permutations(NUMBERS):
         for signs in itertools.product("+-*", repeat=3):
             text, values = str(order[0]), []
             for sign, number in zip(signs, order[1:], strict=True):
                 text = f"({text}){sign}{number}"
                 values.append(eval(text))
-            is_mirrored = signs[0] != "-" and order[0] < order[1]
-            if all(1 <= value <= MAX_VALUE for value in values) and not is_mirrored:
-                expected.add(text)
-    found = {
-        f"((({one.first}){one.steps[0]}){one.steps[1]}){one.steps[2]}".replace("x", "*")
-        for one in attempts(NUMBERS)
-    }
-    assert {text.replace("(8)", "8").replace("(7)", "7") for text in found} == {
-        text.replace("(8)", "8").replace("(7)", "7") for text in expected
-    }
+            if all(1 <= value <= MAX_VALUE for value in values):
+                expected.add(values[-1])
+    found = attempts(NUMBERS)
+    assert {one.value for one in found} == expected
+    assert all(eval(in_text(one)) == one.value for one in found)
+    assert all(1 <= value <= MAX_VALUE for one in found for value in one.values)
 
 
-def test_equal_numbers_give_each_attempt_once() -> None:
-    found = attempts((5, 5, 5, 5))
+def test_attempts_that_differ_in_the_order_of_like_steps_are_listed_once() -> None:
+    found = [in_text(one) for one in attempts(NUMBERS)]
     assert len(found) == len(set(found))
-    assert attempt(5, "+5", "+5", "+5") in found
+    assert "(((8)+7)+3)+2" in found
+    assert "(((8)+7)+2)+3" not in found
+    assert {"(((8)+7)*3)-2", "(((8)+7)-2)*3"} <= set(found)
+
+
+def test_openings_have_the_greater_number_first_and_the_others_left() -> None:
+    found = openings((5, 2, 5, 9))
+    assert len(found) == len(set(found))
+    assert all(opening.first >= opening.step.operand for opening in found)
+    by_hand = Opening(first=9, step=Step(operation=Operation.MINUS, operand=5), left=(2, 5))
+    assert by_hand in found
+    assert by_hand.value == 4
+    assert not any(opening.value == 0 for opening in found)
 
 
 @pytest.mark.parametrize(

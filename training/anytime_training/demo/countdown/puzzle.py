@@ -1,20 +1,22 @@
 """Countdown puzzles: reach a target with four numbers, each used once.
 
-An attempt takes the numbers one after the other: 8, + 3, x 7, - 2. Not every solution is an attempt:
-(8 + 3) x (7 - 2) joins two results. The grader accepts it; the search does not find it.
+An attempt takes the numbers one after the other: 8, + 3, x 7, - 2. It begins with an opening, the first
+step, here 8 + 3. Not every solution is an attempt: (8 + 3) x (7 - 2) joins two results. The grader accepts
+it; the search does not find it.
 """
 
 from __future__ import annotations
 
 import ast
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from anytime_training.demo.arithmetic import Operation, Step
 
 MAX_VALUE = 150
 """The greatest result of a step; the least is 1."""
+
+_ORDER = (Operation.TIMES, Operation.PLUS, Operation.MINUS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +42,11 @@ class Attempt:
         return self.values[-1]
 
     @property
+    def is_within_range(self) -> bool:
+        """Whether each result is within 1 and `MAX_VALUE`."""
+        return all(1 <= value <= MAX_VALUE for value in self.values)
+
+    @property
     def expression(self) -> str:
         """The attempt with parentheses where they are needed: `(8 + 3) x 7 - 2`."""
         text, is_sum = str(self.first), False
@@ -52,29 +59,56 @@ class Attempt:
         return text
 
 
-def attempts(numbers: tuple[int, ...]) -> list[Attempt]:
-    """All attempts with these numbers whose results stay within 1 and `MAX_VALUE`.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opening:
+    """The first step of attempts, and the two numbers that are left."""
 
-    Two numbers that are added or multiplied first have the greater first: 3 + 8 is left out beside 8 + 3.
-    """
-    return [Attempt(first=first, steps=steps) for first, steps in set(_attempts(numbers))]
+    first: int
+    step: Step
+    left: tuple[int, int]
+    """Ascending."""
+
+    @property
+    def value(self) -> int:
+        """The result of the step."""
+        return self.step.exact(self.first)
+
+    def branches(self) -> list[tuple[Step, list[Attempt]]]:
+        """The attempts that begin so, by their second step, in the order in which they are tried.
+
+        The greater number left comes second before the smaller one does. Attempts that differ only in the
+        order of two last sums, differences or products are listed once. Results stay within 1 and
+        `MAX_VALUE`.
+        """
+        smaller, greater = self.left
+        found: list[tuple[Step, list[Attempt]]] = []
+        for second, third in ((greater, smaller), (smaller, greater))[: 1 + (smaller != greater)]:
+            for operation in _ORDER:
+                step = Step(operation=operation, operand=second)
+                attempts = [
+                    Attempt(first=self.first, steps=(self.step, step, last))
+                    for last in (Step(operation=last, operand=third) for last in _ORDER)
+                    if second == greater
+                    or (operation is Operation.TIMES) != (last.operation is Operation.TIMES)
+                ]
+                if attempts := [attempt for attempt in attempts if attempt.is_within_range]:
+                    found.append((step, attempts))
+        return found
 
 
-def _attempts(numbers: tuple[int, ...]) -> Iterator[tuple[int, tuple[Step, ...]]]:
+def openings(numbers: tuple[int, ...]) -> list[Opening]:
+    """All openings with two of the four numbers, the greater first, with results within 1 and `MAX_VALUE`."""
+    found: dict[Opening, None] = {}
     for index, first in enumerate(numbers):
-        for steps in _steps(first, numbers[:index] + numbers[index + 1 :], ()):
-            if steps[0].operation is Operation.MINUS or first >= steps[0].operand:
-                yield first, steps
-
-
-def _steps(value: int, left: tuple[int, ...], before: tuple[Step, ...]) -> Iterator[tuple[Step, ...]]:
-    if not left:
-        yield before
-    for index, operand in enumerate(left):
-        for operation in Operation:
-            step = Step(operation=operation, operand=operand)
-            if 1 <= (after := step.exact(value)) <= MAX_VALUE:
-                yield from _steps(after, left[:index] + left[index + 1 :], (*before, step))
+        for other, operand in enumerate(numbers):
+            if other == index or first < operand:
+                continue
+            smaller, greater = sorted(number for at, number in enumerate(numbers) if at not in (index, other))
+            for operation in _ORDER:
+                step = Step(operation=operation, operand=operand)
+                if 1 <= step.exact(first) <= MAX_VALUE:
+                    found[Opening(first=first, step=step, left=(smaller, greater))] = None
+    return list(found)
 
 
 def solves(expression: str, numbers: tuple[int, ...], target: int) -> bool:

@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import Field, PositiveInt, model_validator
 
-from anytime_training.demo.countdown.puzzle import MAX_VALUE, Attempt, attempts, solves
+from anytime_training.demo.countdown.puzzle import MAX_VALUE, Attempt, Opening, openings, solves
 from anytime_training.demo.written import WrittenProblem
 from anytime_training.section import Section, Share
 from anytime_training.tasks.base import Problem, Split, split_of
@@ -37,8 +37,10 @@ class CountdownProblem(WrittenProblem):
     target: int
     as_json: bool
     """Whether the prompt asks for JSON."""
-    attempts: tuple[Attempt, ...]
-    """All attempts, right and wrong."""
+    openings: tuple[Opening, ...]
+    """All first steps, right and wrong."""
+    solutions: tuple[Attempt, ...]
+    """The attempts that reach the target; there may be other solutions."""
 
     def answer_for(self, attempt: Attempt) -> str:
         """The answer that gives this attempt."""
@@ -46,7 +48,7 @@ class CountdownProblem(WrittenProblem):
 
 
 class CountdownTask(Section):
-    """Puzzles of four numbers with a few solutions each."""
+    """Puzzles of four numbers with few first steps that lead to the target."""
 
     kind: Literal["countdown"] = "countdown"
     """Kind of the task."""
@@ -54,14 +56,14 @@ class CountdownTask(Section):
     """The smallest number."""
     max_number: PositiveInt = 15
     """The largest number."""
-    min_target: PositiveInt = 10
+    min_target: PositiveInt = 20
     """The smallest target."""
     max_target: int = Field(default=99, ge=1, le=MAX_VALUE)
     """The largest target."""
-    min_solutions: PositiveInt = 2
-    """The fewest attempts that reach the target."""
-    max_solutions: PositiveInt = 8
-    """The most attempts that reach the target."""
+    min_openings: PositiveInt = 1
+    """The fewest openings, first steps, that lead to the target."""
+    max_openings: PositiveInt = 2
+    """The most openings that lead to the target."""
     json_share: Share = 0.06
     """Share of the prompts that ask for JSON."""
 
@@ -70,7 +72,7 @@ class CountdownTask(Section):
         for low, high in (
             ("min_number", "max_number"),
             ("min_target", "max_target"),
-            ("min_solutions", "max_solutions"),
+            ("min_openings", "max_openings"),
         ):
             if getattr(self, low) > getattr(self, high):
                 raise ValueError(f"{low} must not be above {high}")
@@ -80,15 +82,18 @@ class CountdownTask(Section):
         """Draw numbers and one of the targets that they reach until the puzzle is in that split."""
         while True:
             numbers = tuple(rng.randint(self.min_number, self.max_number) for _ in range(4))
-            tried = sorted(attempts(numbers), key=lambda attempt: attempt.expression)
+            tried = openings(numbers)
             solutions: dict[int, list[Attempt]] = {}
-            for attempt in tried:
-                solutions.setdefault(attempt.value, []).append(attempt)
+            leading: dict[int, set[Opening]] = {}
+            for opening in tried:
+                for attempt in (attempt for _, attempts in opening.branches() for attempt in attempts):
+                    solutions.setdefault(attempt.value, []).append(attempt)
+                    leading.setdefault(attempt.value, set()).add(opening)
             targets = [
                 target
-                for target, found in sorted(solutions.items())
+                for target, found in sorted(leading.items())
                 if self.min_target <= target <= self.max_target
-                and self.min_solutions <= len(found) <= self.max_solutions
+                and self.min_openings <= len(found) <= self.max_openings
             ]
             if not targets:
                 continue
@@ -106,7 +111,8 @@ class CountdownTask(Section):
             numbers=numbers,
             target=target,
             as_json=as_json,
-            attempts=tuple(tried),
+            openings=tuple(tried),
+            solutions=tuple(solutions[target]),
         )
 
     def grade(self, problem: Problem, answer_text: str) -> bool:
@@ -128,9 +134,7 @@ class CountdownTask(Section):
     def accepted_answers(self, problem: Problem) -> tuple[str, ...]:
         """The solutions that take the numbers one after the other; `grade` accepts others too."""
         assert isinstance(problem, CountdownProblem)
-        return tuple(
-            problem.answer_for(attempt) for attempt in problem.attempts if attempt.value == problem.target
-        )
+        return tuple(dict.fromkeys(problem.answer_for(solution) for solution in problem.solutions))
 
 
 def _answer(attempt: Attempt, *, as_json: bool) -> str:

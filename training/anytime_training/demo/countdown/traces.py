@@ -1,90 +1,113 @@
-"""Thinking that searches: one attempt after the other, until one reaches the target.
+"""Thinking that searches: opening by opening, every attempt after it, until one reaches the target.
 
-    big     Big: target = 75; 8 x 7 = 56 + 3 = 59 - 2 = 57 low;    begins with a product
-    small   Small: target = 75; 8 + 3 = 11 x 7 = 77 - 2 = 75 yes!  begins with a sum or difference
-    quick   Quick: target = 75; 8 + 3 x 7 - 2 = 75 yes!            writes the last result alone
+    Big: target = 75
+    8 x 7 = 56; x 2 = 112: + 3 = 115 high - 3 = 109 high + 3 = 59: x 2 = 118 high + 2 = 61 low ...
+    8 + 3 = 11; x 7 = 77: + 2 = 79 high - 2 = 75 yes! Check: 8 + 3 = 11 x 7 = 77 - 2 = 75 right.
 
-The target is written as the results are: a small model compares equal tokens more easily. Steps are taken
-from left to right. An attempt ends with a verdict: `low`, `high`, `near` (within `NEAR` of the target) or
-`yes`. A solution is checked with each result written; then the search for another one goes on, or the
-thinking ends. The answer where thinking is truncated is the latest solution; before there is one, the latest
-near attempt; before that, the latest attempt.
+A line has an opening; then each second step, and after it each third step with its verdict: `low`, `high`,
+`near` (within `NEAR` of the target) or `yes!`. The choices are the order of the openings, by style, and the
+words before them; all else follows. A style tries openings of a kind first: `Big` products, `Small` sums
+and differences, `Any` all alike. The target is written as the results are: a small model compares equal
+tokens more easily. After a solution, the search goes on with the next opening, or the thinking ends.
+
+The answer where thinking is truncated is the latest solution; before there is one, the latest near attempt;
+before that, the latest attempt.
 """
 
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from typing import Literal
 
 from pydantic import NonNegativeFloat, PositiveInt, model_validator
 
-from anytime_training.demo.arithmetic import Operation
-from anytime_training.demo.countdown.puzzle import Attempt
+from anytime_training.demo.arithmetic import Operation, Step
+from anytime_training.demo.countdown.puzzle import Attempt, Opening
 from anytime_training.demo.countdown.task import CountdownProblem
 from anytime_training.demo.written import Passage, Trace
 from anytime_training.section import Section, Share
 
-Style = Literal["big", "small", "quick"]
+Style = Literal["Big", "Small", "Any"]
 
 NEAR = 3
 """The distance from the target up to which an attempt is near."""
 
-_RANKS = {"low;": 0, "high;": 0, "near;": 1, "yes!": 2}
+_RANKS = {"low": 0, "high": 0, "near": 1, "yes!": 2}
 """An answer gives way to an attempt whose verdict is as good or better."""
 
 
 class SearchMix(Section):
-    """Draws traces of countdown puzzles in a mixture of styles.
-
-    Where no attempt suits the style, it takes any.
-    """
+    """Draws traces of countdown puzzles in a mixture of styles."""
 
     kind: Literal["countdown"] = "countdown"
     """Kind of the task that the traces are for."""
     big_weight: NonNegativeFloat = 1.0
-    """Weight of the style that multiplies first."""
+    """Weight of the style that tries products first."""
     small_weight: NonNegativeFloat = 1.0
-    """Weight of the style that adds or subtracts first."""
-    quick_weight: NonNegativeFloat = 1.0
-    """Weight of the style that writes no results between."""
-    max_attempts: PositiveInt = 34
-    """Attempts after which the search is given up; the quick style has a third more."""
+    """Weight of the style that tries sums and differences first."""
+    any_weight: NonNegativeFloat = 1.0
+    """Weight of the style that tries openings in any order."""
+    restate_share: Share = 0.5
+    """Share of the traces that repeat the numbers before they search."""
+    max_openings: PositiveInt = 7
+    """Openings after which the search is given up."""
     stop_share: Share = 0.2
-    """Share of the checks after which the thinking ends."""
+    """Share of the solutions after which the thinking ends."""
 
     @model_validator(mode="after")
     def _some_style(self) -> SearchMix:
-        if not self.big_weight + self.small_weight + self.quick_weight:
+        if not self.big_weight + self.small_weight + self.any_weight:
             raise ValueError("at least one weight must be above 0")
         return self
 
     def sample(self, problem: CountdownProblem, rng: random.Random) -> Trace:
-        """A trace of one puzzle. No attempt occurs twice."""
-        weights = (self.big_weight, self.small_weight, self.quick_weight)
-        style: Style = rng.choices(("big", "small", "quick"), weights)[0]
-        suitable = [attempt for attempt in problem.attempts if _suits(attempt, style)]
-        tried = suitable or list(problem.attempts)
-        rng.shuffle(tried)
-        del tried[self.max_attempts * 4 // 3 if style == "quick" else self.max_attempts :]
-        best = tried[0]
-        passages = [Passage(text=f"{style.capitalize()}: target = {problem.target}; ")]
-        for number, attempt in enumerate(tried, 1):
-            verdict = _verdict(attempt, problem)
-            if _RANKS[verdict] >= _RANKS[_verdict(best, problem)]:
-                best = attempt
-            is_last = number == len(tried)
-            passages += [
-                Passage(text=_quick(attempt) if style == "quick" else _written_out(attempt)),
-                Passage(text=f" {verdict} ", is_conclusion=True, answer=problem.answer_for(best)),
-            ]
-            if verdict == "yes!":
-                is_last = is_last or rng.random() < self.stop_share
-                passages.append(
-                    Passage(text=f"Check: {_written_out(attempt)} right{'.' if is_last else '. More: '}")
-                )
-            if is_last:
+        """A trace of one puzzle. Openings that do not suit the style come after those that do."""
+        weights = (self.big_weight, self.small_weight, self.any_weight)
+        style: Style = rng.choices(("Big", "Small", "Any"), weights)[0]
+        tried = rng.sample(problem.openings, len(problem.openings))
+        tried.sort(key=lambda opening: not _suits(opening, style))
+        restated = ""
+        if rng.random() < self.restate_share:
+            *most, last = map(str, problem.numbers)
+            restated = f"the numbers are {', '.join(most)} and {last}; "
+        passages = [Passage(text=f"{style}: {restated}target = {problem.target}")]
+        best = first = next(_attempts(tried[0]))
+        for opening in tried[: self.max_openings]:
+            passages.append(Passage(text=f"\n{opening.first}{_result(opening.step, opening.value)};"))
+            for attempt, is_first in _numbered(opening):
+                text = _result(attempt.steps[2], attempt.value)
+                if is_first:
+                    text = f"{_result(attempt.steps[1], attempt.values[1])}:{text}"
+                verdict = _verdict(attempt, problem)
+                if _RANKS[verdict] >= _RANKS[_verdict(best, problem)]:
+                    best = attempt
+                passages += [
+                    Passage(text=text),
+                    Passage(text=f" {verdict}", is_conclusion=True, answer=problem.answer_for(best)),
+                ]
+                if verdict == "yes!":
+                    passages.append(Passage(text=f" Check: {_written_out(attempt)} right."))
+                    break
+            is_solved = passages[-1].text.endswith("right.")
+            if is_solved and rng.random() < self.stop_share:
                 break
-        return Trace(passages=tuple(passages), first_answer=problem.answer_for(tried[0]))
+        return Trace(passages=tuple(passages), first_answer=problem.answer_for(first))
+
+
+def _suits(opening: Opening, style: Style) -> bool:
+    return style == "Any" or (style == "Big") == (opening.step.operation is Operation.TIMES)
+
+
+def _attempts(opening: Opening) -> Iterator[Attempt]:
+    return (attempt for _, attempts in opening.branches() for attempt in attempts)
+
+
+def _numbered(opening: Opening) -> Iterator[tuple[Attempt, bool]]:
+    """Attempts after an opening, each with whether it is the first with its second step."""
+    for _, attempts in opening.branches():
+        for number, attempt in enumerate(attempts):
+            yield attempt, number == 0
 
 
 def _verdict(attempt: Attempt, problem: CountdownProblem) -> str:
@@ -92,21 +115,14 @@ def _verdict(attempt: Attempt, problem: CountdownProblem) -> str:
     if difference == 0:
         return "yes!"
     if abs(difference) <= NEAR:
-        return "near;"
-    return "low;" if difference < 0 else "high;"
+        return "near"
+    return "low" if difference < 0 else "high"
 
 
-def _suits(attempt: Attempt, style: Style) -> bool:
-    return style == "quick" or (style == "big") == (attempt.steps[0].operation is Operation.TIMES)
-
-
-def _quick(attempt: Attempt) -> str:
-    steps = " ".join(f"{step.operation} {step.operand}" for step in attempt.steps)
-    return f"{attempt.first} {steps} = {attempt.value}"
+def _result(step: Step, value: int) -> str:
+    return f" {step.operation} {step.operand} = {value}"
 
 
 def _written_out(attempt: Attempt) -> str:
     steps = zip(attempt.steps, attempt.values, strict=True)
-    return f"{attempt.first} " + " ".join(
-        f"{step.operation} {step.operand} = {value}" for step, value in steps
-    )
+    return f"{attempt.first}" + "".join(_result(step, value) for step, value in steps)
