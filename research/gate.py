@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from anytime_training.advantage import budget_prior
 from anytime_training.baselines.base import reached_segments
 from anytime_training.config import BrpoRecipe
+from anytime_training.prior import budget_prior
 from anytime_training.variance import normalised_variance
 from plots import plot_variance
 from recording import RESULTS, write_record
@@ -176,14 +176,7 @@ async def measure(
     budgets = recipe.rollout.budgets
     async with start_engine(recipe) as (model, engine):
         start = await sample_rollouts(
-            recipe,
-            model,
-            engine,
-            budgets=budgets,
-            num_prompts=num_prompts,
-            group_size=recipe.rollout.group_size,
-            answers_per_budget=recipe.rollout.answers_per_budget,
-            seed="gate",
+            recipe, model, engine, budgets=budgets, num_prompts=num_prompts, seed="gate"
         )
         styled = await sample_rollouts(
             recipe,

@@ -23,11 +23,11 @@ from pathlib import Path
 from typing import Any, get_args
 
 import torch
-from anytime_training.advantage import segments
 from anytime_training.config import BrpoRecipe
 from anytime_training.config.credit import BaselineName, CreditConfig
 from anytime_training.credit import credit_trees
 from anytime_training.policy import token_logprobs
+from anytime_training.prior import segments
 from anytime_training.signal_to_noise import CountSketch, Moments, moments
 from anytime_training.start import load_network
 from anytime_training.tree import Tree, pack
@@ -165,14 +165,7 @@ async def run(
     budgets = recipe.rollout.trained_budgets
     async with start_engine(recipe) as (model, engine):
         start = await sample_rollouts(
-            recipe,
-            model,
-            engine,
-            budgets=budgets,
-            num_prompts=num_prompts,
-            group_size=recipe.rollout.group_size,
-            answers_per_budget=recipe.rollout.answers_per_budget,
-            seed="signal",
+            recipe, model, engine, budgets=budgets, num_prompts=num_prompts, seed="signal"
         )
     torch.set_num_threads(recipe.learner.threads)
     device = "cuda" if torch.cuda.is_available() else "cpu"

@@ -76,17 +76,21 @@ async def sample_rollouts(
     *,
     budgets: Sequence[int],
     num_prompts: int,
-    group_size: int,
-    answers_per_budget: int,
     seed: str,
+    group_size: int | None = None,
+    answers_per_budget: int | None = None,
 ) -> StartRollouts:
-    """Sample rollouts of training problems at temperature 1, and grade them."""
+    """Sample rollouts of training problems at temperature 1, and grade them.
+
+    Args:
+        group_size, answers_per_budget: the recipe's if None.
+    """
     sampler = RolloutSampler(
         engine=engine,
         reasoning=model.reasoning,
         budgets=budgets,
-        group_size=group_size,
-        answers_per_budget=answers_per_budget,
+        group_size=group_size or recipe.rollout.group_size,
+        answers_per_budget=answers_per_budget or recipe.rollout.answers_per_budget,
         answer_tokens=recipe.rollout.answer_tokens or model.manifest.answer_tokens,
     )
     rng = random.Random(seed)

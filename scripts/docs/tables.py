@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from anytime_server.reasoning import FAMILIES, Family, Manifest
@@ -153,7 +154,7 @@ def _fields(model: type[BaseModel]) -> str:
 
 
 def _all_rows(model: type[BaseModel]) -> Iterator[Row]:
-    """A row per field, those of nested models under their dotted names."""
+    """A row per field, those of nested models under their dotted names, for each kind of them."""
     schema = model.model_json_schema()
     definitions = schema.get("$defs", {})
 
@@ -162,11 +163,16 @@ def _all_rows(model: type[BaseModel]) -> Iterator[Row]:
 
     def of(schema: dict[str, Any], prefix: str) -> Iterator[Row]:
         for row in rows(schema, link, prefix=prefix):
-            inner = _table_of(schema["properties"][row.path.removeprefix(prefix)], definitions)
+            field = schema["properties"][row.path.removeprefix(prefix)]
+            inner = _table_of(field, definitions)
             if inner is None:
                 yield row
             else:
                 yield from of(inner, f"{row.path}.")
+            for kind, reference in field.get("discriminator", {}).get("mapping", {}).items():
+                for inner_row in of(_defined(reference, definitions), f"{row.path}."):
+                    if inner_row.path != f"{row.path}.kind":
+                        yield replace(inner_row, description=f"`{kind}`: {inner_row.description}")
 
     return of(schema, "")
 
@@ -175,9 +181,13 @@ def _table_of(field: dict[str, Any], definitions: dict[str, Any]) -> dict[str, A
     """The schema of the model in a field, if the field holds exactly one model."""
     match field:
         case {"$ref": str(reference)}:
-            found = definitions[reference.rpartition("/")[2]]
+            found = _defined(reference, definitions)
             return found if "properties" in found else None
     return None
+
+
+def _defined(reference: str, definitions: dict[str, Any]) -> dict[str, Any]:
+    return definitions[reference.rpartition("/")[2]]
 
 
 def _enum(definition: dict[str, Any]) -> str:

@@ -12,16 +12,12 @@ from typing import Any, get_args
 
 import pytest
 import torch
-from anytime_training.advantage import (
-    baselines,
-    budget_prior,
-    own_past,
-    returns,
-    summary_advantages,
-    thinking_advantages,
-)
+from anytime_training.advantage import baselines, summary_advantages, thinking_advantages
 from anytime_training.baselines import BaselineName
+from anytime_training.baselines.own_past import own_past
 from anytime_training.config.credit import PriorName, SummaryPreset
+from anytime_training.prior import budget_prior
+from anytime_training.returns import returns
 
 PAPER_BASELINES = ("brpo", "v1_only", "v2_only", "none")
 UNIFORM_3 = torch.ones(3, dtype=torch.float64)

@@ -25,20 +25,7 @@ from anytime_training.baselines.base import BaselineInputs, mixture, reached_seg
 from anytime_training.baselines.group_mean import group_mean
 from anytime_training.baselines.own_past import own_past
 from anytime_training.config.credit import SummaryPreset
-from anytime_training.prior import budget_prior, segments
 from anytime_training.returns import check_rewards, returns
-
-__all__ = [
-    "Baselines",
-    "baselines",
-    "budget_prior",
-    "group_mean",
-    "own_past",
-    "returns",
-    "segments",
-    "summary_advantages",
-    "thinking_advantages",
-]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

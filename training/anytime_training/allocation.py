@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import torch
 
-from anytime_training.reward import answer_mask
+from anytime_training.reward import answer_counts, answer_mask
 from anytime_training.rollout import Rollout
 
 MEMORY = 0.9
@@ -57,8 +57,8 @@ class AnswerAllocation:
     def update(self, rollouts_PG: Sequence[Sequence[Rollout]], rewards_PGBA: torch.Tensor) -> None:
         """Learn from a step's rewards, padded as in `Grades`."""
         rollouts = [rollout for rollouts_G in rollouts_PG for rollout in rollouts_G]
-        counts_B = torch.tensor([len(answers_A) for answers_A in rollouts[0].answers], dtype=torch.float64)
-        mask_BA = answer_mask(counts_B.long().tolist())
+        counts = answer_counts(rollouts_PG)
+        mask_BA, counts_B = answer_mask(counts), torch.tensor(counts, dtype=torch.float64)
         means_PGB = (rewards_PGBA.double() * mask_BA).sum(dim=-1) / counts_B
         variance_B = (means_PGB * (1 - means_PGB)).mean((0, 1)) * counts_B / (counts_B - 1).clamp(min=1)
         tokens_B = torch.tensor(

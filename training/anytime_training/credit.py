@@ -168,8 +168,11 @@ def _tree(
         for answer, advantage in zip(answers_A, summary_A, strict=True)
         if keep_all or advantage
     ]
-    trunk = _segment(
-        rollout.prompt_ids, thinking.token_ids, thinking.logprobs, thinking_B[segments_T].tolist()
+    trunk = Segment.after(
+        rollout.prompt_ids,
+        thinking.token_ids,
+        advantages=thinking_B[segments_T].tolist(),
+        logprobs=thinking.logprobs,
     )
     return Tree(trunk=trunk, branches=(*branches, *exact))
 
@@ -181,17 +184,7 @@ def _branch(
     logprobs: Sequence[float],
     advantage: float,
 ) -> Branch:
-    segment = _segment(truncation.inserted_ids, ids, logprobs, [advantage] * len(ids))
-    return Branch(segment=segment, num_visible=prompt_tokens + len(truncation.thinking_ids))
-
-
-def _segment(
-    given_ids: Sequence[int], sampled_ids: Sequence[int], logprobs: Sequence[float], advantages: list[float]
-) -> Segment:
-    """Given tokens, then sampled tokens, which are trained."""
-    return Segment(
-        ids=[*given_ids, *sampled_ids],
-        learned=[False] * len(given_ids) + [True] * len(sampled_ids),
-        advantages=[0.0] * len(given_ids) + advantages,
-        sampler_logprobs=[0.0] * len(given_ids) + list(logprobs),
+    segment = Segment.after(
+        truncation.inserted_ids, ids, advantages=[advantage] * len(ids), logprobs=logprobs
     )
+    return Branch(segment=segment, num_visible=prompt_tokens + len(truncation.thinking_ids))

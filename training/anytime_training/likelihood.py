@@ -159,13 +159,11 @@ def _scoring_tree(rollout: Rollout, accepted: Sequence[tuple[int, ...]]) -> Tree
     trunk_ids = [*rollout.prompt_ids, *rollout.thinking.token_ids]
     branches: list[Branch] = []
     for truncation in _distinct(rollout):
-        num_inserted = len(truncation.inserted_ids)
         for ids in accepted:
-            learned = [False] * num_inserted + [True] * len(ids)
-            segment = _without_training([*truncation.inserted_ids, *ids], learned)
+            segment = Segment.after(truncation.inserted_ids, ids, advantages=[0.0] * len(ids))
             num_visible = len(rollout.prompt_ids) + len(truncation.thinking_ids)
             branches.append(Branch(segment=segment, num_visible=num_visible))
-    return Tree(trunk=_without_training(trunk_ids, [False] * len(trunk_ids)), branches=tuple(branches))
+    return Tree(trunk=Segment.after(trunk_ids, [], advantages=[]), branches=tuple(branches))
 
 
 def _scored(rollout: Rollout, accepted: Sequence[tuple[int, ...]], logprobs: Any) -> list[list[ScoredAnswer]]:
@@ -184,8 +182,3 @@ def _distinct(rollout: Rollout) -> list[Any]:
     return list(
         {one.num_thinking_tokens: one for one in rollout.truncations if not has_ended_turn(one)}.values()
     )
-
-
-def _without_training(ids: Sequence[int], learned: Sequence[bool]) -> Segment:
-    zeros = [0.0] * len(ids)
-    return Segment(ids=ids, learned=learned, advantages=zeros, sampler_logprobs=zeros)

@@ -57,6 +57,28 @@ class Segment:
     def __len__(self) -> int:
         return len(self.ids)
 
+    @classmethod
+    def after(
+        cls,
+        given_ids: Sequence[int],
+        ids: Sequence[int],
+        *,
+        advantages: Sequence[float],
+        learned: Sequence[bool] | None = None,
+        logprobs: Sequence[float] | None = None,
+    ) -> Segment:
+        """Given tokens, which are not learned, then `ids`, which are all learned without `learned`.
+
+        The other arguments are for `ids` alone. Without `logprobs` they are 0.
+        """
+        num_given = len(given_ids)
+        return cls(
+            ids=[*given_ids, *ids],
+            learned=[False] * num_given + ([True] * len(ids) if learned is None else list(learned)),
+            advantages=[0.0] * num_given + list(advantages),
+            sampler_logprobs=[0.0] * num_given + ([0.0] * len(ids) if logprobs is None else list(logprobs)),
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Branch:

@@ -47,20 +47,19 @@ def build_example(
         truncation = truncate_thinking(thinking_ids[:num_thinking], reasoning, cause=Cause.BUDGET)
         branches.append(
             Branch(
-                segment=_segment(truncation.inserted_ids, answer_ids, [answer_weight] * len(answer_ids)),
+                segment=Segment.after(
+                    truncation.inserted_ids, answer_ids, advantages=[answer_weight] * len(answer_ids)
+                ),
                 num_visible=len(prompt_ids) + len(truncation.thinking_ids),
             )
         )
-    return Tree(trunk=_segment(prompt_ids, thinking_ids, thinking_weights), branches=tuple(branches))
-
-
-def _segment(context_ids: Sequence[int], ids: Sequence[int], weights: Sequence[float]) -> Segment:
-    return Segment(
-        ids=[*context_ids, *ids],
-        learned=[False] * len(context_ids) + [weight > 0 for weight in weights],
-        advantages=[0.0] * len(context_ids) + list(weights),
-        sampler_logprobs=[0.0] * (len(context_ids) + len(ids)),
+    trunk = Segment.after(
+        prompt_ids,
+        thinking_ids,
+        advantages=thinking_weights,
+        learned=[weight > 0 for weight in thinking_weights],
     )
+    return Tree(trunk=trunk, branches=tuple(branches))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

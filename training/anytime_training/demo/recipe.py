@@ -156,9 +156,9 @@ class SupervisedRecipe(RecipeSettings):
     num_examples: PositiveInt = 8
     """Prompts of held-out problems that are written to the manifest as examples."""
     task: Annotated[ChainTask | CountdownTask, Field(discriminator="kind")] = ChainTask()
-    """The table's `kind` selects the task."""
+    """The problems: `kind` is `chain` or `countdown`."""
     traces: Annotated[TraceMix | SearchMix, Field(discriminator="kind")] = TraceMix()
-    """Thinking on problems of the task."""
+    """Thinking on the problems; its `kind` is the task's."""
     examples: ExamplesConfig = ExamplesConfig()
 
     @model_validator(mode="before")

@@ -70,6 +70,12 @@ def test_attempts_that_differ_in_the_order_of_like_steps_are_listed_once() -> No
     assert {"(((8)+7)*3)-2", "(((8)+7)-2)*3"} <= set(found)
 
 
+def test_openings_that_no_attempt_begins_with_are_left_out() -> None:
+    found = openings((79, 1, 80, 80))
+    assert Opening(first=79, step=Step(operation=Operation.PLUS, operand=1), left=(80, 80)) not in found
+    assert all(opening.branches() for opening in found)
+
+
 def test_openings_have_the_greater_number_first_and_the_others_left() -> None:
     found = openings((5, 2, 5, 9))
     assert len(found) == len(set(found))

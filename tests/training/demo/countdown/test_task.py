@@ -6,6 +6,7 @@ import re
 
 import pytest
 from anytime_training.demo.countdown.task import CountdownTask
+from anytime_training.errors import RecipeError
 from anytime_training.tasks import split_of
 from pydantic import ValidationError
 
@@ -76,6 +77,12 @@ def test_splits_are_those_of_the_puzzle_in_any_order() -> None:
 
 def test_sampling_depends_on_the_generator_alone() -> None:
     assert TASK.sample(random.Random(5)) == TASK.sample(random.Random(5))
+
+
+def test_ranges_without_a_puzzle_are_refused() -> None:
+    task = CountdownTask(min_number=2, max_number=2, min_target=99, max_target=99)
+    with pytest.raises(RecipeError, match=r"task: of .* draws of numbers, none had a target"):
+        task.sample(random.Random(0))
 
 
 def test_ranges_must_not_be_empty() -> None:

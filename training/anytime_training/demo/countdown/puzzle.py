@@ -97,7 +97,7 @@ class Opening:
 
 
 def openings(numbers: tuple[int, ...]) -> list[Opening]:
-    """All openings with two of the four numbers, the greater first, with results within 1 and `MAX_VALUE`."""
+    """All openings with two of the four numbers, the greater first, that an attempt begins with."""
     found: dict[Opening, None] = {}
     for index, first in enumerate(numbers):
         for other, operand in enumerate(numbers):
@@ -106,8 +106,9 @@ def openings(numbers: tuple[int, ...]) -> list[Opening]:
             smaller, greater = sorted(number for at, number in enumerate(numbers) if at not in (index, other))
             for operation in _ORDER:
                 step = Step(operation=operation, operand=operand)
-                if 1 <= step.exact(first) <= MAX_VALUE:
-                    found[Opening(first=first, step=step, left=(smaller, greater))] = None
+                opening = Opening(first=first, step=step, left=(smaller, greater))
+                if opening.branches():
+                    found[opening] = None
     return list(found)
 
 

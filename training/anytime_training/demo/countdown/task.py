@@ -11,8 +11,12 @@ from pydantic import Field, PositiveInt, model_validator
 
 from anytime_training.demo.countdown.puzzle import MAX_VALUE, Attempt, Opening, openings, solves
 from anytime_training.demo.written import WrittenProblem
+from anytime_training.errors import RecipeError
 from anytime_training.section import Section, Share
 from anytime_training.tasks.base import Problem, Split, split_of
+
+MAX_DRAWS = 2_000
+"""Draws of numbers after which the search for a puzzle ends."""
 
 _QUESTIONS = (
     "Use {numbers} to make {target}.",
@@ -79,8 +83,12 @@ class CountdownTask(Section):
         return self
 
     def sample(self, rng: random.Random, split: Split = "train") -> CountdownProblem:
-        """Draw numbers and one of the targets that they reach until the puzzle is in that split."""
-        while True:
+        """Draw numbers and one of the targets that they reach until the puzzle is in that split.
+
+        Raises:
+            RecipeError: hardly any numbers reach a target as the settings have it.
+        """
+        for _ in range(MAX_DRAWS):
             numbers = tuple(rng.randint(self.min_number, self.max_number) for _ in range(4))
             tried = openings(numbers)
             solutions: dict[int, list[Attempt]] = {}
@@ -101,6 +109,8 @@ class CountdownTask(Section):
             content = f"{','.join(map(str, sorted(numbers)))}->{target}"
             if split_of(content) == split:
                 break
+        else:
+            raise RecipeError(f"task: of {MAX_DRAWS} draws of numbers, none had a target in these ranges")
         as_json = rng.random() < self.json_share
         wording = "list" if rng.random() < _LIST_SHARE else "question"
         return CountdownProblem(

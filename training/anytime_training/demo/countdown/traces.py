@@ -72,9 +72,10 @@ class SearchMix(Section):
             *most, last = map(str, problem.numbers)
             restated = f"the numbers are {', '.join(most)} and {last}; "
         passages = [Passage(text=f"{style}: {restated}target = {problem.target}")]
-        best = first = next(_attempts(tried[0]))
+        best = first = tried[0].branches()[0][1][0]
         for opening in tried[: self.max_openings]:
             passages.append(Passage(text=f"\n{opening.first}{_result(opening.step, opening.value)};"))
+            is_solved = False
             for attempt, is_first in _numbered(opening):
                 text = _result(attempt.steps[2], attempt.value)
                 if is_first:
@@ -86,10 +87,9 @@ class SearchMix(Section):
                     Passage(text=text),
                     Passage(text=f" {verdict}", is_conclusion=True, answer=problem.answer_for(best)),
                 ]
-                if verdict == "yes!":
+                if is_solved := verdict == "yes!":
                     passages.append(Passage(text=f" Check: {_written_out(attempt)} right."))
                     break
-            is_solved = passages[-1].text.endswith("right.")
             if is_solved and rng.random() < self.stop_share:
                 break
         return Trace(passages=tuple(passages), first_answer=problem.answer_for(first))
@@ -97,10 +97,6 @@ class SearchMix(Section):
 
 def _suits(opening: Opening, style: Style) -> bool:
     return style == "Any" or (style == "Big") == (opening.step.operation is Operation.TIMES)
-
-
-def _attempts(opening: Opening) -> Iterator[Attempt]:
-    return (attempt for _, attempts in opening.branches() for attempt in attempts)
 
 
 def _numbered(opening: Opening) -> Iterator[tuple[Attempt, bool]]:
