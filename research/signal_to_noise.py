@@ -20,11 +20,12 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import torch
+from anytime_training.baselines import BASELINES
 from anytime_training.config import BrpoRecipe
-from anytime_training.config.credit import BaselineName, CreditConfig
+from anytime_training.config.credit import CreditConfig
 from anytime_training.credit import credit_trees
 from anytime_training.policy import token_logprobs
 from anytime_training.prior import segments
@@ -37,6 +38,8 @@ from start_rollouts import StartRollouts, read_recipe, sample_rollouts, start_en
 from torch import Tensor
 from transformers import PreTrainedModel
 
+MEASURED = [name for name, entry in BASELINES.items() if not entry.needs_values]
+"""Baselines of rewards alone. A value head has no predictions before the first step of training."""
 REFERENCE = "v2_only"
 """Baseline that the traces of the others are compared with."""
 ALL = "all"
@@ -211,9 +214,7 @@ def main() -> None:
     parser.add_argument("recipe", type=Path)
     parser.add_argument("--prompts", type=int, default=128, help="training problems (default: %(default)s)")
     parser.add_argument("--entries", type=int, default=16384, help="of a sketch (default: %(default)s)")
-    parser.add_argument(
-        "--baselines", nargs="+", choices=get_args(BaselineName), default=list(get_args(BaselineName))
-    )
+    parser.add_argument("--baselines", nargs="+", choices=MEASURED, default=MEASURED)
     parser.add_argument("--out", type=Path, help="the record (default: results/signal-RECIPE.json)")
     parser.add_argument("--plot", type=Path, help="also plot the figures to this file")
     arguments = parser.parse_args()
